@@ -1,9 +1,12 @@
 """The shipped deployment files keep what they promise: least privilege, and no key on a disk."""
 
+import json
 import os
 import re
 import stat
 import subprocess
+import sys
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from itertools import pairwise
@@ -14,7 +17,10 @@ import pytest
 import yaml
 
 from sealwire.keys.keyring.schedule import GRACE
+from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.server.config.new_file import Feature, Layout, NewFile, new_file_text
+from sealwire.proxy.server.config.reader import parse_config
+from sealwire.proxy.server.config.settings import TlsMode
 from tests.build_context import ROOT
 from tests.support.debian_programs import require_program
 from tests.support.systemd_analyze import systemd_analyze
@@ -326,3 +332,258 @@ def test_logrotate_takes_the_log_and_never_the_audit_log(tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr
+
+
+# The compose files, read by docker-compose itself, which needs no Docker for that.
+
+
+COMPOSE, WATCH = ROOT / "deploy" / "compose.yaml", ROOT / "deploy" / "compose.watch.yaml"
+MONITORING = ROOT / "deploy" / "compose.monitoring.yaml"
+
+
+def read(folder: Path, *files: Path) -> subprocess.CompletedProcess[str]:
+    program = require_program("docker-compose", "docker-compose", "version")
+    (folder / "sealwire.env").touch()
+    chosen = [part for file in files for part in ("--file", str(file))]
+    command = [str(program), *chosen, "--project-directory", str(folder), "config", "--format", "json"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def services(folder: Path, *files: Path) -> dict[str, dict[str, Any]]:
+    done = read(folder, *files)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout)["services"])
+
+
+def test_compose_takes_the_proxy_alone(tmp_path: Path) -> None:
+    assert set(services(tmp_path, COMPOSE)) == {"sealwire"}
+
+
+def test_the_watch_reads_the_proxys_audit_log_and_has_no_key_of_it(tmp_path: Path) -> None:
+    both = services(tmp_path, COMPOSE, WATCH)
+    proxy, watch = both["sealwire"], both["watch"]
+    logs = {name: each["volumes"][0] for name, each in both.items()}
+    assert logs["sealwire"]["source"] == logs["watch"]["source"] == "audit"
+    assert logs["watch"]["read_only"] is True
+    assert "read_only" not in logs["sealwire"]
+    assert "secrets" not in watch
+    assert "environment" not in watch
+    assert {"keyring", "audit_key"} <= {secret["source"] for secret in proxy["secrets"]}
+
+
+def test_every_service_can_write_nothing_and_gain_nothing(tmp_path: Path) -> None:
+    for service in services(tmp_path, COMPOSE, WATCH).values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["memswap_limit"] == service["mem_limit"]
+        assert service["user"] == "10127:10127"
+
+
+def test_prometheus_asks_the_proxy_inside_and_shows_itself_to_this_machine_only(tmp_path: Path) -> None:
+    both = services(tmp_path, COMPOSE, MONITORING)
+    asked = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.compose.yaml").read_text(encoding="utf-8"))
+    (job,) = asked["scrape_configs"]
+    (port,) = both["sealwire"]["expose"]
+    assert job["static_configs"] == [{"targets": [f"sealwire:{port}"]}]
+    prometheus = both["prometheus"]
+    assert [each["host_ip"] for each in prometheus["ports"]] == ["127.0.0.1"]
+    assert (prometheus["read_only"], prometheus["cap_drop"]) == (True, ["ALL"])
+    assert set(prometheus["networks"]) == set(both["sealwire"]["networks"])
+    places = {each["target"] for each in prometheus["configs"]}
+    assert set(asked["rule_files"]) < places
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("read_only: true", "readonly: true"), ("[ALL]", "ALL")])
+def test_a_mistake_would_be_found(tmp_path: Path, right: str, wrong: str) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(COMPOSE.read_text(encoding="utf-8").replace(right, wrong), encoding="utf-8")
+    assert read(tmp_path, file).returncode != 0
+
+
+# The shipped manifests are what Kubernetes takes, let nothing gain privileges, and configure what runs.
+
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+STANDALONE, SIDECAR = FOLDER / "sealwire.yaml", FOLDER / "sealwire-sidecar.yaml"
+BOTH = pytest.mark.parametrize("manifest", [STANDALONE, SIDECAR], ids=lambda path: path.stem)
+VERSIONS = ("1.33", "1.37")
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def validated(manifest: Path, version: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("kubernetes-validate")
+    command = [str(program), "--strict", "-k", version, str(manifest)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def objects(manifest: Path) -> dict[str, Any]:
+    """By kind; there is one of each."""
+    return {each["kind"]: each for each in yaml.safe_load_all(manifest.read_text(encoding="utf-8"))}
+
+
+def pod(manifest: Path) -> dict[str, Any]:
+    return dict(objects(manifest)["Deployment"]["spec"]["template"]["spec"])
+
+
+def containers(manifest: Path) -> list[dict[str, Any]]:
+    spec = pod(manifest)
+    return [*spec["initContainers"], *spec["containers"]]
+
+
+def proxy(manifest: Path) -> dict[str, Any]:
+    (found,) = [each for each in containers(manifest) if each["name"] == "sealwire"]
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("manifest", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_kubernetes_knows_every_key(manifest: Path, version: str) -> None:
+    done = validated(manifest, version)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_misspelt_key_would_be_found(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(STANDALONE.read_text().replace("readOnlyRootFilesystem", "readonlyRootFilesystem"))
+    assert validated(wrong, VERSIONS[-1]).returncode != 0
+
+
+@BOTH
+def test_nothing_can_gain_privileges(manifest: Path) -> None:
+    spec = pod(manifest)
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    for container in containers(manifest):
+        assert RESTRICTED.items() <= container["securityContext"].items()
+        assert "memory" in container["resources"]["limits"]
+        assert all("hostPort" not in port for port in container.get("ports", ()))
+    assert all("hostPath" not in volume for volume in spec["volumes"])
+
+
+@BOTH
+def test_the_proxy_runs_as_the_user_of_the_image(manifest: Path) -> None:
+    context = {**pod(manifest)["securityContext"], **proxy(manifest)["securityContext"]}
+    user = f"\nUSER {context['runAsUser']}:{context['runAsGroup']}\n"
+    assert user in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+@BOTH
+def test_no_secret_stands_in_the_manifest_and_none_reaches_a_disk(manifest: Path) -> None:
+    assert "Secret" not in objects(manifest)
+    assert proxy(manifest)["envFrom"] == [{"secretRef": {"name": "sealwire-kek"}}]
+    assert "ulimit -c 0" in proxy(manifest)["command"][-1]
+    folders = [volume["emptyDir"] for volume in pod(manifest)["volumes"] if "emptyDir" in volume]
+    assert {folder["medium"] for folder in folders} == {"Memory"}
+
+
+@BOTH
+def test_every_volume_is_mounted_and_every_mount_has_a_volume(manifest: Path) -> None:
+    mounted = {mount["name"] for each in containers(manifest) for mount in each.get("volumeMounts", ())}
+    assert mounted == {volume["name"] for volume in pod(manifest)["volumes"]}
+
+
+@BOTH
+def test_the_configuration_is_read_and_fits_the_pod(manifest: Path) -> None:
+    data = objects(manifest)["ConfigMap"]["data"]
+    config = parse_config(data["sealwire.yaml"].encode(), Path("/etc/sealwire/sealwire.yaml"), {})
+    assert load_policy(data["policy.yaml"].encode(), "policy.yaml").classes
+    ports = {port["name"]: port["containerPort"] for port in proxy(manifest)["ports"]}
+    assert ports["admin"] == config.admin.port
+    assert ports.get("mongodb", config.members[0].listen.port) == config.members[0].listen.port
+    assert config.upstream_tls.mode is TlsMode.TLS
+    files = [config.keyring, config.policy, config.upstream_tls.ca, config.listen_tls.certificate]
+    folders = {mount["mountPath"] for mount in proxy(manifest)["volumeMounts"]}
+    assert {str(Path(str(file)).parent) for file in files if file is not None} <= folders
+    grace = pod(manifest)["terminationGracePeriodSeconds"]
+    assert config.limits.drain_s + 5 < grace
+
+
+def test_plaintext_stays_in_the_pod() -> None:
+    data = objects(SIDECAR)["ConfigMap"]["data"]["sealwire.yaml"].encode()
+    config = parse_config(data, Path("/etc/sealwire/sealwire.yaml"), {})
+    assert config.listen_tls.mode is TlsMode.PLAINTEXT
+    assert config.members[0].listen.host == "127.0.0.1"
+    assert proxy(SIDECAR)["restartPolicy"] == "Always"
+    standalone = objects(STANDALONE)["ConfigMap"]["data"]["sealwire.yaml"].encode()
+    assert parse_config(standalone, Path("/etc/a.yaml"), {}).listen_tls.mode is TlsMode.TLS
+
+
+def assert_only_readiness_asks_readyz(container: Mapping[str, Any]) -> None:
+    """A pod that is not ready, without a lease for one, must not be restarted for it."""
+    paths = {
+        name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")
+    }
+    assert paths == {"startup": "/healthz", "readiness": "/readyz", "liveness": "/healthz"}
+    assert all(container[f"{name}Probe"]["httpGet"]["port"] == "admin" for name in paths)
+
+
+@BOTH
+def test_probes_ask_the_admin_address(manifest: Path) -> None:
+    assert_only_readiness_asks_readyz(proxy(manifest))
+
+
+@BOTH
+def test_the_network_lets_few_in_and_out(manifest: Path) -> None:
+    policy = objects(manifest)["NetworkPolicy"]["spec"]
+    labels = objects(manifest)["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    for rule in policy["ingress"]:
+        ports = {port["port"] for port in rule["ports"]}
+        assert "from" in rule or not ports & {9464, 27017, 27018}
+    data = objects(manifest)["ConfigMap"]["data"]["sealwire.yaml"].encode()
+    server = parse_config(data, Path("/etc/sealwire/sealwire.yaml"), {}).members[0].upstream
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {server.port, 53}
+    assert all("to" in rule for rule in policy["egress"])
+
+
+@BOTH
+def test_prometheus_finds_the_pods_and_is_let_in(manifest: Path) -> None:
+    file = ROOT / "deploy" / "monitoring" / "prometheus.kubernetes.yaml"
+    (job,) = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
+    assert job["kubernetes_sd_configs"] == [{"role": "pod"}]
+    keep = job["relabel_configs"][0]
+    assert keep["source_labels"] == [
+        "__meta_kubernetes_pod_container_name",
+        "__meta_kubernetes_pod_container_port_name",
+    ]
+    assert keep["action"] == "keep"
+    found = [
+        port["containerPort"]
+        for each in containers(manifest)
+        for port in each.get("ports", ())
+        if re.fullmatch(keep["regex"], f"{each['name']};{port['name']}")
+    ]
+    assert found == [9464]
+    rules = objects(manifest)["NetworkPolicy"]["spec"]["ingress"]
+    (let_in,) = [rule for rule in rules if rule["ports"] == [{"port": 9464, "protocol": "TCP"}]]
+    (who,) = let_in["from"]
+    labels = who["namespaceSelector"]["matchLabels"]
+    assert labels == {"kubernetes.io/metadata.name": "monitoring"}
+    assert f"`{labels['kubernetes.io/metadata.name']}`" in file.read_text(encoding="utf-8")
+
+
+@BOTH
+def test_one_pod_stays_while_a_node_is_emptied(manifest: Path) -> None:
+    every = objects(manifest)
+    budget, replicas = every["PodDisruptionBudget"]["spec"], every["Deployment"]["spec"]["replicas"]
+    assert budget["minAvailable"] < replicas
+    assert budget["selector"] == every["Deployment"]["spec"]["selector"]
+
+
+def test_the_scaler_and_the_service_mean_this_deployment() -> None:
+    every = objects(STANDALONE)
+    scaler, deployment = every["HorizontalPodAutoscaler"]["spec"], every["Deployment"]
+    assert scaler["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert scaler["minReplicas"] == deployment["spec"]["replicas"]
+    assert "cpu" in proxy(STANDALONE)["resources"]["requests"]  # what the scaler measures by
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert every["Service"]["spec"]["selector"] == labels

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.doc_commands import Block, CommandFailed, blocks_of, run_document
+from tests.support.shown_commands import ShownCommand, follow, shown_in
 
 PAGE = """# A page
 
@@ -73,3 +74,41 @@ def test_only_what_is_given_is_in_the_environment(
 def test_a_page_without_such_blocks_is_an_error(page: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no block"):
         run_document(page, tmp_path, "misspelt")
+
+
+# Pages that show what commands print: what of it is compared, and that a difference is found.
+
+
+SHOWN_PAGE = """
+```console test day
+$ state
+...
+id <ID>, up <time>
+...
+$ repeat ID
+<ID> again
+```
+
+```console test other
+$ state
+```
+"""
+SAID = {"state": "a\nb\nid x1, up 10:00:01\n", "repeat x1": "x1 again\n"}
+
+
+def test_a_block_has_commands_and_what_they_print() -> None:
+    assert shown_in(SHOWN_PAGE, "other") == [ShownCommand("state", "")]
+    with pytest.raises(ValueError, match="no block"):
+        shown_in(SHOWN_PAGE, "none")
+
+
+def test_a_page_is_followed() -> None:
+    assert follow(SHOWN_PAGE, "day", SAID.__getitem__) == {"ID": "x1", "time": "10:00:01"}
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [("repeat x1", "x2 again\n"), ("state", "id x1\n"), ("state", "id x1 2, up 3\n")]
+)
+def test_a_difference_is_found(command: str, said: str) -> None:
+    with pytest.raises(AssertionError, match="it prints"):
+        follow(SHOWN_PAGE, "day", {**SAID, command: said}.__getitem__)

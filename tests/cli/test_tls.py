@@ -21,7 +21,7 @@ from sealwire.sidecars.tls_check.suites import Verdict
 from sealwire.sidecars.tls_check.target import EndpointFacts
 from tests.build_context import ROOT
 from tests.cli.runs import Run
-from tests.sidecars.tls_check.samples import DATABASE, PRESENTED, WEB, certificate, target_facts
+from tests.sidecars.tls_check.certificates import DATABASE, PRESENTED, WEB, certificate, target_facts
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sealwire.sidecars.errors import CannotCreate, SetupReason, Unusable
 from sealwire.sidecars.vault_setup import initialise
 from sealwire.sidecars.vault_setup.commands import ServerOptions
 from tests.cli.runs import Run
-from tests.sidecars.vault_setup.fake_seal import FakeSeal
+from tests.sidecars.vault_setup.fake_server import FakeSeal
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,7 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import chosen, drop, named, prefixed, standing
-from tests.integration.tls_verify_command import AUTHORITY
-from tests.integration.vault_command import Command, ReadyVault
+from tests.integration.vault_command import AUTHORITY, Command, ReadyVault
 from tests.sidecars.tls_check.certificates import Odd, make
 from tests.support import warm
 from tests.support.debian_programs import require_program

@@ -1,7 +1,11 @@
 """Dumps of a real server: what they say of themselves, and what keeps one from being made."""
 
+import shutil
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bson import Timestamp
@@ -9,13 +13,22 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+from sealwire.keys.errors import KekDenied
+from sealwire.keys.kek.key_pair import load_public_key
+from sealwire.keys.vault.connection import VaultConnection
+from sealwire.keys.vault.settings import vault_settings
+from sealwire.keys.vault.transit import TransitKek
 from sealwire.sidecars.backup.dumping import dump as consistency
-from sealwire.sidecars.backup.dumping.dump import DumpOptions, Progress, Wanted, dump
+from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, Progress, ReaderChoice, Wanted, dump
+from sealwire.sidecars.backup.keeping.verification import rewrap, verify_backup
 from sealwire.sidecars.backup.sealed.manifest import Consistency
 from sealwire.sidecars.backup.sealed.payload import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.errors import BackupReason, DirectReason, SidecarError, Unavailable, Unusable
+from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.openbao import OpenBao, dev_server
+from tests.build_context import ROOT as TREE
 from tests.integration.backup_source import (
     Server,
     assert_same,
@@ -25,7 +38,11 @@ from tests.integration.backup_source import (
     sealed,
 )
 from tests.integration.conftest import Stack
-from tests.sidecars.backup.samples import KEK
+from tests.integration.migrate.clinics import new_clinic
+from tests.integration.migrate.numbers import NHS, POLICY, reencryption
+from tests.keys.samples import NOW, PASSPHRASE
+from tests.sidecars.backup.samples import KEK, local, seal
+from tests.support.doc_commands import run_document
 from tests.support.secantus import ROOT, secantus
 
 pytestmark = pytest.mark.integration
@@ -179,3 +196,213 @@ def test_sealwire_itself_is_not_dumped(stack: Stack) -> None:
     with pytest.raises(Unusable) as caught, connected(uri):
         pass
     assert caught.value.reason is DirectReason.SEALWIRE
+
+
+# The commands of docs/operations/backup.md work as they stand there.
+
+
+PAGE = TREE / "docs" / "operations" / "backup.md"
+
+
+def test_the_page_from_key_to_alarm(tmp_path: Path) -> None:
+    passphrase = tmp_path / "passphrase.txt"
+    passphrase.touch(0o600)
+    passphrase.write_text(PASSPHRASE + "\n")
+    run_document(PAGE, tmp_path, "keys")
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    seal(local(backups), recipients=[load_public_key(tmp_path / "backup-key.pub")])
+    said = run_document(PAGE, tmp_path, "store")
+    assert "b: sound, 20 documents in 3 files" in said
+    assert PASSPHRASE not in said
+    assert (backups / "b-r1.tar.gz.enc").exists()
+    assert not (backups / "b.tar.gz.enc").exists()
+    assert sorted(path.name for path in (tmp_path / "units").iterdir()) == [
+        "sealwire-backup.service",
+        "sealwire-backup.timer",
+        "sealwire-backup.yaml",
+    ]
+    assert "sealwire_backup_plaintext_overdue 0.0" in (tmp_path / "sealwire_backup.prom").read_text()
+
+
+# Backups whose keys are in OpenBao: who may write them cannot read them, and the other way round.
+
+
+NAME = "backups"
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    with dev_server(tmp_path_factory.mktemp("bao")) as server:
+        server.client.sys.enable_secrets_engine("transit")
+        server.client.secrets.transit.create_key(NAME)
+        yield server
+
+
+def kek(bao: OpenBao, *rights: str) -> TransitKek:
+    """The key, with a token that may do just this with it."""
+    policy = "".join(f'path "transit/{right}/{NAME}" {{ capabilities = ["update"] }}\n' for right in rights)
+    name = "-".join(rights)
+    bao.client.sys.create_or_update_policy(name, policy)
+    token = str(bao.client.auth.token.create(policies=[name])["auth"]["client_token"])
+    connection = VaultConnection(vault_settings({"address": bao.address}, {}), {"VAULT_TOKEN": token})
+    return TransitKek(connection, f"transit/{NAME}")
+
+
+def test_who_writes_cannot_read_and_who_reads_cannot_write(bao: OpenBao, tmp_path: Path) -> None:
+    writer, reader = kek(bao, "encrypt"), kek(bao, "decrypt")
+    store = LocalStore(tmp_path)
+    seal(store, recipients=[writer])
+    with pytest.raises(KekDenied):
+        verify_backup(store, "b", [writer], NOW)
+    assert verify_backup(store, "b", [reader], NOW).manifest.documents == 20
+    with pytest.raises(KekDenied), create_backup(store, "c", [reader]):
+        pass
+    assert not list(tmp_path.glob("*c.tar*"))
+
+
+def test_after_a_rotation_the_old_version_can_be_retired(bao: OpenBao, tmp_path: Path) -> None:
+    both = kek(bao, "encrypt", "decrypt")
+    store = LocalStore(tmp_path)
+    seal(store, recipients=[both])
+    transit = bao.client.secrets.transit
+    transit.rotate_key(NAME)
+    rewrap(store, "b", [both], [both])
+    newest = transit.read_key(NAME)["data"]["latest_version"]
+    transit.update_key_configuration(NAME, min_decryption_version=newest)
+    assert verify_backup(store, "b", [both], NOW).recorded
+    # What the payload's own header holds is dead now: nobody opens it without the sidecar.
+    (tmp_path / "b.tar.gz.enc.json").unlink()
+    with pytest.raises(KekDenied):
+        verify_backup(store, "b", [both], NOW)
+
+
+# mongodump as the reader: the stand-in everywhere, and mongodump itself where it is installed.
+
+
+FAKE = Path(__file__).parent.parent / "support" / "fake_mongodump.py"
+REAL = shutil.which("mongodump")
+
+
+@pytest.fixture
+def filled(clean: Stack) -> Stack:
+    clean.raw.patients.insert_many([{"_id": number, "text": "x" * 500} for number in range(3_000)])
+    clean.raw["a b"].insert_one({"_id": 1})
+    clean.raw.create_collection("empty")
+    return clean
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The stand-in as `mongodump` on the path; gives the log that it writes."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "mongodump"
+    program.write_text(f"#!{sys.executable}\n{FAKE.read_text()}")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(folder))
+    return program.with_suffix(".log")
+
+
+def dumped(stack: Stack, folder: Path, reader: ReaderChoice, wanted: Wanted = Wanted.NONE) -> Dumped:
+    uri = stack.database.uri(ROOT)
+    store = LocalStore(folder)
+    options = DumpOptions(uri, ("clinic",), wanted, reader, parallel=1)
+    name = f"b{len(store.objects())}"
+    with connected(uri) as client, create_backup(store, name, [KEK]) as sink:
+        return dump(client, sink, options)
+
+
+def test_it_reads_the_same_as_the_driver_and_nobody_sees_the_password(
+    filled: Stack, tmp_path: Path, fake: Path
+) -> None:
+    by_driver = dumped(filled, tmp_path, ReaderChoice.BUILT_IN)
+    by_mongodump = dumped(filled, tmp_path, ReaderChoice.AUTO)
+    assert by_mongodump.manifest.dumper == "mongodump 100.10.0"
+    assert by_mongodump.contents.collections == by_driver.contents.collections
+    lines = fake.read_text().splitlines()
+    assert {line.split("\t")[0] for line in lines} == {"clinic.patients", "clinic.a b", "clinic.empty"}
+    assert {line.split("\t")[1] for line in lines} == {"unseen"}
+
+
+@pytest.mark.skipif(REAL is None, reason="needs MongoDB's own mongodump, which Debian does not have")
+def test_mongodump_itself_reads_the_same(filled: Stack, tmp_path: Path) -> None:
+    by_driver = dumped(filled, tmp_path, ReaderChoice.BUILT_IN)
+    by_mongodump = dumped(filled, tmp_path, ReaderChoice.MONGODUMP)
+    assert by_mongodump.contents.collections == by_driver.contents.collections
+
+
+def test_at_a_snapshot_the_driver_reads(
+    filled: Stack, tmp_path: Path, fake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as a server that keeps its snapshots: this one takes snapshot reads and shows the present
+    monkeypatch.setattr(consistency, "refuses_lost_history", lambda *_: True)
+    found = dumped(filled, tmp_path, ReaderChoice.AUTO, Wanted.SNAPSHOT)
+    assert found.manifest.dumper == "built-in"
+    assert not fake.exists()
+
+
+def test_a_mongodump_that_fails_half_way_makes_no_backup(filled: Stack, tmp_path: Path, fake: Path) -> None:
+    fake.with_suffix(".fails").write_text("patients")
+    with pytest.raises(Unavailable) as caught:
+        dumped(filled, tmp_path, ReaderChoice.MONGODUMP)
+    assert caught.value.reason is BackupReason.DUMPER
+    assert LocalStore(tmp_path).objects() == []
+
+
+def test_where_there_is_none_it_is_said_or_done_without(
+    filled: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert dumped(filled, tmp_path, ReaderChoice.AUTO).manifest.dumper == "built-in"
+    with pytest.raises(Unavailable) as caught:
+        dumped(filled, tmp_path, ReaderChoice.MONGODUMP)
+    assert caught.value.reason is BackupReason.DUMPER
+
+
+# The runbook for a database that was put back from before a rotation is followed as it is printed.
+
+
+RESTORED_PAGE = TREE / "docs" / "operations" / "runbooks.md"
+
+
+def test_data_from_before_a_rotation_is_found_by_equality_again(
+    database: DatabaseProcess, tmp_path: Path
+) -> None:
+    with new_clinic(database, tmp_path, POLICY, (NHS, "notes")) as clinic, database.connect() as direct:
+        stored: Any = direct["clinic"]["patients"]
+        stored.create_index(NHS, unique=True)
+        with clinic.proxy() as client:
+            client["clinic"]["patients"].insert_many(
+                {"_id": number, NHS: f"{number}", "kin": [{NHS: f"kin {number}"}]} for number in range(8)
+            )
+        backup = list(stored.find())
+        clinic.rotate(NHS, pending=True)
+        assert clinic.job(*reencryption(clinic))["state"] == "done"
+        stored.delete_many({})
+        stored.insert_many(backup)
+        with clinic.proxy() as client:
+            # a unique index takes it, as it is of another form: nobody has stopped the application
+            client["clinic"]["patients"].insert_one({"_id": "twice", NHS: "5"})
+
+        environ = {name: clinic.environ[name] for name in ("SEALWIRE_KEK", "SEALWIRE_SERVER_URI", "COLUMNS")}
+        said = run_document(RESTORED_PAGE, tmp_path, "restored", environ)
+        assert f"sealwire migrate repair POLICY {NHS}" in said
+        assert "would repair; about 8 documents" in said
+        # of the document that collides, the value that does not has moved
+        assert "15 values of 8 documents moved" in said
+        assert said.count("exit code 1") == 2
+        assert said.count("server 11000") == 1
+        with clinic.proxy() as client:
+            patients = client["clinic"]["patients"]
+            assert patients.find_one({NHS: "3"}) == {"_id": 3, NHS: "3", "kin": [{NHS: "kin 3"}]}
+            patients.delete_one({"_id": "twice"})
+        said = run_document(RESTORED_PAGE, tmp_path, "again", environ)
+        assert "nothing of another form is left" in said
+        with clinic.proxy() as client:
+            patients = client["clinic"]["patients"]
+            assert [each["_id"] for each in patients.find({NHS: {"$in": ["5", "6"]}}).sort("_id", 1)] == [
+                5,
+                6,
+            ]
+            assert patients.count_documents({"kin.nhs_number": "kin 5"}) == 1

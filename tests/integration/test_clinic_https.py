@@ -19,7 +19,7 @@ from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT
 from tests.examples.fastapi_clinic.day import NUMBERS, PURPOSE, patient, spend
-from tests.integration.tls_verify_command import verify
+from tests.integration.vault_command import verify
 from tests.support.debian_programs import require_program
 from tests.support.doc_commands import run_document
 from tests.support.measuring import measuring

@@ -3,15 +3,20 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from random import Random
+from threading import Thread
+from typing import Any, NamedTuple
 
 import pytest
+from bson import encode
 from pymongo import MongoClient
+from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import parse_context_header
@@ -191,3 +196,327 @@ def test_a_policy_with_contexts_does_not_start_without_their_store(site: Site) -
     assert refused.returncode == 65
     assert "keys.contexts" in refused.stderr
     assert not (site.folder / "contexts.db").exists()
+
+
+# A key for each patient in a list of patients, through a running proxy, whose answers are plaintext's.
+
+
+RULES_BESIDE = """
+version: 1
+classes:
+  code: {mode: deterministic, type: string, key: {per: ./patient}}
+  note: {mode: random, key: {per: ./patient}}
+collections:
+  clinic.wards: {visits.code: code, visits.tags: code, letters.note: note, code: code, desk.code: code}
+"""
+
+
+class Places(NamedTuple):
+    """The collection through the proxy, as the server has it, and the same in plaintext."""
+
+    ours: Any
+    stored: Any
+    plain: Any
+
+
+@pytest.fixture
+def places(database: DatabaseProcess, tmp_path: Path) -> Iterator[Places]:
+    environ = new_environ()
+    site = site_at(database, tmp_path, RULES_BESIDE, environ)
+    site.config["keys"]["contexts"] = "contexts.db"
+    create_keyring(site.keyring, EnvironmentKek(environ=environ), ["code", "note"], datetime.now(UTC))
+    with ExitStack() as stack:
+        ours = stack.enter_context(client_of(stack.enter_context(serving(site))))
+        direct = stack.enter_context(MongoClient[Document](database.uri()))
+        for name in ("clinic", "plain"):
+            direct.drop_database(name)
+        yield Places(ours["clinic"]["wards"], direct["clinic"]["wards"], direct["plain"]["wards"])
+
+
+def visit(patient: object, code: str, **more: Any) -> Document:
+    return {"patient": patient, "code": code, **more}
+
+
+def wards() -> list[Document]:
+    return [
+        {"_id": 1, "visits": [visit(5, "a", tags=["x", "y"]), visit(6, "b"), visit(5, "b")]},
+        {"_id": 2, "visits": [visit("p", "a", tags="x"), {"patient": 5}], "patient": 6, "code": "a"},
+        {"_id": 3, "visits": visit(5, "a"), "desk": visit(6, "c")},
+        {"_id": 4, "visits": [[visit(5, "a")], {"x": 1}], "letters": [{"patient": 6, "note": [1, 2]}]},
+        {"_id": 5, "visits": [], "desk": {"patient": 7}},
+    ]
+
+
+def test_each_element_has_the_key_of_its_own_patient(places: Places) -> None:
+    places.ours.insert_many(wards())
+    assert list(places.ours.find()) == wards()
+    first, second = (places.stored.find_one({"_id": number}) for number in (1, 2))
+    codes = [each["code"] for each in first["visits"]] + [second["visits"][0]["code"], second["code"]]
+    keys = [parse_context_header(bytes(code))[1] for code in codes]
+    assert keys[0] == keys[2] != keys[1] == keys[4]
+    assert len(set(keys)) == 3
+    assert bytes(codes[1]) != bytes(codes[2])
+
+
+FILTERS: list[Document] = [
+    {"visits": {"$elemMatch": {"patient": 5, "code": "a"}}},
+    {"visits": {"$elemMatch": {"patient": 5, "code": "b"}}},
+    {"visits": {"$elemMatch": {"patient": 6, "code": "a"}}},
+    {"visits": {"$elemMatch": {"patient": "p", "code": {"$in": ["a", "z"]}}}},
+    {"visits": {"$elemMatch": {"patient": 5, "code": {"$ne": "a"}}}},
+    {"visits": {"$elemMatch": {"patient": 5, "tags": "y"}}},
+    {"visits": {"$elemMatch": {"patient": 9, "code": "a"}}},
+    {"$or": [{"visits": {"$elemMatch": visit(6, "b")}}, {"visits": {"$elemMatch": visit("p", "a")}}]},
+    {"visits": {"$not": {"$elemMatch": {"patient": 5, "code": "a"}}}},
+    {"visits": {"patient": 6, "code": "b"}},
+    {"visits": {"code": "b", "patient": 6}},
+    {"visits": {"$in": [{"patient": 5, "code": "b"}, {"patient": 5, "code": "a"}]}},
+    {"visits.0": {"patient": "p", "code": "a", "tags": "x"}},
+    {"patient": 6, "code": "a"},
+    {"visits.code": {"$exists": True}},
+]
+
+UPDATES: list[tuple[Document, Document, list[Document] | None]] = [
+    ({"_id": 1}, {"$push": {"visits": visit(6, "z")}}, None),
+    ({"_id": 1}, {"$addToSet": {"visits": visit(6, "z")}}, None),
+    ({"_id": 1}, {"$set": {"visits.$[v].code": "q"}}, [{"v.patient": 5, "v.code": "b"}]),
+    ({"_id": 1}, {"$push": {"visits.$[v].tags": "z"}}, [{"v.patient": 5, "v.tags": "x"}]),
+    ({"_id": 1}, {"$pull": {"visits": {"patient": 6, "code": "b"}}}, None),
+    ({"_id": 2}, {"$set": {"visits.1": visit(8, "n")}}, None),
+    ({"_id": 2}, {"$pullAll": {"visits": [visit(8, "n")]}}, None),
+    ({"_id": 3, "desk.patient": 6}, {"$set": {"desk.code": "d", "desk.patient": 6}}, None),
+    ({"_id": 3, "desk.patient": 7}, {"$set": {"desk.code": "e"}}, None),
+    ({"_id": 5, "desk.patient": 7}, {"$set": {"desk.code": "f", "desk.more": 1}}, None),
+    ({"_id": 5}, {"$set": {"visits": [visit(1, "o"), visit(2, "o")]}}, None),
+    ({"_id": 2, "patient": 6}, {"$set": {"code": "r"}}, None),
+    ({"_id": 1}, {"$unset": {"visits.0.code": 1}}, None),
+    ({"_id": 6, "desk.patient": 4}, {"$set": {"desk.code": "g"}}, None),
+]
+
+
+def test_filters_and_updates_answer_as_in_plaintext(places: Places) -> None:
+    for collection in (places.ours, places.plain):
+        collection.insert_many(wards())
+    matched = [bool(list(places.ours.find(each))) for each in FILTERS]
+    assert sum(matched) == len(FILTERS) - 3
+    for condition, change, filters in ((None, None, None), *UPDATES):
+        if condition is not None:
+            done = [
+                collection.update_one(condition, change, upsert=condition["_id"] == 6, array_filters=filters)
+                for collection in (places.ours, places.plain)
+            ]
+            assert done[0].raw_result["n"] == done[1].raw_result["n"], change
+            assert done[0].raw_result["nModified"] == done[1].raw_result["nModified"], change
+        assert list(places.ours.find().sort("_id")) == list(places.plain.find().sort("_id")), change
+        for each in FILTERS:
+            found = [list(collection.find(each).sort("_id")) for collection in (places.ours, places.plain)]
+            assert found[0] == found[1], each
+            stages = [{"$match": each}, {"$count": "n"}]
+            assert list(places.ours.aggregate(stages)) == list(places.plain.aggregate(stages)), each
+
+
+def test_what_may_speak_of_two_elements_is_refused(places: Places) -> None:
+    places.ours.insert_many(wards())
+    before = list(places.stored.find())
+    for condition in ({"visits.patient": 5, "visits.code": "a"}, {"visits": {"$elemMatch": {"code": "a"}}}):
+        with pytest.raises(OperationFailure) as refused:
+            places.ours.find_one(condition)
+        assert "[context]" in str(refused.value)
+        assert "$elemMatch" in str(refused.value)
+    for change in (
+        {"$set": {"visits.0.code": "z"}},
+        {"$set": {"visits.0.patient": 9}},
+        {"$push": {"visits": {"code": "z"}}},
+    ):
+        with pytest.raises(OperationFailure) as refused:
+            places.ours.update_one({"visits.patient": 5}, change)
+        assert "[context]" in str(refused.value)
+    with pytest.raises(OperationFailure):
+        places.ours.insert_one({"visits": [{"code": "z"}], "patient": 5})
+    assert list(places.stored.find()) == before
+
+
+# Two tenants with equal values: what compares them answers as plaintext does, or is refused.
+
+
+RULES_OF_ANSWERS = """
+version: 1
+classes:
+  ssn: {mode: deterministic, type: string, key: {per: tenant}}
+  ward: {mode: deterministic, type: string, key: {per: $database}}
+collections:
+  clinic.people: {ssn: ssn, other: ssn, tags: ssn, ward: ward}
+  clinic.visits: {ssn: ssn, ward: ward}
+"""
+DRAWN = 1_200
+FIVE: Document = {"$match": {"tenant": 5}}
+_EQUAL = {"$expr": {"$eq": ["$ssn", "$$s"]}}
+
+PATHS = ("ssn", "other", "tags", "ward")
+
+
+@pytest.fixture
+def sides(
+    database: DatabaseProcess, tmp_path: Path
+) -> Iterator[tuple[Database[Document], Database[Document]]]:
+    """The database through the proxy, and one in plaintext, with the same documents."""
+    environ = new_environ()
+    site = site_at(database, tmp_path, RULES_OF_ANSWERS, environ)
+    site.config["keys"]["contexts"] = "contexts.db"
+    create_keyring(site.keyring, EnvironmentKek(environ=environ), ["ssn", "ward"], datetime.now(UTC))
+    with ExitStack() as stack:
+        running = stack.enter_context(serving(site, 300.0))
+        # of the refusals more is written than a pipe holds
+        Thread(target=lambda: deque(running.said, 0), daemon=True).start()
+        stack.callback(running.process.kill)  # before its pipe is closed, which waits for who reads it
+        ours = stack.enter_context(client_of(running))["clinic"]
+        plain = stack.enter_context(MongoClient[Document](database.uri()))["plain"]
+        for side in (ours, plain):
+            side["people"].insert_many(people())
+            side["visits"].insert_many(visits())
+        yield ours, plain
+
+
+def people() -> list[Document]:
+    random = Random(3)
+
+    def value() -> str:
+        return random.choice("abc")
+
+    return [
+        {
+            "_id": number,
+            "tenant": random.choice((5, 6)),
+            "ssn": value(),
+            "other": value(),
+            "tags": [value() for _ in range(random.randrange(3))],
+            "ward": value(),
+            "x": random.randrange(3),
+        }
+        for number in range(12)
+    ]
+
+
+def visits() -> list[Document]:
+    random = Random(4)
+    return [
+        {"_id": number, "tenant": random.choice((5, 6)), "ssn": random.choice("abc"), "ward": "a"}
+        for number in range(8)
+    ]
+
+
+def pipeline(random: Random) -> list[Document]:
+    """Stages before, of which each may change what is known of tenants, and one that compares."""
+    before = [_drawn(random, _BEFORE) for _ in range(random.choice((0, 0, 1, 1, 2)))]
+    start = [FIVE] if random.random() < 0.5 else []
+    return [{"$sort": {"_id": 1}}, *start, *before, _drawn(random, _COMPARING)]
+
+
+def _foreign(random: Random) -> Document:
+    return random.choice((FIVE, {"$match": {"tenant": 6}}, {"$match": {"tenant": {"$gt": 5}}}, {"$limit": 4}))
+
+
+_BEFORE: tuple[Callable[[Random], Document] | Document, ...] = (
+    lambda r: {"$set": {"tenant": r.choice((5, "$x"))}},
+    {"$unwind": "$tags"},
+    lambda r: {"$unwind": {"path": "$tags", "includeArrayIndex": r.choice(("tenant", "at"))}},
+    {"$match": {"x": {"$gt": 0}}},
+    {"$limit": 8},
+    lambda r: {"$project": {"tenant": r.choice((1, "$x")), "ssn": 1, "tags": 1, "ward": 1, "x": 1}},
+    lambda r: {"$unionWith": {"coll": "visits", "pipeline": [{"$sort": {"_id": 1}}, _foreign(r)]}},
+    {"$group": {"_id": "$x", "tenant": {"$first": "$tenant"}, "tags": {"$push": "$ssn"}}},
+    lambda r: {
+        "$lookup": {
+            "from": "visits",
+            "pipeline": [{"$sort": {"_id": 1}}, _foreign(r), {"$project": {"ssn": 1}}],
+            "as": "seen",
+        }
+    },
+    {"$set": {"tags": "$seen.ssn"}},
+)
+
+
+def _drawn(random: Random, stages: Sequence[Callable[[Random], Document] | Document]) -> Document:
+    found = random.choice(stages)
+    return found(random) if callable(found) else found
+
+
+def _key(r: Random) -> Any:
+    path = f"${r.choice(PATHS)}"
+    return r.choice((path, {"t": "$tenant", "k": path}, {"x": "$x", "k": path}))
+
+
+_COMPARING: tuple[Callable[[Random], Document] | Document, ...] = (
+    lambda r: {"$group": {"_id": _key(r), "n": {"$sum": 1}}},
+    lambda r: {"$sortByCount": f"${r.choice(PATHS)}"},
+    lambda r: {"$group": {"_id": r.choice(("$tenant", "$x", None)), "s": {"$addToSet": _key(r)}}},
+    lambda r: {"$setWindowFields": {"partitionBy": _key(r), "output": {"n": {"$sum": 1}}}},
+    lambda r: {"$project": {"same": {r.choice(("$eq", "$ne")): ["$ssn", "$other"]}}},
+    {"$project": {"same": {"$in": ["$ssn", {"$ifNull": ["$tags", []]}]}}},
+    {"$project": {"same": {"$in": ["$ssn", {"$ifNull": ["$seen.ssn", []]}]}}},
+    {"$project": {"n": {"$size": {"$setUnion": [{"$ifNull": ["$tags", []]}]}}}},
+    lambda r: {"$facet": {"a": [{"$group": {"_id": _key(r), "n": {"$sum": 1}}}]}},
+    lambda r: {
+        "$lookup": {
+            "from": r.choice(("people", "visits")),
+            "localField": r.choice(("ssn", "tags", "ward")),
+            "foreignField": r.choice(("ssn", "ward")),
+            "pipeline": [*r.choice(([], [_foreign(r)])), {"$sort": {"_id": 1}}, {"$project": {"x": 1}}],
+            "as": "joined",
+        }
+    },
+    lambda r: {
+        "$lookup": {
+            "from": "visits",
+            "let": {"s": "$ssn"},
+            "pipeline": [*r.choice(([], [_foreign(r)])), {"$match": _EQUAL}, {"$sort": {"_id": 1}}],
+            "as": "joined",
+        }
+    },
+    {
+        "$graphLookup": {
+            "from": "people",
+            "startWith": "$ssn",
+            "connectFromField": "other",
+            "connectToField": "ssn",
+            "as": "joined",
+        }
+    },
+)
+
+
+def plainly(value: Any) -> Any:
+    """A value in which what has no order has one."""
+    if isinstance(value, dict):
+        return {name: plainly(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return sorted((plainly(each) for each in value), key=lambda each: encode({"v": each}))
+    return value
+
+
+def answer_of(side: Database[Document], command: Document) -> Any:
+    """The values that a command finds; the code of an error; None where Sealwire refuses it."""
+    try:
+        reply = side.command(command)
+    except OperationFailure as failure:
+        return None if "Sealwire refused" in str(failure) else failure.code
+    return plainly(reply["values"] if "values" in reply else reply["cursor"]["firstBatch"])
+
+
+def test_what_compares_values_of_two_tenants_answers_as_plaintext_or_is_refused(
+    sides: tuple[Database[Document], Database[Document]], record_property: Callable[[str, object], None]
+) -> None:
+    ours, plain = sides
+    tally: Counter[str] = Counter()
+    for seed in range(DRAWN):
+        random = Random(seed)
+        command: Document = {"aggregate": "people", "pipeline": pipeline(random), "cursor": {}}
+        if seed % 20 == 0:
+            query = random.choice(({}, {"tenant": 5}, {"tenant": {"$in": [5, 6]}}))
+            command = {"distinct": "people", "key": random.choice(PATHS), "query": query}
+        found = answer_of(ours, command)
+        tally["refused" if found is None else "error" if isinstance(found, int) else "answered"] += 1
+        if found is not None:
+            assert found == answer_of(plain, command), f"{seed}: {command}"
+    record_property("summary", f"contexts compared: {dict(tally)}")
+    assert min(tally["answered"], tally["refused"]) > DRAWN / 10

@@ -16,9 +16,11 @@ from sealwire.sidecars.errors import CannotCreate, CommandFailed, Denied, LuksRe
 from sealwire.sidecars.luks import headers, machine, preflight, steps, volume
 from sealwire.sidecars.luks.machine import Machine, differences, mounted_source
 from sealwire.sidecars.luks.settings import Pbkdf
+from tests.build_context import ROOT
 from tests.sidecars.luks.story import Silent
 from tests.support import warm
 from tests.support.debian import require_programs
+from tests.support.doc_commands import run_document
 
 pytestmark = pytest.mark.integration
 
@@ -297,3 +299,13 @@ def test_recovery_script_knows_a_volume_without_python(image: Path, tmp_path: Pa
     assert run("copy", str(source), str(target)) == 0
     assert (target / "sub" / "f").read_bytes() == b"data"
     assert run("copy", str(source), str(target)) == 1
+
+
+# The commands of docs/operations/luks.md that a machine without device-mapper can run.
+
+
+def test_the_header_is_practised_as_the_page_says(tmp_path: Path) -> None:
+    require_programs({"cryptsetup": "cryptsetup-bin", "wipefs": "util-linux"})
+    shown = run_document(ROOT / "docs" / "operations" / "luks.md", tmp_path, "practice")
+    assert "has the header of" in shown
+    assert "opens with the present key" in shown

@@ -1,34 +1,50 @@
 """`sealwire tls verify` against real servers: strong ones are clean, and each weakness is found."""
 
 import http.client
+import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from pymongo import MongoClient
 
 from sealwire.cli.groups import tls as command
 from sealwire.sidecars.errors import CannotCreate, TlsCheckReason
+from sealwire.sidecars.tls_check.certificate import MAX_ANSWER_BYTES, http_fetch
 from sealwire.sidecars.tls_check.report import TlsMetrics
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import free_port
-from tests.integration.conftest import Stack
-from tests.integration.tls_verify_command import AUTHORITY, verify
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
+from sealwire.testbed.errors import TestbedError, TestbedReason
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.build_context import ROOT
+from tests.integration.conftest import Document, Stack
+from tests.integration.outside.chosen import own_server
+from tests.integration.running_site import NHS, RULES
+from tests.integration.vault_command import AUTHORITY, verify
 from tests.sidecars.tls_check.certificates import Made, Odd, make, make_authority, write_sha1
 from tests.support import warm
+from tests.support.debian_programs import require_program
+from tests.support.doc_commands import run_document
 from tests.support.secantus import CLINIC, secantus
-from tests.support.tls_servers import STRONG, WEAK, SilentServer, openssl_server
+from tests.support.tls_servers import STRONG, WEAK, SilentServer, nginx, openssl_server
 
 pytestmark = pytest.mark.integration
 
@@ -331,3 +347,166 @@ def test_the_shipped_client_and_the_check_agree_on_trust(stack: Stack) -> None:
     assert certificate.startswith("-----BEGIN CERTIFICATE-----")
     assert context.check_hostname
     assert verify(stack.proxy.uri(CLINIC)).endpoint()["presented"]["trusted"] is True
+
+
+# What docs/operations/tls.md lets operators try works as it stands there.
+
+
+def test_a_sound_server_passes_and_a_weak_one_does_not(tmp_path: Path) -> None:
+    openssl = require_program("openssl", "openssl", "version")
+    path = f"{Path(sys.executable).parent}:{openssl.parent}:{os.environ['PATH']}"
+    environ = {"PORT": str(free_port()), "PATH": path}
+    said = run_document(ROOT / "docs" / "operations" / "tls.md", tmp_path, "try", environ)
+    sound, _, weak = said.partition("pass failures: 0")
+    assert "fail" not in sound
+    assert "suite-no-forward-secrecy" in weak
+    assert "exit code 1" in weak
+    assert (tmp_path / "try.html").read_text().startswith("<!doctype html>")
+
+
+# `sealwire tls verify` against real web servers: what it demands of them besides their TLS.
+
+
+GOOD_WEB = "ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;"
+
+HSTS = 'add_header Strict-Transport-Security "max-age=31536000";'
+
+
+def test_a_sound_web_server_is_clean(tmp_path: Path, sound: Path, ca: Path) -> None:
+    redirect = "return 301 https://$host$request_uri;"
+    with nginx(tmp_path, sound, tls=GOOD_WEB, https=HSTS, http=redirect) as (https, plain):
+        found = verify(f"https://localhost:{https}/", "--ca", ca, "--http-port", plain, "--strict")
+    assert (found.code, found.rules) == (0, set())
+    assert found.endpoint()["plaintext"] == "redirected to https"
+
+
+def test_a_web_server_without_redirect_and_hsts_is_not(tmp_path: Path, sound: Path, ca: Path) -> None:
+    tls = "ssl_protocols TLSv1 TLSv1.1 TLSv1.2; ssl_ciphers ECDHE+AES:@SECLEVEL=0;"
+    with nginx(tmp_path, sound, tls=tls) as (https, plain):
+        found = verify(f"https://localhost:{https}/", "--ca", ca, "--http-port", plain)
+    assert found.rules == {
+        "http-not-redirected",
+        "hsts-missing",
+        "no-tls13",
+        "protocol-tls10",
+        "protocol-tls11",
+        "suite-legacy",
+    }
+
+
+def test_a_redirect_to_another_host_does_not_count(tmp_path: Path, sound: Path, ca: Path) -> None:
+    redirect = "return 301 https://elsewhere.example/;"
+    with nginx(tmp_path, sound, tls=GOOD_WEB, https=HSTS, http=redirect) as (https, plain):
+        found = verify(f"https://localhost:{https}/", "--ca", ca, "--http-port", plain)
+    assert found.rules == {"http-not-redirected"}
+
+
+# TLS is taken off the server and Sealwire, and put back: what is stored stays, and no half of it serves.
+
+
+NUMBER = "943 476 5919"
+
+
+@contextmanager
+def started(options: DatabaseOptions) -> Iterator[DatabaseProcess]:
+    database = DatabaseProcess(options)
+    database.start()
+    try:
+        yield database
+    finally:
+        database.stop()
+
+
+def stored_number(options: ProxyOptions, database: DatabaseProcess) -> object:
+    """What an application finds through a Sealwire with these settings before this server."""
+    with (
+        ProxyProcess(replace(options, upstream=database.address)) as proxy,
+        MongoClient[Document](proxy.uri(), serverSelectionTimeoutMS=5000) as client,
+    ):
+        client["clinic"]["patients"].update_one({"_id": 1}, {"$set": {NHS: NUMBER}}, upsert=True)
+        (found,) = client["clinic"]["patients"].find({NHS: NUMBER})
+        return found[NHS]
+
+
+@own_server("it is started anew")
+def test_tls_is_taken_off_and_put_back_and_the_data_stays(tmp_path: Path) -> None:
+    authority = create_authority(tmp_path / "authority")
+    issued = authority.issue("database")
+    plain = DatabaseOptions(tmp_path / "database")
+    tls = replace(plain, tls=ServerTls(issued.certificate, issued.key, authority.certificate_file))
+    (tmp_path / "policy.yaml").write_text(RULES)
+    back = ProxyOptions(tmp_path / "proxy", tmp_path / "policy.yaml", "", access_control=False)
+    forth = replace(back, certificate=authority.issue("sealwire"), authority=authority.certificate_file)
+    with started(tls) as database:
+        assert stored_number(forth, database) == NUMBER
+    with started(plain) as database:
+        with pytest.raises(TestbedError) as caught:
+            stored_number(forth, database)  # a server without TLS is not used until the configuration says so
+        assert caught.value.reason is TestbedReason.DIED
+        assert stored_number(back, database) == NUMBER
+        with database.connect() as raw:
+            assert raw["clinic"]["patients"].count_documents({NHS: NUMBER}) == 0
+    with started(tls) as database:
+        assert stored_number(forth, database) == NUMBER
+
+
+# `sealwire tls verify --revocation` asks an authority, and trusts neither its size nor where it points.
+
+
+class Authority(BaseHTTPRequestHandler):
+    """Serves a revocation list; `/moved` leads to it, `/endless` is larger than any list."""
+
+    crl = b""
+
+    def do_GET(self) -> None:
+        self.send_response(302 if self.path == "/moved" else 200)
+        self.send_header("Location", "/ca.crl")
+        self.end_headers()
+        content = bytes(MAX_ANSWER_BYTES + 1) if self.path == "/endless" else self.crl
+        with suppress(ConnectionError):
+            self.wfile.write(content if self.path != "/moved" else b"")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the test's output is kept clean."""
+
+
+@pytest.fixture
+def authority_address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Authority)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_authority_is_asked_about_revocation(tmp_path: Path, ca: Path, authority_address: str) -> None:
+    made = make(Odd(crl=f"{authority_address}/ca.crl"), issuer=AUTHORITY)
+    now = datetime.now(UTC)
+    entry = x509.RevokedCertificateBuilder().serial_number(made.certificate.serial_number)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(AUTHORITY.certificate.subject)
+    builder = builder.last_update(now - timedelta(hours=1)).next_update(now + timedelta(hours=1))
+    good = builder.sign(AUTHORITY.key, hashes.SHA256())
+    bad = builder.add_revoked_certificate(entry.revocation_date(now).build())
+    with openssl_server(made.write(tmp_path, "server"), *STRONG) as port:
+        target = (f"localhost:{port}", "--ca", ca, "--revocation")
+        assert verify(*target).rules == {"revocation-unknown"}
+        Authority.crl = good.public_bytes(serialization.Encoding.DER)
+        assert verify(*target).endpoint()["presented"]["revocation"]["status"] == "good"
+        Authority.crl = bad.sign(AUTHORITY.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        assert verify(*target).rules == {"revoked"}
+
+
+def test_an_authoritys_answer_is_bounded_and_redirects_are_not_followed(authority_address: str) -> None:
+    fetch = http_fetch(timeout_s=5)
+    assert fetch(f"{authority_address}/ca.crl", None) == Authority.crl
+    for url in (
+        f"{authority_address}/moved",
+        f"{authority_address}/endless",
+        f"http://127.0.0.1:{free_port()}/",
+        "file:///etc/hostname",
+        "http://[broken/",
+    ):
+        with pytest.raises(OSError):  # noqa: PT011 - all that a Fetch may raise
+            fetch(url, None)

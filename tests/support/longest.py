@@ -37,7 +37,7 @@ LONGEST: Final = (
     "integration/migrate/test_repair.py",
     "integration/test_backup_dump.py",
     "integration/test_install_page.py",
-    "integration/test_vault_document.py",
+    "integration/test_vault_roles.py",
     "integration/test_vault_path.py",
     "integration/test_vault_setup.py",
     "integration/test_differential.py",

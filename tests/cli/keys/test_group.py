@@ -12,9 +12,70 @@ import pytest
 from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.providers import Providers, parse_provider
 from tests.build_context import ROOT
-from tests.cli.keys.runs import MISTAKES
 from tests.cli.runs import Run
 from tests.keys.samples import edit_json
+
+# What the tests of `sealwire keys` share.
+
+
+# An exit code, and what ends with it.
+MISTAKES: tuple[tuple[int, list[str]], ...] = (
+    (73, ["create", "--keyring", "k.json", "a"]),
+    (73, ["create", "--keyring", "new.json", "a", "a"]),
+    (78, ["create", "--keyring", "new.json", "9"]),
+    (78, ["create", "--keyring", "no/such/k.json", "a"]),
+    (78, ["verify", "--keyring", "missing.json"]),
+    (77, ["verify", "--keyring", "open.json"]),
+    (77, ["list", "--keyring", "open.json"]),
+    (65, ["verify", "--keyring", "text.json"]),
+    (65, ["verify", "--keyring", "forged.json"]),
+    (67, ["verify", "--keyring", "k.json", "--kek", "env:OTHER"]),
+    (78, ["verify", "--keyring", "k.json", "--kek", "env:UNSET"]),
+    (78, ["verify", "--keyring", "k.json", "--kek", "nonsense"]),
+    (
+        78,
+        [
+            "verify",
+            "--keyring",
+            "k.json",
+            "--kek",
+            "file:missing.json",
+            "--passphrase-file",
+            "passphrase",
+        ],
+    ),
+    (78, ["verify", "--keyring", "k.json", "--kek", "file:k.json"]),
+    (78, ["create-kek", "--output", "kek.json", "--passphrase-file", "passphrase"]),
+    (67, ["rewrap", "--keyring", "k.json", "--kek", "env:OTHER"]),
+    (78, ["rewrap", "--keyring", "k.json", "--to", "env:UNSET"]),
+    (78, ["rewrap", "--keyring", "k.json", "--to", "nonsense"]),
+    (78, ["rewrap", "--keyring", "missing.json"]),
+    (65, ["rotate", "other", "--keyring", "k.json", "--policy", "other.yaml"]),
+    (78, ["rotate", "a", "--keyring", "k.json"]),
+    (78, ["rotate", "a", "--keyring", "k.json", "--policy", "other.yaml"]),
+    (78, ["rotate", "--due", "--keyring", "missing.json"]),
+    (78, ["rotate", "--due", "--keyring", "k.json", "--rotate-every", "0d"]),
+    (67, ["rotate", "--due", "--keyring", "k.json", "--rewrap-every", "0d", "--kek", "env:OTHER"]),
+    (65, ["rotate", "--due", "--keyring", "forged.json", "--rewrap-every", "0d"]),
+    (78, ["status", "--keyring", "missing.json"]),
+    (77, ["status", "--keyring", "open.json"]),
+    (65, ["status", "--keyring", "text.json"]),
+    (65, ["retire", "a", "9", "--keyring", "k.json", "--yes"]),
+    (65, ["retire", "other", "1", "--keyring", "k.json", "--yes"]),
+    (78, ["retire", "a", "1", "--keyring", "k.json", "--dry-run"]),
+    (78, ["retire", "a", "1", "--keyring", "k.json", "--undo"]),
+    (65, ["destroy", "a", "9", "--keyring", "k.json", "--yes"]),
+    (78, ["destroy", "a", "1", "--keyring", "k.json", "--dry-run"]),
+    (78, ["destroy", "a", "1", "--keyring", "k.json", "--cancel"]),
+    (2, ["rotate", "--keyring", "k.json"]),
+    (2, ["rotate", "a", "--due", "--keyring", "k.json"]),
+    (2, ["rotate", "--due", "--keyring", "k.json", "--rewrap-every", "soon"]),
+    (2, ["retire", "a", "0", "--keyring", "k.json"]),
+    (2, ["destroy", "a", "1", "--keyring", "k.json", "--wait", "never"]),
+    (2, ["destroy", "a", "1", "--keyring", "k.json", "--wait", "0d", "--yes"]),
+    (2, ["create", "--keyring", "k.json"]),
+    (2, ["list"]),
+)
 
 
 def test_each_mistake_has_one_error_a_hint_and_its_exit_code(

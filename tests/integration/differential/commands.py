@@ -1,4 +1,4 @@
-"""Commands that read, and those that make indexes and views; those that write are in `write_commands`."""
+"""Commands that read, and those that make indexes and views; those that write are in `sequences`."""
 
 from functools import cache
 from typing import Any

@@ -6,7 +6,8 @@ cluster times.
 
 import random
 import re
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
@@ -20,7 +21,6 @@ from pymongo.errors import OperationFailure
 from sealwire.policies.errors import Reason
 from tests.integration.differential.command import DATABASE, Command
 from tests.integration.differential.compare import canonical, unordered
-from tests.integration.differential.left_out import is_nothing_left, moved, shortened
 from tests.integration.differential.values import Document
 from tests.policies.taint.values import wire_form
 
@@ -225,3 +225,29 @@ def _write_error(error: Document) -> Document:
 
 def _bulk_row(row: Document) -> Document:
     return {name: row[name] for name in ("ok", "idx", "code", "n", "upserted", *_DUPLICATE) if name in row}
+
+
+# Writes of which Sealwire leaves statements out: what a plain server is given in their place.
+
+
+_STATEMENTS = {"insert": "documents", "update": "updates", "delete": "deletes", "bulkWrite": "ops"}
+
+
+def shortened(body: Document, places: Sequence[int]) -> Document:
+    """The command without the statements at these places, and when it is ordered without all that follow."""
+    name = _STATEMENTS[next(iter(body))]
+    statements = body[name]
+    last = places[0] if body.get("ordered", True) else len(statements)
+    left = [each for place, each in enumerate(statements[:last]) if place not in places]
+    return body | {name: left}
+
+
+def is_nothing_left(body: Document, places: Sequence[int]) -> bool:
+    """Whether the server gets nothing of the command."""
+    return not shortened(body, places)[_STATEMENTS[next(iter(body))]]
+
+
+def moved(item: Document, name: str, places: Sequence[int]) -> Document:
+    """One item of a reply to the shortened command, with the place that the client knows."""
+    shifts = [place - before for before, place in enumerate(places)]
+    return item | {name: item[name] + bisect_right(shifts, item[name])}

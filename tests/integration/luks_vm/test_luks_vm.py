@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.integration.luks_vm.guest.stage import MARKER
-from tests.integration.luks_vm.root_image import build_payload, build_root, require_tools
-from tests.integration.luks_vm.virtual_machine import StageResult, VirtualMachine
+from tests.integration.luks_vm.virtual_machine import (
+    StageResult,
+    VirtualMachine,
+    build_payload,
+    build_root,
+    require_tools,
+)
 from tests.support.skips import skip_in_samples
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow(minutes=20)]

@@ -8,7 +8,7 @@ import pytest
 
 from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess
-from tests.integration.migrate import in_clear, numbers, patients
+from tests.integration.migrate import in_clear, numbers
 from tests.integration.migrate.clinics import Clinic, new_clinic
 from tests.support.secantus import secantus
 
@@ -26,7 +26,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProce
 @pytest.fixture
 def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
     """One whose classes have a key each."""
-    with new_clinic(database, tmp_path, patients.WHOLE, patients.CLASSES) as clinic:
+    with new_clinic(database, tmp_path, numbers.WHOLE, numbers.CLASSES) as clinic:
         yield clinic
 
 

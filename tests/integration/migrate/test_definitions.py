@@ -12,8 +12,7 @@ from sealwire.sidecars.direct import connected
 from sealwire.sidecars.errors import MigrationReason, Unavailable
 from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind, MongoDefinitions
 from tests.integration.migrate.clinics import SECRET, Clinic
-from tests.integration.migrate.numbers import NHS, fill, reencryption, sealed
-from tests.integration.migrate.patients import LESS, PATIENTS, forms, patient
+from tests.integration.migrate.numbers import LESS, NHS, PATIENTS, fill, forms, patient, reencryption, sealed
 
 pytestmark = pytest.mark.integration
 

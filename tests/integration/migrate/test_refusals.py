@@ -17,7 +17,7 @@ from sealwire.sidecars.enforcement.commands import enforce as enforce_command
 from sealwire.sidecars.errors import MigrationReason, SidecarError, Unusable
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.migrate.clinics import SECRET, Clinic, new_clinic
-from tests.integration.migrate.patients import LESS, PATIENTS, forms, patient
+from tests.integration.migrate.numbers import LESS, PATIENTS, forms, patient
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ from bson import MinKey
 from sealwire.sidecars.errors import MigrationReason
 from sealwire.sidecars.migration.rehearsal import SCRATCH_PREFIX
 from tests.integration.migrate.clinics import SECRET, Clinic
-from tests.integration.migrate.patients import PATIENTS, forms, patient
+from tests.integration.migrate.numbers import PATIENTS, forms, patient
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 
 from sealwire.sidecars.errors import Denied
 from tests.integration.migrate.clinics import SECRET, Clinic
-from tests.integration.migrate.patients import HEAD, LESS, PATIENTS, WHOLE, forms, key_versions, patient
+from tests.integration.migrate.numbers import HEAD, LESS, PATIENTS, WHOLE, forms, key_versions, patient
 
 pytestmark = pytest.mark.integration
 

@@ -6,13 +6,21 @@ from random import Random
 from typing import Any, Final
 
 from tests.policies.taint.drawer import ROWS, Drawer
-from tests.policies.taint.elsewhere import passing, server_owned, showing, unknown, watching
 from tests.policies.taint.expressions import tainted
 from tests.policies.taint.filters import harmless_filter, tainted_filter
-from tests.policies.taint.stages import tainted_pipeline, unprotected, writing_pipeline
-from tests.policies.taint.traps import TRAPS
+from tests.policies.taint.references import copying, reference
+from tests.policies.taint.stages import (
+    passing,
+    server_owned,
+    showing,
+    tainted_pipeline,
+    unknown,
+    unprotected,
+    watching,
+    writing_pipeline,
+)
 from tests.policies.taint.updates import statement, stored
-from tests.policies.taint.values import Document, Pairs, children
+from tests.policies.taint.values import ZEROS, Document, Pairs, children
 from tests.policies.taint.world import GROUNDS, PROTECTED
 
 
@@ -331,3 +339,113 @@ _TARGETS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("find", "count", "distinct", "aggregate"), (*GROUNDS, *_COLLECTIONS)),
     **dict.fromkeys(("insert", "update", "delete", "findAndModify", "findandmodify"), _COLLECTIONS),
 }
+
+
+# Commands without a marker, of which nothing may leave for what they would do.
+
+
+_KEPT = "a covered field is kept and written to a collection that is not protected"
+_COPIED = "a copy of a covered field is written where it is not covered"
+_IN_CLEAR = "a field in clear is stored at a covered path"
+
+Trap = tuple[Document, str]
+
+
+def _written_in_clear(d: Drawer) -> Trap:
+    """Stages that keep a covered field, then `$out` or `$merge` to where it is not covered."""
+    stages: list[Any] = [_keeping(d) for _ in range(d.pick((1, 1, 2)))]
+    target = d.pick(("stats", {"db": "clinic", "coll": "wards"}, {"db": "other", "coll": "patients2"}))
+    writes = {"$out": target} if d.chance(0.5) else {"$merge": {"into": target}}
+    d.row("stage", next(iter(writes)))
+    return {"aggregate": "patients", "pipeline": [*stages, writes], "cursor": {}}, _KEPT
+
+
+def _keeping(d: Drawer) -> Document:
+    zero = d.pick(ZEROS)
+    return d.pick(
+        (
+            {"$project": {"ward": zero}},
+            {"$project": {"ward": zero, "_id": d.pick(ZEROS)}},
+            {"$project": {"x": {"y": zero}}},
+            {"$project": {"x.y": zero, "ward": d.pick(ZEROS)}},
+            {"$limit": 5},
+            {"$match": {"ward": "a"}},
+            {"$unset": "ward"},
+            {"$set": {"x": 1}},
+        )
+    )
+
+
+def _copied_in_clear(d: Drawer) -> Trap:
+    """A covered value under another name, then `$out` or `$merge`; or an update that makes such a copy."""
+    with d.on(PROTECTED["patients"]):
+        if d.chance(0.4):
+            update: Any = d.pick(
+                (
+                    [{"$set": {"ward": reference(d)}}],
+                    [{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"ward": reference(d)}]}}],
+                    [{"$set": {"x": {"y": [reference(d)]}}}],
+                    {"$rename": {d.path(): "ward"}},
+                )
+            )
+            return {"update": "patients", "updates": [{"q": {}, "u": update}]}, _COPIED
+        stages = copying(d)
+    if d.chance(0.5):
+        stages.append(
+            d.pick(({"$limit": 5}, {"$match": {"ward": "a"}}, {"$unset": "ward"}, {"$set": {"x": 1}}))
+        )
+    writes = d.pick(({"$out": "stats"}, {"$merge": "wards"}, {"$merge": {"into": "stats", "on": "_id"}}))
+    return {"aggregate": "patients", "pipeline": [*stages, writes], "cursor": {}}, _COPIED
+
+
+def _stored_in_clear(d: Drawer) -> Trap:
+    """What is not encrypted ends at a covered path: by a pipeline update, `$merge`, `$out` or `$rename`."""
+    with d.on(PROTECTED["patients"]):
+        path, kept = d.path(), reference(d, 0)
+    plain: Any = d.pick(
+        (
+            *("$ward", "$$NOW", ["$ward"], {"$ifNull": ["$ward", kept]}, {"$cond": [True, "$ward", kept]}),
+            *(
+                {"$concat": ["$ward", "a"]},
+                {"$first": ["$x"]},
+                {"$let": {"vars": {"v": "$ward"}, "in": "$$v"}},
+            ),
+            *(
+                {"$switch": {"branches": [{"case": True, "then": "$ward"}], "default": kept}},
+                {"$toString": "$ward"},
+            ),
+            *({"$map": {"input": "$x", "in": "$$this"}}, {"$slice": ["$x", 1]}, {"$mergeObjects": ["$x"]}),
+        )
+    )
+    change = d.pick(
+        ([{"$set": {path: plain}}], [{"$addFields": {path: plain}}], [{"$project": {path: plain}}])
+    )
+    if d.chance(0.5):
+        found: Any = change if d.chance(0.8) else {"$rename": {"ward": path}}
+        return {"update": "patients", "updates": [{"q": {}, "u": found}]}, _IN_CLEAR
+    writes = d.pick(
+        (
+            [{"$set": {path: plain}}, {"$merge": "patients"}],
+            [{"$set": {path: plain}}, {"$out": "patients"}],
+            [{"$merge": {"into": "patients", "whenMatched": change}}],
+        )
+    )
+    return {"aggregate": "wards", "pipeline": writes, "cursor": {}}, _IN_CLEAR
+
+
+def _descends(d: Drawer) -> Trap:
+    test = d.pick(({"$eq": ["$level", "a"]}, {"$in": ["$level", ["a"]]}, {"$ifNull": ["$level", False]}))
+    kept, other = d.pick((("$$DESCEND", "$$PRUNE"), ("$$PRUNE", "$$DESCEND"), ("$$DESCEND", "$$KEEP")))
+    form: Any = d.pick(([test, kept, other], {"if": test, "then": kept, "else": other}))
+    d.row("stage", "$redact")
+    pipeline = [{"$redact": {"$cond": form}}]
+    return (
+        {"aggregate": "patients", "pipeline": pipeline, "cursor": {}},
+        "$$DESCEND does not see into documents of a random class",
+    )
+
+
+TRAPS: Final[tuple[Callable[[Drawer], Trap], ...]] = (
+    *(_written_in_clear, _written_in_clear, _copied_in_clear, _copied_in_clear),
+    *(_stored_in_clear, _stored_in_clear, _descends),
+)

@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.policies.taint.commands import Case
 from tests.policies.taint.drawer import ROWS
-from tests.policies.taint.elsewhere import SHOWING
 from tests.policies.taint.outcome import outcome_of
+from tests.policies.taint.stages import SHOWING
 from tests.policies.taint.values import MARK, children, encoded, rebuilt
 from tests.policies.taint.world import COVERED_WORDS
 

@@ -8,15 +8,17 @@ from datetime import datetime
 from pathlib import Path
 
 import bson
+import pytest
 
 from sealwire.audit.signing import SigningKey, make_key
 from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.kek.key_pair import PrivateKey
-from sealwire.sidecars.backup.sealed.key_slots import Recipient
+from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, Consistency, Manifest, Member, serialize
-from sealwire.sidecars.backup.sealed.payload import create_backup
+from sealwire.sidecars.backup.sealed.payload import create_backup, open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.backup.stores.store import Store
+from sealwire.sidecars.errors import SidecarError
 from tests.keys.samples import KEK_A, KEK_B, NOW
 
 KEK = LocalKek(KEK_A)
@@ -98,3 +100,24 @@ def change(path: Path, edit: Callable[[bytes], bytes]) -> None:
 
 def local(directory: Path) -> LocalStore:
     return LocalStore(directory)
+
+
+# Where the files of a sealed backup called `b` lie, and how it is read.
+
+
+PAYLOAD = "b.tar.gz.enc"
+
+SIDECAR = "b.tar.gz.enc.json"
+
+
+def read_all(store: LocalStore, identity: Identity = KEK, name: str = "b") -> bytes:
+    with open_backup(store, name, [identity]) as reader:
+        data = reader.read()
+        reader.finish()
+    return data
+
+
+def refusal(store: LocalStore, identity: Identity = KEK) -> SidecarError:
+    with pytest.raises(SidecarError) as caught:
+        read_all(store, identity)
+    return caught.value

@@ -10,7 +10,7 @@ from sealwire.sidecars.tls_check.handshake import ClientCertificate, HttpAnswer,
 from sealwire.sidecars.tls_check.judging import RULES, RuleSet, Severity, Thresholds, judge
 from sealwire.sidecars.tls_check.offers import ProtocolVersion, Support, VersionSupport
 from sealwire.sidecars.tls_check.target import EndpointFacts, Plaintext, Presented
-from tests.sidecars.tls_check.samples import (
+from tests.sidecars.tls_check.certificates import (
     DATABASE,
     PRESENTED,
     VERSIONS,

@@ -26,7 +26,7 @@ from sealwire.sidecars.tls_check.report import (
     write_whole,
 )
 from sealwire.sidecars.tls_check.target import EndpointFacts, Plaintext
-from tests.sidecars.tls_check.samples import CERTIFICATE, DATABASE, NOW, PRESENTED, WEB, target_facts
+from tests.sidecars.tls_check.certificates import CERTIFICATE, DATABASE, NOW, PRESENTED, WEB, target_facts
 
 EVIL = "\"><script>alert(1)</script>'&"
 UNREACHABLE = EndpointFacts(DATABASE.endpoint, trouble=Trouble.TIMEOUT, discovered=True)

@@ -10,7 +10,7 @@ from sealwire.keys.errors import AlreadyExists
 from sealwire.sidecars.errors import CannotCreate, SetupReason, SidecarError, Unavailable, Unusable
 from sealwire.sidecars.vault_setup import initialise
 from sealwire.sidecars.vault_setup.initialise import HandOver, Holders, Places, parse_holders
-from tests.sidecars.vault_setup.fake_seal import FakeSeal
+from tests.sidecars.vault_setup.fake_server import FakeSeal
 
 AGE = "age1" + "q" * 58
 # Only what the first packet of a public key begins with is looked at here; the server reads the rest.

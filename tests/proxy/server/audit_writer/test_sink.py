@@ -1,5 +1,7 @@
 """The worker's end: what it puts into the ring, when it wakes the writer, and what it does without room."""
 
+import asyncio
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -22,7 +24,10 @@ from sealwire.proxy.server.audit_writer.sink import (
 )
 from sealwire.proxy.server.observability.audit import Keeping, Origin
 from sealwire.proxy.server.observability.audit_settings import WhenFull
+from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
+from sealwire.proxy.server.supervisor.supervisor import SupervisorMetrics
+from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.session.effects import (
     UNANSWERED,
     Audit,
@@ -32,7 +37,9 @@ from sealwire.proxy.session.effects import (
     Done,
 )
 from sealwire.proxy.session.login.caller import Caller
+from tests.build_context import ROOT
 from tests.proxy.server.audit_writer.rings import worker
+from tests.proxy.server.harness import until
 
 RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")
 LONG = Audit("refused", "clinic.patients", "find", "x" * 20_000)
@@ -338,3 +345,37 @@ def test_whatever_a_command_counts_is_in_its_lines_once_and_each_fits(
     for line in lines:
         share = {name: value for name, value in line.items() if name in names}
         assert len(bson.encode(share)) < MAX_SHARE_BYTES + 100
+
+
+# Metrics and named tasks.
+
+
+def test_every_metric_is_documented() -> None:
+    text = (ROOT / "docs" / "operations" / "observability.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`(sealwire_[a-z_]+?)(?:_total)?`", text))
+    registries = (Metrics().registry, SupervisorMetrics(2).registry)
+    families = [family for registry in registries for family in registry.collect()]
+    ours = {family.name for family in families if family.name.startswith("sealwire_")}
+    assert ours == documented
+
+
+async def test_a_task_that_fails_is_named_in_the_log_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail() -> None:
+        raise ValueError("9434765919")
+
+    task = spawn(fail(), "accept mongo:27017")
+    await until(task.done)
+    await asyncio.sleep(0)
+    (record,) = caplog.records
+    assert vars(record)["fields"] == {"task": "accept mongo:27017"}
+    assert "9434765919" not in record.getMessage()
+
+
+async def test_a_cancelled_task_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    task = spawn(asyncio.sleep(3600), "waits")
+    task.cancel()
+    await until(task.done)
+    assert task.get_name() == "waits"
+    assert caplog.records == []

@@ -25,14 +25,15 @@ from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import (
     KEK,
     OTHER_KEK,
+    PAYLOAD,
     PRIVATE,
+    SIDECAR,
     SIGNING,
     SMALL_CHUNK,
     make_dump,
     make_manifest,
     seal,
 )
-from tests.sidecars.backup.sealed.sealed_samples import PAYLOAD, SIDECAR
 
 SIGNER = SIGNING.verification
 FORGER = make_key(SIGNER.name, bytes(32))

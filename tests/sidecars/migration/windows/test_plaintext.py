@@ -1,6 +1,11 @@
 """The order of values in clear: as MongoDB sorts them, and ranges that miss none."""
 
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -12,14 +17,55 @@ from bson.objectid import ObjectId
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sealwire.crypto.envelope import SUBTYPE
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position, StoredForm, position_of_plaintext
+from sealwire.crypto.envelope import CONTEXT_HEADER_BYTES, HEADER_BYTES, SUBTYPE
+from sealwire.keys.contexts.shredding import announce, shred
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.frontier.frontier import (
+    AFTER_ALL,
+    BEFORE_ALL,
+    ClassVersion,
+    Form,
+    Position,
+    StoredForm,
+    position_of,
+    position_of_plaintext,
+)
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import ValueType
-from sealwire.sidecars.migration.forms import class_value
-from sealwire.sidecars.migration.windows.order import Range
+from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
+from sealwire.sidecars.migration.forms import Left, WrongType, class_value
+from sealwire.sidecars.migration.job import Job, Standing
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.windows.moving import Versions
+from sealwire.sidecars.migration.windows.order import Range, class_paths, moves_of_paths
 from sealwire.sidecars.migration.windows.plaintext import LONG, PlaintextOrder
+from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 from sealwire.wire import kinds
-from tests.sidecars.migration.windows.doubles import compared, form_of, sealed
+from tests.keys.samples import NOW
+from tests.sidecars.migration.doubles import Death, Fate, MemoryNotes
+from tests.sidecars.migration.windows.doubles import (
+    CLASS_ID,
+    NEW,
+    NHS,
+    OLD,
+    PATIENTS,
+    VISITS,
+    Document,
+    FollowingProxy,
+    MemoryFrontiers,
+    compared,
+    form_of,
+    sealed,
+)
+from tests.sidecars.migration.windows.test_moving import (
+    ALONE,
+    POLICIES,
+    PlacedValues,
+    people,
+    visits,
+)
+from tests.sidecars.migration.windows.test_moving import World as TakenIn
 
 _DATES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(
     lambda date: date.replace(microsecond=date.microsecond // 1000 * 1000)
@@ -208,3 +254,236 @@ def test_the_whole_type_is_asked_for_without_a_bound() -> None:
 def test_an_empty_window_has_no_range() -> None:
     order = PlaintextOrder(ValueType.STRING)
     assert list(order.ranges(place(order, "b"), place(order, "a"))) == []
+
+
+# A class with a key for each context is put back in clear, in the order of its envelopes.
+
+
+def keyring(name: str) -> Keyring:
+    old = DataKey(name, CLASS_ID, 1, KeyState.ACTIVE, NOW, bytes(range(64)))
+    new = DataKey(name, CLASS_ID, 2, KeyState.PENDING, NOW, bytes(range(64, 128)), is_plaintext=True)
+    return Keyring([old, new])
+
+
+class World(TakenIn):
+    """All that outlives a process; `documents` are in clear, and encrypted to begin with."""
+
+    def __init__(
+        self,
+        store: SqliteContextStore,
+        documents: Mapping[str, Sequence[Document]],
+        class_name: str = NHS,
+        wrong_type: WrongType = WrongType.REFUSE,
+        **how: bool,
+    ) -> None:
+        self.fate = Fate()
+        self.store = store
+        self.class_name = class_name
+        self.keyring = keyring(class_name)
+        self.contexts = JobContexts(store, self.keyring, POLICIES)
+        self.plain = documents
+        stored = {
+            name: [self._encrypted(name, each, each) for each in found] for name, found in documents.items()
+        }
+        self.values = PlacedValues(stored, self.fate, **how)
+        self.values.where = class_paths(POLICIES, [PATIENTS, VISITS], class_name)
+        self.frontiers = MemoryFrontiers(self.fate, [FollowingProxy("a")])
+        versions = ClassVersion(OLD), ClassVersion(NEW, is_plaintext=True)
+        self.versions = Versions.of_class(*versions, POLICIES.classes[class_name])
+        moves = moves_of_paths(self.values.where, class_name)
+        first = Job("job-1", Direction.DECRYPT, wrong_type, moves, (), NOW, NOW)
+        self.notes = MemoryNotes(first, self.fate)
+
+    def _encrypted(self, namespace: str, value: Document, whole: Document) -> Document:
+        """As Sealwire stores it. `value` is `whole`, or a document in it."""
+        found: Document = {}
+        for name, each in value.items():
+            if isinstance(each, list):
+                found[name] = [self._encrypted(namespace, one, whole) for one in each]
+            elif name == "nhs" and isinstance(each, str):
+                found[name] = self.envelope(namespace, each, value if "tenant" in value else whole)
+            else:
+                found[name] = each
+        return found
+
+    def envelope(self, namespace: str, text: str, document: Document) -> Binary:
+        """The envelope of a value whose context a document says."""
+        spot = ValueSpot(self.class_name, "of.nhs", bson.encode(document), 0)
+        cipher = self.contexts.cipher_for(namespace, spot)
+        assert cipher is not None
+        inside = bson.encode({"v": text})[7:-1]
+        return Binary(cipher.encrypt_deterministically(kinds.STRING, inside), SUBTYPE)
+
+    def live(self, dies_at: int | None = None, pace: TurnPace = ALONE) -> Job:
+        self.fate = Fate(dies_at)
+        self.values.fate = self.frontiers.fate = self.notes.fate = self.fate
+        for server in self.values.servers.values():
+            server.fate = self.fate
+        stores = Stores(
+            self.values, self.frontiers, self.notes, JobContexts(self.store, self.keyring, POLICIES)
+        )
+        return Turn(self.notes.job, self.versions, stores, lambda: None, pace).run()
+
+    def check(self) -> None:
+        """Each value has the form that the frontier says of its envelope."""
+        frontier = self.frontiers.frontier
+        for tenant, value in self.owned():
+            is_new = isinstance(value, str)
+            envelope = value if not is_new else self.envelope(PATIENTS, value, {"tenant": tenant})
+            form = Form.OLD if frontier is None else frontier.form(position_of(bytes(envelope)))
+            assert form is Form.MOVING or is_new == (form is Form.NEW)
+
+    def destroy(self, tenant: int) -> None:
+        key_id = self.key_id(tenant)
+        (row,) = self.store.find_ids([key_id])
+        shred(self.store, announce(self.store, row, NOW, NOW - NOW), NOW)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteContextStore]:
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as opened:
+        yield opened
+
+
+Make = Callable[[SqliteContextStore], World]
+WORLDS: dict[str, Make] = {
+    "document": lambda store: World(store, {PATIENTS: people()}),
+    "element": lambda store: World(store, {VISITS: visits()}, "beside"),
+    "by bytes": lambda store: World(store, {PATIENTS: people()}, by_bytes=True),
+    "in no order": lambda store: World(store, {PATIENTS: people()}, is_sorted=False),
+}
+worlds = pytest.mark.parametrize("make", WORLDS.values(), ids=WORLDS)
+
+
+@worlds
+def test_each_value_comes_back_as_it_was(store: SqliteContextStore, make: Make) -> None:
+    world = make(store)
+    before = world.store.count(CLASS_ID)
+    done = world.live()
+    assert (done.standing, done.left) == (Standing.DONE, {})
+    assert world.values.documents() == world.plain
+    world.check()
+    assert world.store.count(CLASS_ID) == before
+
+
+@worlds
+def test_a_job_that_dies_at_any_step_goes_on(store: SqliteContextStore, make: Make) -> None:
+    for steps in itertools.count():
+        world = make(store)
+        try:
+            done = world.live(dies_at=steps)
+        except Death:
+            world.check()
+            done = world.live()
+            assert done.standing is Standing.DONE
+            world.check()
+            assert world.values.documents() == world.plain
+            continue
+        break
+    assert done.standing is Standing.DONE
+    assert steps > 10
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_many_values_of_few_contexts_take_many_windows(store: SqliteContextStore) -> None:
+    """Those of a context lie together, far from those of the next one."""
+    documents = [
+        {"_id": number, "tenant": number % 2, "nhs": "n" * (number % 3) + f"{number:03}"}
+        for number in range(200)
+    ]
+    world = World(store, {PATIENTS: documents})
+    looks = Counter[str]()
+    between = world.values.between
+
+    def counted(namespace: str, path: str, within: Range) -> Iterator[bytes]:
+        looks[path] += 1
+        return between(namespace, path, within)
+
+    world.values.between = counted  # type: ignore[method-assign]  # it only counts
+    assert world.live(pace=TurnPace(most=8)).standing is Standing.DONE
+    assert world.values.documents()[PATIENTS] == documents
+    windows = sum(each.is_moving for each in world.frontiers.history)
+    assert windows >= 200 / 8
+    # a search, and two passes, of a few ranges each
+    assert looks["nhs"] < windows * 12
+
+
+def test_no_key_is_made_and_none_searched_for_one_by_one(store: SqliteContextStore) -> None:
+    world = World(store, {PATIENTS: people()})
+    searches: list[int] = []
+    find_ids = store.find_ids
+
+    def counted(key_ids: Sequence[bytes]) -> object:
+        searches.append(len(key_ids))
+        return find_ids(key_ids)
+
+    store.find_ids = counted  # type: ignore[assignment,method-assign]  # it only counts
+    assert world.live().standing is Standing.DONE
+    assert searches == [3]
+
+
+def test_values_whose_key_was_destroyed_stay_and_are_told(store: SqliteContextStore) -> None:
+    """No window waits for what nobody can open."""
+    world = World(store, {PATIENTS: people()})
+    world.destroy(1)
+    done = world.live()
+    assert done.standing is Standing.DONE
+    assert done.left == {
+        (PATIENTS, "nhs", Left.DESTROYED_KEY): 3,
+        (PATIENTS, "kin.nhs", Left.DESTROYED_KEY): 6,
+    }
+    assert {isinstance(value, Binary) for tenant, value in world.owned() if tenant == 1} == {True}
+    assert {isinstance(value, Binary) for tenant, value in world.owned() if tenant != 1} == {False}
+
+
+def changed(envelope: Binary, start: int, end: int) -> Binary:
+    return Binary(envelope[:start] + bytes(end - start) + envelope[end:], SUBTYPE)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "why"),
+    [
+        (HEADER_BYTES, CONTEXT_HEADER_BYTES, Left.UNKNOWN_KEY),
+        (CONTEXT_HEADER_BYTES, CONTEXT_HEADER_BYTES + 4, Left.DAMAGED),
+    ],
+)
+def test_what_does_not_open_is_told_before_anything_moves_or_stays(
+    store: SqliteContextStore, start: int, end: int, why: Left
+) -> None:
+    world = World(store, {PATIENTS: people()})
+    forged = changed(world.envelope(PATIENTS, "a", {"tenant": 1}), start, end)
+    world.values.servers[PATIENTS].replace({"_id": 1, "tenant": 1, "nhs": forged})
+    done = world.live()
+    if why is Left.UNKNOWN_KEY:
+        assert [(each.path, each.document_id, each.why) for each in done.refusal] == [("nhs", "1", why)]
+        assert world.frontiers.document is None
+    else:
+        assert (done.standing, done.left) == (Standing.DONE, {(PATIENTS, "nhs", why): 1})
+
+
+def test_an_envelope_of_the_class_s_own_key_is_told_before_anything_moves(store: SqliteContextStore) -> None:
+    """No filter has found it since contexts have keys, and where it stands nobody knows."""
+    world = World(store, {PATIENTS: people()})
+    world.values.servers[PATIENTS].replace({"_id": 1, "tenant": 1, "nhs": sealed("a")})
+    done = world.live()
+    assert [(each.path, each.why) for each in done.refusal] == [("nhs", Left.OTHER_CLASS)]
+    assert world.frontiers.document is None
+
+
+@pytest.mark.parametrize("wrong_type", [WrongType.REFUSE, WrongType.SKIP])
+def test_what_lies_in_clear_already_is_told(store: SqliteContextStore, wrong_type: WrongType) -> None:
+    world = World(store, {PATIENTS: people()}, wrong_type=wrong_type)
+    world.values.servers[PATIENTS].replace({"_id": 1, "tenant": 1, "nhs": "clear"})
+    done = world.live()
+    told = done.refusal if wrong_type is WrongType.REFUSE else done.reported
+    assert [(each.path, each.why) for each in told] == [("nhs", Left.IN_CLEAR)]
+    assert (world.frontiers.document is None) is (wrong_type is WrongType.REFUSE)
+
+
+def test_the_document_need_not_say_the_context(store: SqliteContextStore) -> None:
+    """An envelope says itself whose it is."""
+    world = World(store, {PATIENTS: people()})
+    envelope = world.envelope(PATIENTS, "a", {"tenant": 1})
+    world.values.servers[PATIENTS].replace({"_id": 1, "nhs": envelope})
+    assert world.live().standing is Standing.DONE
+    assert {each["_id"]: each["nhs"] for each in world.values.documents()[PATIENTS]}[1] == "a"
