@@ -26,7 +26,7 @@ def test_a_page_has_what_an_operator_looks_for(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_block_that_is_to_be_run_is_run_by_a_test(name: str) -> None:
     sources = [
-        path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "integration").glob("test_*_*.py")
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "integration").glob("test_*.py")
     ]
     running = "\n".join(source for source in sources if f"{name}.md" in source)
     for block in blocks_of((PAGES / f"{name}.md").read_text(encoding="utf-8")):
