@@ -190,3 +190,13 @@ def test_what_is_opaque_keeps_the_path_that_it_is_known_by() -> None:
     assert beside(clear, covered, Work()).path == "p"
     assert beside(PathNode("", {b"a": covered}), PathNode("z", {b"b": covered}), Work()).path == "z"
     assert beside(PathNode("y", {b"a": covered}), PathNode("z", {b"b": covered}), Work()).path == "y"
+
+
+def test_fields_of_documents_are_known_for_one_command() -> None:
+    work, tree, other = Work(), node({"a": "k"}), node({"b": "k"})
+    assert work.known_fields(tree) is None
+    assert work.known_fields(tree) == []
+    assert work.known_fields(other) is None
+    assert work.known_fields(other) == []
+    work.clear()
+    assert work.known_fields(other) is None
