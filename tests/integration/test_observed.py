@@ -241,7 +241,7 @@ def test_an_application_runs_as_without_a_proxy_and_its_commands_are_judged(
     shapes = {(each["command"], each["path"], each["reason"]) for each in refused}
     assert shapes == {("find", "name", "pattern")}
     assert all(each["application"] == "ward" for each in report["shapes"])
-    assert refused[0]["look_at"].endswith("docs/policies.md#what-works-on-a-protected-collection")
+    assert refused[0]["look_at"].endswith(": docs/asking.md")
     asked = [each for each in report["shapes"] if each["verdict"] == "two-steps"]
     assert [(each["command"], each["namespace"]) for each in asked] == [("find", "clinic.patients")]
     assert not any(patient["name"] in json.dumps(report) for patient in patients)
