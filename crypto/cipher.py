@@ -150,31 +150,47 @@ class HeaderCipher:
 
 
 @final
+class SealedGroup:
+    """Values of one header, and the places of their envelopes among others."""
+
+    __slots__ = ("cipher", "places", "values")
+
+    def __init__(self, cipher: HeaderCipher) -> None:
+        self.cipher = cipher
+        self.places: list[int] = []
+        self.values: list[bytes] = []
+
+    def add(self, place: int, value: bytes) -> None:
+        """Take a value, whose envelope gets this place."""
+        self.places.append(place)
+        self.values.append(value)
+
+
+@final
 class SealedTogether:
     """Values that are sealed by few calls: one for those of the same header."""
 
-    __slots__ = ("_amount", "_groups")
+    __slots__ = ("_groups", "_size")
 
-    def __init__(self) -> None:
-        self._groups: dict[HeaderCipher, tuple[list[int], list[bytes]]] = {}
-        self._amount = 0
+    def __init__(self, size: int) -> None:
+        """`size`: so many places there are."""
+        self._groups: dict[HeaderCipher, SealedGroup] = {}
+        self._size = size
 
-    def add(self, cipher: HeaderCipher, value: bytes) -> None:
-        """Take a value, which `cipher` is to seal."""
+    def group(self, cipher: HeaderCipher) -> SealedGroup:
+        """The group of the values that `cipher` is to seal."""
         group = self._groups.get(cipher)
         if group is None:
-            group = self._groups[cipher] = ([], [])
-        group[0].append(self._amount)
-        group[1].append(value)
-        self._amount += 1
+            group = self._groups[cipher] = SealedGroup(cipher)
+        return group
 
     def envelopes(self) -> list[bytes]:
-        """In the order in which the values were added. Raises UnsupportedValue."""
-        found = [b""] * self._amount
-        for cipher, (numbers, values) in self._groups.items():
-            sealed = cipher.seal_all(values)
-            for place, number in enumerate(numbers):
-                found[number] = sealed[place]
+        """The envelope at each place; b"" where there is no value. Raises UnsupportedValue."""
+        found = [b""] * self._size
+        for group in self._groups.values():
+            sealed = group.cipher.seal_all(group.values)
+            for index, place in enumerate(group.places):
+                found[place] = sealed[index]
         return found
 
 

@@ -74,7 +74,9 @@ def find_nul(buf: bytes, start: int, limit: int) -> int:
 
     `start` is no negative number.
     """
-    return _scan(buf, start, limit) if _IS_COMPILED else buf.find(0, start, limit)
+    if _IS_COMPILED:
+        return _scan(buf, start, limit)  # in one expression with `find`, an object is made of its answer
+    return buf.find(0, start, limit)
 
 
 def _scan(buf: bytes, start: i64, limit: i64) -> i64:  # pragma: no cover - only the compiled core calls it
@@ -204,6 +206,21 @@ class Cursor:
         self.start = at
         self.value = value = name_end + 1
         self.end = value_end(buf, kind, value, last)
+        return True
+
+    def advance_as(self, head: bytes) -> bool:
+        """As `advance`, if the next element begins with these bytes: a type byte, a name and its only NUL.
+
+        False, and nothing changes, if it begins otherwise. Raises BsonError. Cost: one copy of the name.
+        """
+        at = self.end
+        value = at + len(head)
+        if value > self._last or self.buf[at:value] != head:
+            return False
+        self.kind = kind = head[0]
+        self.start = at
+        self.value = value
+        self.end = value_end(self.buf, kind, value, self._last)
         return True
 
     def advance_to(self, offset: int) -> bool:

@@ -22,6 +22,31 @@ Known = bool | PathNode
 """What a walk has found out of one tree, or of two."""
 
 
+# Documents of a list mostly have the same fields. What is done with a field follows from the covered paths of
+# its document, its type and its name, so it is found out once for the next document (ADR 20 has the figure).
+# Nothing of this outlives the command.
+
+MAX_ALIKE_FIELDS: Final = 256
+MAX_ALIKE_NAME_BYTES: Final = 64
+
+
+@final
+@mypyc_attr(acyclic=True)  # see wire.raw_bson.Element
+class KnownField:
+    """What is done with a field of this type and name, of documents with the same covered paths."""
+
+    __slots__ = ("head", "is_checked", "name", "node")
+
+    def __init__(self, kind: int, name: bytes, node: PathNode | None, *, is_checked: bool) -> None:
+        self.head = b"%c%b\0" % (kind, name)
+        """The bytes before its value."""
+        self.name = name
+        self.node = node
+        """By which its value is covered; None: it is not."""
+        self.is_checked = is_checked
+        """Whether its value has to be looked at all the same."""
+
+
 @final
 @mypyc_attr(acyclic=True, free_list_len=1)  # see wire.raw_bson: Element, Cursor
 class Work:
@@ -31,12 +56,25 @@ class Work:
     takes as many visits as it has nodes, and not as many as it has paths.
     """
 
-    __slots__ = ("_known", "visits")
+    __slots__ = ("_alike", "_fields", "_known", "visits")
 
     def __init__(self) -> None:
         self.visits = 0
         self._known: dict[tuple[str, int, int], tuple[PathNode, PathNode, Known]] = {}
         """By the walk and the identities of its nodes, which are kept so that no other node gets them."""
+        self._alike: PathNode | None = None
+        self._fields: list[KnownField] | None = None
+
+    def known_fields(self, node: PathNode) -> list[KnownField] | None:
+        """The fields of the stored document before, for its next one to read and to write.
+
+        None for the first with these covered paths: it may be the only one.
+        """
+        if self._alike is not node:
+            self._alike, self._fields = node, None
+        elif self._fields is None:
+            self._fields = []
+        return self._fields
 
     def visit(self, nodes: int = 1) -> None:
         """Take so many nodes that a walk looks at or copies. Raises Refusal(WORK). Cost: O(1)."""

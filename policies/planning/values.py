@@ -35,7 +35,7 @@ from sealwire.policies.planning.plan import (
     Use,
     ValueEdit,
 )
-from sealwire.policies.planning.trees import each_node
+from sealwire.policies.planning.trees import MAX_ALIKE_FIELDS, MAX_ALIKE_NAME_BYTES, KnownField, each_node
 from sealwire.policies.planning.walk import ENVELOPE_BYTES, LISTED_BYTES, Draft, Walk
 from sealwire.policies.roles.role import ClassAccess, Level, Rights
 from sealwire.wire import kinds
@@ -465,42 +465,68 @@ def plan_stored_document(walk: Walk, start: int) -> None:
     Raises Refusal, BsonError. Cost: O(bytes).
     """
     contexts = walk.draft.contexts
+    known = walk.draft.work.known_fields(walk.node)
     if contexts is None:
-        plan_document(walk, start, walk.node)
+        plan_document(walk, start, walk.node, known)
         return
     before = contexts.fixed
     said = fixed_in_document(walk.buf, start, contexts.fields.get("", ()))
     contexts.fixed, contexts.is_as_stored = contexts.entered("", said), True
     try:
-        plan_document(walk, start, walk.node)
+        plan_document(walk, start, walk.node, known)
     finally:
         contexts.fixed, contexts.is_as_stored = before, False
 
 
-def plan_document(walk: Walk, start: int, node: PathNode) -> None:
+def plan_document(walk: Walk, start: int, node: PathNode, known: list[KnownField] | None = None) -> None:
     """Cover the document at `start`, whose covered paths are `node`'s children.
 
-    Every byte of the document is checked on the way, covered or not. Raises Refusal, BsonError.
-    Cost: O(bytes).
+    Every byte of the document is checked on the way, covered or not. `known` are the fields of the document
+    before, and then of this one, as far as they are kept. Raises Refusal, BsonError. Cost: O(bytes).
     """
     if len(walk.parents) > MAX_DEPTH:
         raise BsonError(WireReason.BSON_DEPTH, start)
     inner = walk.inside(start)
     cursor = Cursor(walk.buf, start)
-    while cursor.advance():
-        kind, name = cursor.kind, cursor.name
-        child = node.child(name)
-        if child is not None:
-            plan_value(inner, cursor.element(name), child)
-        elif kind in (kinds.OBJECT, kinds.ARRAY) and is_transparent(name):
-            plan_value(inner, cursor.element(name), node)
+    place = 0
+    while True:
+        field = known[place] if known is not None and place < len(known) else None
+        if field is not None and cursor.advance_as(field.head):
+            name, target, is_checked = field.name, field.node, field.is_checked
+        elif cursor.advance():
+            field, name = None, cursor.name
+            target, is_checked = _treatment(cursor.kind, name, node)
         else:
-            if kind in (kinds.OBJECT, kinds.ARRAY, kinds.JAVASCRIPT_WITH_SCOPE, kinds.BOOL, kinds.BIN_DATA):
-                # of these, not all is known once their extent is
-                validate_value(walk.buf, cursor.element(name))
-            if has_dot(name) and _reads_like_path(name, node):
+            return
+        if target is not None:
+            plan_value(inner, cursor.element(name), target)
+        elif is_checked:
+            validate_value(walk.buf, cursor.element(name))
+        if field is None:
+            if target is None and has_dot(name) and _reads_like_path(name, node):
                 # stored as a name, no path would reach it
                 raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
+            if known is not None and place < MAX_ALIKE_FIELDS and len(name) <= MAX_ALIKE_NAME_BYTES:
+                del known[place:]
+                known.append(KnownField(cursor.kind, name, target, is_checked=is_checked))
+        place += 1
+
+
+def _treatment(kind: int, name: bytes, node: PathNode) -> tuple[PathNode | None, bool]:
+    """By what a field's value is covered, or whether it has to be checked otherwise."""
+    child = node.child(name)
+    if child is not None:
+        return child, False
+    if kind in (kinds.OBJECT, kinds.ARRAY) and is_transparent(name):
+        return node, False
+    # of these, not all is known once their extent is
+    return None, kind in (
+        kinds.OBJECT,
+        kinds.ARRAY,
+        kinds.JAVASCRIPT_WITH_SCOPE,
+        kinds.BOOL,
+        kinds.BIN_DATA,
+    )
 
 
 def _reads_like_path(name: bytes, node: PathNode) -> bool:

@@ -13,7 +13,7 @@ from typing import Final, final
 
 from librt.strings import BytesWriter
 
-from sealwire.crypto.cipher import SealedTogether, ValueCipher
+from sealwire.crypto.cipher import SealedGroup, SealedTogether, ValueCipher
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, binary, write_binary
 from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextWanted
@@ -307,9 +307,8 @@ def _sealed_together(
     """
     if len(planned) < _MIN_TOGETHER or not keyring.has_batches:
         return None
-    batch = SealedTogether()
-    found: list[bytes] = [b""] * len(planned)
-    numbers: list[int] = []
+    batch = SealedTogether(len(planned))
+    groups: dict[str, SealedGroup] = {}
     for index, each in enumerate(planned):
         field_class = each.field_class
         if (
@@ -320,12 +319,12 @@ def _sealed_together(
             and (forms is None or forms.is_settled(field_class.name))
         ):
             value = message[each.element.value : each.element.end] if each.value is None else each.value
-            batch.add(keyring.cipher_for(field_class.name).of_type(each.kind), value)
-            numbers.append(index)
-    envelopes = batch.envelopes()
-    for place, index in enumerate(numbers):
-        found[index] = envelopes[place]
-    return found
+            group = groups.get(field_class.name)
+            if group is None or group.cipher.bson_type != each.kind:
+                cipher = keyring.cipher_for(field_class.name).of_type(each.kind)
+                group = groups[field_class.name] = batch.group(cipher)
+            group.add(index, value)
+    return batch.envelopes()
 
 
 @final

@@ -271,10 +271,10 @@ some_values = st.lists(st.binary(min_size=1, max_size=SHORT_BYTES + 20), max_siz
 def test_values_that_are_sealed_together_have_the_same_envelopes(
     cipher: ValueCipher, batch: list[tuple[int, bytes]]
 ) -> None:
-    together = SealedTogether()
-    for bson_type, value in batch:
-        together.add(cipher.of_type(bson_type), value)
-    assert together.envelopes() == [CIPHER.encrypt_deterministically(*each) for each in batch]
+    together = SealedTogether(len(batch) + 1)
+    for place, (bson_type, value) in enumerate(batch):
+        together.group(cipher.of_type(bson_type)).add(place, value)
+    assert together.envelopes() == [*(CIPHER.encrypt_deterministically(*each) for each in batch), b""]
 
 
 @pytest.mark.parametrize("value", [b"", bytes(MAX_VALUE_BYTES + 1)])

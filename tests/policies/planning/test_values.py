@@ -17,8 +17,9 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.ranges import is_canonical, read_number
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
-from sealwire.policies.planning.trees import OPAQUE
+from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType
+from sealwire.policies.planning.plan import Use, ValueEdit
+from sealwire.policies.planning.trees import MAX_ALIKE_FIELDS, OPAQUE, Work
 from sealwire.policies.planning.values import (
     demand_definition,
     demand_delete,
@@ -27,14 +28,15 @@ from sealwire.policies.planning.values import (
     demand_role,
     demand_write,
     is_true,
+    plan_stored_document,
     whole_number,
 )
-from sealwire.policies.planning.walk import Draft
+from sealwire.policies.planning.walk import Draft, Walk
 from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Rights
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import Element, elements
-from tests.policies.support import covered, plan_message, plan_of, planned, reason, value_edits
+from tests.policies.support import POLICY, covered, plan_message, plan_of, planned, reason, value_edits
 
 ZEROS = [-0.0, Decimal128("-0"), Decimal128("-0E+3")]
 
@@ -432,3 +434,136 @@ def test_uncovered_values_are_checked_as_well() -> None:
     broken = RawBSONDocument(b"\x14\0\0\0\x03name\0\x09\0\0\0\x08x\0\x02\0\0")
     with pytest.raises(BsonError):
         plan_of(insert(broken))
+
+
+def element(name: str, value: Any) -> bytes:
+    """One element: `value` encoded, or if it is bytes, its type byte and its own bytes."""
+    if type(value) is bytes:
+        return value[:1] + name.encode() + b"\0" + value[1:]
+    return encode({name: value})[4:-1]
+
+
+def raw(*fields: tuple[str, Any] | None) -> RawBSONDocument:
+    """A document with these fields, equal names and what pymongo would not encode included."""
+    inside = b"".join(element(*field) for field in fields if field is not None)
+    return RawBSONDocument((len(inside) + 5).to_bytes(4, "little") + inside + b"\0")
+
+
+FIELDS: dict[str, list[Any]] = {
+    "nhs_number": ["x", "y", None, 1],
+    "tags": ["x", ["a", "b"], [], Regex("a")],
+    "visits": [1, 1.0, Int64(2), -0.0, "x"],
+    "notes": [{"a": 1}, [1], [None], "x", Timestamp(0, 0), Timestamp(1, 1)],
+    "address": [{"postcode": "x"}, [{"postcode": "x"}], {"0": {"postcode": "x"}}, "x"],
+    "contacts": [{"phone": "x"}, [{"phone": "x", "note": 1}, {"phone": 1}]],
+    "0": [{"nhs_number": "x"}, [{"visits": 1}], {"0": {"tags": ["x"]}}, "x"],
+    "flag": [True, False, b"\x08\2", 1],
+    "bytes": [Binary(b"x", 0), b"\x05\1\0\0\0\2x", "x"],
+    "inner": [{"x": True}, {}, b"\x03\6\0\0\0\0\0", b"\x03\x09\0\0\0\x08x\0\2\0"],
+    "list": [[{}], [True], b"\x04\x09\0\0\0\x080\0\2\0"],
+    "code": [Code("x", {"a": 1}), Code("x"), b"\x0e\2\0\0\0x\0", MinKey(), b"\x06"],
+    "n" * 65: ["x", True, b"\x08\2"],
+    "x.y": ["x", {"phone": "x"}],
+    "0.nhs_number": ["x", True, b"\x08\2"],
+    "$x.contacts": [{"phone": "x"}],
+}
+some_documents = st.lists(st.sampled_from(sorted(FIELDS)), max_size=4).flatmap(
+    lambda names: st.lists(
+        st.tuples(*(st.sampled_from([*((name, each) for each in FIELDS[name]), None]) for name in names)),
+        min_size=3,
+        max_size=6,
+    )
+)
+"""Fields or none, of documents of which many begin alike."""
+collections = st.lists(st.sampled_from(["patients", "patients", "appointments"]), min_size=6, max_size=6)
+
+
+def planned_alike(documents: list[RawBSONDocument], names: list[str] | None = None) -> list[object]:
+    """What is decided for each document of an insert, by offsets in it; or why it is not planned.
+
+    `names`: the collection of each; then it is a `bulkWrite`.
+    """
+    command: dict[str, Any] = {"insert": "patients"}
+    sequences: dict[str, list[Any]] = {"documents": documents}
+    if names is not None:
+        spaces = [{"ns": f"clinic.{name}"} for name in names]
+        command = {"bulkWrite": 1, "$db": "admin"}
+        ops = [{"insert": place, "document": each} for place, each in enumerate(documents)]
+        sequences = {"ops": ops, "nsInfo": spaces}
+    try:
+        message = plan_message(command, sequences)
+    except Refusal as refusal:
+        return [(refusal.reason, refusal.path, refusal.rule)]
+    except BsonError as error:
+        return [error.reason]
+    edits, found, end = value_edits(message.plan), list[object](), 0
+    for document in documents:
+        start = message.data.index(document.raw, end)
+        end = start + len(document.raw)
+        found.append([relative(edit, start) for edit in edits if start <= edit.element.start < end])
+    return found
+
+
+def relative(edit: ValueEdit, start: int) -> object:
+    """What an edit says, with offsets in the document at `start`."""
+    element, parents = edit.element, [each - start for each in edit.parents if each >= start]
+    offsets = (element.start - start, element.value - start, element.end - start, parents)
+    what = (element.kind, element.name, edit.node.path, edit.field_class.name, edit.use)
+    return offsets, what, edit.kind, edit.value, edit.place
+
+
+def one_by_one(documents: list[RawBSONDocument], names: list[str] | None) -> list[object]:
+    """The same, each document planned in a command of its own; why the first is refused that is."""
+    decided: list[object] = []
+    for place, each in enumerate(documents):
+        found = planned_alike([each], None if names is None else [names[place]])
+        if not isinstance(found[0], list):
+            return found
+        decided += found
+    return decided
+
+
+@given(shapes=some_documents)
+def test_what_is_decided_for_a_document_does_not_depend_on_those_before_it(
+    shapes: list[tuple[tuple[str, Any] | None, ...]],
+) -> None:
+    documents = [raw(*fields) for fields in shapes]
+    assert planned_alike(documents) == one_by_one(documents, None)
+
+
+@given(shapes=some_documents, names=collections)
+def test_nor_on_those_of_other_collections(
+    shapes: list[tuple[tuple[str, Any] | None, ...]], names: list[str]
+) -> None:
+    documents = [raw(*fields) for fields in shapes]
+    chosen = names[: len(documents)]
+    assert planned_alike(documents, chosen) == one_by_one(documents, chosen)
+
+
+@pytest.mark.parametrize(
+    ("good", "broken"),
+    [
+        (True, b"\x08\2"),
+        (Binary(b"x", 0), b"\x05\1\0\0\0\2x"),
+        ({}, b"\x03\x09\0\0\0\x08x\0\2\0"),
+        ([], b"\x04\x09\0\0\0\x080\0\2\0"),
+        (Code("x", {}), b"\x0f\x17\0\0\0\2\0\0\0x\0\x09\0\0\0\x08x\0\2\0"),
+    ],
+)
+def test_a_value_is_checked_in_every_document(good: Any, broken: bytes) -> None:
+    documents = [raw(("name", value), ("nhs_number", "x")) for value in (good, good, broken)]
+    assert planned_alike(documents[:2]) == one_by_one(documents[:2], None)
+    assert planned_alike(documents) == planned_alike(documents[2:])
+    assert isinstance(planned_alike(documents)[0], WireReason)
+
+
+@pytest.mark.parametrize("count", [MAX_ALIKE_FIELDS - 1, MAX_ALIKE_FIELDS, MAX_ALIKE_FIELDS + 2])
+def test_of_documents_with_many_fields_only_so_many_are_known(count: int) -> None:
+    fields = [(f"f{number}", number) for number in range(count)]
+    documents = [raw(*fields, ("nhs_number", "x"))] * 3
+    assert planned_alike(documents) == one_by_one(documents, None)
+    work, node = Work(), POLICY.covered("clinic.patients") or NOTHING
+    walk = Walk(Draft(encode(documents[0]), TABLES, work=work), node, (), Use.STORE)
+    for _ in range(3):
+        plan_stored_document(walk, 0)
+    assert len(work.known_fields(node) or ()) == min(count + 1, MAX_ALIKE_FIELDS)
