@@ -34,14 +34,14 @@ class _Malformed:
         word = known.value("s", NULL)
         pairs = paths.flatmap(lambda path: st.tuples(st.just(path), operand(shape, path)))
         self.expressions = _one(st.builds(expressions, word, _odd))
-        conditions = pairs.flatmap(
+        wrong = pairs.flatmap(
             lambda pair: st.tuples(st.just(pair[0]), _one(st.builds(conditions, st.just(pair[1]), _odd)))
         )
         self.filters = _one(
-            st.builds(lambda pair, inner: filters(pair[0], pair[1], inner), conditions, self.expressions)
+            st.builds(lambda pair, inner: filters(pair[0], pair[1], inner), wrong, self.expressions)
         )
         self.updates = _one(
-            st.builds(lambda pair, bad, odd: updates(pair[0], pair[1], bad[1], odd), pairs, conditions, _odd)
+            st.builds(lambda pair, bad, odd: updates(pair[0], pair[1], bad[1], odd), pairs, wrong, _odd)
         )
         self.projections = _one(st.builds(projections, self.expressions, _odd))
         self.stages = _one(st.builds(stages, self.filters, self.expressions, sampled(SORTS), _odd))
