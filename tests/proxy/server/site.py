@@ -2,12 +2,13 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,6 +85,10 @@ def make_site(folder: Path, server_port: int, **upstream_tls: Any) -> Site:
     return Site(folder, config, authority, environ)
 
 
+STRAGGLERS_S = 20.0
+"""So long may what a proxy has started keep its pipe open after it."""
+
+
 class Running:
     """A `sealwire serve` that said `ready`."""
 
@@ -112,7 +117,9 @@ class Running:
 @contextmanager
 def serving(site: Site, longest_s: float = 120.0) -> Iterator[Running]:
     """A proxy in a process of its own; ended with the block whatever happens, and after so long at most."""
-    process = warm.WarmProcess(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True)
+    process = warm.WarmProcess(
+        site.command(), env=site.environ, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     killer = threading.Timer(longest_s, process.kill)
     killer.start()
     if process.stderr is None:
@@ -125,6 +132,14 @@ def serving(site: Site, longest_s: float = 120.0) -> Iterator[Running]:
             killer.cancel()
             process.kill()
             process.wait()
+            stragglers = threading.Timer(STRAGGLERS_S, _kill_group, (process.pid,))
+            stragglers.start()
+    stragglers.cancel()
+
+
+def _kill_group(leader: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 @contextmanager
