@@ -75,6 +75,15 @@ def test_make_help_names_every_target_that_the_readers_of_the_docs_need() -> Non
     assert {"test-slow", "coverage", "mutation", "lock", "clean", "help"} <= named
 
 
+@pytest.mark.parametrize("target", ["test-compiled", "test-image"])
+def test_the_tests_that_a_target_names_are_there(target: str) -> None:
+    command = ["make", "--no-print-directory", "--dry-run", target]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    named = re.findall(r"\btests/\S+", done.stdout)
+    assert named
+    assert [each for each in named if not (ROOT / each).exists()] == []
+
+
 @pytest.mark.parametrize("folder", ["tests", "tools"])
 def test_the_node_programs_are_pinned_and_hashed_without_addresses(folder: str) -> None:
     manifest = json.loads((ROOT / folder / "node" / "package.json").read_text(encoding="utf-8"))
