@@ -135,13 +135,14 @@ def test_a_refusal_behind_a_question_is_seen() -> None:
 
 def test_no_value_and_no_word_of_a_client_is_counted() -> None:
     core = observing()
-    for body in (
+    bodies: list[dict[str, Any]] = [
         {"find": "patients", "filter": {"nhs_number": {f"${NHS}": 1}}},
         {f"{NHS}": "patients"},
         {"aggregate": "patients", "pipeline": [{f"${NHS}": {}}]},
         {"explain": {f"{NHS}": 1}},
-    ):
-        effects = core.client_data(command({**body, "$db": "clinic"}, request_id=id(body) & 0xFFFF))
+    ]
+    for number, body in enumerate(bodies, 1):
+        effects = core.client_data(command({**body, "$db": "clinic"}, request_id=number))
         found = met(effects)
         assert found.verdict is Verdict.REFUSED
         assert NHS not in repr(found)
