@@ -66,14 +66,14 @@ def run(server: Server, parts: tuple[str, ...], seed: int, examples: int) -> Rep
     with tempfile.TemporaryDirectory(prefix=prefix) as folder, MongoClient[Document](server.uri) as client:
         use(Outside(server, prefix, Path(folder)))
         # Tests read the names of their databases when they are imported, and pytest comes before hypothesis.
-        from tests.integration.outside.report import run_files
+        from tests.integration.outside.files import run_files
 
         rows = []
         try:
             _try_to_write(client, prefix)
             rows = run_files(parts, Path(folder) / "pytest")
             if "differential" in parts:
-                from tests.integration.outside.report import run_campaigns
+                from tests.integration.outside.campaigns import run_campaigns
 
                 rows = [*run_campaigns(Path(folder), seed, examples), *rows]
         finally:
