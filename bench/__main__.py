@@ -120,7 +120,7 @@ def _parse() -> argparse.Namespace:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--profile", choices=EXTENTS, default=FULL.name, help="how much (default full)")
     for extent, text in (
-        (QUICK, "what the targets need, 8 to 15 minutes"),
+        (QUICK, "what the targets need"),
         (TINY, "everything once, means nothing"),
     ):
         chosen.add_argument(

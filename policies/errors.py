@@ -285,7 +285,7 @@ class Refusal(Exception):
         self.wanted = wanted
         """What the policy says that the path takes, in words."""
         self.instead = instead
-        """What to do, if the reason's usual hint does not help here."""
+        """A hint for this refusal, where the reason's usual one does not help."""
         self.known = known
         """If nobody knows the name in `rule`: tables of those that somebody knows."""
 

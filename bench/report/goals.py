@@ -26,7 +26,7 @@ class Bound(Enum):
 
 
 class Outcome(Enum):
-    """What came of a target."""
+    """The result for a target."""
 
     REACHED = "reached"
     NOT_REACHED = "NOT REACHED"
@@ -64,7 +64,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A target and what came of it."""
+    """A target and its result."""
 
     goal: Goal
     figure: Spread | None

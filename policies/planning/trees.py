@@ -33,7 +33,7 @@ MAX_ALIKE_NAME_BYTES: Final = 64
 @final
 @mypyc_attr(acyclic=True)  # see wire.raw_bson.Element
 class KnownField:
-    """What is done with a field of this type and name, of documents with the same covered paths."""
+    """How a field of this type and name is treated, in documents with the same covered paths."""
 
     __slots__ = ("head", "is_checked", "name", "node")
 

@@ -244,7 +244,7 @@ class AdminServer:
 
 
 AdminFiles = tuple[TlsSide, Token | None]
-"""What the files of the admin address hold."""
+"""The TLS of the admin address, and the token of its page."""
 
 
 def admin_files(config: Config) -> AdminFiles:

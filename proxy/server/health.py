@@ -35,7 +35,7 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class Beat:
-    """What the event loop of a worker says of itself about once a second."""
+    """The state that the event loop of a worker reports about once a second."""
 
     phase: Phase = Phase.STARTING
     keyring: Freshness = Freshness.FRESH
@@ -53,18 +53,18 @@ class Beat:
     contexts: StoreReach = StoreReach.OFF
     """Whether the store of the keys of contexts answers."""
     audit_trouble: str = ""
-    """What keeps audit lines from being written, as `AuditSink.trouble` says; empty: nothing."""
+    """Why audit lines cannot be written, as `AuditSink.trouble` says; empty: they can."""
     reach: Reachable = Reachable.UP
     """How many of the servers can be reached."""
     down: tuple[str, ...] = ()
     """The servers that cannot, sorted."""
     observed: tuple[str, ...] = ()
-    """What of the policy is only observed, MAX_NAMED at most, sorted."""
+    """The parts of the policy that are only observed, MAX_NAMED at most, sorted."""
 
 
 @dataclass(slots=True)
 class Health(Beat):
-    """What the admin thread reads; each field is written by an event loop only."""
+    """The state that the admin thread reads; only an event loop writes its fields."""
 
     beat_at: float = 0.0
     clock: Callable[[], float] = time.monotonic
@@ -145,7 +145,7 @@ class JointHealth:
 
 
 HealthView = Health | JointHealth
-"""What the admin address reads, from a thread of its own: by `now`."""
+"""The admin address asks it by `now`, from a thread of its own."""
 
 
 def _first(order: Sequence[T], said: Iterable[T], without: T) -> T:
@@ -153,5 +153,5 @@ def _first(order: Sequence[T], said: Iterable[T], without: T) -> T:
 
 
 def _joined(said: Iterable[tuple[S, ...]]) -> tuple[S, ...]:
-    """What any says, each once, sorted."""
+    """Every item of any of them, once, sorted."""
     return tuple(sorted({each for one in said for each in one}))

@@ -293,7 +293,7 @@ def form_field(form: bytes, name: bytes) -> bytes:
 
 
 class PageFeed(Protocol):
-    """What the page is made from: a process that serves alone, or a supervisor. Any thread may ask it."""
+    """The source of the page: a process that serves alone, or a supervisor. Any thread may ask it."""
 
     @property
     def config(self) -> Config:

@@ -191,7 +191,7 @@ class Supervisor:
 
     @property
     def config(self) -> Config:
-        """What counts now."""
+        """The one in force."""
         return self._config
 
     def render(self) -> bytes:

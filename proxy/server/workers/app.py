@@ -207,12 +207,12 @@ class Proxy:
 
     @property
     def config(self) -> Config:
-        """What counts now."""
+        """The one in force."""
         return self._in_force.config
 
     @property
     def policy(self) -> PolicyFile:
-        """What counts now."""
+        """The one in force."""
         return self._in_force.policies[0]
 
     @property
