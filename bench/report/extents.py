@@ -29,7 +29,11 @@ _REAL_ROUTES = (DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE)
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Rounds, and seconds a slice; what is measured over which routes."""
+    """Rounds, and seconds a slice; what is measured over which routes.
+
+    Slices are short: a shared machine is twice as fast in one second as in the next, but two neighbouring
+    slices of 0.1 s differ by an eighth. So many short rounds decide what few long ones leave undecided.
+    """
 
     name: str
     pool: Pool
@@ -62,20 +66,20 @@ class Extent:
 FULL = Extent(
     name="full",
     pool=Pool(singles=4096, groups=64, batches=24),
-    rounds=7,
-    slice_s=0.6,
+    rounds=15,
+    slice_s=0.25,
     canned=CORE_WORKLOADS,
     canned_tls=(UNPROTECTED, FIND_ONE, INSERT_ONE, FIND_100),
     connections=(1, FEW, 100, MANY),
     core_pool=100,
-    core_rounds=9,
-    core_slice_s=0.5,
+    core_rounds=15,
+    core_slice_s=0.25,
     real_routes=_REAL_ROUTES,
     real_busy_routes=_REAL_ROUTES,
     real=(PING, UNPROTECTED, *END_TO_END, INSERT_MANY, GROUPING),
     real_documents=3_000,
-    real_rounds=9,
-    real_slice_s=0.4,
+    real_rounds=15,
+    real_slice_s=0.2,
     memory_routes=(SEALWIRE, FORWARDER, NGINX),
     memory_rounds=2,
     idle_connections=1_000,
@@ -88,20 +92,20 @@ QUICK = replace(
     FULL,
     name="quick",
     pool=Pool(singles=4096, groups=32, batches=8),
-    rounds=5,
-    slice_s=0.4,
+    rounds=11,
+    slice_s=0.15,
     canned=(UNPROTECTED, FIND_ONE, INSERT_ONE, FIND_100),
     canned_tls=(FIND_ONE,),
     connections=(FEW, MANY),
     core_pool=50,
-    core_rounds=5,
-    core_slice_s=0.25,
+    core_rounds=11,
+    core_slice_s=0.1,
     real_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE),
     real_busy_routes=(DIRECT, FORWARDER, SEALWIRE),
     real=END_TO_END,
     real_documents=2_000,
-    real_rounds=7,
-    real_slice_s=0.25,
+    real_rounds=15,
+    real_slice_s=0.1,
     memory_routes=(SEALWIRE,),
     memory_rounds=1,
     idle_connections=500,

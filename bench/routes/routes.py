@@ -4,7 +4,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +93,9 @@ def module_server(module: str, folder: Path, arguments: Sequence[str | Path]) ->
         yield server
 
 
-def start_sealwire(stack: ExitStack, ground: Ground) -> Started:
+def start_sealwire(
+    stack: ExitStack, ground: Ground, start: Callable[[ProxyOptions], ProxyProcess] = ProxyProcess
+) -> Started:
     """Sealwire with the bench's policy and the ground's keys before the encrypted server."""
     folder = ground.folder / SEALWIRE
     folder.mkdir(parents=True)
@@ -110,7 +112,7 @@ def start_sealwire(stack: ExitStack, ground: Ground) -> Started:
         settings=settings,
         kek=ground.kek,
     )
-    proxy = stack.enter_context(ProxyProcess(options))
+    proxy = stack.enter_context(start(options))
     return Started(proxy.port, proxy.pid)
 
 
