@@ -39,6 +39,7 @@ from sealwire.crypto.unpicklable import refuse_to_serialise
 
 TAG_BYTES: Final = 16
 _RANDOM_BODY: Final = HEADER_BYTES + NONCE_BYTES
+_DETERMINISTIC_OVERHEAD: Final = OVERHEAD_BYTES[EnvelopeMode.DETERMINISTIC]
 
 # Below a block, a block, above it, two, and the longest.
 _CHECKED_LENGTHS: Final = (1, 15, 16, 17, 32, 47, SHORT_BYTES)
@@ -59,7 +60,7 @@ class OpenedTogether:
 
         0: it is not short, or malformed, and was not taken.
         """
-        length = end - start - OVERHEAD_BYTES[EnvelopeMode.DETERMINISTIC]
+        length = end - start - _DETERMINISTIC_OVERHEAD
         if not 0 < length <= SHORT_BYTES:
             return 0
         write_i64_le(self._places, start + HEADER_BYTES)

@@ -9,7 +9,7 @@ in them only what lies before it. The new message is put together on the way, in
 from collections.abc import Callable, Sequence
 from typing import Final, final
 
-from librt.strings import BytesWriter
+from librt.strings import BytesWriter, read_i64_le, write_i64_le
 from mypy_extensions import mypyc_attr
 
 from sealwire.crypto.envelope import BINARY_HEAD, MARKER, class_id_of, is_envelope
@@ -39,6 +39,8 @@ from sealwire.wire.splice import Edit, splice
 MAX_TOGETHER: Final = 1024
 """So many values are opened at once: enough that more would save nothing, and few to keep places of."""
 
+_KEPT_BYTES: Final = 40
+_LENGTH_PAIR_BYTES: Final = 16
 # A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
 
 _LENGTH_BYTES: Final = 4
@@ -123,12 +125,13 @@ class _Rewriter:
         "_buf",
         "_grown",
         "_hit",
+        "_kept",
+        "_known",
         "_lengths",
         "_open",
         "_out",
         "_places",
         "_position",
-        "_values",
         "opened",
     )
 
@@ -141,11 +144,14 @@ class _Rewriter:
         """Offset up to which the buffer was copied."""
         self._grown = 0
         """By how much what was met so far is longer."""
-        self._values: list[bytes | int] = []
-        """What was met and not copied since a value is still to come: each value, or its length."""
-        self._places: list[int] = []
-        """Four numbers for each: where the element, its value and the next element begin, and its type."""
-        self._lengths: list[int] = []
+        self._kept = 0
+        """How many values were met and not copied, since one of them is still to come."""
+        self._known: list[bytes] = []
+        """Those of them that have come."""
+        self._places = BytesWriter()
+        """Five numbers for each: where the element, its value and the next element begin, the type of the
+        value, and 1 if it is still to come."""
+        self._lengths = BytesWriter()
         """Lengths to be corrected in what is not copied yet: where they come to lie, and what they become."""
         self._hit = buf.find(MARKER)
         """Offset of the next marker that was not looked at; negative when there is none."""
@@ -159,9 +165,9 @@ class _Rewriter:
         """Correct the length that was at `offset`: what it counts became longer by `growth`."""
         if growth:
             length = int32_at(self._buf, offset) + growth
-            if self._values:
-                self._lengths.append(slot)
-                self._lengths.append(length)
+            if self._kept:
+                write_i64_le(self._lengths, slot)
+                write_i64_le(self._lengths, length)
             else:
                 self._correct(slot, length)
 
@@ -189,34 +195,49 @@ class _Rewriter:
 
     def _keep(self, cursor: Cursor, kind: int, opened: bytes | int) -> int:
         """Leave a value to `_copy_values`; return by how much it grows."""
-        self._values.append(opened)
         places = self._places
-        places.append(cursor.start)
-        places.append(cursor.value)
-        places.append(cursor.end)
-        places.append(kind)
-        if len(self._values) >= MAX_TOGETHER:
+        write_i64_le(places, cursor.start)
+        write_i64_le(places, cursor.value)
+        write_i64_le(places, cursor.end)
+        write_i64_le(places, kind)
+        self._kept += 1
+        if isinstance(opened, int):
+            length = opened
+            write_i64_le(places, 1)
+        else:
+            length = len(opened)
+            write_i64_le(places, 0)
+            self._known.append(opened)
+        growth = length - (cursor.end - cursor.value)
+        if self._kept >= MAX_TOGETHER:
             self._copy_values()
-        return (opened if isinstance(opened, int) else len(opened)) - (cursor.end - cursor.value)
+        return growth
 
     def _copy_values(self) -> None:
         """Copy what waits for its values, which are opened now."""
-        if not self._values or self._batch is None:
+        if not self._kept or self._batch is None:
             return
         to_come = self._batch.values(self._buf)
-        taken = place = 0
-        places = self._places
-        for value in self._values:
-            if isinstance(value, bytes):
-                opened = value
-            else:
+        taken = given = 0
+        places = self._places.getvalue()
+        for at in range(0, len(places), _KEPT_BYTES):
+            if read_i64_le(places, at + 32):
                 opened = to_come[taken]
                 taken += 1
-            self._copy(places[place], places[place + 1], places[place + 2], places[place + 3], opened)
-            place += 4
-        for at in range(0, len(self._lengths), 2):
-            self._correct(self._lengths[at], self._lengths[at + 1])
-        self._values, self._places, self._lengths = [], [], []
+            else:
+                opened = self._known[given]
+                given += 1
+            start, value, end = (
+                read_i64_le(places, at),
+                read_i64_le(places, at + 8),
+                read_i64_le(places, at + 16),
+            )
+            self._copy(start, value, end, read_i64_le(places, at + 24), opened)
+        lengths = self._lengths.getvalue()
+        for at in range(0, len(lengths), _LENGTH_PAIR_BYTES):
+            self._correct(read_i64_le(lengths, at), read_i64_le(lengths, at + 8))
+        self._kept, self._known = 0, []
+        self._places, self._lengths = BytesWriter(), BytesWriter()
 
     def document(self, start: int, depth: int) -> int:
         """Copy the document at `start`; return by how much it grew. Raises BsonError."""
@@ -252,7 +273,7 @@ class _Rewriter:
                 return 0
             bson_type, opened = self._open(buf, value + BINARY_HEAD, end)
             self.opened += 1
-            if not self._values and isinstance(opened, bytes):
+            if not self._kept and isinstance(opened, bytes):
                 growth = len(opened) - (end - value)
                 self._copy(cursor.start, value, end, bson_type, opened)
             else:
