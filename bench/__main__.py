@@ -15,15 +15,16 @@ from bench.parts.canned import Prepared, measure_canned, prepare
 from bench.parts.core import measure_core
 from bench.parts.memory import measure_memory
 from bench.parts.real import measure_pymongo, measure_server, real_server
+from bench.parts.scale import measure_scale
 from bench.report.extents import EXTENTS, FULL, QUICK, TINY, Extent
 from bench.report.figures import Results
 from bench.report.goals import GOALS
 from bench.report.plots import draw
 from bench.report.report import TITLES, Report, describe_machine, show, write
-from bench.routes.routes import nginx_version
+from bench.routes.routes import peer_versions
 from sealwire.testbed.errors import TestbedError
 
-PARTS = ("core", "canned", "canned-tls", "memory", "real", "real-tls")
+PARTS = ("core", "canned", "canned-tls", "memory", "scale", "real", "real-tls")
 
 _WIDTH = 150
 """The width of tables that go into a file."""
@@ -43,7 +44,7 @@ def main() -> int:
         extent = replace(
             extent, rounds=arguments.rounds, core_rounds=arguments.rounds, real_rounds=arguments.rounds
         )
-    machine = describe_machine() | {"peers": {"nginx": nginx_version()}}
+    machine = describe_machine() | {"peers": peer_versions()}
     with tempfile.TemporaryDirectory(prefix="sealwire-bench-") as name, console.status("") as status:
         run = Run(extent, Path(name), status.update)
         run.parts(arguments.only or PARTS)
@@ -76,6 +77,7 @@ class Run:
             "canned": partial(self._canned, tls=False),
             "canned-tls": partial(self._canned, tls=True),
             "memory": self._memory,
+            "scale": self._scale,
             "real": partial(self._real, tls=False),
             "real-tls": partial(self._real, tls=True),
         }
@@ -96,6 +98,10 @@ class Run:
 
     def _memory(self) -> None:
         measure_memory(self._recorded(), self._extent, self.results, self._tell)
+
+    def _scale(self) -> None:
+        for tls in (False, True):
+            measure_scale(self._recorded(), self._extent, self.results, self._tell, tls=tls)
 
     def _real(self, *, tls: bool) -> None:
         folder = self._folder / ("real-tls" if tls else "real")

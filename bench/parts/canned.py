@@ -69,7 +69,7 @@ def measure_canned(prepared: Prepared, extent: Extent, results: Results, tell: T
         for case, names in _cases(extent, tls=tls):
             tell(str(case))
             chosen = {name: route for name, route in routes.items() if name in names}
-            _measure(load, case, chosen, prepared.recording, extent, results)
+            measure_case(load, case, chosen, prepared.recording, extent, results)
 
 
 def start_canned(stack: ExitStack, prepared: Prepared, *, tls: bool) -> Ground:
@@ -116,7 +116,7 @@ def _cases(extent: Extent, *, tls: bool) -> Iterator[tuple[Case, tuple[str, ...]
             yield Case(PART, name, connections), _COUNTED_ROUTES
 
 
-def _measure(
+def measure_case(
     load: Load,
     case: Case,
     routes: Mapping[str, Route],
@@ -124,6 +124,7 @@ def _measure(
     extent: Extent,
     results: Results,
 ) -> None:
+    """All rounds of one case, with connections of its own and after a look at one answer of each route."""
     requests = recording.file(case.workload)
     for route in routes.values():
         verify(route, recording, case.workload)

@@ -61,6 +61,10 @@ class Extent:
     result_mb: int
     quiet_s: float
     """How long memory must not have grown to count as settled."""
+    workers: tuple[int, ...]
+    """How many workers proxies have; the others are compared with the first."""
+    idle_s: float
+    """For how long a supervisor without clients is watched."""
 
 
 FULL = Extent(
@@ -86,6 +90,8 @@ FULL = Extent(
     batch_mb=48,
     result_mb=100,
     quiet_s=1.0,
+    workers=(1, 2, 4, 8),
+    idle_s=5.0,
 )
 
 QUICK = replace(
@@ -109,6 +115,7 @@ QUICK = replace(
     memory_routes=(SEALWIRE,),
     memory_rounds=1,
     idle_connections=500,
+    workers=(1, 2),
 )
 
 TINY = replace(
@@ -130,6 +137,8 @@ TINY = replace(
     batch_mb=2,
     result_mb=40,
     quiet_s=0.2,
+    workers=(1, 2),
+    idle_s=0.2,
 )
 
 EXTENTS = {extent.name: extent for extent in (FULL, QUICK, TINY)}

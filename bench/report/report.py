@@ -25,6 +25,7 @@ _PACKAGES = ("sealwire", "pymongo", "cryptography", "uvloop", "pymongocrypt", "S
 TITLES = {
     "core": "core: in process, one thread, no sockets",
     "canned": "canned: recorded replies, raw sockets; the upper bound of the relative overhead",
+    "scale": "scale: one proxy with several workers, and two behind HAProxy, by one worker; recorded replies",
     "pymongo-latency": "pymongo: real server, one thread",
     "pymongo-throughput": "pymongo: real server, several threads",
     "server": "server: the real server alone, asked for documents in clear and as Sealwire stores them",
@@ -35,8 +36,10 @@ _COLUMNS = {
     Metric.P50: "p50 us",
     Metric.P99: "p99 us",
     Metric.CPU: "CPU us/op",
+    Metric.APART_CPU: "of it first",
     Metric.GENERATOR_CPU: "load us/op",
     Metric.SERVER_CPU: "server us/op",
+    Metric.IDLE_CPU: "idle us/s",
     Metric.RESIDENT: "resident KiB",
     Metric.PER_CONNECTION: "KiB/connection",
     Metric.ABOVE_IDLE: "MiB above idle",

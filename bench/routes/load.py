@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report.figures import Metric, Sample, percentile
-from bench.routes.processes import Talker, cpu_seconds, resident_kib, unpack
+from bench.routes.processes import Talker, cpu_of, cpu_seconds, resident_kib, unpack
 from bench.routes.routes import Route
 
 
@@ -18,6 +18,8 @@ class Used:
     generator: float
     server: float
     between: float | None
+    apart: float | None = None
+    """The first process of those between alone, if its route says so."""
 
 
 class Meter:
@@ -25,17 +27,27 @@ class Meter:
 
     def __init__(self, route: Route) -> None:
         self._route = route
-        self._between = 0.0 if route.between is None else cpu_seconds(route.between)
-        self._server = cpu_seconds(route.server)
+        self._before = self._read()
 
     def stop(self, operations: int, generator: float) -> Used:
         """What was used; `generator` is what the generator says of itself."""
-        between = None if self._route.between is None else cpu_seconds(self._route.between) - self._between
-        return Used(operations, generator, cpu_seconds(self._route.server) - self._server, between)
+        server, between, apart = (
+            None if now is None or before is None else now - before
+            for now, before in zip(self._read(), self._before, strict=True)
+        )
+        return Used(operations, generator, server or 0.0, between, apart)
 
     def resident(self) -> Sample:
         """The memory of what stands between, if there is anything."""
-        return {} if self._route.between is None else {Metric.RESIDENT: resident_kib(self._route.between)}
+        processes = self._route.processes
+        return {Metric.RESIDENT: sum(map(resident_kib, processes))} if processes else {}
+
+    def _read(self) -> tuple[float, float | None, float | None]:
+        """The clocks of the server, of all that stands between, and of the first of that."""
+        route = self._route
+        between = sum(map(cpu_seconds, route.processes)) if route.processes else None
+        apart = cpu_of(route.between) if route.apart and route.between is not None else None
+        return cpu_seconds(route.server), between, apart
 
 
 class Load(Talker):
@@ -81,4 +93,6 @@ def sample_of(latencies: Sequence[float], seconds: float, used: Used) -> dict[Me
     }
     if used.between is not None:
         sample[Metric.CPU] = used.between * 1e6 / used.operations
+    if used.apart is not None:
+        sample[Metric.APART_CPU] = used.apart * 1e6 / used.operations
     return sample

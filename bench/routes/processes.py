@@ -96,7 +96,12 @@ def cpu_seconds(pid: int) -> float:
 
     Raises:  OSError when `pid` is gone
     """
-    return sum(time.clock_gettime((~each << 3) | 2) for each in tree(pid))
+    return sum(map(cpu_of, tree(pid)))
+
+
+def cpu_of(pid: int) -> float:
+    """Processor time of one process without its descendants. Raises OSError when it is gone."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def resident_kib(pid: int) -> int:

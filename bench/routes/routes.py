@@ -1,17 +1,20 @@
-"""The ways to one server: direct, through bare forwarders of two makes, through Sealwire."""
+"""The ways to one server: direct, through bare forwarders of two makes, through one Sealwire or several."""
 
+import re
 import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.request import urlopen
 
 from bench.dataset import write_policy
 from sealwire.testbed.certificates import Authority, Issued
-from sealwire.testbed.child import LOOPBACK, Started, free_port, started
+from sealwire.testbed.child import LOOPBACK, START_WITHIN_S, Started, free_port, started
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tools.debian_programs import find_file, find_program, library_environment
 
@@ -19,6 +22,7 @@ DIRECT, FORWARDER, NGINX, CLIENT_SIDE = "direct", "forwarder", "nginx", "client-
 SEALWIRE = "sealwire"
 ROUTES = (DIRECT, FORWARDER, NGINX, SEALWIRE)
 _SILENT_AFTER_S = 60.0
+_HAPROXY_LIBRARIES = ("liblua5.4-0", "libopentracing-c-wrapper0t64", "libopentracing1", "libjemalloc2")
 _NATIVE_LIBMONGOCRYPT = ("libmongocrypt0", "libbson-1.0-0t64")
 
 
@@ -33,6 +37,15 @@ class Route:
     server: int
     authority: Path | None
     """Who vouches for the server; None: no TLS."""
+    behind: tuple[int, ...] = ()
+    """More processes whose time counts, which `between` did not start."""
+    apart: bool = False
+    """Whether `between` alone is counted once more: a supervisor, or what distributes connections."""
+
+    @property
+    def processes(self) -> tuple[int, ...]:
+        """The processes that stand between, without their descendants."""
+        return self.behind if self.between is None else (self.between, *self.behind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +107,23 @@ def module_server(module: str, folder: Path, arguments: Sequence[str | Path]) ->
 
 
 def start_sealwire(
-    stack: ExitStack, ground: Ground, start: Callable[[ProxyOptions], ProxyProcess] = ProxyProcess
+    stack: ExitStack,
+    ground: Ground,
+    start: Callable[[ProxyOptions], ProxyProcess] = ProxyProcess,
+    *,
+    name: str = SEALWIRE,
+    workers: int = 1,
 ) -> Started:
     """Sealwire with the bench's policy and the ground's keys before the encrypted server."""
-    folder = ground.folder / SEALWIRE
+    folder = ground.folder / name
     folder.mkdir(parents=True)
     (folder / "keyring.json").symlink_to(ground.keyring)
     # a thousand connections may come while a thousand earlier ones are still being closed
-    settings: dict[str, object] = {"log": {"level": "warning"}, "limits": {"connections": 8_000}}
+    settings: dict[str, object] = {
+        "log": {"level": "warning"},
+        "limits": {"connections": 8_000},
+        "workers": workers,
+    }
     options = ProxyOptions(
         folder,
         write_policy(folder),
@@ -113,7 +135,24 @@ def start_sealwire(
         kek=ground.kek,
     )
     proxy = stack.enter_context(start(options))
+    if workers > 1:
+        _wait_for_workers(proxy, workers)
     return Started(proxy.port, proxy.pid)
+
+
+def _wait_for_workers(proxy: ProxyProcess, workers: int) -> None:
+    """Until all of them accept: clients that come before would find fewer, and stay with those.
+
+    Raises:  RuntimeError where they do not
+    """
+    deadline = time.monotonic() + START_WITHIN_S * workers
+    while time.monotonic() < deadline:
+        with urlopen(f"http://{LOOPBACK}:{proxy.admin_port}/metrics", timeout=_SILENT_AFTER_S) as page:
+            ready = re.search(rb"^sealwire_workers_ready (\d+)", page.read(), re.M)
+        if ready is not None and int(ready[1]) == workers:
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"not all of {workers} workers accept clients; look at {proxy.log}")
 
 
 def _forwarding(stack: ExitStack, ground: Ground, name: str) -> Started | str:
@@ -165,18 +204,58 @@ stream {{
         yield running
 
 
-def nginx_version() -> str:
-    """The version that nginx prints; empty if there is no nginx."""
-    path = _find_nginx()
-    if path is None:
+@contextmanager
+def haproxy(folder: Path, upstreams: Sequence[int]) -> Iterator[Started | str]:
+    """HAProxy as in Debian, with several ports behind it; or the reason why there is none.
+
+    It examines nothing: if there is TLS, it is that of the ports.
+    """
+    program = _find_haproxy()
+    if program is None:
+        yield "neither on this machine nor available from apt: haproxy"
+        return
+    port = free_port()
+    servers = "\n".join(f"  server s{number} {LOOPBACK}:{each}" for number, each in enumerate(upstreams))
+    config = folder / "haproxy.cfg"
+    config.write_text(
+        f"""global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+listen bench
+  bind {LOOPBACK}:{port} backlog 2048
+  balance leastconn
+{servers}
+"""
+    )
+    command: list[str | Path] = [program, "-db", "-f", config]
+    with started(command, port, folder / "haproxy.log", library_environment(program)) as running:
+        yield running
+
+
+def peer_versions() -> dict[str, str]:
+    """What nginx and HAProxy print as their version; empty if one cannot be had."""
+    return {"nginx": _version(_find_nginx()), "haproxy": _version(_find_haproxy())}
+
+
+def _version(program: Path | None) -> str:
+    if program is None:
         return ""
-    environment = dict(library_environment(path))
-    done = subprocess.run([path, "-v"], env=environment, capture_output=True, text=True, check=False)
+    environment = dict(library_environment(program))
+    done = subprocess.run([program, "-v"], env=environment, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).partition("\n")[0].strip()
 
 
 def _find_nginx() -> Path | None:
     return find_program("nginx", "nginx", "libnginx-mod-stream")
+
+
+def _find_haproxy() -> Path | None:
+    return find_program("haproxy", "haproxy", *_HAPROXY_LIBRARIES)
 
 
 def native_libmongocrypt() -> Path | None:

@@ -6,15 +6,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bson import decode, encode
 
 from bench.parts.canned import Prepared, prepare, start_canned, verify
+from bench.parts.scale import BALANCED, CONNECTIONS, PART, SUPERVISOR, measure_scale
 from bench.recording import ENCRYPTED, PLAIN
 from bench.report.extents import TINY
-from bench.report.figures import Metric
+from bench.report.figures import Case, Metric, Results
 from bench.routes.canned_server import load, shape
 from bench.routes.load import Load
 from bench.routes.processes import Talker, cpu_seconds, peak_kib, reset_peak, resident_kib, tree
@@ -22,6 +24,7 @@ from bench.routes.routes import (
     DIRECT,
     FORWARDER,
     ROUTES,
+    SEALWIRE,
     Ground,
     Route,
     module_server,
@@ -127,6 +130,42 @@ def test_every_route_answers_as_the_server_does_and_carries_load(
     assert sample[Metric.OPERATIONS] > 0
     assert sample[Metric.P50] <= sample[Metric.P99]
     assert (Metric.CPU in sample) is (name != DIRECT)
+
+
+@pytest.mark.slow
+def test_several_workers_and_several_proxies_are_measured_with_all_their_processes(
+    prepared: Prepared,
+) -> None:
+    results, extent = Results(), replace(TINY, slice_s=SLICE_S)
+    measure_scale(prepared, extent, results, lambda _: None, tls=True)
+    if results.not_measured:
+        skip_or_fail(str(results.not_measured))
+    found = {
+        each.route: each.samples[0] for each in results.of(Case(PART, "find-one", CONNECTIONS, tls=True))
+    }
+    assert list(found) == [SEALWIRE, "sealwire-x2", BALANCED]
+    for name, sample in found.items():
+        assert sample[Metric.OPERATIONS] > 0
+        assert (Metric.APART_CPU in sample) is (name != SEALWIRE)
+        assert sample.get(Metric.APART_CPU, 0) < sample[Metric.CPU] / 2
+    # supervisor and two workers; two proxies and HAProxy
+    assert found["sealwire-x2"][Metric.RESIDENT] > 2 * found[SEALWIRE][Metric.RESIDENT]
+    assert found[BALANCED][Metric.RESIDENT] > 1.8 * found[SEALWIRE][Metric.RESIDENT]
+    (idle,) = results.of(Case(PART, SUPERVISOR, tls=True))
+    assert idle.route == "sealwire-x2"
+    assert 0 < idle.samples[0][Metric.IDLE_CPU] < 1e6
+    assert idle.samples[0][Metric.RESIDENT] < found[SEALWIRE][Metric.RESIDENT] * 1.5
+
+
+def test_without_haproxy_the_reason_is_told_and_the_rest_is_measured(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.routes.routes.find_program", lambda *_: None)
+    results = Results()
+    measure_scale(prepared, replace(TINY, workers=(1,)), results, lambda _: None, tls=False)
+    assert list(results.not_measured) == [f"{PART} {BALANCED}"]
+    (one,) = results.of(Case(PART, "find-one", CONNECTIONS))
+    assert one.samples[0][Metric.OPERATIONS] > 0
 
 
 def test_a_route_that_answers_ciphertext_is_found_out(prepared: Prepared) -> None:

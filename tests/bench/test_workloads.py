@@ -149,6 +149,12 @@ def test_a_route_with_nothing_between_has_no_processor_time_between() -> None:
     assert Metric.CPU not in sample_of([0.001], 1.0, Used(1, 0.1, 0.1, None))
 
 
+def test_a_process_that_is_counted_apart_is_part_of_the_whole() -> None:
+    sample = sample_of([0.001] * 10, 1.0, Used(10, 0.1, 0.1, between=0.05, apart=0.002))
+    assert sample[Metric.CPU] == pytest.approx(5000.0)
+    assert sample[Metric.APART_CPU] == pytest.approx(200.0)
+
+
 def test_a_slice_without_answers_is_no_figure() -> None:
     with pytest.raises(RuntimeError):
         sample_of([], 1.0, Used(1, 0.1, 0.1, None))
