@@ -210,6 +210,16 @@ def find_by_surname(clinic: Clinic) -> Document:
     return _seen(clinic.patients.find({"name": re.compile(f" {heard}", re.IGNORECASE)}))
 
 
+def page_by_name(clinic: Clinic) -> Document:
+    """The index of patients in alphabetical order: two pages, the second from the end of the first."""
+    read: list[Document] = []
+    for _ in range(2):
+        following = {"name": {"$gt": read[-1]["name"]}} if read else {}
+        page = clinic.patients.find(following, {"_id": 0}).sort([("name", ASCENDING), ("_id", ASCENDING)])
+        read += page.limit(50)
+    return {"found": len(read), "digest": _digest([_canonical(each) for each in read])}
+
+
 def distinct_postcodes(clinic: Clinic) -> Document:
     """Where a ward's patients come from."""
     postcodes = clinic.patients.distinct("postcode", {"ward": "oncology"})
@@ -290,6 +300,7 @@ STEPS: tuple[Callable[[Clinic], Document], ...] = (
     count_patients,
     find_by_birth,
     find_by_surname,
+    page_by_name,
     distinct_postcodes,
     count_by_ward,
     count_appointments,

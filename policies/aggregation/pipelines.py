@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
-from sealwire.policies.aggregation.sorting import look_ahead
+from sealwire.policies.aggregation.sorting import look_ahead, sorted_first
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PER_DATABASE, PathNode
 from sealwire.policies.planning.arguments import (
@@ -61,6 +61,7 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     check_stages(walk.draft.stages)
     asking = walk.draft.asking
     if asking is not None and not walk.pipelines and node is asking.tree:
+        items = sorted_first(inner, items)
         asking.ahead = look_ahead(inner, items)
     is_windowed = asking is not None and asking.is_windowed
     for item in items:

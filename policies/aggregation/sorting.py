@@ -19,11 +19,11 @@ from bson import Int64, encode
 
 from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode, follow
+from sealwire.policies.file.schema import PathNode, follow, has_dot, is_transparent
 from sealwire.policies.filters.asking import Among, may_ask, note_asked, strength_at
 from sealwire.policies.planning.arguments import document_of, named_parts, only_element
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
-from sealwire.policies.planning.values import note_comparison, whole_number
+from sealwire.policies.planning.values import FLAGS, is_true, note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import (
     SortAhead,
@@ -39,6 +39,8 @@ from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 
 _CHANCE: Final = (b"$sampleRate\0", b"$rand\0")
 _ORDERING: Final = frozenset(b"$sort $group".split())
+_ADDING: Final = frozenset(b"$addFields $set".split())
+_WINDOW: Final = frozenset(b"$skip $limit".split())
 RANK: Final = b"__sealwire_rank"
 """Begins the names of the fields that have ranks on the server."""
 
@@ -71,7 +73,7 @@ def look_ahead(walk: Walk, items: Sequence[Element]) -> SortAhead | None:
     if b"let" in walk.draft.arguments:
         return None  # the question has no variables
     for place, item in enumerate(items):
-        stage = only_element(buf, document_of(item, item), "a stage")
+        stage = _stage(buf, item)
         if stage.name in _ORDERING and stage.kind == kinds.OBJECT:
             names = [key.name for key in elements(buf, stage.value)]
             if stage.name == b"$group":
@@ -87,6 +89,53 @@ def look_ahead(walk: Walk, items: Sequence[Element]) -> SortAhead | None:
             return None
         matches.append(stage)
     return None
+
+
+def sorted_first(walk: Walk, items: list[Element]) -> list[Element]:
+    """The items of a pipeline, with a `$sort` by stored values before a stage that leaves its keys alone.
+
+    A `$project` of whole fields, or an `$addFields` of fields as they are, gives the same behind the sort and
+    its `$skip` and `$limit`. Django sends these. The walk is in the pipeline, where the stage is moved.
+    Raises Refusal, BsonError. Cost: O(elements of these stages).
+    """
+    buf, place = walk.buf, 0
+    while place < len(items) and _stage(buf, items[place]).name == b"$match":
+        place += 1
+    if place + 1 >= len(items):
+        return items
+    moved, sort = _stage(buf, items[place]), _stage(buf, items[place + 1])
+    if sort.name != b"$sort" or sort.kind != kinds.OBJECT or moved.kind != kinds.OBJECT:
+        return items
+    keys = [key.name for key in elements(buf, sort.value)]
+    if not _leaves_alone(buf, moved, keys) or not asked_keys(walk, keys):
+        return items
+    end = place + 2
+    while end < len(items) and _stage(buf, items[end]).name in _WINDOW:
+        end += 1
+    item, after = items[place], items[end - 1].end
+    put = Replacement(Element(kinds.NULL, b"", after, after, after), walk.parents, buf[item.start : item.end])
+    walk.draft.replacements += [Replacement(item, walk.parents), put]
+    return [*items[:place], *items[place + 1 : end], item, *items[end:]]
+
+
+def _leaves_alone(buf: bytes, stage: Element, keys: Sequence[bytes]) -> bool:
+    """Whether all that a stage does is to keep whole fields, those of these paths among them."""
+    kept, parts = {b"_id": True}, list(elements(buf, stage.value))
+    names = {part.name for part in parts}
+    if len(names) < len(parts) or any(has_dot(name) or is_transparent(name) for name in names):
+        return False
+    if stage.name in _ADDING:
+        return all(referred(buf, part) == [part.name] for part in parts)
+    if stage.name != b"$project" or any(part.kind not in FLAGS for part in parts):
+        return False
+    for part in parts:
+        kept[part.name] = is_true(part.kind, buf[part.value : part.end])
+    is_inclusion = all(is_kept for name, is_kept in kept.items() if name != b"_id")
+    return is_inclusion and all(kept.get(key.partition(b".")[0], False) for key in keys)
+
+
+def _stage(buf: bytes, item: Element) -> Element:
+    return only_element(buf, document_of(item, item), "a stage")
 
 
 def chooses_by_chance(buf: bytes, part: Element) -> bool:
@@ -441,7 +490,7 @@ def _left_out(taken: TakenOver) -> list[Replacement]:
 
 def _window_of(buf: bytes, items: Sequence[Element]) -> _Window | None:
     """`$skip` and `$limit` in either order, or `$limit` alone. Raises Refusal(SHAPE)."""
-    stages = [only_element(buf, document_of(item, item), "a stage") for item in items]
+    stages = [_stage(buf, item) for item in items]
     names = [stage.name for stage in stages]
     if names[:1] == [b"$limit"]:
         limit = whole_number(buf, stages[0])

@@ -31,7 +31,7 @@ from sealwire.demo.inspection import (
     total,
 )
 from sealwire.demo.stage import Announce, Stage
-from sealwire.examples.clinic_app import STEPS, find_by_surname, lookup_visits
+from sealwire.examples.clinic_app import STEPS, find_by_birth, find_by_surname, lookup_visits, page_by_name
 from sealwire.examples.patients import Patient
 from sealwire.policies.file.loader import load_policy
 
@@ -189,10 +189,12 @@ def check_join(guarded: tuple[AppStep, ...]) -> Check:
 
 
 def check_asked(guarded: tuple[AppStep, ...]) -> Check:
-    """The names are ciphertext, and `ask: true`; that the right ones were found, the equal results say."""
-    found = sum(step.result["found"] for step in guarded if step.name == find_by_surname.__name__)
-    claim = "encrypted surnames are found by their beginning"
-    return Check(claim, found > 0, f"{found:,} patients; the class says ask: true")
+    """Names and dates are ciphertext, and `ask: true`; that these are right, the equal results say."""
+    found = {step.name: step.result.get("found", 0) for step in guarded}
+    counts = [found.get(step.__name__, 0) for step in (find_by_surname, find_by_birth, page_by_name)]
+    claim = "parts of encrypted values are found, and sorted"
+    detail = "{:,} by surname, {:,} by birth, {:,} in order; ask: true".format(*counts)
+    return Check(claim, all(counts), detail)
 
 
 def check_refusal(refused: Refused | None) -> Check:

@@ -15,7 +15,7 @@ from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyProcess
 from sealwire.wire.compressors import COMPRESSOR_NAMES
 from tests.build_context import ROOT
-from tests.clients.scenario import absent
+from tests.clients.scenario import SURNAMES, absent
 from tests.faults.scene import figure
 from tests.support.secantus import ROOT as USER
 
@@ -142,6 +142,7 @@ def compare(client: Client, direct: Seen, through: Seen) -> Row:
     """
     assert list(direct.steps) == list(through.steps)
     assert absent(direct.steps) == set(client.absent), f"{client.name} lacks {sorted(absent(direct.steps))}"
+    assert all(direct.steps.get(step, True) for step in SURNAMES), f"{client.name} found no surname"
     same = [step for step in direct.steps if direct.steps[step] == through.steps[step]]
     others = {step: through.steps[step] for step in direct.steps if step not in same}
     for step, seen in others.items():

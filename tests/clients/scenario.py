@@ -7,9 +7,13 @@ holds the two against each other: so nothing is left out in silence.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+SURNAMES: Final = ("find by surname", "sort by surname")
+"""What the class of surnames answers because it says `ask: true`: by `/^smi/i`, and with a limit."""
+
 PARTS: Final[Mapping[str, frozenset[str]]] = {
     "insert": frozenset({"insert", "insert a frame"}),
     "find": frozenset({"find"}),
+    **{step: frozenset({step}) for step in SURNAMES},
     "update": frozenset({"update"}),
     "find and modify": frozenset({"find and modify"}),
     "aggregate": frozenset({"aggregate"}),

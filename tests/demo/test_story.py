@@ -91,11 +91,20 @@ def test_a_join_that_found_nothing_or_did_not_run_fails() -> None:
     assert not story.check_join(RUN[:2]).passed
 
 
-def test_a_search_for_surnames_that_found_nothing_or_did_not_run_fails() -> None:
-    asked = AppStep("find_by_surname", {"found": 3}, 1.0)
-    assert story.check_asked((*RUN[:2], asked)).passed
-    assert not story.check_asked((*RUN[:2], replace(asked, result={"found": 0}))).passed
-    assert not story.check_asked(RUN[:2]).passed
+ASKED = tuple(
+    AppStep(name, {"found": 3}, 1.0) for name in ("find_by_surname", "find_by_birth", "page_by_name")
+)
+
+
+def test_searches_by_parts_pass_if_each_found_something() -> None:
+    assert story.check_asked((*RUN[:2], *ASKED)).passed
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_search_by_parts_that_found_nothing_or_did_not_run_fails(place: int) -> None:
+    others = (*RUN[:2], *ASKED[:place], *ASKED[place + 1 :])
+    assert not story.check_asked(others).passed
+    assert not story.check_asked((*others, replace(ASKED[place], result={"found": 0}))).passed
 
 
 def test_an_answered_regex_fails_and_so_does_an_error_without_the_field() -> None:

@@ -57,6 +57,9 @@ def test_the_results_are_what_the_data_says(uri: str) -> None:
     assert results["find_by_phone"]["found"] == sum(holders[phone] for phone in phones)
     beginning = " " + PATIENTS[0]["name"].rpartition(" ")[2][:3]
     assert results["find_by_surname"]["found"] == sum(beginning in p["name"] for p in PATIENTS)
+    year = PATIENTS[0]["date_of_birth"].year
+    assert results["find_by_birth"]["found"] == sum(p["date_of_birth"].year == year for p in PATIENTS)
+    assert results["page_by_name"]["found"] == 100
     assert results["move_house"]["modified"] == 100
     assert results["register_if_new"]["upserted"] == [True, False]
     per_patient = Counter(appointment["patient_nhs"] for appointment in APPOINTMENTS)

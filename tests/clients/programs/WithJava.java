@@ -34,11 +34,14 @@ import org.bson.types.ObjectId;
  * is spelt in lower case, which mongod takes and the tests' server does not: so this program sends the command itself. */
 public final class WithJava {
     private static final List<Document> PATIENTS = docs(
-        "{'_id': 1, 'nhs_number': 'canary-1', 'address': {'line1': '1 High Street', 'postcode': 'canary M41'},"
+        "{'_id': 1, 'nhs_number': 'canary-1', 'surname': 'Smith canary',"
+            + " 'address': {'line1': '1 High Street', 'postcode': 'canary M41'},"
             + " 'contacts': [{'kind': 'home', 'phone': 'canary-01'}, {'kind': 'work', 'phone': 'canary-02'}],"
             + " 'visits': 3, 'notes': {'text': 'canary: penicillin', 'flags': [true, 2.5, null]}, 'ward': 'renal'}",
-        "{'_id': 2, 'nhs_number': 'canary-2', 'address': {'postcode': 'canary M41'}, 'visits': 5, 'ward': 'renal'}",
-        "{'_id': 3, 'nhs_number': 'canary-3', 'address': {'postcode': 'canary M1'}, 'visits': 3, 'ward': 'a+e'}");
+        "{'_id': 2, 'nhs_number': 'canary-2', 'surname': 'smithson canary',"
+            + " 'address': {'postcode': 'canary M41'}, 'visits': 5, 'ward': 'renal'}",
+        "{'_id': 3, 'nhs_number': 'canary-3', 'surname': 'Jones canary',"
+            + " 'address': {'postcode': 'canary M1'}, 'visits': 3, 'ward': 'a+e'}");
     private static final List<Document> QUERIES = docs(
         "{'nhs_number': {'$in': ['canary-2', 'canary-3', 'canary-4']}}",
         "{'contacts.phone': 'canary-02'}",
@@ -115,6 +118,8 @@ public final class WithJava {
             ids.add(all(people.find(query).sort(BY_ID).map(found -> found.get("_id"))));
         }
         say("queries", ids);
+        say("find by surname", all(people.find(Filters.regex("surname", "^smi", "i")).sort(BY_ID)));
+        say("sort by surname", all(people.find().sort(Sorts.ascending("surname")).limit(2)));
         say("count", Arrays.asList(people.count(doc("{'visits': 3}")), people.count()));
         say("projection", all(people.find().sort(BY_ID).projection(doc("{'nhs_number': 1, 'contacts.phone': 1}"))));
         List<String> codes = all(people.distinct("address.postcode", String.class));

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 from beanie import BulkWriter, Document, Indexed, UpdateResponse, init_beanie
-from beanie.operators import In, Set
+from beanie.operators import In, RegEx, Set
 from gridfs import AsyncGridFSBucket
 from lines import failure, head, say
 from pydantic import BaseModel, Field
@@ -26,6 +26,7 @@ class Contact(BaseModel):
 class Patient(Document):
     id: int  # type: ignore[assignment]
     nhs_number: Annotated[str, Indexed(unique=True)]
+    surname: str
     address: Address | None = None
     contacts: list[Contact] = Field(default_factory=list)
     visits: int | None = None
@@ -41,6 +42,7 @@ def patient(number: int) -> Patient:
     return Patient(
         id=number,
         nhs_number=f"canary-{number}",
+        surname=("Smith canary", "smithson canary", "Jones canary")[number % 3],
         address=Address(postcode=f"canary M{number % 2}"),
         contacts=[Contact(kind="home", phone=f"canary-0{number}")],
         visits=number,
@@ -77,6 +79,10 @@ async def read_and_write() -> None:
     say("queries", [shown(each) for each in found])
     nested = Patient.find(Patient.address.postcode == "canary M1", Patient.visits >= 2)  # type: ignore[union-attr]
     say("nested", await nested.count())
+    smiths = Patient.find(RegEx(Patient.surname, "^smi", "i")).sort("+_id")
+    say("find by surname", [each.id async for each in smiths])
+    page = Patient.find_all().sort("+surname", "+_id").limit(3)
+    say("sort by surname", [shown(each) async for each in page])
     one = await Patient.get(4)
     assert one is not None
     one.notes = "canary: changed"

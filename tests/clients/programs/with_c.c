@@ -6,11 +6,14 @@
 #include <string.h>
 
 static const char *PATIENTS[] = {
-    "{\"_id\": 1, \"nhs_number\": \"canary-1\", \"address\": {\"line1\": \"1 High Street\", \"postcode\": \"canary M41\"},"
+    "{\"_id\": 1, \"nhs_number\": \"canary-1\", \"surname\": \"Smith canary\","
+    " \"address\": {\"line1\": \"1 High Street\", \"postcode\": \"canary M41\"},"
     " \"contacts\": [{\"kind\": \"home\", \"phone\": \"canary-01\"}, {\"kind\": \"work\", \"phone\": \"canary-02\"}],"
     " \"visits\": 3, \"notes\": {\"text\": \"canary: penicillin\", \"flags\": [true, 2.5, null]}, \"ward\": \"renal\"}",
-    "{\"_id\": 2, \"nhs_number\": \"canary-2\", \"address\": {\"postcode\": \"canary M41\"}, \"visits\": 5, \"ward\": \"renal\"}",
-    "{\"_id\": 3, \"nhs_number\": \"canary-3\", \"address\": {\"postcode\": \"canary M1\"}, \"visits\": 3, \"ward\": \"a+e\"}",
+    "{\"_id\": 2, \"nhs_number\": \"canary-2\", \"surname\": \"smithson canary\","
+    " \"address\": {\"postcode\": \"canary M41\"}, \"visits\": 5, \"ward\": \"renal\"}",
+    "{\"_id\": 3, \"nhs_number\": \"canary-3\", \"surname\": \"Jones canary\","
+    " \"address\": {\"postcode\": \"canary M1\"}, \"visits\": 3, \"ward\": \"a+e\"}",
 };
 
 static const char *QUERIES[] = {
@@ -103,6 +106,11 @@ static void read_and_write(mongoc_collection_t *people) {
         show_all(find(people, QUERIES[place], "{\"sort\": {\"_id\": 1}}"), "_id");
     }
     printf("]"), end();
+    begin("find by surname");
+    const char *smiths = "{\"surname\": {\"$regularExpression\": {\"pattern\": \"^smi\", \"options\": \"i\"}}}";
+    show_all(find(people, smiths, "{\"sort\": {\"_id\": 1}}"), "_id"), end();
+    begin("sort by surname");
+    show_all(find(people, "{}", "{\"sort\": {\"surname\": 1}, \"limit\": 2}"), NULL), end();
     begin("count");
     printf("[%lld, ", (long long) count(people, "{\"visits\": 3}", NULL));
     printf("%lld]", (long long) mongoc_collection_estimated_document_count(people, NULL, NULL, NULL, &error));

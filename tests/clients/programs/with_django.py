@@ -41,6 +41,7 @@ class Address(EmbeddedModel):
 class Patient(models.Model):
     id = models.IntegerField(primary_key=True)
     nhs_number = models.CharField(max_length=40, unique=True)
+    surname = models.CharField(max_length=40)
     address = EmbeddedModelField(Address, null=True)
     tags = ArrayField(models.CharField(max_length=20), default=list)
     visits = models.IntegerField(null=True)
@@ -57,6 +58,7 @@ def patient(number: int) -> Patient:
     return Patient(
         id=number,
         nhs_number=f"canary-{number}",
+        surname=("Smith canary", "smithson canary", "Jones canary")[number % 3],
         address=Address(line1="1 High Street", postcode=f"canary M{number % 2}"),
         tags=["new"],
         visits=number % 100,
@@ -94,6 +96,9 @@ def read_and_write() -> None:
     either = models.Q(address__postcode="canary M1") | models.Q(visits=4)
     attempt("either", lambda: [each.id for each in Patient.objects.filter(either).order_by("id")])
     attempt("range", lambda: ids(Patient.objects.filter(visits__gte=2, visits__lt=5)))
+    attempt("find by surname", lambda: ids(Patient.objects.filter(surname__istartswith="smi")))
+    page = Patient.objects.order_by("surname", "id")[:3]
+    attempt("sort by surname", lambda: [shown(each) for each in page])
     attempt("exclude", lambda: ids(Patient.objects.exclude(nhs_number="canary-1")))
     attempt("exists", lambda: Patient.objects.filter(nhs_number="canary-2").exists())
     attempt("values", lambda: list(Patient.objects.order_by("id").values_list("nhs_number", "notes")))

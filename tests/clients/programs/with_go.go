@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/bson"
+	"go.mongodb.org/mongo-driver/bson/primitive"
 	"go.mongodb.org/mongo-driver/mongo"
 	"go.mongodb.org/mongo-driver/mongo/gridfs"
 	"go.mongodb.org/mongo-driver/mongo/options"
@@ -22,11 +23,14 @@ import (
 var ctx = context.Background()
 
 var patients = []any{
-	doc(`{"_id": 1, "nhs_number": "canary-1", "address": {"line1": "1 High Street", "postcode": "canary M41"},
+	doc(`{"_id": 1, "nhs_number": "canary-1", "surname": "Smith canary",
+	      "address": {"line1": "1 High Street", "postcode": "canary M41"},
 	      "contacts": [{"kind": "home", "phone": "canary-01"}, {"kind": "work", "phone": "canary-02"}],
 	      "visits": 3, "notes": {"text": "canary: penicillin", "flags": [true, 2.5, null]}, "ward": "renal"}`),
-	doc(`{"_id": 2, "nhs_number": "canary-2", "address": {"postcode": "canary M41"}, "visits": 5, "ward": "renal"}`),
-	doc(`{"_id": 3, "nhs_number": "canary-3", "address": {"postcode": "canary M1"}, "visits": 3, "ward": "a+e"}`),
+	doc(`{"_id": 2, "nhs_number": "canary-2", "surname": "smithson canary",
+	      "address": {"postcode": "canary M41"}, "visits": 5, "ward": "renal"}`),
+	doc(`{"_id": 3, "nhs_number": "canary-3", "surname": "Jones canary",
+	      "address": {"postcode": "canary M1"}, "visits": 3, "ward": "a+e"}`),
 }
 
 func doc(text string) bson.D {
@@ -129,6 +133,10 @@ func readAndWrite(people *mongo.Collection) {
 		queries = append(queries, ids)
 	}
 	say("queries", queries)
+	smiths := bson.D{{Key: "surname", Value: primitive.Regex{Pattern: "^smi", Options: "i"}}}
+	say("find by surname", all(people.Find(ctx, smiths, byID)))
+	page := options.Find().SetSort(doc(`{"surname": 1}`)).SetLimit(2)
+	say("sort by surname", all(people.Find(ctx, bson.D{}, page)))
 	counted := have(people.CountDocuments(ctx, doc(`{"visits": 3}`)))
 	say("count", []int64{counted, have(people.EstimatedDocumentCount(ctx))})
 	fields := options.Find().SetSort(doc(`{"_id": 1}`)).SetProjection(doc(`{"nhs_number": 1, "contacts.phone": 1}`))

@@ -35,6 +35,7 @@ class Contact(EmbeddedDocument):
 class Patient(Document):
     number = IntField(primary_key=True)
     nhs_number = StringField(unique=True, required=True)
+    surname = StringField()
     address = EmbeddedDocumentField(Address)
     contacts = EmbeddedDocumentListField(Contact)
     visits = IntField()
@@ -58,6 +59,7 @@ def patient(number: int) -> Patient:
     return Patient(
         number=number,
         nhs_number=f"canary-{number}",
+        surname=("Smith canary", "smithson canary", "Jones canary")[number % 3],
         address=Address(postcode=f"canary M{number % 2}"),
         contacts=[Contact(kind="home", phone=f"canary-0{number}")],
         visits=number % 100,
@@ -93,6 +95,9 @@ def read_and_write() -> None:
     either = Patient.objects(Q(address__postcode="canary M1") | Q(contacts__phone="canary-02"))
     say("either", [each.number for each in either.order_by("number")])
     say("range", Patient.objects(visits__gte=2, visits__lt=5).count())
+    smiths = Patient.objects(surname__istartswith="smi").order_by("number")
+    say("find by surname", [each.number for each in smiths])
+    say("sort by surname", shown(Patient.objects.order_by("surname", "number")[:3]))
     one = Patient.objects.get(nhs_number="canary-4")
     one.contacts.create(kind="work", phone="canary-99")
     one.notes = "canary: changed"

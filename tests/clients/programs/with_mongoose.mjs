@@ -11,6 +11,7 @@ const { Schema } = mongoose;
 const Patient = mongoose.model('Patient', new Schema({
   _id: Number,
   nhs_number: { type: String, required: true, unique: true },
+  surname: String,
   address: { line1: String, postcode: String },
   contacts: [{ _id: false, kind: String, phone: String }],
   visits: { type: Number, min: 0 },
@@ -22,6 +23,7 @@ const Ward = mongoose.model('Ward', new Schema({ _id: Number, name: String }, { 
 const patient = (number) => ({
   _id: number,
   nhs_number: `canary-${number}`,
+  surname: ['Smith canary', 'smithson canary', 'Jones canary'][number % 3],
   address: { line1: '1 High Street', postcode: `canary M${number % 2}` },
   contacts: [{ kind: 'home', phone: `canary-0${number}` }],
   visits: number % 100,
@@ -40,6 +42,8 @@ async function readAndWrite() {
   say('queries', (await some).map(shown));
   say('range', await Patient.where('visits').gte(2).lt(5).countDocuments());
   say('populated', await Patient.findOne({ 'contacts.phone': 'canary-02' }).populate('ward').lean());
+  say('find by surname', (await Patient.find({ surname: /^smi/i }).sort('_id')).map((each) => each._id));
+  say('sort by surname', (await Patient.find().sort('surname _id').limit(3)).map(shown));
   const one = await Patient.findOne({ 'address.postcode': 'canary M0', visits: 4 });
   one.contacts.push({ kind: 'work', phone: 'canary-99' });
   one.notes = 'canary: changed';

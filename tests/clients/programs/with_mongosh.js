@@ -4,6 +4,7 @@ const failure = (error) => ({ code: error.code, keyValue: error.keyValue ?? null
 const patient = (number) => ({
   _id: number,
   nhs_number: `canary-${number}`,
+  surname: ['Smith canary', 'smithson canary', 'Jones canary'][number % 3],
   address: { postcode: `canary M${number % 2}` },
   contacts: [{ kind: 'home', phone: `canary-0${number}` }],
   visits: number % 100,
@@ -20,6 +21,8 @@ say('find', db.patients.findOne({ nhs_number: 'canary-3' }));
 say('queries', db.patients.find({ 'contacts.phone': { $in: ['canary-01', 'canary-02'] } }).sort({ _id: 1 }).toArray());
 say('range', db.patients.find({ visits: { $gte: 2, $lt: 5 } }).sort({ _id: 1 }).map((each) => each._id).toArray());
 say('count', [db.patients.countDocuments({ visits: 3 }), db.patients.estimatedDocumentCount()]);
+say('find by surname', db.patients.find({ surname: /^smi/i }).sort({ _id: 1 }).map((each) => each._id).toArray());
+say('sort by surname', db.patients.find().sort({ surname: 1, _id: 1 }).limit(3).toArray());
 say('distinct', db.patients.distinct('address.postcode').sort());
 const updated = db.patients.updateOne({ nhs_number: 'canary-4' }, { $set: { 'contacts.0.phone': 'canary-99' } });
 say('update', [updated.matchedCount, updated.modifiedCount]);

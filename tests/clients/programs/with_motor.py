@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import sys
 from typing import Any
 
@@ -18,6 +19,7 @@ def patient(number: int) -> Document:
     return {
         "_id": number,
         "nhs_number": f"canary-{number}",
+        "surname": ("Smith canary", "smithson canary", "Jones canary")[number % 3],
         "address": {"postcode": f"canary M{number % 2}"},
         "contacts": [{"phone": f"canary-0{number}"}],
         "visits": number,
@@ -47,6 +49,10 @@ async def read_and_write(database: AsyncIOMotorDatabase[Document]) -> None:
     cursor = patients.find({"contacts.phone": {"$in": ["canary-01", "canary-02"]}}).sort("_id")
     say("queries", await cursor.to_list(length=None))
     say("range", [each["_id"] async for each in patients.find({"visits": {"$gte": 3}}).sort("_id")])
+    smiths = patients.find({"surname": re.compile("^smi", re.IGNORECASE)}).sort("_id")
+    say("find by surname", [each["_id"] async for each in smiths])
+    page = patients.find().sort([("surname", 1), ("_id", 1)]).limit(3)
+    say("sort by surname", await page.to_list(length=None))
     result = await patients.update_many({"address.postcode": "canary M1"}, {"$set": {"visits": 9}})
     say("update", [result.matched_count, result.modified_count])
     replaced = await patients.find_one_and_replace(

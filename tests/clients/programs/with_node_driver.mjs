@@ -11,6 +11,7 @@ const { MongoClient, GridFSBucket } = fromTests('mongodb');
 const patient = (number) => ({
   _id: number,
   nhs_number: `canary-${number}`,
+  surname: ['Smith canary', 'smithson canary', 'Jones canary'][number % 3],
   address: { line1: '1 High Street', postcode: `canary M${number % 2}` },
   contacts: [{ kind: 'home', phone: `canary-0${number}` }],
   visits: number % 100,
@@ -35,6 +36,9 @@ async function readAndWrite(patients) {
     found.push(await patients.find(query).sort({ _id: 1 }).map((each) => each._id).toArray());
   }
   say('queries', found);
+  const smiths = patients.find({ surname: /^smi/i }).sort({ _id: 1 });
+  say('find by surname', await smiths.map((each) => each._id).toArray());
+  say('sort by surname', await patients.find().sort({ surname: 1, _id: 1 }).limit(3).toArray());
   say('count', [await patients.countDocuments({ visits: 3 }), await patients.estimatedDocumentCount()]);
   say('projection', await patients.find({}, { projection: { nhs_number: 1, 'contacts.phone': 1 }, sort: { _id: 1 } }).toArray());
   say('distinct', (await patients.distinct('address.postcode')).sort());

@@ -1,16 +1,19 @@
 <?php
 // The official PHP driver (the extension), as Debian packages it.
 
-use MongoDB\BSON\Document;
+use MongoDB\BSON\{Document, Regex};
 use MongoDB\Driver\{BulkWrite, Command, Cursor, Manager, Query, Session};
 use MongoDB\Driver\Exception\{BulkWriteException, CommandException};
 
 const PATIENTS = [
-    ['_id' => 1, 'nhs_number' => 'canary-1', 'address' => ['line1' => '1 High Street', 'postcode' => 'canary M41'],
+    ['_id' => 1, 'nhs_number' => 'canary-1', 'surname' => 'Smith canary',
+     'address' => ['line1' => '1 High Street', 'postcode' => 'canary M41'],
      'contacts' => [['kind' => 'home', 'phone' => 'canary-01'], ['kind' => 'work', 'phone' => 'canary-02']],
      'visits' => 3, 'notes' => ['text' => 'canary: penicillin', 'flags' => [true, 2.5, null]], 'ward' => 'renal'],
-    ['_id' => 2, 'nhs_number' => 'canary-2', 'address' => ['postcode' => 'canary M41'], 'visits' => 5, 'ward' => 'renal'],
-    ['_id' => 3, 'nhs_number' => 'canary-3', 'address' => ['postcode' => 'canary M1'], 'visits' => 3, 'ward' => 'a+e'],
+    ['_id' => 2, 'nhs_number' => 'canary-2', 'surname' => 'smithson canary',
+     'address' => ['postcode' => 'canary M41'], 'visits' => 5, 'ward' => 'renal'],
+    ['_id' => 3, 'nhs_number' => 'canary-3', 'surname' => 'Jones canary',
+     'address' => ['postcode' => 'canary M1'], 'visits' => 3, 'ward' => 'a+e'],
 ];
 const QUERIES = [
     ['nhs_number' => ['$in' => ['canary-2', 'canary-3', 'canary-4']]],
@@ -86,6 +89,8 @@ final class Program
         say('find', $this->find(['nhs_number' => 'canary-1']));
         $ids = fn(array $query) => array_column($this->find($query, ['sort' => ['_id' => 1]]), '_id');
         say('queries', array_map($ids, QUERIES));
+        say('find by surname', $ids(['surname' => new Regex('^smi', 'i')]));
+        say('sort by surname', $this->find([], ['sort' => ['surname' => 1], 'limit' => 2]));
         say('count', [$this->count(['visits' => 3]), $this->command(['count' => 'patients'])->toArray()[0]->n]);
         $fields = ['sort' => ['_id' => 1], 'projection' => ['nhs_number' => 1, 'contacts.phone' => 1]];
         say('projection', $this->find([], $fields));

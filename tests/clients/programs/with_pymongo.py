@@ -1,6 +1,7 @@
 """pymongo, synchronous."""
 
 import hashlib
+import re
 import sys
 from typing import Any
 
@@ -17,14 +18,29 @@ PATIENTS: list[Document] = [
     {
         "_id": 1,
         "nhs_number": "canary-1",
+        "surname": "Smith canary",
         "address": {"line1": "1 High Street", "postcode": "canary M41"},
         "contacts": [{"kind": "home", "phone": "canary-01"}, {"kind": "work", "phone": "canary-02"}],
         "visits": 3,
         "notes": {"text": "canary: penicillin", "flags": [True, 2.5, None]},
         "ward": "renal",
     },
-    {"_id": 2, "nhs_number": "canary-2", "address": {"postcode": "canary M41"}, "visits": 5, "ward": "renal"},
-    {"_id": 3, "nhs_number": "canary-3", "address": {"postcode": "canary M1"}, "visits": 3, "ward": "a+e"},
+    {
+        "_id": 2,
+        "nhs_number": "canary-2",
+        "surname": "smithson canary",
+        "address": {"postcode": "canary M41"},
+        "visits": 5,
+        "ward": "renal",
+    },
+    {
+        "_id": 3,
+        "nhs_number": "canary-3",
+        "surname": "Jones canary",
+        "address": {"postcode": "canary M1"},
+        "visits": 3,
+        "ward": "a+e",
+    },
 ]
 
 
@@ -56,6 +72,9 @@ def read_and_write(database: Database[Document]) -> None:
         {"$or": [{"nhs_number": "canary-1"}, {"visits": 5}]},
     ]
     say("queries", [[each["_id"] for each in patients.find(query).sort("_id")] for query in queries])
+    smiths = patients.find({"surname": re.compile("^smi", re.IGNORECASE)})
+    say("find by surname", sorted(each["_id"] for each in smiths))
+    say("sort by surname", list(patients.find().sort("surname").limit(2)))
     say("count", [patients.count_documents({"visits": 3}), patients.estimated_document_count()])
     say("projection", list(patients.find({}, {"nhs_number": 1, "contacts.phone": 1}).sort("_id")))
     say("distinct", sorted(patients.distinct("address.postcode")))

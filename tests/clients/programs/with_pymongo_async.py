@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import sys
 from typing import Any
 
@@ -19,6 +20,7 @@ PATIENTS: list[Document] = [
     {
         "_id": number,
         "nhs_number": f"canary-{number}",
+        "surname": ("Smith canary", "smithson canary", "Jones canary")[number % 3],
         "address": {"postcode": f"canary M{number % 2}"},
         "contacts": [{"kind": "home", "phone": f"canary-0{number}"}],
         "visits": number,
@@ -49,6 +51,9 @@ async def read_and_write(database: AsyncDatabase[Document]) -> None:
     found = await asyncio.gather(*(patients.find_one({"nhs_number": f"canary-{n}"}) for n in range(6)))
     say("find", found)
     say("queries", await patients.find({"visits": {"$gt": 1, "$lte": 3}}, {"_id": 1}).sort("_id").to_list())
+    smiths = patients.find({"surname": re.compile("^smi", re.IGNORECASE)}).sort("_id")
+    say("find by surname", [each["_id"] async for each in smiths])
+    say("sort by surname", await patients.find().sort({"surname": 1, "_id": 1}).limit(3).to_list())
     result = await patients.update_one(
         {"contacts.phone": "canary-01"}, {"$set": {"contacts.$.phone": "canary-09", "notes": {"a": 1}}}
     )

@@ -37,6 +37,7 @@ def main(uri: str) -> None:
             {
                 "_id": range(300),
                 "nhs_number": [f"canary-{number}" for number in range(300)],
+                "surname": ["Smith canary", "smithson canary", "Jones canary"] * 100,
                 "visits": pd.Series([number % 50 for number in range(300)], dtype="int32"),
                 "ward": ["renal" if number % 2 else "a+e" for number in range(300)],
             }
@@ -55,6 +56,10 @@ def main(uri: str) -> None:
         some = {"nhs_number": {"$in": ["canary-1", "canary-2"]}}
         say("queries", find_arrow_all(patients, some, schema=SCHEMA, sort=[("_id", 1)]).to_pylist())
         say("range", find_pandas_all(patients, {"visits": {"$gte": 48}}, schema=SCHEMA).shape)
+        smiths = {"surname": {"$regex": "^smi", "$options": "i"}}
+        say("find by surname", find_pandas_all(patients, smiths, schema=SCHEMA).shape)
+        order = [("surname", 1), ("_id", -1)]
+        say("sort by surname", find_arrow_all(patients, {}, schema=SCHEMA, sort=order, limit=120).to_pylist())
         arrays = find_numpy_all(patients, {"ward": "renal"}, schema=SCHEMA, batch_size=30)
         say("cursor", [int(arrays["visits"].sum()), sorted(map(str, arrays["nhs_number"]))])
         nested = Schema({"_id": pa.int64(), "address": {"postcode": pa.string()}, "notes": pa.string()})

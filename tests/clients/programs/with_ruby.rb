@@ -11,11 +11,14 @@ Mongo::Logger.logger.level = Logger::ERROR
 $VERBOSE = nil
 
 PATIENTS = [
-  { _id: 1, nhs_number: 'canary-1', address: { line1: '1 High Street', postcode: 'canary M41' },
+  { _id: 1, nhs_number: 'canary-1', surname: 'Smith canary',
+    address: { line1: '1 High Street', postcode: 'canary M41' },
     contacts: [{ kind: 'home', phone: 'canary-01' }, { kind: 'work', phone: 'canary-02' }],
     visits: 3, notes: { text: 'canary: penicillin', flags: [true, 2.5, nil] }, ward: 'renal' },
-  { _id: 2, nhs_number: 'canary-2', address: { postcode: 'canary M41' }, visits: 5, ward: 'renal' },
-  { _id: 3, nhs_number: 'canary-3', address: { postcode: 'canary M1' }, visits: 3, ward: 'a+e' }
+  { _id: 2, nhs_number: 'canary-2', surname: 'smithson canary',
+    address: { postcode: 'canary M41' }, visits: 5, ward: 'renal' },
+  { _id: 3, nhs_number: 'canary-3', surname: 'Jones canary',
+    address: { postcode: 'canary M1' }, visits: 3, ward: 'a+e' }
 ].freeze
 
 QUERIES = [
@@ -72,6 +75,8 @@ class Program
     say('insert', @people.insert_many(PATIENTS).inserted_ids)
     say('find', @people.find(nhs_number: 'canary-1').first)
     say('queries', QUERIES.map { |query| @people.find(query, sort: { _id: 1 }).map { |each| each['_id'] } })
+    say('find by surname', @people.find({ surname: /^smi/i }, sort: { _id: 1 }).map { |each| each['_id'] })
+    say('sort by surname', @people.find({}, sort: { surname: 1 }).limit(2).to_a)
     say('count', [@people.count(visits: 3), @people.count])
     fields = { nhs_number: 1, 'contacts.phone' => 1 }
     say('projection', @people.find({}, sort: { _id: 1 }, projection: fields).to_a)

@@ -264,7 +264,26 @@ def pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
         st.lists(_match(shape), max_size=1),
         ordered_groups(asked),
     )
-    return weighted((4, usual), (1, ordered))
+    return weighted((4, usual), (1, ordered), (1, _pages(shape, asked)))
+
+
+def _pages(shape: Shape, asked: tuple[str, ...]) -> Values:
+    """Pipelines that sort by the values at a path, perhaps behind a stage that keeps or adds fields."""
+    return st.builds(
+        lambda found, path, direction, add, more, window: [
+            *found,
+            *([{"$addFields": {path.partition(".")[0]: f"${path.partition('.')[0]}"}}] if add == 1 else []),
+            *([{"$project": {path.partition(".")[0]: 1, **more}}] if add == 2 else []),
+            {"$sort": {path: direction, "_id": 1}},
+            *window,
+        ],
+        st.lists(_match(shape), max_size=1),
+        st.sampled_from(asked),
+        st.sampled_from([1, -1]),
+        st.integers(0, 2),
+        st.sampled_from([{}, {"w": 1}, {"_id": 0}, {"q": 1.5, "v": 1}, {"t": 0}]),
+        st.sampled_from([[], [{"$limit": 2}], [{"$skip": 1}, {"$limit": 3}], [{"$limit": 5}, {"$skip": 1}]]),
+    )
 
 
 @cache

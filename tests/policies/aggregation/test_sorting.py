@@ -105,6 +105,68 @@ def test_nothing_is_cut_that_others_may_need(before: list[Any], after: list[Any]
     assert put(made)[1:] == [{"$unset": [RANK]}]
 
 
+def inserted(made: Plan) -> list[bytes]:
+    return [each.data for each in made.replacements if each.element.start == each.element.end]
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$project": {"surname": 1, "room": True}},
+        {"$project": {"_id": 0, "surname": 1.5, "room": 1}},
+        {"$addFields": {"surname": "$surname"}},
+        {"$set": {"ward": "$ward", "surname": "$surname"}},
+    ],
+)
+def test_a_stage_that_keeps_whole_fields_is_moved_behind_the_sort_and_its_window(
+    stage: dict[str, Any],
+) -> None:
+    match, window = {"$match": {"room": 1}}, [{"$skip": 1}, {"$limit": 1}]
+    made, asked = plan(match, stage, {"$sort": {"surname": 1, "room": 1}}, *window)
+    straight, _ = plan(match, {"$sort": {"surname": 1, "room": 1}}, *window, stage)
+    assert put(made) == put(straight)
+    assert ranked(made) == ranked(straight) == [["Adams", "Jones"]]
+    assert [data[:7] for data in inserted(made)] == [b"\x031\0" + encode(stage)[:4]]
+    last = max(each.element.end for each in made.replacements)
+    assert made.replacements[0].data == b""
+    assert made.replacements[1].element.start == last
+    among = asked[0].among
+    assert among is not None
+    assert [each.data for each in among.replacements] == [b""]
+
+
+BY_SURNAME = {"$sort": {"surname": 1, "_id": 1}}
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$project": {"room": 1}},
+        {"$project": {"ward": 0}},
+        {"$project": {"surname": 1, "_id": 1, "x": 0}},
+        {"$unset": "x"},
+        {"$unwind": {"path": "$x"}},
+    ],
+)
+def test_a_stage_that_does_more_stays_before_the_sort(stage: dict[str, Any]) -> None:
+    assert inserted(plan(stage, BY_SURNAME)[0]) == []
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$project": {"_id": 0, "surname": 1}},
+        {"$project": {"surname": 1, "x.y": 1}},
+        {"$project": {"surname": 1, "x": "$room"}},
+        {"$addFields": {"surname": "$surname", "x": "$room"}},
+    ],
+)
+def test_what_such_a_stage_has_changed_is_not_sorted_by(stage: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan(stage, BY_SURNAME)
+    assert caught.value.reason is Reason.SORT
+
+
 def test_what_was_counted_is_sorted_at_one_time() -> None:
     made, _ = plan({"$limit": 5}, {"$sort": {"surname": 1}}, {"$limit": 1}, autocommit=False)
     assert ranked(made) == [["Adams", "Jones", "Smith"]]

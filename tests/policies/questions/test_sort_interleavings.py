@@ -15,9 +15,9 @@ from itertools import product
 
 import pytest
 
-VALUES = "abc"
-"""In their order. None, a missing value, comes before them."""
-SEVERAL = "ca"
+VALUES = "bcC"
+"""In their order. Two are equal under the collation. None, a missing value, comes before them."""
+SEVERAL = "cb"
 """What a document has that holds an array: MongoDB sorts it by its least element."""
 MOST_WRITES = 2
 
@@ -27,6 +27,7 @@ Stored = str | None
 class Rule(Enum):
     LISTED = "only documents with a listed value are sorted"
     SINGLE = "a document that has got an array is left out"
+    EQUAL = "values that are equal under the collation share a rank, and are listed together"
     GUARDED = "the command fails if it would show what comes behind the sorted documents"
 
 
@@ -45,19 +46,23 @@ class State:
 
 
 def place(value: Stored) -> str:
-    return "" if value is None else min(value)
+    return "" if value is None else min(value.lower())
 
 
-def listed(state: State, window: tuple[int, int]) -> tuple[list[Stored], bool]:
-    """The first values, and whether there are more."""
-    counts = sorted(state.counts, key=lambda each: place(each[0]))
-    enough, found = sum(window), list[Stored]()
+def listed(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> tuple[dict[Stored, int], bool]:
+    """The first values with their ranks, and whether there are more."""
+    counts = sorted(state.counts, key=lambda each: (place(each[0]), each[0] or ""))
+    groups: dict[tuple[str, Stored], dict[Stored, int]] = {}
     for value, count in counts:
+        group = place(value), None if Rule.EQUAL in rules else value
+        groups.setdefault(group, {})[value] = count
+    enough, ranks = sum(window), dict[Stored, int]()
+    for rank, group_counts in enumerate(groups.values()):
         if enough <= 0:
-            return found, True
-        found.append(value)
-        enough -= count
-    return found, False
+            return ranks, True
+        ranks |= dict.fromkeys(group_counts, rank)
+        enough -= sum(group_counts.values())
+    return ranks, False
 
 
 def steps(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Iterator[State]:
@@ -68,9 +73,9 @@ def steps(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Iter
         counts[value] = counts.get(value, 0) + 1
         yield replace(state, asked=state.asked + 1, counts=tuple(sorted(counts.items(), key=repr)))
     elif state.read < len(documents):
-        value, values = documents[state.read], listed(state, window)[0]
+        value, values = documents[state.read], listed(state, window, rules)[0]
         # a list matches an array by any of its elements
-        is_listed = value in values or (value == SEVERAL and not {"c", "a"}.isdisjoint(map(str, values)))
+        is_listed = value in values or (value == SEVERAL and not {*SEVERAL}.isdisjoint(map(str, values)))
         is_sorted = is_listed or Rule.LISTED not in rules
         if value == SEVERAL and Rule.SINGLE in rules:
             is_sorted = False
@@ -91,8 +96,7 @@ def steps(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Iter
 
 def reply(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> list[tuple[int, Stored]] | None:
     """What the client is shown; None: an error."""
-    values, is_cut = listed(state, window)
-    ranks = {value: rank for rank, value in enumerate(values)}
+    ranks, is_cut = listed(state, window, rules)
     null_rank = ranks.get(None, 0)
     # what is in no list has the rank of null
     ordered = sorted(state.found, key=lambda each: (ranks.get(each[1], null_rank), each[0]))
