@@ -8,7 +8,7 @@ from typing import Any
 
 import bson
 import pytest
-from bson.binary import Binary
+from bson import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, EnvelopeMode
 from sealwire.keys.contexts.cache import ContextCache, ContextWanted

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bson.int64 import Int64
+from bson import Int64
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.choices import Reveal
