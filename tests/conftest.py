@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 from sealwire import core_is_compiled
 from tests.support import time_left
-from tests.support.longest import longest_first
 from tests.support.measuring import START, Measurement, measured_tests
+from tests.support.time_left import longest_first
 
 CORE = "compiled" if core_is_compiled() else "plain"
 MEASUREMENT = pytest.StashKey[Measurement]()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import debian_programs
+from tests import node_programs
+from tests.support import debian
 from tests.support.skips import skip_or_fail
 from tools import debian_programs as unpacking
 
@@ -22,14 +23,14 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("bare")
 def test_a_test_without_the_program_is_skipped_on_a_workstation() -> None:
     with pytest.raises(pytest.skip.Exception):
-        debian_programs.require_program("nginx", "nginx", "-v")
+        debian.require_program("nginx", "nginx", "-v")
 
 
 @pytest.mark.usefixtures("bare")
 def test_a_test_without_the_program_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception):
-        debian_programs.require_program("nginx", "nginx", "-v")
+        debian.require_program("nginx", "nginx", "-v")
 
 
 def test_what_was_unpacked_before_is_used(bare: Path) -> None:
@@ -37,7 +38,7 @@ def test_what_was_unpacked_before_is_used(bare: Path) -> None:
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o755)
-    assert debian_programs.require_program("nginx", "nginx", "-v") == program
+    assert debian.require_program("nginx", "nginx", "-v") == program
 
 
 def test_a_program_that_does_not_run_is_none(bare: Path) -> None:
@@ -46,7 +47,7 @@ def test_a_program_that_does_not_run_is_none(bare: Path) -> None:
     program.write_text("#!/bin/sh\nexit 127\n")
     program.chmod(0o755)
     with pytest.raises(pytest.skip.Exception):
-        debian_programs.require_program("nginx", "nginx", "-v")
+        debian.require_program("nginx", "nginx", "-v")
 
 
 @pytest.mark.slow
@@ -77,3 +78,33 @@ def test_modules_and_libraries_are_found_beside_what_was_unpacked(bare: Path) ->
 def test_a_program_of_the_system_needs_no_libraries_of_ours(bare: Path) -> None:
     environment = unpacking.library_environment(Path("/usr/sbin/nginx"))
     assert str(bare) not in environment.get("LD_LIBRARY_PATH", "")
+
+
+# A machine without mongosh skips its tests with a reason, unless it is the one that must run them.
+
+
+@pytest.fixture
+def without_mongosh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_programs, "MONGOSH", tmp_path / "mongosh")
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/node")
+
+
+@pytest.mark.usefixtures("without_mongosh")
+def test_a_test_without_mongosh_is_skipped_on_a_workstation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception):
+        node_programs.require_mongosh()
+
+
+@pytest.mark.usefixtures("without_mongosh")
+def test_a_test_without_mongosh_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception):
+        node_programs.require_mongosh()
+
+
+@pytest.mark.integration
+def test_the_pinned_mongosh_runs() -> None:
+    mongosh = node_programs.require_mongosh()
+    done = subprocess.run([mongosh, "--version"], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip().count(".") == 2

@@ -22,8 +22,7 @@ from sealwire.proxy.server.config.new_file import Feature, Layout, NewFile, new_
 from sealwire.proxy.server.config.reader import parse_config
 from sealwire.proxy.server.config.settings import TlsMode
 from tests.build_context import ROOT
-from tests.support.debian_programs import require_program
-from tests.support.systemd_analyze import systemd_analyze
+from tests.support.debian import require_program, systemd_analyze
 from tools.debian_programs import library_environment
 
 SYSTEMD = ROOT / "deploy" / "systemd"

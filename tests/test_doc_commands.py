@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.policies.errors import EXPLANATIONS, Reason
 from tests.support.doc_commands import Block, CommandFailed, blocks_of, run_document
 from tests.support.shown_commands import ShownCommand, follow, shown_in
+from tools.generate_docs import DOCS, PAGES
 
 PAGE = """# A page
 
@@ -112,3 +114,15 @@ def test_a_page_is_followed() -> None:
 def test_a_difference_is_found(command: str, said: str) -> None:
     with pytest.raises(AssertionError, match="it prints"):
         follow(SHOWN_PAGE, "day", {**SAID, command: said}.__getitem__)
+
+
+# Generated pages are what the code would generate now.
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_says_what_the_code_says(name: str) -> None:
+    assert (DOCS / name).read_text() == PAGES[name]()
+
+
+def test_every_reason_has_an_explanation() -> None:
+    assert set(EXPLANATIONS) == set(Reason)

@@ -30,7 +30,7 @@ from tests.monitored import (
     metrics_named,
     panels,
 )
-from tests.support.debian_programs import require_program
+from tests.support.debian import require_program
 
 # What is wrong with a dashboard by Grafana's own schema, as its Foundation SDK has it for Grafana 10.1.
 

@@ -5,12 +5,17 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.build_context import ROOT
-from tools import tracked_files
+from tests.build_context import ROOT, copy_build_context
+from tools import dead_code, house_size, tracked_files
+from tools.dead_code import KEPT, kept
+from tools.house_size import CEILINGS, counts, sources
 
 # The text of the Apache License 2.0 as its authors publish it.
 APACHE_2_0_SHA256 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
@@ -98,3 +103,128 @@ def test_the_node_programs_are_pinned_and_hashed_without_addresses(folder: str) 
 def test_a_compiled_library_is_a_binary_and_a_source_is_none() -> None:
     assert tracked_files.is_binary(b"\x7fELF\x02\x01\x01\0")
     assert not tracked_files.is_binary("text with µs".encode())
+
+
+# The import contracts see every room: a forbidden import that is planted in one is found.
+
+
+LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
+FORBIDDEN = [
+    ("wire", "asyncio"),
+    ("wire", "sealwire.crypto"),
+    ("crypto", "sealwire.keys"),
+    ("crypto", "socket"),
+    ("keys", "sealwire.policies"),
+    ("keys", "hvac"),
+    ("sidecars", "hvac"),
+    ("sidecars/luks", "sealwire.sidecars.backup.sealed.manifest"),
+    ("sidecars/backup/sealed", "sealwire.sidecars.backup.archive.contents"),
+    ("sidecars/backup/keeping", "sealwire.sidecars.backup.dumping.readers"),
+    ("policies", "cryptography"),
+    ("policies", "sealwire.proxy.session"),
+    ("policies/filters", "sealwire.policies.commands.planner"),
+    ("policies/file", "sealwire.policies.planning.plan"),
+    ("proxy/server/config", "sealwire.proxy.server.workers.app"),
+    ("files", "sealwire.policies"),
+    ("audit", "sealwire.policies"),
+    ("audit", "sealwire.proxy.session"),
+    ("proxy/session", "time"),
+    ("proxy/session", "sealwire.proxy.server"),
+    ("proxy/server", "cryptography"),
+    ("proxy/server", "sealwire.cli"),
+]
+
+
+@pytest.fixture(scope="module")
+def copied_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rooms with their links, without a contract broken."""
+    root = tmp_path_factory.mktemp("rooms")
+    copy_build_context(root)
+    return root
+
+
+def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [LINT_IMPORTS, "--no-cache"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={"COLUMNS": "200"},
+    )
+
+
+def test_the_contracts_are_kept(copied_rooms: Path) -> None:
+    done = lint_imports(copied_rooms)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def with_planted(copied_rooms: Path) -> Iterator[subprocess.CompletedProcess[str]]:
+    """What one run says of all forbidden imports, each in a module of its own."""
+    planted = [copied_rooms / room / f"planted_{place}.py" for place, (room, _) in enumerate(FORBIDDEN)]
+    for path, (_, module) in zip(planted, FORBIDDEN, strict=True):
+        path.write_text(f"import {module}\n", encoding="utf-8")
+    yield lint_imports(copied_rooms)
+    for path in planted:
+        path.unlink()
+
+
+@pytest.mark.parametrize(("place", "room", "module"), [(place, *row) for place, row in enumerate(FORBIDDEN)])
+def test_a_planted_import_breaks_a_contract(
+    with_planted: subprocess.CompletedProcess[str], place: int, room: str, module: str
+) -> None:
+    assert with_planted.returncode == 1
+    assert f"sealwire.{room.replace('/', '.')}.planted_{place} -> {module}" in with_planted.stdout
+
+
+# What is counted and looked for in the sources: modules and lines with their ceilings, and dead code.
+
+
+MODULES = {
+    "crypto": '"""The room."""',
+    "crypto.envelope": "import struct\nMARKER = 1\n",
+    "wire.kinds": "from sealwire.crypto.envelope import MARKER\nX = 1\n",
+    "wire.walk": "from sealwire.wire import kinds\n\n\ndef f():\n    from sealwire.cli import main\n"
+    + "\n" * 60,
+    "cli": "from sealwire.wire.walk import f\nfrom sealwire.wire.kinds import X\n",
+}
+
+
+def test_each_count_is_what_it_says() -> None:
+    assert counts(MODULES) == {
+        "modules": 4,
+        "lines": 2 + 2 + 65 + 2,
+        "modules of 50 lines or fewer": 3,
+        "modules with one importer": 3,  # the envelope, the walk and `cli`
+        "modules that import the envelope": 1,
+        "longest chain of imports": 4,
+    }
+
+
+@pytest.mark.parametrize(("found", "is_told"), [(100, False), (101, True), (98, False), (90, True)])
+def test_a_count_above_its_ceiling_or_far_below_is_an_error(found: int, is_told: bool) -> None:
+    assert bool(house_size.judge({"lines": found}, {"lines": 100})) is is_told
+
+
+def test_the_product_fits() -> None:
+    assert house_size.judge(counts(sources()), CEILINGS) == []
+
+
+DEAD = ("forgotten", "wire/x.py:3: unused function forgotten")
+
+
+def test_dead_code_is_an_error_unless_the_list_has_its_name() -> None:
+    assert dead_code.judge([DEAD], {}) == [DEAD[1]]
+    assert dead_code.judge([DEAD], {"forgotten": "a library calls it"}) == []
+
+
+def test_a_name_that_need_not_be_listed_is_an_error() -> None:
+    (problem,) = dead_code.judge([DEAD], {"forgotten": "a library calls it", "used": "once"})
+    assert "used" in problem
+
+
+def test_every_name_of_the_list_has_a_reason() -> None:
+    reasons = kept(KEPT.read_text(encoding="utf-8"))
+    assert reasons
+    assert all(reasons.values())

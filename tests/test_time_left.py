@@ -1,10 +1,12 @@
 """Slow tests where a run has only so long: which come first, and which are left out and named."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.build_context import ROOT
-from tests.support.time_left import LONGEST_S, VARIABLE, bounded, rotated, until
+from tests.support.memory import peak_memory
+from tests.support.time_left import LONGEST, LONGEST_S, VARIABLE, bounded, longest_first, rotated, until
 
 HOOKS = """
 from tests.conftest import pytest_collection_modifyitems, pytest_runtest_setup, pytest_terminal_summary
@@ -141,3 +144,83 @@ def test_slow_tests_are_bounded_where_their_sizes_are_known(
     test.add_marker = marks.append
     bounded(test, all_of_them=all_of_them)
     assert [mark.args for mark in marks] == ([(seconds,)] if seconds else [])
+
+
+# The longest test files come first.
+
+
+def of_file(path: str, name: str) -> Any:
+    return SimpleNamespace(path=path, name=name)
+
+
+def test_files_that_are_listed_come_first_and_stay_whole() -> None:
+    tests = [of_file("/t/a.py", "1"), of_file(f"/t/{LONGEST[1]}", "2"), of_file(f"/t/{LONGEST[0]}", "3")]
+    tests += [of_file(f"/t/{LONGEST[1]}", "4"), of_file("/t/b.py", "5")]
+    assert "".join(test.name for test in longest_first(tests, "/t")) == "32415"
+
+
+def test_every_file_of_the_list_is_there_once() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
+    assert len(set(LONGEST)) == len(LONGEST)
+
+
+# Asynchronous tests are coroutines, which pytest-asyncio runs; none makes a loop of its own.
+
+
+LOOP_MAKERS = ("asyncio.run", "asyncio.Runner", "uvloop.run")
+LOOP_METHODS = ("run_until_complete", "run_forever", "new_event_loop")
+
+
+def loops_made_by(source: str) -> Iterator[tuple[int, str]]:
+    """Where a source runs a loop: the line, and what is called there."""
+    if not any(name in source for name in (*LOOP_MAKERS, *LOOP_METHODS)):
+        return  # what does not name one need not be parsed: that takes seconds for all tests
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in LOOP_MAKERS or called.rpartition(".")[2] in LOOP_METHODS:
+                yield node.lineno, called
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    ["asyncio.run(scenario())", "asyncio.Runner()", "loop.run_until_complete(work)", "uvloop.run(work)"],
+)
+def test_a_wrapper_is_found(wrapper: str) -> None:
+    assert [line for line, _ in loops_made_by(f"\n{wrapper}\n")] == [2]
+
+
+def test_no_test_runs_a_loop_of_its_own() -> None:
+    def found(file: Path) -> list[tuple[str, int, str]]:
+        relative = file.relative_to(ROOT).as_posix()
+        return [(relative, *place) for place in loops_made_by(file.read_text(encoding="utf-8"))]
+
+    # programs of their own are no tests
+    others = {"node_modules", "programs"}
+    soak = ROOT / "tests" / "soak" / "running.py"  # runs by itself too, for twenty minutes
+    files = [
+        file for file in (ROOT / "tests").rglob("*.py") if others.isdisjoint(file.parts) and file != soak
+    ]
+    assert [place for file in files for place in found(file)] == []
+
+
+# The measure of a command's memory sees the command, and not who starts it.
+
+
+HELD = 160_000_000
+SMALL = 60_000_000
+
+
+def test_what_a_command_takes_is_measured() -> None:
+    holding = f"bytearray({HELD})"
+    assert peak_memory([sys.executable, "-I", "-S", "-c", holding], os.environ) > HELD
+
+
+def test_what_the_starting_process_holds_is_not() -> None:
+    held = bytearray(os.urandom(1)) * HELD
+    assert peak_memory([sys.executable, "-I", "-S", "-c", "pass"], os.environ) < SMALL < len(held)
+
+
+def test_a_command_that_fails_is_no_measure() -> None:
+    with pytest.raises(AssertionError):
+        peak_memory([sys.executable, "-I", "-S", "-c", "raise SystemExit(3)"], os.environ)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.build_context import ROOT
 from tests.support.skips import skip_in_samples, skip_or_fail
-from tests.test_locks import pins
+from tests.test_release import pins
 from tools import compiled_tree, wheels
 from tools.compiled_tree import digest_of, missing_for_compiling
 from tools.sbom import deploy_python, install, write_sbom

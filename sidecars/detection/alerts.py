@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, final
 
 from sealwire.sidecars.detection.observations import About
@@ -108,13 +109,8 @@ class Alerts:
             """INSERT INTO alerts (rule, about, urgency, begun, first, last, amount, threshold, times, line,
                 detail, raised, told) VALUES (?,?,?,?,?,?,?,?,1,?,?,?,?)""",
             *(rule.name.value, about, rule.urgency.value, bucket, cause.first, cause.last, cause.amount),
-            *(
-                cause.threshold,
-                cause.line,
-                cause.detail,
-                now.isoformat(timespec="milliseconds"),
-                cause.amount,
-            ),
+            *(cause.threshold, cause.line, cause.detail),
+            *(now.isoformat(timespec="milliseconds"), cause.amount),
         )
         channels = () if rule.urgency is Urgency.LEARNING else self._channels
         for channel in channels:
@@ -189,6 +185,7 @@ class Alerts:
         return [_alert(row) for row in self._state.rows(f"SELECT {_COLUMNS} FROM alerts {where}", *values)]  # noqa: S608 - constants
 
 
+@lru_cache(1000)
 def about_text(about: About) -> str:
     """As it stands in the state file."""
     return json.dumps(dict(about), sort_keys=True)

@@ -97,7 +97,6 @@ def moment_of(text: object) -> datetime | None:
 
 MAX_TEXT: Final = 256
 """Characters of a name; users and clients choose some of them."""
-"""One machine has as many addresses as it likes in a network of this length."""
 
 NO_KEY: Final = frozenset({"UnknownKey", "KeyRetired", "KeyDestroyed"})
 """Reasons of lines `undecryptable` by which there is no key for a stored value."""

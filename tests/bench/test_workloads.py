@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from bson import decode, encode
 from pymongocrypt.mongocrypt import MongoCryptOptions
 from pymongocrypt.synchronous.auto_encrypter import AutoEncrypter
 
+from bench.api import DIRECT, THROUGH, Timing, measure, servers
 from bench.dataset import (
     ASKED,
     COVERED,
@@ -185,3 +187,23 @@ def test_names_of_people_come_equally_often() -> None:
             assert set(names.values()) == {2_000 // count}
             assert len(names) == count
     assert {name for each in found for name in each} <= set(policy()["collections"]["bench.people"])
+
+
+# What is measured of an API: each request both ways, and how the two compare.
+
+
+def test_the_ratio_is_the_median_through_sealwire_by_the_direct_one() -> None:
+    timing = Timing("GET /", {DIRECT: [0.002, 0.001, 0.5], THROUGH: [0.003, 0.7, 0.002]})
+    assert timing.median_ms(DIRECT) == 2.0
+    assert timing.ratio() == 1.5
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("asynchronous_driver")
+async def test_each_request_is_answered_both_ways_as_often(tmp_path: Path) -> None:
+    with servers(tmp_path) as uris:
+        timings = await measure(uris, 3)
+    assert {timing.request.split()[0] for timing in timings} == {"POST"}
+    assert len(timings) == 5
+    for timing in timings:
+        assert [len(seconds) for seconds in timing.seconds.values()] == [3, 3]

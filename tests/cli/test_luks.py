@@ -10,7 +10,7 @@ from sealwire.sidecars.luks import commands, journal
 from sealwire.sidecars.luks.machine import Completed
 from tests.cli.runs import Run
 from tests.sidecars.luks import story
-from tests.sidecars.luks.model_files import PowerCut
+from tests.sidecars.luks.model import PowerCut
 from tests.sidecars.luks.test_preflight import SIGNATURES, Site, change, site
 
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.clients.debian import CLIENTS, java_client
-from tests.clients.harness import RESULTS, Client, Seen, compare
-from tests.clients.scenario import PARTS, absent
+from tests.clients.harness import PARTS, RESULTS, Client, Seen, absent, compare
 from tests.clients.table import FAST, SLOW
 
 MISSING = {part: "it cannot" for part in PARTS if part != "find"}

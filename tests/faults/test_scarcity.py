@@ -21,8 +21,7 @@ from sealwire.audit.verification import LogReport, verify
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.faults.scene import POLICY_TEXT, Document, faulty, figure, open_files, until
-from tests.faults.small_disk import small_disk
+from tests.faults.scene import POLICY_TEXT, Document, faulty, figure, open_files, small_disk, until
 from tests.support.secantus import CLINIC, USERS, secantus
 from tests.support.skips import skip_or_fail
 from tools.debian_programs import unpack

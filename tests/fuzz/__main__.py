@@ -27,8 +27,7 @@ def main() -> int:
     if core_is_compiled():
         parser.error("the compiled core cannot be instrumented: run this with the plain one")
     with atheris.instrument_imports(include=CORE):
-        from tests.fuzz.mutating import mutated_script
-        from tests.fuzz.seeds import kept
+        from tests.fuzz.seeds import kept, mutated_script
         from tests.fuzz.targets import TARGETS
     if arguments.target not in TARGETS:
         parser.error(f"no such target; there are {', '.join(TARGETS)}")

@@ -19,7 +19,7 @@ from tests.integration.outside.chosen import chosen, drop, named, prefixed, stan
 from tests.integration.vault_command import AUTHORITY, Command, ReadyVault
 from tests.sidecars.tls_check.certificates import Odd, make
 from tests.support import warm
-from tests.support.debian_programs import require_program
+from tests.support.debian import require_program
 from tests.support.measuring import unmeasured
 from tests.support.openbao import RaftServer
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus

@@ -7,8 +7,8 @@ their numbers are tried twice, and by two clients at once, which a unique index 
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from tests.integration.conftest import Document
+from tests.integration.running_site import at_work
 
 FIXED = 160
 VISITS = 3
@@ -55,18 +56,9 @@ class Application:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self) -> AbstractContextManager[None]:
         """Both clients ask until the block is over."""
-        threads = [threading.Thread(target=self._work, args=(place,)) for place in range(2)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
+        return at_work(self._work, self._stop)
 
     def _work(self, place: int) -> None:
         chance = random.Random(place)

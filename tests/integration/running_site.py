@@ -1,6 +1,9 @@
 """A proxy in a process of its own, before a server that asks nobody to log in, and its clients."""
 
 import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -122,3 +125,17 @@ def readiness(proxy: Running) -> Document:
 def client_of(proxy: Running) -> MongoClient[Document]:
     host, port = proxy.address
     return MongoClient[Document](host, port, directConnection=True)
+
+
+@contextmanager
+def at_work(work: Callable[[int], None], stop: threading.Event) -> Iterator[None]:
+    """Two threads work, the first and the second client, until the block is over."""
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

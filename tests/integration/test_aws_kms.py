@@ -24,7 +24,7 @@ from sealwire.keys.providers import Providers, parse_provider
 from tests.keys.kek_contract import AD, KEY, KekContract, Pair
 from tests.keys.samples import KEK_B, NOW
 from tests.support import fake_azure, fake_gcp
-from tests.support.clouds import CLOUD_KEYS, cloud_key
+from tests.support.fake_gcp import CLOUD_KEYS, cloud_key
 from tests.support.fake_https import Answer, Asked
 
 pytestmark = pytest.mark.integration

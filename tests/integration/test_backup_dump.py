@@ -38,8 +38,7 @@ from tests.integration.backup_source import (
     sealed,
 )
 from tests.integration.conftest import Stack
-from tests.integration.migrate.clinics import new_clinic
-from tests.integration.migrate.numbers import NHS, POLICY, reencryption
+from tests.integration.migrate.clinics import NHS, POLICY, new_clinic, reencryption
 from tests.keys.samples import NOW, PASSPHRASE
 from tests.sidecars.backup.samples import KEK, local, seal
 from tests.support.doc_commands import run_document

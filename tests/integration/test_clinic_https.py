@@ -20,7 +20,7 @@ from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT
 from tests.examples.fastapi_clinic.day import NUMBERS, PURPOSE, patient, spend
 from tests.integration.vault_command import verify
-from tests.support.debian_programs import require_program
+from tests.support.debian import require_program
 from tests.support.doc_commands import run_document
 from tests.support.measuring import measuring
 from tests.support.secantus import secantus

@@ -1,6 +1,6 @@
 """A driver that compresses, and a server that does: the same answers, and no plaintext inside what is packed.
 
-SecantusDB cannot compress; a relay before it does (`tests.support.inflating_relay`).
+SecantusDB cannot compress; a relay before it does (`tests.support.relay`).
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,7 @@ from tests.compressed_messages import NUMBERS
 from tests.integration.conftest import POLICY, Document
 from tests.integration.operations import documents
 from tests.integration.test_differential import Operation, canonical, operations, run
-from tests.support.inflating_relay import InflatingRelay, inflating_relay
-from tests.support.relay import Relay, relay
+from tests.support.relay import InflatingRelay, Relay, inflating_relay, relay
 from tests.support.secantus import CLINIC, USERS, secantus
 
 pytestmark = pytest.mark.integration

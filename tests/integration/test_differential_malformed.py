@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.differential.campaign import SHAPES, both_ways, run_campaign
-from tests.integration.differential.command import Command
+from tests.integration.differential.compare import Command
 from tests.integration.differential.processes import PART, run_here, run_parts
 from tests.integration.differential.runner import PLAIN, Run
 from tests.integration.differential.sequences import Sequence

@@ -18,7 +18,7 @@ from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.commands.planner import MATRIX
 from sealwire.policies.planning.rules import Verdict
 from tests.integration.differential.campaign import SHAPES, both_ways, run_campaign
-from tests.integration.differential.command import Command
+from tests.integration.differential.compare import Command
 from tests.integration.differential.defects import UNKNOWN_TO_SERVER
 from tests.integration.differential.processes import PART, run_here, run_parts
 from tests.integration.differential.runner import Runner

@@ -16,7 +16,7 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import free_port
 from sealwire.testbed.database import DatabaseProcess
 from tests.build_context import ROOT
-from tests.support.debian_programs import require_program
+from tests.support.debian import require_program
 from tests.support.doc_commands import blocks_of, run_document
 from tests.support.played_host import PlayedHost, played_host
 from tests.support.secantus import USERS, secantus

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from sealwire.keys.keyring.file import create_keyring, read_record
 from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
-from tests.integration.running_site import client_of, first_move, new_environ, site_at
+from tests.integration.running_site import at_work, client_of, first_move, new_environ, site_at
 from tests.proxy.server.site import Running, Site, serving
 from tests.support import warm
 
@@ -76,18 +76,9 @@ class Application:
     """How often each client has asked everything."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self) -> AbstractContextManager[None]:
         """Both ask until the block is over."""
-        threads = [threading.Thread(target=self._work, args=(place,)) for place in range(2)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
+        return at_work(self._work, self._stop)
 
     def go_on(self) -> None:
         """Wait until both have asked everything some more times."""

@@ -6,8 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import Binary, Decimal128, Int64
+from pymongo.errors import OperationFailure
 
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.mongo_server import User
+from tests.integration.differential.commands import SEEN
+from tests.integration.differential.compare import MAKING_VIEW, Command, canonical, opened, wrongly_stored
+from tests.integration.differential.defects import spoils_upsert
+from tests.integration.differential.sequences import Sequence, Transaction
+from tests.integration.differential.shapes import COLLECTIONS, PEOPLE, VISITS, draw_shapes, policy_yaml
+from tests.integration.differential.sides import Answer, Outcome, failure
+from tests.integration.differential.tally import Tally
 from tests.integration.outside import __main__ as program
 from tests.integration.outside.chosen import Outside, named, prefixed, use
 from tests.integration.outside.report import Report, Row
@@ -18,6 +31,8 @@ from tests.integration.outside.server import (
     UnusableServer,
     describe,
 )
+from tests.keys.samples import KEK_A, NOW, environment_kek
+from tests.wire.corpus import string
 
 ANYBODY = User("whoever the test asks for", "x")
 HELLO = {"setName": "rs", "hosts": ["a:27017", "b:27018"], "arbiters": ["c:27019"]}
@@ -133,3 +148,115 @@ def test_without_a_connection_string_it_cannot_run(
     monkeypatch.setattr("sys.argv", ["test-server"])
     assert program.main() == 2
     assert "hint:" in capsys.readouterr().err
+
+
+# The pieces of the differential test, without servers: it can only find what these tell apart.
+
+
+POLICY = load_policy(
+    b"""
+version: 1
+classes:
+  code: {mode: deterministic, type: string}
+  other: {mode: deterministic, type: string}
+  secret: {mode: random}
+collections:
+  a.b: {s: code, list.s: code, r: secret}
+""",
+    "policy.yaml",
+)
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    return create_keyring(
+        tmp_path / "keyring.json", environment_kek(tmp_path, KEK_A), POLICY.class_names, NOW
+    )
+
+
+def test_numbers_are_equal_as_the_server_has_it() -> None:
+    equal = [1, 1.0, Int64(1), Decimal128("1.0")]
+    assert len({canonical({"a": [number]}) for number in equal}) == 1
+    assert canonical(-0.0) == canonical(0)
+    assert canonical(Int64(2**53 + 1)) != canonical(float(2**53))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, True),
+        (1, "1"),
+        (None, False),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ([1, 2], [2, 1]),
+        (b"a", Binary(b"a", 5)),
+        ({"a": None}, {}),
+    ],
+)
+def test_values_that_differ_stay_apart(one: object, other: object) -> None:
+    assert canonical(one) != canonical(other)
+
+
+def test_a_view_takes_another_name_in_every_command() -> None:
+    made = Command(MAKING_VIEW, {"create": SEEN, "viewOn": PEOPLE, "pipeline": []})
+    read = Command("view find", {"find": SEEN, "filter": {"s": "x"}})
+    other = Command("find", {"find": PEOPLE, "filter": {"s": "x"}})
+    sequence = Sequence(draw_shapes(1, 1)[0], [], [], [], [made, read, other, Transaction((other,), True)])
+    named = sequence.with_view("seen7")
+    assert [next(iter(each.body.values())) for each in named.commands] == ["seen7", "seen7", PEOPLE, PEOPLE]
+    assert named.collections == {PEOPLE, VISITS, "seen7"}
+    assert named.with_view("seen8") == named
+
+
+def test_only_the_named_fields_have_no_order() -> None:
+    assert canonical({"set": [1, 2]}) == canonical({"set": [2, 1]})
+    assert canonical({"list": [1, 2]}) != canonical({"list": [2, 1]})
+
+
+def test_what_is_stored_is_held_against_the_policy(keyring: Keyring) -> None:
+    node = POLICY.covered("a.b")
+    value = string(b"x")
+    code = Binary(keyring.cipher_for("code").encrypt_deterministically(2, value), 0x80)
+    other = Binary(keyring.cipher_for("other").encrypt_deterministically(2, value), 0x80)
+    random = Binary(keyring.cipher_for("secret").encrypt_randomly(2, value), 0x80)
+    right = {"s": [code, None], "list": [[{"s": code}], {"0": {"s": code}}], "r": random, "w": "x"}
+    assert wrongly_stored(right, node, keyring) == []
+    assert opened(right, keyring)["s"] == ["x", None]
+    for wrong in ({"s": "x"}, {"s": other}, {"s": random}, {"r": code}, {"w": code}, {"list": {"s": "x"}}):
+        assert wrongly_stored(wrong, node, keyring)
+
+
+def test_a_refusal_is_told_from_an_error_of_the_server() -> None:
+    refusal = Refusal(Reason.SORT, path="s", rule="$sort")
+    told = {"ok": 0, "errmsg": refusal.message, "code": refusal.error_code.code}
+    assert failure(OperationFailure(refusal.message, 20, told)) == Answer(Outcome.REFUSED, "", Reason.SORT)
+    duplicate = {"ok": 0, "code": 11000, "errmsg": "E11000", "keyPattern": {"s": 1}, "keyValue": {"s": "x"}}
+    answer = failure(OperationFailure("E11000", 11000, duplicate))
+    assert answer.outcome is Outcome.ERROR
+    assert "'keyValue': {'s': 'x'}" in answer.content
+
+
+def test_figures_of_processes_add_up() -> None:
+    one, other = Tally(examples=1), Tally(examples=2)
+    one.count("find", Answer(Outcome.ANSWERED, ""), {"filter": {"$or": [{"a": {"$in": []}}]}})
+    other.count("find", Answer(Outcome.REFUSED, "", Reason.SORT), {"sort": {"$meta": 1}})
+    one.add(Tally.from_json(other.to_json()))
+    assert (one.examples, one.commands, one.share_answered) == (3, 2, 0.5)
+    assert one.reasons == {"sort": 1}
+    assert set(one.answered) == {"$or", "$in"}
+    assert any("50.0%" in line for line in one.table())
+
+
+def test_every_drawn_policy_loads_and_covers_what_its_shape_says() -> None:
+    for seed in range(40):
+        shapes = draw_shapes(seed, 8)
+        assert shapes == draw_shapes(seed, 8)
+        policy = load_policy(policy_yaml(shapes).encode(), "policy.yaml")
+        for shape in shapes:
+            assert all(policy.covered(f"{shape.database}.{name}") is not None for name in COLLECTIONS)
+    assert draw_shapes(1, 8) != draw_shapes(2, 8)
+
+
+def test_the_defect_is_recognised_wherever_it_stands() -> None:
+    assert spoils_upsert({"$and": [{"items": {"$all": [{"$elemMatch": {"s": 1}}]}}]})
+    assert not spoils_upsert({"items": {"$elemMatch": {"s": {"$all": [1]}}}})

@@ -1,6 +1,6 @@
 """docs/queries.md is true: every example in it, run in mongosh, sends and answers what stands there.
 
-The format of the document is described in query_document.py. After a change of behaviour, or with a new query
+The format of the document is described in query_runner.py. After a change of behaviour, or with a new query
 in the document, `python -m tests.integration.query_runner` writes into it what is measured now; read the
 difference before you commit it.
 """
@@ -13,8 +13,15 @@ import pytest
 from bson import encode
 
 from sealwire.policies.errors import Reason
-from tests.integration.query_document import Ending, Row, read_document, replace_outcomes
-from tests.integration.query_runner import DOCUMENT, Measured, measure
+from tests.integration.query_runner import (
+    DOCUMENT,
+    Ending,
+    Measured,
+    Row,
+    measure,
+    read_document,
+    replace_outcomes,
+)
 from tests.node_programs import require_mongosh
 
 pytestmark = pytest.mark.integration

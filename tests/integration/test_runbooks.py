@@ -20,8 +20,7 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT
-from tests.faults.scene import until
-from tests.faults.small_disk import small_disk
+from tests.faults.scene import small_disk, until
 from tests.integration.outside.chosen import own_server
 from tests.support import warm
 from tests.support.measuring import measuring

@@ -18,8 +18,14 @@ from pymongo.mongo_client import MongoClient
 
 from sealwire.policies.errors import Reason
 from tests.integration.differential.campaign import both_ways
-from tests.integration.differential.command import DATABASE, Command
-from tests.integration.differential.compare import canonical, is_envelope, opened, wrongly_stored
+from tests.integration.differential.compare import (
+    DATABASE,
+    Command,
+    canonical,
+    is_envelope,
+    opened,
+    wrongly_stored,
+)
 from tests.integration.differential.runner import PLAIN, Runner
 from tests.integration.differential.sides import Answer, Outcome, Side, failure
 from tests.integration.differential.values import Document

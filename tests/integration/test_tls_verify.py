@@ -41,7 +41,7 @@ from tests.integration.running_site import NHS, RULES
 from tests.integration.vault_command import AUTHORITY, verify
 from tests.sidecars.tls_check.certificates import Made, Odd, make, make_authority, write_sha1
 from tests.support import warm
-from tests.support.debian_programs import require_program
+from tests.support.debian import require_program
 from tests.support.doc_commands import run_document
 from tests.support.secantus import CLINIC, secantus
 from tests.support.tls_servers import STRONG, WEAK, SilentServer, nginx, openssl_server

@@ -1,15 +1,20 @@
 """`sealwire top` beside a running proxy: for programs, in lines, and on a terminal until somebody types q."""
 
+import hashlib
+import hmac
 import json
 import os
 import pty
 import select
 import subprocess
 import sys
+import threading
 import time
+from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -17,6 +22,10 @@ from typing import Any
 import pytest
 from pymongo.errors import OperationFailure
 
+from sealwire.keys.errors import KeysError
+from sealwire.sidecars.detection.delivery import WebhookChannel, read_secret, signature
+from sealwire.sidecars.detection.rules import WebhookSettings
+from sealwire.sidecars.errors import DeliveryFailed, DetectionReason, Unusable
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import client_of, new_site
 from tests.proxy.server.site import Running, serving
@@ -123,3 +132,133 @@ def test_a_proxy_that_is_not_there_is_an_error(watched: Watched, tmp_path: Path)
         cwd=tmp_path,
     )
     assert done.returncode == 69
+
+
+# Alerts are posted, signed, and to nobody else; whoever does not answer is tried again.
+
+
+KEY = bytes(range(32))
+SECRET = "whsec_" + b64encode(KEY).decode()
+ALERT = {"id": "a7", "rule": "bulk-read", "about": {"user": "ann@admin"}}
+
+
+@dataclass
+class Service:
+    """A receiver of webhooks that answers as it shall."""
+
+    status: int = 204
+    hangs: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+    port: int = 0
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    said = Service()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            said.requests.append(({key.lower(): value for key, value in self.headers.items()}, body))
+            if said.hangs:
+                said.over.wait()
+                return
+            self.send_response(said.status)
+            for name, value in said.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    said.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield said
+    said.over.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.touch(0o600)
+    path.write_text(SECRET + "\n")
+    return path
+
+
+def channel(port: int, secret: Path, timeout_s: int = 10) -> WebhookChannel:
+    return WebhookChannel(WebhookSettings(f"http://127.0.0.1:{port}/hook", secret, None, timeout_s), "origin")
+
+
+def test_a_receiver_can_check_who_sent_what_and_when(service: Service, secret: Path) -> None:
+    channel(service.port, secret).tell(ALERT)
+    ((headers, body),) = service.requests
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    expected = b64encode(hmac.new(b64decode(SECRET[6:]), signed, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+    assert headers["webhook-id"] == "origin.a7"
+    assert json.loads(body)["data"] == ALERT
+
+
+def test_the_signature_is_that_of_the_specification() -> None:
+    key = b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    body = b'{"test": 2432232314}'
+    found = signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    assert found == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 410, 500])
+def test_what_is_not_taken_was_not_told(service: Service, secret: Path, status: int) -> None:
+    service.status = status
+    service.headers = {"location": f"http://127.0.0.1:{service.port}/elsewhere"}
+    with pytest.raises(DeliveryFailed) as caught:
+        channel(service.port, secret).tell(ALERT)
+    assert caught.value.reason is DetectionReason.REJECTED
+    assert len(service.requests) == 1
+
+
+def test_one_that_hangs_is_left_after_its_time(service: Service, secret: Path) -> None:
+    service.hangs = True
+    with pytest.raises(DeliveryFailed) as caught:
+        channel(service.port, secret, timeout_s=1).tell(ALERT)
+    assert caught.value.reason is DetectionReason.UNREACHABLE
+
+
+def test_one_that_is_not_there_and_a_proxy_of_the_environment_that_is_not_asked(
+    service: Service, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{service.port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(DeliveryFailed) as caught:
+        channel(1, secret).tell(ALERT)
+    assert caught.value.reason is DetectionReason.UNREACHABLE
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("text", ["", "whsec_", "whsec_AAAA", b64encode(KEY).decode(), "whsec_é", "whsec_!!"])
+def test_what_is_no_secret(secret: Path, text: str) -> None:
+    secret.write_text(text)
+    with pytest.raises(Unusable) as caught:
+        read_secret(secret)
+    assert caught.value.reason is DetectionReason.SECRET
+    assert len(text) < 8 or text not in str(caught.value)
+
+
+def test_a_secret_that_others_may_read_is_not_used(secret: Path) -> None:
+    assert read_secret(secret) == KEY
+    secret.chmod(0o644)
+    with pytest.raises(KeysError):
+        read_secret(secret)
+
+
+def test_authorities_have_to_be_there_and_nothing_is_shown(secret: Path, tmp_path: Path) -> None:
+    with pytest.raises(Unusable):
+        WebhookChannel(WebhookSettings("https://example.org/", secret, tmp_path / "no.pem", 1), "origin")
+    assert repr(channel(1, secret)) == "WebhookChannel()"

@@ -16,9 +16,9 @@ from tests.integration.conftest import Document
 from tests.integration.running_site import new_site
 from tests.proxy.server.harness import LOOPBACK
 from tests.proxy.server.site import Running, Site, serving
-from tests.support.free_ports import free_ports
 from tests.support.played_set import PlayedServer, PlayedSet, play_mongos, played_set
 from tests.support.secantus import secantus
+from tests.support.skips import free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

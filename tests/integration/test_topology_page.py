@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tests.build_context import ROOT
 from tests.support.doc_commands import run_document
-from tests.support.free_ports import free_ports
 from tests.support.played_set import played_set
+from tests.support.skips import free_ports
 
 PAGE = ROOT / "docs" / "operations" / "topology.md"
 

@@ -27,7 +27,7 @@ from tests.keys.contexts.store_contract import row
 from tests.keys.samples import NOW, PASSPHRASE
 from tests.sidecars.vault_setup.fake_server import FakeServer
 from tests.support import warm
-from tests.support.debian_programs import require_program
+from tests.support.debian import require_program
 from tests.support.openbao import RaftServer
 
 pytestmark = pytest.mark.integration

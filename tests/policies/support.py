@@ -12,7 +12,7 @@ from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
 from sealwire.policies.planning.plan import Plan, ValueEdit
 from sealwire.policies.roles.role import Rights
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
@@ -173,3 +173,42 @@ def planned_with(rights: Rights, command: Command) -> None:
 def target(command: str, collection: str, database: str) -> bytes:
     """What `target_of` makes of a command: the two elements that name the three."""
     return encode({command: collection})[4:-1] + encode({"$db": database})[4:-1]
+
+
+# Trees of covered paths, written as text.
+#
+# `k` and `l` are deterministic classes, `r` is a random one, `?` is opaque. `-` stands before what is
+# absent, `>` before what was moved, `|` before what is behind a number.
+
+
+CLASSES = {
+    "k": FieldClass("k", Mode.DETERMINISTIC, ValueType.STRING),
+    "l": FieldClass("l", Mode.DETERMINISTIC, ValueType.INT),
+    "r": FieldClass("r", Mode.RANDOM, None),
+}
+
+Shape = str | dict[str, Any]
+"""A text as above, or the shapes of children by name; `-`, `>` and `|` are keys there."""
+
+
+def node(shape: Shape) -> PathNode:
+    if isinstance(shape, dict):
+        children = {name.encode(): node(part) for name, part in shape.items() if name not in "->|"}
+        behind = node(shape["|"]) if "|" in shape else None
+        return PathNode("", children, behind_number=behind, absent="-" in shape, moved=">" in shape)
+    name = shape.lstrip("->")
+    return PathNode("", leaf=CLASSES.get(name), opaque=name == "?", absent="-" in shape, moved=">" in shape)
+
+
+def shown(tree: PathNode | None) -> str:
+    if tree is None:
+        return "None"
+    text = "-" * tree.absent + ">" * tree.moved
+    text += tree.leaf.name if tree.leaf else "?" * tree.opaque
+    if tree.children:
+        text += (
+            "{"
+            + " ".join(f"{name.decode()}:{shown(tree.children[name])}" for name in sorted(tree.children))
+            + "}"
+        )
+    return text + (f"|{shown(tree.behind_number)}" if tree.behind_number is not None else "")

@@ -239,3 +239,42 @@ def test_what_is_damaged_in_a_bulk_write_is_an_error_in_a_sequence_too(place: in
     with pytest.raises(BsonError) as caught:
         plan_message(body, {"ops": operations}, damage)
     assert caught.value.reason is WireReason.BSON_TYPE
+
+
+# Where joins meet what pipelines know of numbers, ranges and arrays.
+
+
+def run_merged(*stages: dict[str, Any], on: str = "patients") -> Command:
+    return {"aggregate": on, "pipeline": list(stages), "cursor": {}}
+
+
+@pytest.mark.parametrize("on", ["patients", "wards"])
+def test_a_field_that_a_joins_pipeline_adds_is_covered_behind_an_index_too(on: str) -> None:
+    inner = [{"$set": {"copy": "$nhs_number"}}]
+    join = {"$lookup": {"from": "patients", "pipeline": inner, "as": "found"}}
+    assert reason(run_merged(join, {"$match": {"found.0.copy": "a"}}, on=on)) is Reason.COMPUTE
+    assert reason(run_merged(join, {"$match": {"found.copy": "a"}}, on=on)) is Reason.COMPUTE
+    assert covered(run_merged(join, {"$project": {"seen": "$found.copy"}}, on=on)) == []
+
+
+def test_a_field_in_a_pushed_document_is_covered_behind_an_index_too() -> None:
+    stages: list[dict[str, Any]] = [
+        {"$set": {"copy": "$nhs_number"}},
+        {"$group": {"_id": None, "all": {"$push": "$$ROOT"}}},
+    ]
+    assert reason(run_merged(*stages, {"$match": {"all.0.copy": "a"}})) is Reason.COMPUTE
+
+
+def test_an_inclusion_keeps_what_lies_behind_numbers() -> None:
+    stages: list[dict[str, Any]] = [{"$unset": "contacts.phone"}, {"$project": {"contacts": 1}}]
+    assert reason(run_merged(*stages, {"$match": {"contacts.5.phone": "a"}})) is Reason.COMPUTE
+    assert covered(run_merged(*stages, {"$match": {"contacts.phone": "a"}})) == [("contacts.phone", "a")]
+
+
+def test_a_union_keeps_what_lies_behind_numbers() -> None:
+    stages: list[dict[str, Any]] = [
+        {"$unset": "nhs_number"},
+        {"$unionWith": "wards"},
+        {"$match": {"5.nhs_number": "a"}},
+    ]
+    assert reason(run_merged(*stages)) is Reason.COMPUTE

@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.policies.taint.campaign import Report, attack, chosen_seed
+from tests.policies.taint.campaign import Report, attack, chosen_seed, shrunk
 from tests.policies.taint.commands import Case, draw_case
 from tests.policies.taint.outcome import outcome_of
-from tests.policies.taint.shrink import shrunk
 from tests.policies.taint.values import MARK, MARKERS, Pairs, encoded, shown
 from tests.support.skips import takes_samples
 

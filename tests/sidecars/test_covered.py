@@ -2,7 +2,7 @@
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import Validation, covered_collections
-from tests.sidecars.fake_server import FakeServer
+from tests.sidecars.drift_samples import FakeServer
 
 POLICY = load_policy(
     b"version: 1\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import bson
 import pytest
-from bson.binary import Binary
+from bson import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, EnvelopeMode
 from sealwire.keys.contexts.cache import ContextCache, ContextWanted
@@ -20,6 +20,7 @@ from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.policies.planning.contexts import stored_context
+from sealwire.sidecars.direct import array, document, element, identity_of, is_envelope_value, one_of
 from sealwire.sidecars.drift.scan import Census, Condition, ContextJudge, Keys, PathReport
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
@@ -31,8 +32,8 @@ OURS = envelope()
 
 def reports(rules: str, *documents: dict[str, Any]) -> dict[str, PathReport]:
     found = Census(policy(rules), KEYS)
-    for document in documents:
-        found.read(bson.encode(document))
+    for each in documents:
+        found.read(bson.encode(each))
     assert found.documents == len(documents)
     return {each.path: each for each in found.report()}
 
@@ -347,3 +348,30 @@ def test_a_key_that_the_store_does_not_have_is_unknown(store: SqliteContextStore
     with closing(SqliteContextStore(tmp_path / "another.db", create=True)) as another:
         foreign = tenant_envelope(another, "north")
     assert conditions(store, {"tenant": "north", "nhs": foreign}) == {Condition.UNKNOWN_KEY: 1}
+
+
+# Documents put together as bytes are those that a driver would write.
+
+
+ONE = (kinds.INT, b"\1\0\0\0")
+TEXT = (kinds.STRING, b"\2\0\0\0x\0")
+
+
+def test_what_a_driver_writes() -> None:
+    assert document() == bson.encode({})
+    assert document(element(ONE[0], b"a", ONE[1])) == bson.encode({"a": 1})
+    assert array([ONE, TEXT]) == bson.encode({"0": 1, "1": "x"})
+    assert document(one_of(b"a.b", [ONE, TEXT])) == bson.encode({"a.b": {"$in": [1, "x"]}})
+
+
+def test_the_element_that_names_a_document() -> None:
+    assert identity_of(bson.encode({"a": 1, "_id": 5})) == element(kinds.INT, b"_id", b"\5\0\0\0")
+    with pytest.raises(ValueError, match="without _id"):
+        identity_of(bson.encode({"a": 1}))
+
+
+def test_an_envelope_among_decoded_values() -> None:
+    assert is_envelope_value(envelope())
+    assert not is_envelope_value(Binary(bytes(envelope()), 0))
+    assert not is_envelope_value(Binary(b"x", 0x80))
+    assert not is_envelope_value(bytes(envelope()))

@@ -35,7 +35,7 @@ from sealwire.sidecars.enforcement.validators import (
     take_apart,
 )
 from tests.policies.support import plan_of, seal
-from tests.sidecars.fake_server import FakeServer
+from tests.sidecars.drift_samples import FakeServer
 from tests.sidecars.test_covered import POLICY
 
 

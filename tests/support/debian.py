@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.support.skips import skip_or_fail
+from tools.debian_programs import find_file, find_program, library_environment
 
 _SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
@@ -65,3 +66,47 @@ def _install(packages: list[str]) -> str:
             if done.returncode != 0:
                 return f"apt-get failed: {done.stderr.strip()[-300:]}"
     return ""
+
+
+# Programs of Debian packages that tests drive; a test that needs one is skipped where it cannot be had.
+#
+# Its libraries have to be on the machine or be named; where they are not, or where there is no apt, the
+# test is skipped with the reason, and fails with CI=true.
+
+
+_WITHIN_S = 120
+
+
+def require_program(program: str, package: str, probe: str, *libraries: str) -> Path:
+    """The path of `program`, from `package` if it is not on the machine; `program probe` must succeed.
+
+    `libraries` are packages that are unpacked beside it; it finds them in `library_environment` only.
+    """
+    path = find_program(program, package, *libraries)
+    reason = "cannot be unpacked with apt" if path is None else _why_not(path, probe)
+    if path is None or reason is not None:
+        skip_or_fail(f"{program} of the Debian package {package} {reason}")
+    return path
+
+
+def _why_not(path: Path, probe: str) -> str | None:
+    done = subprocess.run(
+        [path, probe],
+        env=dict(library_environment(path)),
+        capture_output=True,
+        check=False,
+        timeout=_WITHIN_S,
+    )
+    return None if done.returncode == 0 else "does not run here: a library is missing"
+
+
+# systemd-analyze of this machine or of its Debian package: it judges units, and no systemd has to run.
+
+
+def systemd_analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """One run, with the units of the distribution and none of this machine's own."""
+    program = require_program("systemd-analyze", "systemd", "--version", "libsystemd-shared")
+    units = find_file(program, "lib/systemd/system/sysinit.target")
+    assert units is not None, "systemd's package has its units"
+    environment = {**library_environment(program), "SYSTEMD_UNIT_PATH": str(units.parent)}
+    return subprocess.run([program, *arguments], env=environment, check=False, capture_output=True, text=True)

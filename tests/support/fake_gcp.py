@@ -8,7 +8,8 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,12 +18,15 @@ from urllib.parse import parse_qs
 
 import google_crc32c
 import jwt
+import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.support.fake_https import Answer, Asked
+from sealwire.keys.kek import kek
+from tests.support.fake_azure import AZURE_HOSTS, CLIENT, CLIENT_SECRET, TENANT, FakeAzure
+from tests.support.fake_https import Answer, Asked, FakeHttps, fake_https
 
 KMS_HOST = "cloudkms.googleapis.com"
 TOKEN_HOST = "oauth2.googleapis.com"
@@ -201,3 +205,45 @@ def status(code: str, headers: Mapping[str, str] | None = None) -> Answer:
 def _json(number: int, content: object, headers: Mapping[str, str] | None = None) -> Answer:
     kind = {"Content-Type": "application/json; charset=UTF-8"}
     return Answer(number, json.dumps(content).encode(), kind | dict(headers or {}))
+
+
+# The fake clouds with a login where their libraries look for one, so that providers run as they are.
+
+
+@contextmanager
+def gcp_cloud(cloud: FakeGcp, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[FakeHttps]:
+    """Google's, with a service account's file."""
+    file = cloud.credentials_file(folder / "account.json")
+    patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    patch.setattr(kek, "sleep", lambda _seconds: None)
+    with fake_https(folder / "gcp", GCP_HOSTS, cloud.answer, patch) as running:
+        yield running
+    assert cloud.violations == []
+
+
+@contextmanager
+def azure_cloud(cloud: FakeAzure, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[FakeHttps]:
+    """Azure's, with an application's secret."""
+    patch.setenv("AZURE_TENANT_ID", TENANT)
+    patch.setenv("AZURE_CLIENT_ID", CLIENT)
+    patch.setenv("AZURE_CLIENT_SECRET", CLIENT_SECRET)
+    patch.setattr(kek, "sleep", lambda _seconds: None)
+    with fake_https(folder / "azure", AZURE_HOSTS, cloud.answer, patch) as running:
+        yield running
+    assert cloud.violations == []
+
+
+CLOUD_KEYS = ("gcp", "azure vault", "azure hsm")
+
+
+@contextmanager
+def cloud_key(kind: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[tuple[str, FakeHttps]]:
+    """A key of one of `CLOUD_KEYS`, as --kek names it, and the cloud where it is."""
+    if kind == "gcp":
+        gcp = FakeGcp()
+        with gcp_cloud(gcp, folder, patch) as running:
+            yield f"gcp:{gcp.new_key()}", running
+    else:
+        azure = FakeAzure()
+        with azure_cloud(azure, folder, patch) as running:
+            yield f"azure:{azure.new_hsm_key() if kind == 'azure hsm' else azure.new_vault_key()}", running

@@ -9,7 +9,7 @@ from pathlib import Path
 import pkcs11
 from pkcs11 import Attribute, KeyType
 
-from tests.support.debian_programs import require_program
+from tests.support.debian import require_program
 from tools.debian_programs import find_file, library_environment
 
 PIN = "87654321"

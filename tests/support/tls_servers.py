@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sealwire.testbed.child import LOOPBACK, free_port, started
-from tests.support.debian_programs import require_program
+from tests.support.debian import require_program
 
 STRONG = ("-min_protocol", "TLSv1.2", "-cipher", "ECDHE+AESGCM:ECDHE+CHACHA20")
 WEAK = ("-min_protocol", "TLSv1", "-cipher", "ALL:COMPLEMENTOFALL:@SECLEVEL=0")

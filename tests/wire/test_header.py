@@ -1,10 +1,16 @@
 """The standard header."""
 
+import re
+from collections import deque
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.wire.errors import ProtocolError, WireReason
+import sealwire.proxy.session
+import sealwire.wire
+from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import (
     HEADER_BYTES,
     OpCode,
@@ -14,6 +20,7 @@ from sealwire.wire.header import (
     require_message,
     response_to_of,
 )
+from sealwire.wire.long_message import SMALL_BYTES, LongMessage, regrouped
 from sealwire.wire.raw_bson import int32_at
 
 _DUMP = bytes.fromhex("28000000 07000000 f9ffffff dd070000")
@@ -66,3 +73,87 @@ def test_a_parser_gets_one_whole_message_of_its_opcode(
     with pytest.raises(ProtocolError) as caught:
         require_message(message, OpCode.MSG, 20)
     assert (caught.value.reason, caught.value.offset) == (reason, offset)
+
+
+# Errors of the wire room: a stable reason, an offset, and nothing of what was read.
+
+
+@pytest.mark.parametrize("kind", [ProtocolError, BsonError])
+@pytest.mark.parametrize("reason", WireReason)
+def test_an_error_is_its_reason_and_its_offset(kind: type[ProtocolError], reason: WireReason) -> None:
+    error = kind(reason, 17)
+    assert (error.reason, error.offset) == (reason, 17)
+    assert error.args == (f"{reason.value} at byte 17",)
+    assert isinstance(error, ProtocolError)
+
+
+def test_every_reason_is_given_somewhere_and_bson_reasons_by_bson_errors_only() -> None:
+    rooms = [*sealwire.wire.__path__, *sealwire.proxy.session.__path__]
+    source = "".join(path.read_text() for room in rooms for path in Path(room).rglob("*.py"))
+    raised = set(re.findall(r"(BsonError|ProtocolError)\(WireReason\.(\w+)", source))
+    assert {reason for _, reason in raised} == {reason.name for reason in WireReason}
+    assert {kind == "BsonError" for kind, reason in raised if reason.startswith("BSON_")} == {True}
+    assert {kind == "BsonError" for kind, reason in raised if not reason.startswith("BSON_")} == {False}
+
+
+# A message in parts: nothing of it depends on where it was cut, and what was taken is gone.
+
+
+def _parts(data: bytes, size: int) -> LongMessage:
+    parts = deque(data[start : start + size] for start in range(0, len(data), size))
+    return LongMessage(parts, len(data))
+
+
+@given(st.binary(min_size=8, max_size=60), st.integers(3, 70), st.data())
+def test_what_it_holds_does_not_depend_on_the_cuts(data: bytes, size: int, draw: st.DataObject) -> None:
+    start = draw.draw(st.integers(0, len(data) - 3))
+    assert _parts(data, size).holds(data[start : start + 3])
+    other = draw.draw(st.binary(min_size=3, max_size=3))
+    assert _parts(data, size).holds(other) == (other in data)
+
+
+def test_joined_it_is_in_one_piece_from_then_on() -> None:
+    message = _parts(bytes(range(100)), 7)
+    whole = message.joined()
+    assert whole == bytes(range(100))
+    assert list(message.parts) == [whole]
+    assert message.joined() is whole
+    assert message.head == bytes(range(7))
+
+
+def test_it_is_complete_when_its_last_part_has_come() -> None:
+    message = LongMessage(deque((bytes(30),)), 50)
+    assert not message.complete
+    message.add(bytes(20))
+    assert message.complete
+    message.parts.popleft()
+    assert message.complete
+
+
+def test_repr_shows_no_content() -> None:
+    assert repr(_parts(b"secret" * 10, 20)) == "LongMessage(size=60, parts=3)"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([5], [5]),
+        ([SMALL_BYTES], [SMALL_BYTES]),
+        ([4, SMALL_BYTES - 4, 1], [SMALL_BYTES, 1]),
+        ([4, 5 * SMALL_BYTES, 3, 2], [5 * SMALL_BYTES + 4, 5]),
+        ([SMALL_BYTES - 1, SMALL_BYTES - 1, SMALL_BYTES - 1], [2 * SMALL_BYTES - 2, SMALL_BYTES - 1]),
+    ],
+)
+def test_small_pieces_are_joined_and_taken(sizes: list[int], expected: list[int]) -> None:
+    pieces = [bytes([number]) * size for number, size in enumerate(sizes)]
+    whole = b"".join(pieces)
+    grouped = regrouped(pieces)
+    assert [len(piece) for piece in grouped] == expected
+    assert b"".join(grouped) == whole
+    assert pieces == []
+
+
+def test_a_piece_that_is_large_enough_is_not_copied() -> None:
+    large = bytes(SMALL_BYTES)
+    assert regrouped([large])[0] is large

@@ -8,7 +8,7 @@ import pytest
 from sealwire.keys.keyring.file import read_record
 from tests.cli.runs import Run
 from tests.keys.samples import PASSPHRASE
-from tests.support.clouds import CLOUD_KEYS, cloud_key
+from tests.support.fake_gcp import CLOUD_KEYS, cloud_key
 from tests.support.fake_https import Answer
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.integration.differential.command import (
+from tests.integration.differential.compare import (
     MAKING_VIEW,
     Command,
     Commands,

@@ -10,7 +10,7 @@ from typing import Any
 from bson import Decimal128, Int64, Regex
 from hypothesis import strategies as st
 
-from tests.integration.differential.command import DATABASE, WRITING_PIPELINE, Command, Commands
+from tests.integration.differential.compare import DATABASE, WRITING_PIPELINE, Command, Commands
 from tests.integration.differential.documents import document, fields, numbered, visit
 from tests.integration.differential.filters import operand
 from tests.integration.differential.sequences import Sequence

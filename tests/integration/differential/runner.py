@@ -9,9 +9,8 @@ from pymongo.errors import OperationFailure
 
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
-from tests.integration.differential.command import Command
 from tests.integration.differential.commands import SEEN
-from tests.integration.differential.compare import canonical, opened, wrongly_stored
+from tests.integration.differential.compare import Command, canonical, opened, wrongly_stored
 from tests.integration.differential.forms import StoredForms, may_be_clear
 from tests.integration.differential.opening import OpensOf, by_keyring
 from tests.integration.differential.sequences import Sequence, Transaction, is_searchable

@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.integration.differential.command import (
+from tests.integration.differential.commands import SEEN, hinted, indexes, reads, views
+from tests.integration.differential.compare import (
     DATABASE,
     MAKING_VIEW,
     WRITING_PIPELINE,
@@ -15,7 +16,6 @@ from tests.integration.differential.command import (
     Commands,
     aggregate_command,
 )
-from tests.integration.differential.commands import SEEN, hinted, indexes, reads, views
 from tests.integration.differential.defects import upserts_soundly
 from tests.integration.differential.documents import document, numbered, visit
 from tests.integration.differential.filters import PROJECTIONS, filters

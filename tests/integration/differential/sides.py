@@ -19,8 +19,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from sealwire.policies.errors import Reason
-from tests.integration.differential.command import DATABASE, Command
-from tests.integration.differential.compare import canonical, unordered
+from tests.integration.differential.compare import DATABASE, Command, canonical, unordered
 from tests.integration.differential.values import Document
 from tests.policies.taint.values import wire_form
 

@@ -8,7 +8,7 @@ import pytest
 
 from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess
-from tests.integration.migrate import in_clear, numbers
+from tests.integration.migrate import clinics, in_clear
 from tests.integration.migrate.clinics import Clinic, new_clinic
 from tests.support.secantus import secantus
 
@@ -26,7 +26,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProce
 @pytest.fixture
 def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
     """One whose classes have a key each."""
-    with new_clinic(database, tmp_path, numbers.WHOLE, numbers.CLASSES) as clinic:
+    with new_clinic(database, tmp_path, clinics.WHOLE, clinics.CLASSES) as clinic:
         yield clinic
 
 
@@ -42,8 +42,8 @@ def rotating(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.Monk
     """One whose deterministic class has a pending key."""
     # the tests' own threads, and other tests, are what would slow a job down
     monkeypatch.setattr(engine, "SLOWER", 1000.0)
-    with new_clinic(database, tmp_path, numbers.POLICY, (numbers.NHS, "notes")) as clinic:
-        clinic.rotate(numbers.NHS, pending=True)
+    with new_clinic(database, tmp_path, clinics.POLICY, (clinics.NHS, "notes")) as clinic:
+        clinic.rotate(clinics.NHS, pending=True)
         yield clinic
 
 

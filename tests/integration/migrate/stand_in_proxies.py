@@ -8,8 +8,7 @@ from sealwire.keys.frontier.frontier import FIRST_GENERATION
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, parse_frontier
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.testbed.database import first_move
-from tests.integration.migrate.clinics import Clinic
-from tests.integration.migrate.numbers import NHS
+from tests.integration.migrate.clinics import NHS, Clinic
 
 _LOOK_S = 0.02
 _RENEWED_S = 0.1

@@ -21,8 +21,7 @@ from sealwire.sidecars.migration.windows.server import (
 )
 from sealwire.wire import kinds
 from tests.integration.conftest import Document
-from tests.integration.migrate.clinics import Clinic
-from tests.integration.migrate.numbers import NHS, PATIENTS, POLICY
+from tests.integration.migrate.clinics import NHS, PATIENTS, POLICY, Clinic
 from tests.sidecars.migration.doubles import Fate
 from tests.sidecars.migration.windows.doubles import MemoryValues, reached
 

@@ -19,8 +19,16 @@ from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.job import Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from tests.integration.conftest import Document
-from tests.integration.migrate.clinics import Clinic
-from tests.integration.migrate.numbers import NHS, POLICY, envelopes, fill, opened, reencryption, sealed
+from tests.integration.migrate.clinics import (
+    NHS,
+    POLICY,
+    Clinic,
+    envelopes,
+    fill,
+    opened,
+    reencryption,
+    sealed,
+)
 from tests.integration.migrate.stand_in_proxies import StandInProxies
 
 pytestmark = pytest.mark.integration

@@ -13,8 +13,16 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.enforcement.commands import enforce as command
 from sealwire.sidecars.errors import MigrationReason, Unusable
-from tests.integration.migrate.clinics import SECRET, Clinic
-from tests.integration.migrate.numbers import NHS, PATIENTS, POLICY, fill, reencryption, sealed
+from tests.integration.migrate.clinics import (
+    NHS,
+    PATIENTS,
+    POLICY,
+    SECRET,
+    Clinic,
+    fill,
+    reencryption,
+    sealed,
+)
 
 pytestmark = pytest.mark.integration
 

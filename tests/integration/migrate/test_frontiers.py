@@ -24,8 +24,7 @@ from sealwire.sidecars.direct import connected
 from sealwire.sidecars.errors import JobTaken
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
 from tests.integration.conftest import Document
-from tests.integration.migrate.clinics import Clinic
-from tests.integration.migrate.numbers import NHS
+from tests.integration.migrate.clinics import NHS, Clinic
 from tests.support.relay import relay
 
 pytestmark = pytest.mark.integration

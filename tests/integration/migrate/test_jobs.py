@@ -23,8 +23,7 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.errors import JobTaken, MigrationReason, Missing, SidecarError, Unsound
 from sealwire.sidecars.migration.windows.workers import WORKERS, Workers
-from tests.integration.migrate.clinics import Clinic
-from tests.integration.migrate.numbers import LESS, NHS, PATIENTS, fill, forms, patient, reencryption
+from tests.integration.migrate.clinics import LESS, NHS, PATIENTS, Clinic, fill, forms, patient, reencryption
 from tests.integration.migrate.stand_in_proxies import StandInProxies
 from tests.integration.migrate.test_classes import wait_for_frontier
 from tests.sidecars.migration.windows.doubles import job

@@ -1,6 +1,8 @@
 """What a plan and a dry run say, and what is refused before anything moves."""
 
 import json
+import signal
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.keyring.turning import borrow
 from sealwire.sidecars.enforcement.commands import enforce as enforce_command
 from sealwire.sidecars.errors import MigrationReason, SidecarError, Unusable
+from sealwire.sidecars.migration.rehearsal import SCRATCH_PREFIX
 from sealwire.testbed.database import DatabaseProcess
-from tests.integration.migrate.clinics import SECRET, Clinic, new_clinic
-from tests.integration.migrate.numbers import LESS, PATIENTS, forms, patient
+from tests.integration.migrate.clinics import LESS, PATIENTS, SECRET, Clinic, forms, new_clinic, patient
 
 pytestmark = pytest.mark.integration
 
@@ -187,3 +189,89 @@ def test_nothing_is_decrypted_that_the_server_would_reject(clinic: Clinic, store
     assert clinic.job(*notes)["state"] == "done"
     enforce(clinic, less, "--remove")
     assert clinic.job("decrypt", less, *number_back)["state"] == "done"
+
+
+# `sealwire migrate rehearse`: what it says, and that nothing of it is left.
+
+
+def left_over(clinic: Clinic) -> list[str]:
+    with clinic.database.connect() as client:
+        return [
+            name
+            for name in client.list_database_names()
+            if name.startswith(SCRATCH_PREFIX)
+            or client[name].list_collection_names(filter={"name": PATIENTS})
+        ]
+
+
+def rehearsed(clinic: Clinic, *words: str, code: int = 0) -> dict[str, Any]:
+    done = clinic.migrate("rehearse", clinic.policy(), *words, "--json")
+    assert (done.exit_code, SECRET in done.output) == (code, False), done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_sample_is_encrypted_elsewhere_and_nothing_is_left(clinic: Clinic, stored: Any) -> None:
+    stored.insert_many(patient(number) | {"nhs_number": f"{number}"} for number in range(40))
+    schema = {"$jsonSchema": {"properties": {"notes": {"bsonType": "string"}, "nhs_number": {"enum": ["1"]}}}}
+    with clinic.database.connect() as client:
+        client["clinic"].command("collMod", "patients", validator=schema, validationLevel="off")
+        stored.create_index("nhs_number", unique=True)
+        before = list(stored.find())
+        found = rehearsed(clinic, "--sample", "30")
+        assert {each["name"]: (each["ends"], each["left"]) for each in found["jobs"]} == {
+            "random": ("done", []),
+            "nhs_number": ("done", []),
+        }
+        assert found["sampled"] == [{"namespace": PATIENTS, "documents": 40, "sampled": 30}]
+        by_name = {each["name"]: each for each in found["jobs"]}
+        assert (by_name["random"]["values"], by_name["nhs_number"]["values"]) == (120, 30)
+        assert all(each["whole_seconds"] > each["seconds"] > 0 for each in found["jobs"])
+        assert list(stored.find()) == before
+        assert client["sealwire"].list_collection_names() == ["leases"]
+    assert left_over(clinic) == []
+
+
+def test_what_a_job_will_meet_is_said(clinic: Clinic, stored: Any) -> None:
+    stored.insert_many([patient(1), {"_id": 2, "notes": MinKey()}, {"_id": 3, "nhs_number": 5}])
+    stored.create_index("notes", unique=True, sparse=True)
+    found = rehearsed(clinic, code=1)
+    left = {(one["path"], one["reason"]) for each in found["jobs"] for one in each["left"]}
+    assert left == {("notes", "wrong-type"), ("nhs_number", "wrong-type")}
+    assert [each["judgement"] for each in found["definitions"]] == ["lost"]
+    done = clinic.migrate("rehearse", clinic.policy())
+    assert (done.exit_code, "wrong-type" in done.stdout, "all of it takes about" in done.stdout) == (
+        1,
+        True,
+        True,
+    )
+    assert forms(stored) == {0}
+    assert left_over(clinic) == []
+
+
+def test_what_is_encrypted_already_is_nothing_to_meet(clinic: Clinic, stored: Any) -> None:
+    stored.insert_many(map(patient, range(5)))
+    clinic.job("encrypt", clinic.policy(), PATIENTS, "notes")
+    found = rehearsed(clinic)
+    assert [each["left"] for each in found["jobs"]] == [[], []]
+
+
+def test_a_database_that_holds_anything_is_not_taken(clinic: Clinic, stored: Any) -> None:
+    stored.insert_one(patient(1))
+    refused = clinic.refused("rehearse", clinic.policy(), "--into", "clinic")
+    assert refused.reason is MigrationReason.TAKEN
+    assert stored.count_documents({}) == 1
+
+
+def test_a_signal_leaves_no_copy_behind(clinic: Clinic, stored: Any) -> None:
+    stored.insert_many(map(patient, range(6000)))
+    with clinic.database.connect() as client:
+        with clinic.start("rehearse", clinic.policy(), "--into", "elsewhere") as process:
+            deadline = time.monotonic() + 60
+            while not client["elsewhere"].list_collection_names():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert client["elsewhere"].list_collection_names() == []

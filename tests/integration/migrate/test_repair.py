@@ -27,8 +27,16 @@ from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.wire import kinds
 from tests.integration.conftest import Document
-from tests.integration.migrate.clinics import SECRET, Clinic, new_clinic
-from tests.integration.migrate.numbers import NHS, PATIENTS, POLICY, fill, reencryption
+from tests.integration.migrate.clinics import (
+    NHS,
+    PATIENTS,
+    POLICY,
+    SECRET,
+    Clinic,
+    fill,
+    new_clinic,
+    reencryption,
+)
 
 pytestmark = pytest.mark.integration
 

@@ -23,8 +23,16 @@ from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction, Move
 from sealwire.sidecars.migration.windows.workers import Workers
 from sealwire.testbed.database import DatabaseProcess
-from tests.integration.migrate.clinics import Clinic, new_clinic
-from tests.integration.migrate.numbers import NHS, PATIENTS, POLICY, envelopes, fill, opened
+from tests.integration.migrate.clinics import (
+    NHS,
+    PATIENTS,
+    POLICY,
+    Clinic,
+    envelopes,
+    fill,
+    new_clinic,
+    opened,
+)
 
 pytestmark = pytest.mark.integration
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clouds import azure_cloud, gcp_cloud
 from tests.support.fake_azure import FakeAzure
-from tests.support.fake_gcp import FakeGcp
+from tests.support.fake_gcp import FakeGcp, azure_cloud, gcp_cloud
 from tests.support.fake_https import FakeHttps
 
 

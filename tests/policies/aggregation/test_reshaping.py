@@ -18,8 +18,7 @@ from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, V
 from sealwire.policies.planning.trees import Work
 from sealwire.policies.planning.walk import MAX_STAGES
 from sealwire.wire.raw_bson import MAX_DEPTH
-from tests.policies.support import plan_of, reason
-from tests.policies.tree_text import Shape, node, shown
+from tests.policies.support import Shape, node, plan_of, reason, shown
 
 NHS = PathNode("nhs", leaf=FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING))
 TREE = PathNode("", {b"nhs": NHS, b"a": PathNode("a", {b"b": NHS, b"c": NHS})})

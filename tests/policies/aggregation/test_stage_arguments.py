@@ -13,7 +13,7 @@ from sealwire.policies.aggregation.stages import STAGES
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from tests.policies.aggregation.test_pipelines import run
-from tests.policies.commands.test_matrix import STAGES as PROBES
+from tests.policies.commands.test_passed_commands import STAGES as PROBES
 from tests.policies.support import POLICY, Command, covered, reason, seal
 
 Stage = dict[str, Any]

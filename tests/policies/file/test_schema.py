@@ -26,8 +26,7 @@ from sealwire.policies.file.schema import (
     matches,
 )
 from tests.bson_types import BsonType
-from tests.policies.support import POLICY
-from tests.policies.tree_text import Shape, node, shown
+from tests.policies.support import POLICY, Shape, node, shown
 
 HEAD = b"version: 1\nclasses: {a: {mode: random}, b: {mode: deterministic, type: int}}\ncollections:\n"
 

@@ -1,10 +1,15 @@
 """Names without a row: what MongoDB knows is refused with a reason, what nobody knows as a server would."""
 
-import pytest
+from typing import Any
 
-from sealwire.policies.errors import Reason
+import pytest
+from bson import Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import without_row
-from tests.policies.support import Command, plan_of, refusal_of
+from sealwire.policies.planning.walk import ForeignNames
+from tests.policies.support import Command, plan_of, reason, refusal_of, value_edits, value_of
 
 FIND = frozenset({b"find", b"count"})
 
@@ -73,3 +78,149 @@ def test_a_misspelt_name_has_the_code_of_a_server_and_a_proposal(
 def test_an_unknown_name_passes_where_nothing_covered_is_in_reach() -> None:
     assert plan_of({"find": "wards", "filter": {"$adn": []}}).edits == []
     assert plan_of({"aggregate": "wards", "pipeline": [{"$mach": {}}], "cursor": {}}).edits == []
+
+
+# Values to be stored, compared and seeded by an upsert: what becomes of each type in each mode.
+
+
+def stored(path: str, value: Any) -> Command:
+    return {"insert": "patients", "documents": [{path: value}]}
+
+
+def compared(path: str, value: Any) -> Command:
+    return {"find": "patients", "filter": {path: value}}
+
+
+def seeded(path: str, value: Any) -> Command:
+    statement = {"q": {path: value}, "u": {"$set": {"x": 1}}, "upsert": True}
+    return {"update": "patients", "updates": [statement]}
+
+
+def edits(command: Command) -> list[tuple[Use, int, Any]]:
+    plan = plan_of(command)
+    return [(edit.use, edit.kind, value_of(plan, edit)) for edit in value_edits(plan)]
+
+
+OBJECT_ID = ObjectId()
+ANY = [
+    *((2, "a"), (16, 5), (18, Int64(5)), (1, 0.5), (8, True), (5, b"x"), (7, OBJECT_ID), (13, Code("x"))),
+    *((3, {"a": 1}), (4, [1, "a"]), (11, Regex("x")), (17, Timestamp(1, 1)), (19, Decimal128("5"))),
+]
+
+
+@pytest.mark.parametrize(("kind", "value"), ANY)
+def test_a_random_class_stores_any_type_as_it_is(kind: int, value: Any) -> None:
+    assert edits(stored("notes", value)) == [(Use.STORE, kind, value)]
+
+
+@pytest.mark.parametrize("value", [MinKey(), MaxKey(), [None], ["a", None], Timestamp(0, 0)])
+@pytest.mark.parametrize("path", ["notes", "nhs_number"])
+def test_what_no_class_stores(path: str, value: Any) -> None:
+    if path == "nhs_number" and isinstance(value, list):
+        assert [use for use, _, _ in edits(stored(path, value))] == [Use.STORE] * (len(value) - 1)
+    else:
+        assert reason(stored(path, value)) is Reason.TYPE
+
+
+@pytest.mark.parametrize(("kind", "value"), ANY)
+def test_a_random_class_is_compared_with_nothing(kind: int, value: Any) -> None:
+    del kind
+    for make in (compared, seeded):
+        assert refusal_of(make("notes", value)).path == "notes"
+
+
+@pytest.mark.parametrize("make", [stored, compared, seeded])
+@pytest.mark.parametrize("path", ["nhs_number", "notes", "visits"])
+def test_null_stays_null(make: Any, path: str) -> None:
+    assert edits(make(path, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "kind", "meant"),
+    [
+        ("nhs_number", "a", 2, "a"),
+        ("visits", 5, 16, 5),
+        ("visits", Int64(5), 16, 5),
+        ("visits", 5.0, 16, 5),
+        ("visits", Decimal128("5"), 16, 5),
+        ("big", 5, 18, 5),
+        ("ratio", 5, 1, 5.0),
+    ],
+)
+def test_what_the_class_can_hold_is_brought_to_its_type_for_every_use(
+    path: str, value: Any, kind: int, meant: Any
+) -> None:
+    assert edits(stored(path, value)) == [(Use.STORE, kind, meant)]
+    assert edits(stored(path, [value, value])) == [(Use.STORE, kind, meant)] * 2
+    assert edits(compared(path, value)) == [(Use.MATCH, kind, meant)]
+    assert edits(seeded(path, value)) == [(Use.MATCH, kind, meant)]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "kind"),
+    [
+        ("nhs_number", 5, 16),
+        ("nhs_number", True, 8),
+        ("visits", "5", 2),
+        ("visits", 5.5, 1),
+        ("visits", Int64(2**31), 18),
+        ("big", b"x", 5),
+        ("ratio", Timestamp(1, 1), 17),
+        ("born", 5, 16),
+    ],
+)
+def test_what_the_class_cannot_hold_is_compared_in_vain_and_never_stored(
+    path: str, value: Any, kind: int
+) -> None:
+    assert edits(compared(path, value)) == [(Use.MATCH, kind, value)]
+    assert edits(compared(path, {"$in": [value, None]})) == [(Use.MATCH, kind, value)]
+    assert reason(stored(path, value)) is Reason.TYPE
+    assert reason(stored(path, [value])) is Reason.TYPE
+    assert reason(seeded(path, value)) is Reason.TYPE
+
+
+@pytest.mark.parametrize("value", [MinKey(), MaxKey()])
+@pytest.mark.parametrize("make", [compared, seeded])
+def test_a_key_beyond_all_values_is_compared_with_none(make: Any, value: Any) -> None:
+    assert reason(make("nhs_number", value)) is Reason.TYPE
+
+
+@pytest.mark.parametrize("make", [compared, seeded])
+def test_no_pattern_is_compared_with_ciphertext(make: Any) -> None:
+    assert reason(make("nhs_number", Regex("^a"))) is Reason.PATTERN
+
+
+# -------------------------------------------------------------------------------------------------- the draft
+
+
+def names() -> ForeignNames:
+    found = ForeignNames(10, 50)
+    for offset in (10, 20, 30):
+        found.add(offset, ("clinic", "visits"))
+    return found
+
+
+def test_a_part_begins_with_its_first_byte_and_ends_before_its_last() -> None:
+    assert [len(list(names().within(*part))) for part in ((10, 50), (10, 30), (10, 31), (11, 20))] == [
+        3,
+        2,
+        3,
+        0,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "is_inside"),
+    [(10, 50, True), (11, 49, True), (9, 50, False), (10, 51, False)],
+)
+def test_what_was_searched_has_both_its_ends(start: int, end: int, is_inside: bool) -> None:
+    assert names().spans(start, end) is is_inside
+
+
+def test_a_name_that_nobody_can_tell_is_refused_where_it_stands_and_not_beside_it() -> None:
+    found = names()
+    found.add(40, None)
+    assert len(list(found.within(10, 40))) == 3
+    with pytest.raises(Refusal) as caught:
+        list(found.within(10, 41))
+    assert caught.value.reason is Reason.SHAPE

@@ -17,7 +17,7 @@ from sealwire.policies.planning.trees import (
     same_values,
     whole_inside,
 )
-from tests.policies.tree_text import CLASSES, Shape, node, shown
+from tests.policies.support import CLASSES, Shape, node, shown
 
 
 @pytest.mark.parametrize(

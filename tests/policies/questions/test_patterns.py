@@ -1,13 +1,30 @@
 """Patterns: what is read as the server reads it, what is refused, and what ends at a bound."""
 
 import re
+from datetime import UTC, datetime
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
 
 import pytest
+from bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.questions import ordering
+from sealwire.policies.questions.collation import (
+    MARKS,
+    PUNCTUATION,
+    SIMPLE,
+    STRENGTHS,
+    collated,
+    strength_of,
+)
+from sealwire.policies.questions.ordering import Ranks, SortOrder, first_ranks, order_key
 from sealwire.policies.questions.patterns import MAX_PATTERN_BYTES, MAX_TEXT_BYTES, Pattern, Undecided
+from tests.policies.questions.test_conditions import value
 
 
 @pytest.mark.parametrize(
@@ -120,3 +137,181 @@ def test_agrees_with_another_engine_on_what_both_know(pattern: str, options: str
     flags = re.ASCII | {"": 0, "i": re.I, "m": re.M, "s": re.S}[options]
     found = re.compile(pattern, flags).search(text)
     assert Pattern(pattern.encode(), options.encode()).matches(text.encode()) is (found is not None)
+
+
+# The order of values, and how many of the first ones a sorted command needs.
+
+
+ASCENDING, DESCENDING = SortOrder(False, None, None), SortOrder(True, None, None)
+IN_ORDER = [
+    float("-inf"),
+    Int64(-5),
+    0,
+    0.5,
+    2**40,
+    float("inf"),
+    "",
+    "S",
+    "Sa",
+    "s",
+    "\uffff",
+    "\U0001f600",
+    b"",
+    b"z",
+    b"aa",
+    Binary(b"aa", 128),
+    ObjectId("0" * 24),
+    ObjectId("f" * 24),
+    False,
+    True,
+    datetime(1969, 1, 1, tzinfo=UTC),
+    datetime(2020, 1, 1, tzinfo=UTC),
+    Timestamp(1, 2),
+    Timestamp(2, 1),
+]
+"""As MongoDB sorts them."""
+
+
+def ranks(order: SortOrder, *values: Any, nulls: int = 0) -> tuple[Ranks, list[int]]:
+    counted = [each if isinstance(each, tuple) else (each, 1) for each in values]
+    return first_ranks([(order_key(value(each)), amount) for each, amount in counted], nulls, order)
+
+
+def test_values_stand_as_mongodb_sorts_them() -> None:
+    places = list(range(len(IN_ORDER)))
+    assert ranks(ASCENDING, *IN_ORDER) == (Ranks(tuple(places), None, False), places)
+    assert ranks(DESCENDING, *IN_ORDER) == (Ranks(tuple(places), None, False), places[::-1])
+
+
+def test_equal_values_share_a_rank() -> None:
+    assert ranks(ASCENDING, 7, 5, Int64(5), 5.0, Decimal128("5")) == (
+        Ranks((0, 0, 0, 0, 1), None, False),
+        [1, 2, 3, 4, 0],
+    )
+
+
+def test_null_and_missing_come_first_or_last() -> None:
+    assert ranks(ASCENDING, "a", nulls=2) == (Ranks((1,), 0, False), [0])
+    assert ranks(DESCENDING, "a", nulls=2) == (Ranks((0,), 1, False), [0])
+    assert ranks(ASCENDING) == (Ranks((), None, False), [])
+
+
+@pytest.mark.parametrize(
+    ("enough", "descending", "found"),
+    [
+        (1, False, (Ranks((), 0, True), [])),
+        (2, False, (Ranks((), 0, True), [])),
+        (3, False, (Ranks((1,), 0, True), [1])),
+        (6, False, (Ranks((1, 2), 0, False), [1, 0])),
+        (99, False, (Ranks((1, 2), 0, False), [1, 0])),
+        (1, True, (Ranks((0,), None, True), [0])),
+        (2, True, (Ranks((0, 1), None, True), [0, 1])),
+        (5, True, (Ranks((0, 1), 2, False), [0, 1])),
+    ],
+)
+def test_the_first_values_are_as_many_as_a_window_needs(
+    enough: int, descending: bool, found: tuple[Ranks, list[int]]
+) -> None:
+    assert ranks(SortOrder(descending, enough, None), ("b", 1), ("a", 3), nulls=2) == found
+
+
+@pytest.mark.parametrize("odd", [{"a": 1}, [1], Regex("a"), None, float("nan"), Decimal128("NaN")])
+def test_what_servers_order_in_several_ways_is_not_ordered(odd: Any) -> None:
+    with pytest.raises(Undecided):
+        ranks(ASCENDING, odd)
+
+
+def test_decimals_do_not_stand_beside_doubles_with_a_fraction() -> None:
+    with pytest.raises(Undecided):
+        ranks(ASCENDING, 0.1, Decimal128("0.1"))
+
+
+@pytest.mark.plain_core(reason="it lowers a constant")
+def test_ranks_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "MAX_RANKS", 3)
+    assert len(ranks(ASCENDING, *"abc")[1]) == 3
+    assert len(ranks(SortOrder(False, 3, None), *"abcd")[1]) == 3
+    with pytest.raises(Refusal) as caught:
+        ranks(ASCENDING, *"abc", nulls=1)
+    assert caught.value.reason is Reason.QUESTION
+
+
+# Strings under a collation: the order of the table of the Unicode Collation Algorithm 8.0, or nothing.
+
+
+TABLE = Path(__file__).with_name("allkeys_8.txt")
+
+
+@cache
+def weights() -> dict[str, list[tuple[int, ...]]]:
+    """By character its collation elements, of three levels each."""
+    found = {}
+    for line in TABLE.read_text().splitlines():
+        code, _, said = line.partition(";")
+        if not line.startswith("#"):
+            each = re.findall(r"\[[.*]([0-9A-F]{4})\.([0-9A-F]{4})\.([0-9A-F]{4})\]", said)
+            found[chr(int(code, 16))] = [tuple(int(level, 16) for level in element) for element in each]
+    return found
+
+
+def key(text: str, strength: int) -> tuple[list[int], ...]:
+    """The sort key of the algorithm, with nothing ignored: the levels one after the other, without zeros."""
+    elements = [element for character in text for element in weights()[character]]
+    return tuple([element[level] for element in elements if element[level]] for level in range(strength))
+
+
+def sign(left: Any, right: Any) -> int:
+    return int(left > right) - int(left < right)
+
+
+# Symbols stand elsewhere in the root collation than in the table.
+PLAIN = sorted(set(weights()) - set(MARKS) - set("`^+<=>|~$"))
+TEXTS = st.text(st.sampled_from(PLAIN), max_size=4)
+ALIKE = st.text(st.sampled_from("aAàÀáÁbB-"), max_size=4)
+
+
+def test_each_two_characters_compare_as_in_the_table() -> None:
+    for strength in STRENGTHS:
+        ours = {each: collated(each.encode(), strength) or "" for each in PLAIN}
+        for left, right in product(PLAIN, PLAIN):
+            wanted = sign(key(left, strength), key(right, strength))
+            assert sign(ours[left], ours[right]) == wanted, (left, right, strength)
+
+
+@given(st.one_of(st.tuples(TEXTS, TEXTS), st.tuples(ALIKE, ALIKE)), st.sampled_from(STRENGTHS))
+def test_texts_compare_as_in_the_table(pair: tuple[str, str], strength: int) -> None:
+    left, right = pair
+    ours = sign(collated(left.encode(), strength), collated(right.encode(), strength))
+    assert ours == sign(key(left, strength), key(right, strength))
+
+
+def test_all_characters_of_the_table_are_known_but_for_symbols() -> None:
+    assert len(PLAIN) > 240
+    assert set(PUNCTUATION) < set(PLAIN)
+
+
+@pytest.mark.parametrize("text", ["ß", "æ", "a\u0301", "\u00ad", "a\0b", "1+1", "日", "\ufb01"])
+def test_nothing_is_decided_about_other_characters(text: str) -> None:
+    assert collated(text.encode(), 1) is None
+
+
+def test_bytes_that_are_no_text_are_not_decided() -> None:
+    assert collated(b"\xff", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "strength"),
+    [
+        ({"locale": "en"}, 3),
+        ({"locale": "en_US", "strength": 2}, 2),
+        ({"locale": "en", "strength": 1.0}, 1),
+        ({"locale": "simple"}, SIMPLE),
+        ({"locale": "sv", "strength": 2}, SIMPLE),
+        ({"locale": "en", "strength": 4}, SIMPLE),
+        ({"locale": "en", "strength": None}, SIMPLE),
+        ({"locale": "en", "strength": 2, "numericOrdering": True}, SIMPLE),
+        ({}, SIMPLE),
+    ],
+)
+def test_a_collation_is_known_or_taken_for_none(said: dict[str, Any], strength: int) -> None:
+    assert strength_of(said) == strength

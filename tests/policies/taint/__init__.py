@@ -6,8 +6,8 @@ and keeps which rows of the support matrix were drawn. `references` and `express
 `stages` and `commands` put markers where they are compared with a covered path, stored there, or bound to a
 variable that is, and nowhere else: so a marker that leaves is a finding. `commands.TRAPS` makes what has to
 be refused for another reason than a marker. `outcome` asks the planner and carries out its
-plan, `shrink` makes a finding small, and `campaign` runs many. `saying` lets a command say whose its values
-are, for a policy with contexts. In `owners` and `owned_commands` each value says by itself in which context
+plan, and lets a command say whose its values are, for a policy with contexts. `campaign` runs many, and makes
+a finding small. In `owners` and `owned_commands` each value says by itself in which context
 it has to be; whoever opens what leaves sees whether it is.
 
 `python -m tests.policies.taint --help` attacks the planner by hand.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from tests.policies.taint import beside
+from tests.policies.taint import owners
 from tests.policies.taint.labels import LABELS, MARK, NOBODY
 from tests.policies.taint.owners import (
     COMPARED,
@@ -56,7 +56,7 @@ def update(d: Owners, known: Known) -> tuple[Any, list[Any] | None]:
     if share < 0.4:
         return _changing(d, known), None
     if share < 0.6:
-        return beside.update(d, known.get(beside.DOTTED, NOBODY))
+        return owners.update(d, known.get(owners.DOTTED, NOBODY))
     path = d.pick(STORED)
     marker = d.owned(path, known)
     above, _, name = path.rpartition(".")

@@ -2,14 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import bson
+import pytest
 
 from sealwire.keys.keyring.data_key import generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
@@ -32,9 +33,116 @@ from sealwire.proxy.server.tls import listen_side, upstream_side
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.start import Loaded
 from sealwire.proxy.server.workers.worker_channel import Seat
+from sealwire.proxy.session.effects import Close, CloseReason, CommandRecord, Effect, ToClient, ToServer
+from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.login.identities import Certified
+from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.wire.header import request_id_of
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.raw_bson import int32_at
+
+# A session that passes bytes through, remembers what it was told, and can be made to misbehave.
+
+
+class FakeSession:
+    """Echoes between the two sides, except for client bytes that the script has an answer to."""
+
+    def __init__(self, shared: Shared, script: Mapping[bytes, Callable[[], list[Effect]]]) -> None:
+        self.calls: list[str] = []
+        self.answers: list[Keyring] = []
+        """The keyrings that counted when keys were said to be loaded."""
+        self.settings: list[SessionSettings] = [shared.settings]
+        """The first, then those of reloads."""
+        self.idle = True
+        self.is_silent = self.is_anonymous = False
+        self.oldest_awaited: int | None = None
+        self.caller = Caller()
+        self.uses = self.is_outdated = False
+        self.is_streaming = False
+        self.certificates: list[str] = []
+        """The subjects that it was told of."""
+        self.awaiting: list[CommandRecord] = []
+        self._first_keyring = shared.keyring
+        self._shared = shared
+        self._script = script
+        self._draining = False
+
+    def client_data(self, data: bytes) -> list[Effect]:
+        self.calls.append("client_data")
+        return self._script[data]() if data in self._script else [ToServer(data)]
+
+    def server_data(self, data: bytes) -> list[Effect]:
+        self.calls.append("server_data")
+        return [ToClient(data), *self._drained()]
+
+    def client_eof(self) -> list[Effect]:
+        self.calls.append("client_eof")
+        return [Close(CloseReason.CLIENT_EOF)]
+
+    def server_eof(self) -> list[Effect]:
+        self.calls.append("server_eof")
+        return [Close(CloseReason.SERVER_EOF)]
+
+    def go_on(self, *, from_client: bool) -> list[Effect]:
+        self.calls.append(f"go_on {from_client}")
+        return self._script[b"go on"]() if b"go on" in self._script else []
+
+    def keys_loaded(self) -> list[Effect]:
+        self.calls.append("keys_loaded")
+        self.answers.append(self._shared.keyring)
+        return [ToClient(b"no keys" if self._shared.keyring is self._first_keyring else b"keys")]
+
+    def settings_changed(self) -> None:
+        self.calls.append("settings_changed")
+        self.settings.append(self._shared.settings)
+
+    def certified(self, subject: str, certified: Certified) -> None:
+        del certified
+        self.certificates.append(subject)
+
+    def unanswered(self) -> list[CommandRecord]:
+        return self.awaiting
+
+    @property
+    def relies_on_lease(self) -> bool:
+        return self.uses
+
+    def move_began(self) -> None:
+        self.calls.append("move_began")
+
+    def frontier_moved(self) -> list[Effect]:
+        self.calls.append("frontier_moved")
+        return [ToClient(b"moved")]
+
+    def tick(self, _now_s: float) -> list[Effect]:
+        self.calls.append("tick")
+        return []
+
+    def drain(self) -> list[Effect]:
+        self.calls.append("drain")
+        self._draining = True
+        return self._drained()
+
+    def _drained(self) -> list[Effect]:
+        return [Close(CloseReason.DRAINED)] if self._draining and self.idle else []
+
+
+@dataclass(slots=True)
+class FakeSessions:
+    """Makes fake sessions and keeps them; a `SessionMaker`."""
+
+    script: dict[bytes, Callable[[], list[Effect]]] = field(default_factory=dict)
+    made: list[FakeSession] = field(default_factory=list)
+    topologies: list[Topology] = field(default_factory=list)
+    """The topology of each session that was made."""
+
+    def __call__(self, shared: Shared, topology: Topology) -> FakeSession:
+        session = FakeSession(shared, self.script)
+        self.topologies.append(topology)
+        self.made.append(session)
+        return session
+
 
 DEADLINE_S = 30.0
 LOOPBACK = "127.0.0.1"
@@ -279,3 +387,73 @@ def with_members(config: Config, *upstreams: tuple[str, int]) -> Config:
             for place, (host, port) in enumerate(upstreams)
         ),
     )
+
+
+# A proxy whose configuration and policy a test edits, and reloads of it that are waited for.
+
+
+WIDER = POLICY + b"    phone: nhs_number\n"
+NEW_CLASS = POLICY.replace(b"collections:", b"  notes: {mode: random}\ncollections:")
+BROKEN = POLICY.replace(b"nhs_number: nhs_number", b"nhs_number: nsh")
+REFUSED = "reload refused, nothing changed"
+
+
+@dataclass
+class Place:
+    """A configuration that a test edits; `policy` is a real file."""
+
+    config: Config
+    keyring: Keyring = field(default_factory=known_keys)
+    load: Callable[[], Keyring] | None = None
+    reads: int = 0
+    on_read: Callable[[], None] | None = None
+
+    def reread(self) -> Config:
+        self.reads += 1
+        if self.on_read is not None:
+            self.on_read()
+        return self.config
+
+    def load_keyring(self) -> Keyring:
+        return self.load() if self.load is not None else self.keyring
+
+    def change(self, **fields: Any) -> None:
+        self.config = replace(self.config, **fields)
+
+    def write(self, policy: bytes) -> None:
+        self.config.policy.write_bytes(policy)
+
+    def proxy(self, sessions: FakeSessions) -> AbstractAsyncContextManager[Proxy]:
+        return running(make_loaded(self.config, self.load_keyring, self.reread), sessions)
+
+
+def place_for(port: int, folder: Path, **options: Any) -> Place:
+    return Place(replace(make_config(port, **options), policy=policy_file(folder)))
+
+
+async def reloaded(proxy: Proxy, *, result: str = "loaded") -> None:
+    """Reload once, with this result."""
+    before = proxy.metrics.value("sealwire_reloads_total", outcome=result)
+    # Loads of the keyring keep a distance of a second; a test does not wait for it.
+    proxy.services.keys._earliest_at = 0.0
+    proxy.reload()
+    await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome=result) == before + 1)
+
+
+def policy_info(proxy: Proxy) -> dict[str, float]:
+    page = proxy.metrics.render().decode()
+    lines = [line for line in page.splitlines() if line.startswith("sealwire_policy_info{")]
+    return {line.split('"')[1]: float(line.split()[-1]) for line in lines}
+
+
+def shown(source: bytes) -> str:
+    return parse_policy(source, "policy.yaml").shown
+
+
+def records(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    return [record.__dict__["fields"] for record in caplog.records if record.getMessage() == event]
+
+
+def covers(settings: SessionSettings, path: bytes) -> bool:
+    tree = settings.policy.covered("clinic.patients")
+    return tree is not None and tree.child(path) is not None

@@ -27,8 +27,8 @@ from sealwire.proxy.session.effects import (
     ToClient,
 )
 from sealwire.testbed.certificates import create_authority
-from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
+    FakeSessions,
     client_of,
     fake_server,
     make_config,

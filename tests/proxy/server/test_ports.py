@@ -9,7 +9,7 @@ from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.errors import ListenProblem, StartReason
 from sealwire.proxy.server.ports import PortRange, bind, bind_shared, reserve
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK
-from tests.support.free_ports import free_ports
+from tests.support.skips import free_ports
 
 pytestmark = pytest.mark.integration
 

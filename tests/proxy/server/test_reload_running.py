@@ -36,31 +36,29 @@ from sealwire.proxy.server.tls import TLS12_SUITES, listen_side, upstream_side
 from sealwire.proxy.session.choices import Reveal
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from sealwire.testbed.database import DatabaseProcess
-from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
-    DEADLINE_S,
-    POLICY,
-    client_of,
-    fake_server,
-    until,
-)
-from tests.proxy.server.reload_place import (
     BROKEN,
+    DEADLINE_S,
     NEW_CLASS,
+    POLICY,
+    FakeSessions,
     Place,
+    client_of,
     covers,
+    fake_server,
     place_for,
     policy_info,
     records,
     reloaded,
+    until,
 )
-from tests.proxy.server.reload_place import (
+from tests.proxy.server.harness import (
     REFUSED as SAID_REFUSED,
 )
-from tests.proxy.server.reload_place import (
+from tests.proxy.server.harness import (
     WIDER as WIDER_POLICY,
 )
-from tests.proxy.server.reload_place import (
+from tests.proxy.server.harness import (
     shown as shown_in,
 )
 from tests.proxy.server.site import Running, Site, make_site, serving

@@ -15,9 +15,9 @@ from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tls import upstream_side
 from sealwire.proxy.server.upstream import ServerProtocol, Upstream
 from sealwire.testbed.certificates import Authority, Issued, create_authority
-from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
+    FakeSessions,
     client_of,
     exchange,
     fake_server,

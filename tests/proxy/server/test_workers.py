@@ -24,8 +24,8 @@ from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED
 from tests.proxy.server.site import Running, Site, hello_thread, make_site, serving
 from tests.support import warm
-from tests.support.free_ports import free_ports
 from tests.support.played_set import PlayedServer, PlayedSet, played_set
+from tests.support.skips import free_ports
 
 pytestmark = pytest.mark.integration
 

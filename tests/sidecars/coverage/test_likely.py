@@ -18,8 +18,7 @@ from sealwire.sidecars.coverage.likely import (
 from sealwire.sidecars.errors import CoverageReason, Unavailable
 from tests.build_context import ROOT
 from tests.sidecars.coverage import trust
-from tests.sidecars.coverage.foreign import HOSPITAL, INSURER, documents_of_rows
-from tests.sidecars.coverage.labelled import OTHER, PERSONAL, documents
+from tests.sidecars.coverage.labelled import HOSPITAL, INSURER, OTHER, PERSONAL, documents, documents_of_rows
 from tests.sidecars.coverage.trust import documents_of_trust
 
 PAGE = ROOT / "docs" / "operations" / "coverage.md"

@@ -361,14 +361,18 @@ def test_one_that_is_killed_at_any_point_neither_loses_nor_doubles(
     said = settings(tmp_path)
     statements = 0
     killed_at = 1
-    run = StateFile.run
 
-    def killed(state: StateFile, statement: str, *values: object) -> int:
-        nonlocal statements
-        statements += 1
-        if statements == killed_at:
-            raise _Killed
-        return run(state, statement, *values)
+    def kill(name: str) -> None:
+        run = getattr(StateFile, name)
+
+        def killed(state: StateFile, statement: str, *values: Any) -> Any:
+            nonlocal statements
+            statements += 1
+            if statements == killed_at:
+                raise _Killed
+            return run(state, statement, *values)
+
+        monkeypatch.setattr(StateFile, name, killed)
 
     is_over = False
     while not is_over:
@@ -377,7 +381,8 @@ def test_one_that_is_killed_at_any_point_neither_loses_nor_doubles(
         judge = Judge(state, said.rules, ("told",))
         new = follower.look(2)
         statements = 0
-        monkeypatch.setattr(StateFile, "run", killed)
+        kill("run")
+        kill("run_many")
         try:
             judge.take(new, follower.position, Clocks(), is_live=False)
             is_over = new.is_end

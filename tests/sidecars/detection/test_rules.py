@@ -1,11 +1,14 @@
 """The file of the rules: what is left out has a default, what contradicts itself is said with its place."""
 
-from datetime import time
+import sqlite3
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 
 from sealwire.files.errors import SourceError
+from sealwire.keys.errors import KeysError
+from sealwire.sidecars.detection.observations import SLACK_S, ClockState, LogClock, moment_of
 from sealwire.sidecars.detection.rules import (
     ALWAYS_ON,
     DEFAULTS,
@@ -15,7 +18,9 @@ from sealwire.sidecars.detection.rules import (
     load_watch_settings,
     parse_watch_settings,
 )
-from sealwire.sidecars.errors import DetectionReason, Unusable
+from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.errors import DetectionReason, Unavailable, Unsound, Unusable
+from tests.sidecars.detection.logs import START
 
 HEAD = "version: 1\naudit: {path: a.jsonl}\nstate: w.sqlite\n"
 
@@ -142,3 +147,119 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Unusable) as caught:
         load_watch_settings(tmp_path / "alerts.yaml")
     assert caught.value.reason is DetectionReason.RULES_FILE
+
+
+# The time that windows are counted by goes on as time does, whatever clocks are set to.
+
+
+FAR = START + timedelta(days=900)
+
+
+def times(*minutes: float, live: bool = False, step_s: float = 0.0) -> tuple[list[str], list[float]]:
+    """The jumps, and how far the counted time had come, in minutes."""
+    clock, monotonic = LogClock(ClockState()), 50.0
+    jumps, counted = [], []
+    for each in minutes:
+        now = START + timedelta(minutes=each) if live else FAR
+        moment = START + timedelta(minutes=each)
+        jumps.append(clock.advance(moment, now, monotonic, is_live=live))
+        counted.append((clock.state.counted - START.timestamp()) / 60)
+        monotonic += step_s
+    return jumps, counted
+
+
+def test_it_follows_the_lines() -> None:
+    assert times(0, 5, 5, 700) == (["", "", "", ""], [0, 5, 5, 700])
+
+
+def test_a_step_back_is_none_while_it_is_small() -> None:
+    assert times(0, 5, 4.5, 6) == (["", "", "", ""], [0, 5, 5, 6])
+
+
+def test_a_jump_back_is_said_once_and_time_goes_on_from_there() -> None:
+    assert times(0, 500, 0, 7) == (["", "", "back", ""], [0, 500, 500, 507])
+
+
+def test_while_it_is_watched_time_goes_on_no_faster_than_time_does() -> None:
+    jumps, counted = times(0, 1, 600, 601, live=True, step_s=60)
+    assert jumps == ["", "", "ahead", ""]
+    assert counted == [0, 1, 1 + 1 + SLACK_S / 60, 2 + 1 + SLACK_S / 60]
+
+
+def test_a_line_of_tomorrow_is_a_jump_when_it_is_read_later_too() -> None:
+    clock = LogClock(ClockState())
+    clock.advance(START, START, 0, is_live=False)
+    assert clock.advance(START + timedelta(days=1), START, 0, is_live=False) == "ahead"
+    assert clock.state.counted == START.timestamp() + SLACK_S
+
+
+def test_a_line_without_a_time_counts_now() -> None:
+    clock = LogClock(ClockState(120.0, START.timestamp()))
+    assert clock.advance(None, FAR, 0, is_live=True) == ""
+    assert clock.bucket == 2
+
+
+@pytest.mark.parametrize("text", [None, 3, "", "noon", "2026-11-23T09:00:00", "0001-01-01T00:00:00+23:59"])
+def test_what_is_no_time(text: object) -> None:
+    assert moment_of(text) is None
+
+
+def test_a_time_is_read_in_utc() -> None:
+    assert moment_of("2026-11-23T10:00:00.000+01:00") == datetime(2026, 11, 23, 9, tzinfo=UTC)
+
+
+# The state file: all or nothing, for its owner alone, and not another program's.
+
+
+def write_and_fail(state: StateFile) -> None:
+    with state.transaction():
+        state.keep("name", "value")
+        raise ValueError("x")
+
+
+def test_a_transaction_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "s")
+    with pytest.raises(ValueError, match="x"):
+        write_and_fail(state)
+    assert state.fact("name") is None
+    with state.transaction():
+        state.keep("name", "value")
+        state.keep("name", "other")
+    state.close()
+    again = StateFile(tmp_path / "s")
+    assert again.fact("name") == "other"
+    again.close()
+    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.touch(0o600)
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE theirs (x)")
+    other.commit()
+    other.close()
+    with pytest.raises(Unsound) as caught:
+        StateFile(path)
+    assert caught.value.reason is DetectionReason.STATE_FOREIGN
+    path.write_bytes(b"no database " * 100)
+    with pytest.raises(Unsound) as caught:
+        StateFile(path)
+    assert caught.value.reason is DetectionReason.STATE_DAMAGED
+
+
+def test_one_that_others_may_read_is_not_used(tmp_path: Path) -> None:
+    StateFile(tmp_path / "s").close()
+    (tmp_path / "s").chmod(0o644)
+    with pytest.raises(KeysError):
+        StateFile(tmp_path / "s")
+
+
+def test_one_that_is_held_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealwire.sidecars.detection.state_file._BUSY_S", 0.01)
+    one, other = StateFile(tmp_path / "s"), StateFile(tmp_path / "s")
+    with one.transaction(), pytest.raises(Unavailable) as caught, other.transaction():
+        pass
+    assert caught.value.reason is DetectionReason.STATE_BUSY
+    one.close()
+    other.close()

@@ -65,13 +65,10 @@ def test_that_the_hours_of_an_incident_pass_is_an_alert_that_is_told_once(tmp_pa
     state.close()
 
 
-def test_it_runs_until_it_is_stopped_and_tells_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def run_until_told(said: WatchSettings, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "LOOK_S", 0.001)
     monkeypatch.setattr(delivery, "_WAIT_S", 0.001)
-    said, told, stop = settings(tmp_path), Told(), threading.Event()
-    append(tmp_path, [line(0, glass="unconscious")])
+    stop = threading.Event()
 
     def run() -> None:
         state = StateFile(said.state)
@@ -84,6 +81,14 @@ def test_it_runs_until_it_is_stopped_and_tells_meanwhile(
         pass
     stop.set()
     thread.join()
+
+
+def test_it_runs_until_it_is_stopped_and_tells_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, told = settings(tmp_path), Told()
+    append(tmp_path, [line(0, glass="unconscious")])
+    run_until_told(said, told, monkeypatch)
     state = StateFile(said.state)
     assert names(Alerts(state).latest(9, only_open=True)) == ["break-glass"]
     state.close()
@@ -92,26 +97,13 @@ def test_it_runs_until_it_is_stopped_and_tells_meanwhile(
 def test_lines_that_were_changed_after_they_were_read_are_an_alert(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher, "LOOK_S", 0.001)
-    monkeypatch.setattr(delivery, "_WAIT_S", 0.001)
-    said, told, stop = settings(tmp_path), Told(), threading.Event()
+    said, told = settings(tmp_path), Told()
     append(tmp_path, [line(0), line(1)])
     state = StateFile(said.state)
     watch(said, state, told).run_once()
     state.close()
     said.place.path.write_bytes(said.place.path.read_bytes().replace(b"ann@", b"eve@", 1))
-
-    def run() -> None:
-        state = StateFile(said.state)
-        watch(said, state, told).run(stop)
-        state.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    while not told.alerts:
-        pass
-    stop.set()
-    thread.join()
+    run_until_told(said, told, monkeypatch)
     assert {alert["rule"] for alert in told.alerts} == {"audit-gap"}
 
 

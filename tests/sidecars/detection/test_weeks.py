@@ -14,12 +14,14 @@ from tests.sidecars.detection.clinic import (
     INVOICES_ON,
     Clinic,
     Lines,
+    WatchedWeeks,
     grouped,
     line_of,
     person,
     shown_list,
+    watched,
+    weeks_of,
 )
-from tests.sidecars.detection.weeks import WatchedWeeks, watched, weeks_of
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ from pathlib import Path
 from sealwire.sidecars.luks import steps
 from sealwire.sidecars.luks.journal import Journal, Phase
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
-from tests.sidecars.luks.model import Model
-from tests.sidecars.luks.model_files import Node
+from tests.sidecars.luks.model import Model, Node
 
 
 class Silent:

@@ -15,8 +15,7 @@ from sealwire.sidecars.luks import preflight, steps
 from sealwire.sidecars.luks.machine import Completed, FileStatus
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks import story
-from tests.sidecars.luks.model import Model
-from tests.sidecars.luks.model_files import Node
+from tests.sidecars.luks.model import Model, Node
 
 
 @dataclass(slots=True)

@@ -1,14 +1,25 @@
 """Is what is open encrypted? Every way in which it is not, or in which nobody can say."""
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.luks.machine import OpenFile
+from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
+from sealwire.sidecars.errors import LuksReason, Unusable
+from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepState
+from sealwire.sidecars.luks.machine import Completed, OpenFile
 from sealwire.sidecars.luks.status import is_encrypted, look
+from sealwire.sidecars.luks.volume import (
+    PassphraseSource,
+    parse_source,
+    read_passphrase,
+)
 from tests.sidecars.luks import story
 from tests.sidecars.luks.model import Model
+from tests.sidecars.luks.story import SETTINGS, running_machine
+from tests.sidecars.luks.test_preflight import site
 
 CRYPT, LVM, DISK, RAID = "253:0", "253:1", "8:0", "9:0"
 
@@ -95,3 +106,169 @@ def test_a_service_that_is_down_is_judged_by_its_directory() -> None:
     machine.active = False
     found = look(machine, Path(story.DATA), "mongod.service")
     assert (found.encrypted, found.service_pid, found.encrypted_files) == (True, None, 0)
+
+
+# Where a passphrase may come from, and what never happens to it.
+
+
+STRONG = "correct horse battery staple"
+
+
+def never() -> str:
+    raise AssertionError("nobody was to be asked")
+
+
+def descriptor_with(content: bytes) -> int:
+    reading, writing = os.pipe()
+    os.write(writing, content)
+    os.close(writing)
+    return reading
+
+
+@pytest.mark.parametrize(
+    ("setting", "source"),
+    [
+        ("prompt", PassphraseSource("prompt")),
+        ("fd:3", PassphraseSource("fd", "3")),
+        ("file:/a:b", PassphraseSource("file", "/a:b")),
+        ("systemd-creds:/x", PassphraseSource("systemd-creds", "/x")),
+    ],
+)
+def test_the_forms(setting: str, source: PassphraseSource) -> None:
+    assert parse_source(setting) == source
+
+
+@pytest.mark.parametrize(
+    "setting", ["", "fd", "fd:", "fd:x", "fd:-1", "fd:12345678", "file:", STRONG, "prompt:x"]
+)
+def test_what_is_not_understood_is_not_shown(setting: str) -> None:
+    with pytest.raises(Unusable) as caught:
+        parse_source(setting)
+    assert caught.value.reason is LuksReason.SECRET_SOURCE
+    assert STRONG not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_from_a_descriptor_without_its_line_end(end: bytes) -> None:
+    number = descriptor_with(STRONG.encode() + end)
+    source = parse_source(f"fd:{number}")
+    assert read_passphrase(source, site(), never, is_new=True) == STRONG.encode()
+    os.close(number)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"two\nlines of it that are long", b"\xff" * 30, b"x" * 5000]
+)
+def test_what_is_no_line_of_text_is_refused(content: bytes) -> None:
+    number = descriptor_with(content)
+    with pytest.raises(KeySettingError) as caught:
+        read_passphrase(parse_source(f"fd:{number}"), site(), never)
+    assert caught.value.reason is KeysReason.PASSPHRASE_MISSING
+    os.close(number)
+
+
+def test_a_descriptor_that_is_not_open_is_an_error_of_the_setting() -> None:
+    number = descriptor_with(b"")
+    os.close(number)
+    with pytest.raises(Unusable) as caught:
+        read_passphrase(parse_source(f"fd:{number}"), site(), never)
+    assert caught.value.reason is LuksReason.SECRET_SOURCE
+
+
+def test_from_a_private_file(tmp_path: Path) -> None:
+    path = tmp_path / "passphrase"
+    path.touch(0o600)
+    path.write_text(STRONG + "\n")
+    assert read_passphrase(parse_source(f"file:{path}"), site(), never) == STRONG.encode()
+
+
+def test_from_a_credential_of_systemd() -> None:
+    machine = site()
+    machine.answers["systemd-creds decrypt /x -"] = Completed(0, STRONG.encode())
+    assert read_passphrase(parse_source("systemd-creds:/x"), machine, never) == STRONG.encode()
+    machine.answers["systemd-creds decrypt /x -"] = Completed(1, b"", b"bad")
+    with pytest.raises(Unusable):
+        read_passphrase(parse_source("systemd-creds:/x"), machine, never)
+
+
+def test_a_new_passphrase_has_to_be_strong_an_old_one_need_not() -> None:
+    assert read_passphrase(parse_source("prompt"), site(), lambda: "weak") == b"weak"
+    with pytest.raises(KeySettingError) as caught:
+        read_passphrase(parse_source("prompt"), site(), lambda: "weak", is_new=True)
+    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
+
+
+def test_the_same_letters_are_the_same_passphrase() -> None:
+    composed, decomposed = "\u00e9", "e\u0301"
+    assert read_passphrase(parse_source("prompt"), site(), lambda: composed) == read_passphrase(
+        parse_source("prompt"), site(), lambda: decomposed
+    )
+
+
+# The journal: strict, whole, and honest about what may come next.
+
+
+PATH = Path("/var/lib/sealwire/luks/mongodb.json")
+RECORD = Record(Phase.SETTING_UP, SETTINGS, "u-1", False, True, {StepId.FORMAT: StepState.BEGUN})
+
+
+def test_what_is_saved_is_what_is_read() -> None:
+    machine = running_machine()
+    journal = Journal.create(machine, RECORD)
+    journal.mark(StepId.FORMAT, StepState.DONE)
+    journal.enter(Phase.COMPLETE)
+    found = Journal.open(machine, SETTINGS.name).record
+    assert found.state(StepId.FORMAT) is StepState.DONE
+    assert found.state(StepId.MOUNT) is StepState.PENDING
+    assert replace(found, steps={}) == replace(RECORD, phase=Phase.COMPLETE, steps={})
+    assert machine.status(PATH) is not None
+    assert machine.tree["var/lib/sealwire/luks/mongodb.json"].mode == 0o600
+
+
+def test_marking_what_is_marked_already_writes_nothing() -> None:
+    machine = running_machine()
+    journal = Journal.create(machine, RECORD)
+    before = machine.changes
+    journal.mark(StepId.FORMAT, StepState.BEGUN)
+    journal.enter(Phase.SETTING_UP)
+    assert machine.changes == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw[:-10],
+        lambda raw: raw.replace(b"setting-up", b"setting-down"),
+        lambda raw: raw.replace(b'"begun"', b'"maybe"'),
+        lambda raw: raw.replace(b'"format": "begun"', b""),
+        lambda raw: raw.replace(b'"version": 1,', b'"version": 2,'),
+        lambda raw: raw.replace(b'"uuid"', b'"uuid2"'),
+        lambda _: b"[]",
+    ],
+)
+def test_a_damaged_journal_is_refused(damage: object) -> None:
+    machine = running_machine()
+    Journal.create(machine, RECORD)
+    node = machine.node(PATH)
+    assert node is not None
+    assert callable(damage)
+    changed = damage(node.content)
+    assert changed != node.content
+    node.content = changed
+    with pytest.raises(DamagedFile):
+        Journal.open(machine, SETTINGS.name)
+
+
+def test_no_journal_is_an_answer_of_its_own() -> None:
+    with pytest.raises(Unusable) as caught:
+        Journal.open(running_machine(), SETTINGS.name)
+    assert caught.value.reason is LuksReason.JOURNAL_MISSING
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_phase_has_a_way_on(phase: Phase) -> None:
+    journal = Journal.create(running_machine(), replace(RECORD, phase=phase))
+    with pytest.raises(Unusable) as caught:
+        journal.require("do it")
+    assert caught.value.reason is LuksReason.JOURNAL_PHASE
+    assert caught.value.hint

@@ -1,6 +1,7 @@
 """Certificates that the demo's authority would never make: weak, old, for somebody else."""
 
 import ipaddress
+import ssl
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation, describe
-from sealwire.sidecars.tls_check.handshake import ClientCertificate, HttpAnswer
+from sealwire.sidecars.tls_check.handshake import ClientCertificate, HttpAnswer, StreamFailed, Trouble
 from sealwire.sidecars.tls_check.offers import ProtocolVersion, Support, VersionSupport
 from sealwire.sidecars.tls_check.suites import SUITES
 from sealwire.sidecars.tls_check.target import (
@@ -26,7 +27,7 @@ from sealwire.sidecars.tls_check.target import (
     Target,
     TargetFacts,
 )
-from tests.support.debian_programs import require_program
+from tests.support.debian import require_program
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 LOCAL = ("localhost", "127.0.0.1")
@@ -188,3 +189,59 @@ def certificate(**changes: Any) -> CertificateFacts:
 
 def days(number: float) -> datetime:
     return NOW + timedelta(days=number)
+
+
+# A real TLS server (OpenSSL of the ssl module) without a socket: a Stream whose other end it is.
+
+
+CHUNK = 1 << 16
+
+
+def server_context(
+    pem: Path,
+    *,
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    suites: str = "ECDHE+AESGCM",
+) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version, context.maximum_version = minimum, maximum
+    context.set_ciphers(suites)
+    context.load_cert_chain(pem)
+    return context
+
+
+class MemoryServer:
+    """Answers `reply` to the first application data; ends when the client is refused."""
+
+    def __init__(self, context: ssl.SSLContext, reply: bytes = b"") -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._reply = reply
+        self._established = False
+        self._ended = False
+        self.closed = False
+        self.received = b""
+
+    def send(self, content: bytes) -> None:
+        self._incoming.write(content)
+        try:
+            if not self._established:
+                self._tls.do_handshake()
+                self._established = True
+            self.received += self._tls.read(CHUNK)
+            if self._reply:
+                self._tls.write(self._reply)
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError:
+            self._ended = True
+
+    def receive(self, max_bytes: int) -> bytes:
+        content = self._outgoing.read(max_bytes)
+        if not content and not self._ended:
+            raise StreamFailed(Trouble.TIMEOUT)  # it waits for the client, and would for ever
+        return content
+
+    def close(self) -> None:
+        self.closed = True

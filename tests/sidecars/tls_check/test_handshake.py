@@ -8,8 +8,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sealwire.sidecars.tls_check.certificate import Trust, load_identity
 from sealwire.sidecars.tls_check.handshake import ClientCertificate, StreamFailed, TlsStream, Trouble
-from tests.sidecars.tls_check.certificates import Made, Odd, make, make_authority
-from tests.sidecars.tls_check.memory_server import MemoryServer, server_context
+from tests.sidecars.tls_check.certificates import (
+    Made,
+    MemoryServer,
+    Odd,
+    make,
+    make_authority,
+    server_context,
+)
 
 AUTHORITY = make_authority()
 TRUST = Trust((AUTHORITY.certificate,))

@@ -22,8 +22,7 @@ from sealwire.sidecars.tls_check.offers import (
     weak_groups,
 )
 from sealwire.sidecars.tls_check.suites import SUITES
-from tests.sidecars.tls_check.certificates import Key, Odd, make
-from tests.sidecars.tls_check.memory_server import CHUNK, MemoryServer, server_context
+from tests.sidecars.tls_check.certificates import CHUNK, Key, MemoryServer, Odd, make, server_context
 
 
 @pytest.fixture

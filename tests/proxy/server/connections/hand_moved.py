@@ -17,7 +17,7 @@ from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from sealwire.proxy.session.effects import Effect, ToClient, ToServer
 from sealwire.proxy.session.shared import SessionSettings, Shared
-from tests.proxy.server.fake_session import FakeSession
+from tests.proxy.server.harness import FakeSession
 from tests.proxy.session.world import POLICY
 
 

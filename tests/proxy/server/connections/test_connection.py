@@ -35,9 +35,9 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.session import Session
 from sealwire.testbed.child import free_port
 from tests.proxy.server.connections.hand_moved import HandMoved, Scene, Scripted, turns
-from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
+    FakeSessions,
     client_of,
     exchange,
     fake_server,

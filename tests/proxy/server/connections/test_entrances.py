@@ -41,19 +41,20 @@ from tests.proxy.server.harness import (
     DEADLINE_S,
     LOOPBACK,
     UNAUTHORIZED,
+    Place,
     hang_up,
     make_config,
     make_loaded,
     policy_file,
+    reloaded,
     running,
     soon,
     until,
 )
-from tests.proxy.server.reload_place import Place, reloaded
 from tests.proxy.server.tls_contexts import server_context
 from tests.proxy.session.world import command, decoded, sections
-from tests.support.free_ports import free_ports
 from tests.support.played_set import PlayedServer, PlayedSet, played_set
+from tests.support.skips import free_ports
 
 
 def body_of(message: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import gzip
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -11,6 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from sealwire.proxy.server.observability.traces import FinishedCommand
+from sealwire.proxy.session.watch import CommandNote, TraceParent
 
 
 class Collected:
@@ -70,3 +74,18 @@ def collector() -> Iterator[Collected]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+# Finished commands for tests of who hears of them.
+
+
+PARENT = TraceParent(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7, is_sampled=True)
+NOTE = CommandNote("find", "clinic.patients", 0.001, 0.002, 1, PARENT)
+
+
+def finished(total_s: float = 0.1, **changes: Any) -> FinishedCommand:
+    """One that took so long, most of it at the server."""
+    note = replace(NOTE, **changes)
+    return FinishedCommand(
+        note, "10.0.0.7:51402", 8, total_s, total_s - 0.01, 0.004, 12, 1_800_000_000_000_000_000
+    )

@@ -21,8 +21,7 @@ from sealwire.proxy.server.observability.traces import (
     Tracer,
     open_tracer,
 )
-from tests.proxy.server.observability.collector import collector
-from tests.proxy.server.observability.finished_commands import PARENT, finished
+from tests.proxy.server.observability.collector import PARENT, collector, finished
 
 SOON_S = 10.0
 

@@ -44,11 +44,11 @@ from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Audit, Done, Effect, ToClient
 from sealwire.testbed.child import free_port
 from sealwire.wire.op_msg import build_op_msg
-from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
     POLICY,
     UNAUTHORIZED,
+    FakeSessions,
     client_of,
     fake_server,
     hello_server,

@@ -1,7 +1,10 @@
 """`serve --check` prints what a start would warn of, for people and for programs."""
 
 import json
+import resource
+import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +12,24 @@ import pytest
 
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.turning import activate, rotate
+from sealwire.proxy.server.config.settings import Address, Config, IdentitySettings, TlsMode, UpstreamTls
+from sealwire.proxy.server.errors import FileProblem, PermissionProblem, ServerError, StartReason
+from sealwire.proxy.server.tls import NO_TLS, TlsSide
+from sealwire.proxy.server.workers.announce import certificate_findings
+from sealwire.proxy.server.workers.memory import (
+    LARGE_BYTES,
+    TRIM_INTERVAL_S,
+    Trimmer,
+    allow_connections,
+    fix_thresholds,
+    give_back,
+)
+from sealwire.proxy.server.workers.start import load_identities
+from sealwire.proxy.session.choices import Holder, ScramHash
+from sealwire.proxy.session.login.identities import CertificateIdentity, ScramIdentity
+from sealwire.testbed.certificates import Authority, create_authority
 from tests.proxy.server.config_texts import EVERYWHERE
+from tests.proxy.server.harness import make_config
 from tests.proxy.server.site import Site, hello_thread, make_site, serving
 
 UNASKED = "stored plaintext was not looked for"
@@ -126,3 +146,253 @@ def test_what_is_wrong_is_an_error_for_programs_too(site: Site) -> None:
         f"sealwire: error: {error['problem']}",
         f"sealwire: hint: {error['hint']}",
     ]
+
+
+# What is said of certificates: whom they do not name, and when they end.
+
+
+END = datetime(2040, 1, 1, tzinfo=UTC)
+CONFIG = make_config(1)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_named"),
+    [
+        ("proxy.example", True),
+        ("PROXY.example", True),
+        ("a.clinic.example", True),
+        ("a.b.clinic.example", False),
+        ("other.example", False),
+        ("127.0.0.1", True),
+        ("127.0.0.2", False),
+        ("x" * 300, False),
+        ("a..b", False),
+    ],
+)
+def test_the_certificate_names_every_advertised_host(host: str, is_named: bool) -> None:
+    side = TlsSide(None, END, ("proxy.example", "*.clinic.example", "127.0.0.1"))
+    member = replace(CONFIG.members[0], advertise=Address(host, 27018))
+    known = replace(member, advertise=Address("proxy.example", 27018))
+    config = replace(CONFIG, members=(known, member, member))
+    found = certificate_findings(side, NO_TLS, config)
+    assert [finding.fields.get("hosts") for finding in found] == ([] if is_named else [host])
+
+
+def test_without_tls_nothing_is_said() -> None:
+    assert certificate_findings(NO_TLS, NO_TLS, CONFIG) == []
+
+
+def test_both_certificates_have_an_end() -> None:
+    host = CONFIG.members[0].advertise.host
+    old = TlsSide(None, END, (host,), "the certificate expires soon")
+    found = certificate_findings(old, old, CONFIG)
+    assert [finding.fields["side"] for finding in found] == ["listen", "upstream"]
+
+
+def test_both_files_of_authorities_have_an_end() -> None:
+    old = TlsSide(None, authority_warning="an authority has expired")
+    found = certificate_findings(old, old, CONFIG)
+    assert [finding.fields["side"] for finding in found] == ["listen", "upstream"]
+    assert all(finding.hint for finding in found)
+
+
+# When memory is given back to the system, and that this machine's C library takes the request.
+
+
+class Trims:
+    """Counts."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+
+def test_nothing_is_trimmed_while_nobody_comes_or_goes() -> None:
+    trims = Trims()
+    trimmer = Trimmer(trims)
+    for now_s in range(100):
+        trimmer.tick(float(now_s), 0)
+    assert trims.times == 0
+
+
+def test_changes_are_followed_by_one_trim_and_the_next_one_waits() -> None:
+    trims = Trims()
+    trimmer = Trimmer(trims)
+    trimmer.tick(100.0, 3)
+    assert trims.times == 1
+    trimmer.tick(100.0 + TRIM_INTERVAL_S - 1, 9)
+    assert trims.times == 1
+    trimmer.tick(100.0 + TRIM_INTERVAL_S, 9)
+    assert trims.times == 2
+    trimmer.tick(100.0 + 9 * TRIM_INTERVAL_S, 9)
+    assert trims.times == 2
+
+
+def test_the_calls_reach_the_library_and_memory_still_works() -> None:
+    fix_thresholds()
+    blocks = [bytes(LARGE_BYTES) for _ in range(3)]
+    del blocks
+    give_back()
+    assert bytes(LARGE_BYTES).count(0) == LARGE_BYTES
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The limit that the process has, and after it those that are set."""
+    known = [(1024, 4096)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: known[0])
+    monkeypatch.setattr(resource, "setrlimit", lambda _which, limit: known.append(limit))
+    return known
+
+
+@pytest.mark.parametrize(
+    ("connections", "soft"),
+    [
+        (437, None),  # 2 * 480 + 64 files, since a tenth may come beyond: what there is
+        (438, 1026),
+        (1833, 4096),
+        (1834, 4096),  # the hard limit is the end
+    ],
+)
+def test_two_files_a_connection_and_a_few_besides(
+    limits: list[tuple[int, int]], connections: int, soft: int | None
+) -> None:
+    allow_connections(connections)
+    assert limits[1:] == ([] if soft is None else [(soft, 4096)])
+
+
+def test_a_system_that_allows_too_few_is_named_in_the_log(
+    limits: list[tuple[int, int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    allow_connections(1833)
+    assert caplog.records == []
+    allow_connections(1834)
+    (said,) = caplog.records
+    fields = vars(said)["fields"]
+    assert (fields["allowed"], fields["needed"]) == (4096, 4098)
+    assert "limits.connections" in fields["hint"]
+
+
+def test_without_a_hard_limit_all_are_allowed(
+    limits: list[tuple[int, int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    limits[0] = (1024, resource.RLIM_INFINITY)
+    allow_connections(10_000)
+    assert limits[1:] == [(22_064, resource.RLIM_INFINITY)]
+    assert caplog.records == []
+
+
+# Passwords and certificates of identities are loaded all or not at all, and no text shows a password.
+
+
+SALT = b"salt" * 4
+
+
+HOLDER = Holder("CN=a")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return create_authority(tmp_path_factory.mktemp("authority"))
+
+
+def config(*identities: IdentitySettings, authority: Authority | None = None) -> Config:
+    tls = None if authority is None else UpstreamTls(TlsMode.TLS, authority.certificate_file)
+    return replace(make_config(1, upstream_tls=tls), identities=identities)
+
+
+def password_file(folder: Path, content: bytes, mode: int = 0o600) -> Path:
+    file = folder / "password"
+    file.write_bytes(content)
+    file.chmod(mode)
+    return file
+
+
+def user(**where: object) -> IdentitySettings:
+    return replace(IdentitySettings("CN=a", user="app", database="admin"), **where)  # type: ignore[arg-type]
+
+
+def test_a_password_comes_from_a_file_or_the_environment_and_is_the_same(tmp_path: Path) -> None:
+    file = password_file(tmp_path, b"p\xc3\xa4ss word\r\n")
+    found = []
+    for where in (user(password_file=file), user(password_variable="P")):
+        identity = load_identities(config(where), {"P": "päss word"}).identities[HOLDER]
+        assert isinstance(identity, ScramIdentity)
+        assert (identity.user, identity.database) == ("app", "admin")
+        assert "ss word" not in repr(identity)
+        found.append(identity.secret.salted(SALT, 4096))
+    assert found[0] == found[1]
+
+
+def test_sha_1_takes_mongodbs_digest_and_sha_256_the_prepared_text() -> None:
+    for mechanism, same in ((ScramHash.SHA_256, True), (ScramHash.SHA_1, False)):
+        found = []
+        for text in ("I\u00adX", "IX"):  # a soft hyphen is mapped to nothing (RFC 4013)
+            settings = user(password_variable="P", mechanism=mechanism)
+            identity = load_identities(config(settings), {"P": text}).identities[HOLDER]
+            assert isinstance(identity, ScramIdentity)
+            found.append(identity.secret.salted(SALT, 4096))
+        assert (found[0] == found[1]) is same
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", "\u0007".encode()])
+def test_what_is_no_password_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(FileProblem) as caught:
+        load_identities(config(user(password_file=password_file(tmp_path, content))))
+    assert caught.value.reason is StartReason.PASSWORD_UNUSABLE
+
+
+def test_a_variable_that_is_not_set_is_refused() -> None:
+    with pytest.raises(FileProblem) as caught:
+        load_identities(config(user(password_variable="P")), {})
+    assert caught.value.reason is StartReason.PASSWORD_UNUSABLE
+
+
+def test_a_file_that_others_may_read_or_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServerError):
+        load_identities(config(user(password_file=password_file(tmp_path, b"x", 0o644))))
+    with pytest.raises(ServerError):
+        load_identities(config(user(password_file=tmp_path / "none")))
+
+
+def test_a_certificate_is_shown_on_a_way_of_its_own(authority: Authority) -> None:
+    issued = authority.issue("app", client=True)
+    settings = IdentitySettings("CN=a", certificate=issued.certificate, key=issued.key)
+    loaded = load_identities(config(settings, authority=authority))
+    assert loaded.identities == {HOLDER: CertificateIdentity("CN=app")}
+    way = loaded.ways[HOLDER]
+    assert way.presented == CertificateIdentity("CN=app")
+    assert isinstance(way.context, ssl.SSLContext)
+    assert loaded.findings == ()
+
+
+def test_a_certificate_that_ends_soon_is_told(authority: Authority) -> None:
+    issued = authority.issue("late", client=True, valid_until=datetime.now(UTC) + timedelta(days=5))
+    settings = IdentitySettings("CN=a", certificate=issued.certificate, key=issued.key)
+    (finding,) = load_identities(config(settings, authority=authority)).findings
+    assert dict(finding.fields)["certificate"] == str(issued.certificate)
+
+
+def test_a_key_that_others_may_read_or_of_another_certificate_is_refused(authority: Authority) -> None:
+    one, two = (authority.issue(name, client=True) for name in ("one", "two"))
+    settings = IdentitySettings("CN=a", certificate=one.certificate, key=two.key)
+    with pytest.raises(FileProblem) as caught:
+        load_identities(config(settings, authority=authority))
+    assert caught.value.reason is StartReason.KEY_MISMATCH
+    one.key.chmod(0o644)
+    with pytest.raises(PermissionProblem):
+        load_identities(
+            config(IdentitySettings("CN=a", certificate=one.certificate, key=one.key), authority=authority)
+        )
+
+
+def test_the_same_subject_of_two_authorities_is_two_persons() -> None:
+    clinic = user(password_variable="P", issuer="CN=Clinic CA", user="ward")
+    supplier = user(password_variable="P", issuer="CN=Supplier CA", user="stock")
+    found = load_identities(config(clinic, supplier), {"P": "p"}).identities
+    assert {holder.issuer: getattr(identity, "user", "") for holder, identity in found.items()} == {
+        "CN=Clinic CA": "ward",
+        "CN=Supplier CA": "stock",
+    }

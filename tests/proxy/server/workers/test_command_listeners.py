@@ -8,10 +8,8 @@ import pytest
 from sealwire.proxy.server.config.settings import TraceSettings
 from sealwire.proxy.server.observability.traces import Tracer
 from sealwire.proxy.server.workers.command_listeners import EVERY_S, SlowLog
-from tests.proxy.server.fake_session import FakeSessions
-from tests.proxy.server.observability.collector import collector
-from tests.proxy.server.observability.finished_commands import finished
-from tests.proxy.server.reload_place import place_for, reloaded
+from tests.proxy.server.harness import FakeSessions, place_for, reloaded
+from tests.proxy.server.observability.collector import collector, finished
 
 pytestmark = pytest.mark.integration
 

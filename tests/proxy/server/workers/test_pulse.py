@@ -11,10 +11,10 @@ from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.server.workers import pulse
 from sealwire.proxy.server.workers.pulse import ServerWatch
 from sealwire.testbed.child import free_port
-from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
     UNAUTHORIZED,
+    FakeSessions,
     client_of,
     fake_server,
     hello_server,

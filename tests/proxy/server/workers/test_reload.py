@@ -22,28 +22,26 @@ from sealwire.proxy.server.workers.start import require_classes
 from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.effects import Effect, NeedKeys
 from tests.keys.samples import NOW
-from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     POLICY,
+    REFUSED,
+    WIDER,
+    FakeSessions,
     Stream,
     client_of,
+    covers,
     fake_server,
     hello_server,
     make_config,
     make_loaded,
     only_connection,
-    soon,
-    until,
-)
-from tests.proxy.server.reload_place import (
-    REFUSED,
-    WIDER,
-    covers,
     place_for,
     policy_info,
     records,
     reloaded,
     shown,
+    soon,
+    until,
 )
 
 pytestmark = pytest.mark.integration

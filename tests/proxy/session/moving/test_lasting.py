@@ -21,7 +21,7 @@ from sealwire.proxy.session.effects import (
 )
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.moving.lasting import abort_of, touched
-from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S
+from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S, Moves
 from sealwire.proxy.session.session import Session
 from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.op_msg import parse_op_msg
@@ -270,11 +270,17 @@ def test_a_lease_that_ran_out_unnoticed_is_no_lease(moving: Session) -> None:
 TRANSACTION = {"lsid": {"id": "a session"}, "txnNumber": Int64(4), "autocommit": False}
 
 
-@pytest.mark.parametrize("end", ["commitTransaction", "abortTransaction"])
-def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: str) -> None:
+def in_transaction(moving: Session) -> Moves:
+    """What moves, and an insert that a transaction begins with."""
     moves = moving.shared.moves
     moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
     sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    return moves
+
+
+@pytest.mark.parametrize("end", ["commitTransaction", "abortTransaction"])
+def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: str) -> None:
+    moves = in_transaction(moving)
     moving.server_data(reply({"ok": 1.0, "n": 1}))
     moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
     assert acknowledged(moving) is None
@@ -333,9 +339,7 @@ def test_an_error_that_does_not_say_that_the_command_is_over_holds_up_for_a_whil
 def test_an_error_of_a_commit_does_not_say_that_nothing_was_committed(
     moving: Session, end: str, told: int | None
 ) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moves = in_transaction(moving)
     moving.server_data(reply({"ok": 1.0, "n": 1}))
     moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
     sent(moving, {end: 1, **TRANSACTION}, 2)
@@ -346,9 +350,7 @@ def test_an_error_of_a_commit_does_not_say_that_nothing_was_committed(
 
 
 def test_a_transaction_that_the_server_refuses_holds_nothing_up_for_long(moving: Session) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moves = in_transaction(moving)
     moving.server_data(reply({"ok": 0.0, "code": 91}))
     moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
     assert acknowledged(moving) is None
@@ -357,9 +359,7 @@ def test_a_transaction_that_the_server_refuses_holds_nothing_up_for_long(moving:
 
 
 def test_a_transaction_outlives_the_connection_of_its_last_statement(moving: Session) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moves = in_transaction(moving)
     moving.client_eof()
     moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
     moves.tick(MAX_TRANSACTION_S - 1)
@@ -369,9 +369,7 @@ def test_a_transaction_outlives_the_connection_of_its_last_statement(moving: Ses
 
 
 def test_a_transaction_is_not_committed_where_the_lease_ran_out_under_a_statement(moving: Session) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moves = in_transaction(moving)
     moves.lose("nhs")
     moving.client_eof()
     moves.follow("nhs", frontier(AFTER_ALL, generation=9))
@@ -521,9 +519,7 @@ def test_any_other_cursor_holds_a_second_class_up_until_it_ends(
 
 
 def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moves = in_transaction(moving)
     moving.server_data(reply({"ok": 1.0, "n": 1}))
     sent(moving, find(HIGH, batchSize=1), 2)
     moving.server_data(reply(cursor(77), 2))
@@ -552,9 +548,7 @@ def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
 def test_a_commit_that_is_refused_leaves_no_transaction_open(
     moving: Session, said: dict[str, Any], labels: list[str] | None
 ) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moves = in_transaction(moving)
     moving.server_data(reply({"ok": 1.0, "n": 1}))
     moves.lose("nhs")
     for request_id in (2, 3):
@@ -569,9 +563,7 @@ def test_a_commit_that_is_refused_leaves_no_transaction_open(
 
 
 def test_an_unacknowledged_commit_that_is_refused_closes(moving: Session) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moves = in_transaction(moving)
     moving.server_data(reply({"ok": 1.0, "n": 1}))
     moves.lose("nhs")
     effects = sent(moving, {"commitTransaction": 1, **TRANSACTION}, 2, flags=2)

@@ -25,7 +25,6 @@ from tests.proxy.session.playbook import (
     to_server,
 )
 from tests.proxy.session.playbook import audit as on_record
-from tests.proxy.session.sides.test_ask_orders import counted, sends
 from tests.proxy.session.sides.test_ask_values import (
     ASKING,
     BATCH,
@@ -37,6 +36,7 @@ from tests.proxy.session.sides.test_ask_values import (
     either,
     told,
 )
+from tests.proxy.session.sides.test_entitlement_limits import counted, sends
 from tests.proxy.session.world import body_of, command, reply, sealed, session_of
 
 ABOVE = {"nhs_number": {"$gt": "5"}}

@@ -3,13 +3,27 @@
 from typing import Any
 
 import pytest
-from bson.int64 import Int64
+from bson import Int64, decode
 
+from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.questions import QuestionBounds
+from sealwire.policies.questions.ordering import DISTURBED
 from sealwire.proxy.session.choices import Reveal
-from sealwire.proxy.session.effects import Audit, Count, Counter, ToClient, ToServer
+from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, ToClient, ToServer
 from sealwire.proxy.session.revealing.documents_read import pseudonym
+from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.header import request_id_of
+from tests.proxy.session.playbook import (
+    Expected,
+    Playbook,
+    audit,
+    client,
+    error,
+    pause,
+    server,
+    to_client,
+)
 from tests.proxy.session.role_world import (
     FIND,
     NHS,
@@ -21,12 +35,23 @@ from tests.proxy.session.role_world import (
     session_as,
     shown,
 )
+from tests.proxy.session.sides.test_ask_values import (
+    ASKING,
+    AT,
+    BATCH,
+    BEGINNING,
+    TIME,
+    TRANSACTION,
+    either,
+    told,
+)
 from tests.proxy.session.world import (
     POLICY_TEXT,
     body_of,
     command,
     reply,
     sealed,
+    session_of,
     written,
 )
 
@@ -219,3 +244,187 @@ roles:
     assert not is_denied(shown(talk, glass, batch(*[STORED] * 2), 2))
     assert is_denied(shown(talk, glass, batch(STORED), 3))
     assert is_denied(shown(talk, FIND, batch(STORED), 4))
+
+
+# A command that is sorted by stored values: the server is asked for them, and compares their ranks.
+
+
+RANK, LAST = "__sealwire_rank0", DISTURBED.decode()
+
+
+@pytest.fixture
+def play() -> Playbook:
+    return Playbook(session_of(SessionSettings(ASKING, login_required=False)))
+
+
+def counted(response_to: int, **values: int) -> bytes:
+    documents = [{"_id": sealed("nhs", each), "__sealwire": amount} for each, amount in values.items()]
+    return told(response_to, *documents)
+
+
+def sorted_page(*values: str) -> list[dict[str, Any]]:
+    """The first documents by these values: one document has each."""
+    forms = [sealed("nhs", each) for each in values]
+    chosen = {"$in": sorted(forms, key=bytes)}
+    no_array = {"$not": [{"$or": [{"$isArray": ["$nhs_number"]}]}]}
+    found = {"$indexOfArray": [{"$literal": forms}, "$nhs_number"]}
+    rank = {"$arrayElemAt": [{"$literal": [*range(len(forms)), 0]}, found]}
+    last = [{"$limit": 1}, {"$project": {RANK: {"$literal": LAST}}}]
+    return [
+        {"$match": {"nhs_number": chosen, "$expr": no_array}},
+        {"$addFields": {RANK: rank}},
+        {"$sort": {RANK: 1, "_id": -1}},
+        {"$limit": Int64(2)},
+        {"$unionWith": {"coll": "patients", "pipeline": last}},
+        {"$limit": Int64(2)},
+        {"$match": {"$expr": {"$gte": [{"$toInt": f"${RANK}"}, 0]}}},
+        {"$unset": [RANK]},
+    ]
+
+
+def sends(wanted: dict[str, Any]) -> Expected:
+    """A command to the server, whatever the indexes of its arrays are."""
+
+    def difference(effect: Effect) -> str:
+        found = decode(effect.data[21:]) if isinstance(effect, ToServer) else effect
+        return "" if found == wanted else f"{found}"
+
+    return Expected(f"sends({wanted})", difference)
+
+
+def page(**more: Any) -> dict[str, Any]:
+    query = {"contact.email": "x", "nhs_number": {"$gt": "1"}}
+    sort = {"nhs_number": 1, "_id": -1}
+    return {"find": "patients", "filter": query, "sort": sort, "limit": 2, **more, "$db": "clinic"}
+
+
+def ask_for_page(play: Playbook, sent: dict[str, Any] | None = None, **more: Any) -> None:
+    """Up to the server's answer to the question, which has `more`; `sent` is what the command has."""
+    match = {"contact.email": sealed("nhs", "x"), "nhs_number": {"$nin": []}}
+    group = {"_id": "$nhs_number", "__sealwire": {"$sum": 1}}
+    question = {
+        "aggregate": "patients",
+        "pipeline": [{"$match": match}, {"$group": group}],
+        "cursor": {"batchSize": BATCH},
+        "allowDiskUse": True,
+        **more,
+        "$db": "clinic",
+    }
+    play >> client(command(page(**(sent or {})), 70)) << pause(True) << sends(question)
+
+
+def test_documents_are_sorted_by_the_ranks_of_their_values(play: Playbook) -> None:
+    ask_for_page(play)
+    match = {"$match": {"contact.email": sealed("nhs", "x"), "nhs_number": either("2", "3")}}
+    pipeline = [match, *sorted_page("2", "3")]
+    sent = {"aggregate": "patients", "cursor": {}, "pipeline": pipeline, "$db": "clinic"}
+    play >> server(counted(1, **{"3": 1, "2": 1, "0": 5, "4": 1})) << pause(False) << sends(sent)
+    answer = {"cursor": {"id": Int64(0), "ns": "clinic.patients", "firstBatch": []}, "ok": 1.0}
+    play >> server(reply(answer, 70)) << to_client(reply(answer, 70))
+    assert play.count(Counter.COMMANDS, "find") == 1
+    assert play.count(Counter.VALUE_QUESTIONS) == 1
+
+
+def test_a_collation_goes_with_a_question_about_an_order(play: Playbook) -> None:
+    simple = {"collation": {"locale": "simple"}}
+    ask_for_page(play, simple, **simple)
+
+
+def test_a_sort_that_others_disturb_is_tried_again_by_the_driver(play: Playbook) -> None:
+    ask_for_page(play)
+    play >> server(counted(1, **{"2": 2, "3": 1})) << pause(False)
+    play << Expected("the page", lambda effect: "" if isinstance(effect, ToServer) else "something else")
+    said = {"ok": 0.0, "errmsg": f"Failed to parse number '{LAST}' in $convert", "code": 241}
+    play >> server(reply({**said, "codeName": "ConversionFailure"}, 70))
+    play << Expected("on record", lambda effect: "" if isinstance(effect, Audit) else "something else")
+    play << error(262, "ExceededTimeLimit", 70)
+    assert play.count(Counter.DECRYPTION_FAILURES, "SortDisturbed") == 0
+    assert play.count(Counter.REFUSALS, "SortDisturbed") == 1
+
+
+@pytest.mark.parametrize("stored", [{"_id": "5", "__sealwire": 1}, {"_id": ["5"]}])
+def test_a_value_that_would_be_missing_from_an_order_is_refused(
+    play: Playbook, stored: dict[str, Any]
+) -> None:
+    find_all = {"find": "patients", "sort": {"nhs_number": 1}, "$db": "clinic"}
+    play >> client(command(find_all, 70)) << pause(True)
+    play << Expected("the question", lambda effect: "" if isinstance(effect, ToServer) else "something else")
+    play >> server(told(1, stored)) << pause(False)
+    play << audit("refused", "clinic.patients", "find", Reason.QUESTION.value, "nhs_number")
+    play << error(238, "NotImplemented", 70)
+
+
+def ranked_page(*values: str) -> list[dict[str, Any]]:
+    """The stages of a page that nothing can disturb."""
+    match = {"$match": {"contact.email": sealed("nhs", "x"), "nhs_number": either(*values)}}
+    first, ranks, order = sorted_page(*values)[:3]
+    return [match, first, ranks, order, {"$unset": [RANK]}, {"$limit": 2}]
+
+
+def test_a_page_in_a_transaction_is_read_where_its_question_was(play: Playbook) -> None:
+    begun = {**TRANSACTION, **BEGINNING}
+    ask_for_page(play, begun, **begun)
+    sent = {"aggregate": "patients", "cursor": {}, "pipeline": ranked_page("2", "3")}
+    play >> server(counted(1, **{"3": 1, "2": 1, "4": 1})) << pause(False)
+    play << sends({**sent, **TRANSACTION, "$db": "clinic"})
+    play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
+
+
+def test_a_page_of_a_snapshot_is_read_at_the_time_of_its_question(play: Playbook) -> None:
+    concern = {"readConcern": {"level": "snapshot"}}
+    ask_for_page(play, concern, **concern)
+    documents = [{"_id": sealed("nhs", each), "__sealwire": 1} for each in "234"]
+    cursor = {"id": Int64(0), "ns": "clinic.patients", "firstBatch": documents, "atClusterTime": TIME}
+    play >> server(reply({"cursor": cursor, "ok": 1.0}, 1)) << pause(False)
+    sent = {"aggregate": "patients", "cursor": {}, "pipeline": ranked_page("2", "3"), **AT}
+    play << sends({**sent, "$db": "clinic"})
+
+
+def test_a_page_opens_again_what_it_sorts_and_nothing_else(play: Playbook) -> None:
+    values = {"2": 1, "3": 1, "0": 5, "1": 2}
+    anything = Expected("the page", lambda effect: "" if isinstance(effect, ToServer) else "something else")
+    for number, opened in ((1, 4), (2, 6), (3, 9)):
+        sent = {"skip": number}  # each page is another question
+        play >> client(command(page(**sent), 70)) << pause(True) << anything
+        changed = values if number < 3 else {**values, "0": 4}
+        play >> server(counted(number, **changed)) << pause(False) << anything
+        play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
+        assert play.count(Counter.VALUES_DECRYPTED) == opened
+
+
+def test_an_order_of_all_values_passes_over_none(play: Playbook) -> None:
+    anything = Expected("sent", lambda effect: "" if isinstance(effect, ToServer) else "something else")
+    for number in (1, 2):
+        find_all = {"find": "patients", "sort": {"nhs_number": 1}, "$db": "clinic"}
+        play >> client(command(find_all, 70)) << pause(True) << anything
+        play >> server(counted(number, **{"3": 1, "2": 1})) << pause(False) << anything
+        play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
+        assert play.count(Counter.VALUES_DECRYPTED) == 2 * number
+
+
+@pytest.mark.parametrize(
+    "bounds", [QuestionBounds(values=2), QuestionBounds(matches=2), QuestionBounds(bytes=99)]
+)
+def test_an_order_is_bounded_as_other_questions_are(bounds: QuestionBounds) -> None:
+    play = Playbook(session_of(SessionSettings(ASKING, login_required=False, questions=bounds)))
+    ask_for_page(play)
+    play >> server(counted(1, **{"3": 1, "2": 1, "4": 1})) << pause(False)
+    play << audit("refused", "clinic.patients", "find", Reason.QUESTION_SIZE.value, "nhs_number")
+    play << Expected("an error", lambda effect: "" if not isinstance(effect, ToServer) else "something else")
+
+
+def test_an_explained_pipeline_is_asked_for_and_an_explained_find_refused(play: Playbook) -> None:
+    play >> client(command({"explain": page(), "verbosity": "queryPlanner", "$db": "clinic"}, 70))
+    play << audit("refused", "", "other", Reason.SORT.value)
+    play << error(238, "NotImplemented", 70)
+    sort = {"$sort": {"nhs_number": 1}}
+    explained = {"aggregate": "patients", "pipeline": [sort, {"$limit": 1}], "cursor": {}}
+    group = {"$group": {"_id": "$nhs_number", "__sealwire": {"$sum": 1}}}
+    question = {"aggregate": "patients", "pipeline": [group], "cursor": {"batchSize": BATCH}}
+    play >> client(command({"explain": explained, "$db": "clinic"}, 71)) << pause(True)
+    play << sends({**question, "allowDiskUse": True, "$db": "clinic"})
+    stages = sorted_page("2")
+    stages[2] = {"$sort": {RANK: 1}}
+    stages[3] = stages[5] = {"$limit": Int64(1)}
+    play >> server(counted(2, **{"3": 1, "2": 1})) << pause(False)
+    play << sends({"explain": {**explained, "pipeline": stages}, "$db": "clinic"})

@@ -1,5 +1,7 @@
 """Which moment a dump shows is what the server does, not what was asked for."""
 
+import threading
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -7,6 +9,7 @@ from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure
 
 from sealwire.sidecars.backup.dumping.dump import Wanted, is_skipped, obtained, reading
+from sealwire.sidecars.backup.dumping.readers import produced
 from sealwire.sidecars.backup.sealed.manifest import ClusterTime, Consistency
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.errors import BackupReason, Unavailable
@@ -93,3 +96,46 @@ def test_a_snapshot_that_is_not_wanted_is_not_taken() -> None:
 )
 def test_collections_of_the_server_itself_are_left_out(database: str, collection: str, skipped: bool) -> None:
     assert is_skipped(database, collection) is skipped
+
+
+# Several producers and one consumer: everything arrives, errors arrive, and nobody is left waiting.
+
+
+def numbers(job: int) -> Iterator[tuple[int, int]]:
+    for number in range(50):
+        yield job, number
+
+
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_everything_arrives_and_the_order_within_a_job_is_kept(threads: int) -> None:
+    with produced(range(6), numbers, threads=threads, waiting=2) as items:
+        found = list(items)
+    assert sorted(found) == [(job, number) for job in range(6) for number in range(50)]
+    for job in range(6):
+        assert [number for one, number in found if one == job] == list(range(50))
+
+
+def failing(job: int) -> Iterator[int]:
+    yield job
+    if job == 2:
+        raise KeyError("broken")
+    yield job
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_error_of_a_producer_is_raised_where_its_items_are_taken(threads: int) -> None:
+    with pytest.raises(KeyError), produced(range(9), failing, threads=threads, waiting=1) as items:
+        list(items)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("producer-")]
+
+
+def test_a_consumer_that_goes_leaves_no_thread_behind() -> None:
+    with produced(range(9), numbers, threads=4, waiting=1) as items:
+        assert next(items)[1] == 0
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("producer-")]
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    jobs: list[int] = []
+    with produced(jobs, numbers, threads=2, waiting=1) as items:
+        assert list(items) == []

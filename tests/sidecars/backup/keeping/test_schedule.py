@@ -24,7 +24,7 @@ from sealwire.sidecars.backup.keeping.schedule import (
 from sealwire.sidecars.errors import BackupReason, Missing, Unsound, Unusable
 from tests.build_context import ROOT
 from tests.sidecars.backup.samples import local, make_tar, seal
-from tests.support.systemd_analyze import systemd_analyze
+from tests.support.debian import systemd_analyze
 
 # The same as the examples in deploy/, which a test holds to this.
 EXAMPLE = Schedule(RetentionPolicy(daily=7, weekly=5, monthly=12))
