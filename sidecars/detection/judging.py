@@ -58,6 +58,8 @@ _MOST_SEEN: Final = 50_000
 _BUCKETS_A_DAY: Final = DAY_S // BUCKET_S
 MAX_ROWS: Final = 500_000
 """So many sums, and people, are kept: beyond that the oldest are dropped, and an alert says so."""
+_MOST_NAMES: Final = 50_000
+"""The numbers of so many names are kept in memory: a log may name as many users as it likes."""
 _LONGEST: Final = DAY_S // BUCKET_S + 1
 _READ: Final = {
     "sums": "SELECT bucket, amount FROM sums WHERE rule = ? AND about = ? ORDER BY bucket",
@@ -93,6 +95,8 @@ class Numbers:
             columns = "?, ?, ?, ?" if table == "sums" else "?, ?, ?"
             self._state.run_many(f"INSERT OR REPLACE INTO {table} VALUES ({columns})", rows)  # noqa: S608 - constants
         self._changed.clear()
+        if len(self._read) > _MOST_NAMES:
+            self._read.clear()
 
     def prune(self, bucket: int) -> int:
         """Drop what no window reaches any more, and what is too much: how many rows of that."""

@@ -56,8 +56,12 @@ def test_what_is_below_the_threshold_is_none(tmp_path: Path, lines: Lines) -> No
     assert judged(tmp_path, lines) == []
 
 
+@pytest.mark.parametrize("names", [0, 50_000])
 @pytest.mark.parametrize("at_once", [1, 3, 5000])
-def test_it_does_not_matter_how_lines_come(tmp_path: Path, at_once: int) -> None:
+def test_it_does_not_matter_how_lines_come_and_how_many_names_are_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, names: int
+) -> None:
+    monkeypatch.setattr("sealwire.sidecars.detection.judging._MOST_NAMES", names)
     lines = [shows(each * 2.5, 250) for each in range(12)]
     (alert,) = judged(tmp_path, lines, at_once=at_once)
     assert (alert.rule, alert.amount) == (RuleName.BULK_READ, 1250)
