@@ -239,7 +239,7 @@ def test_an_application_runs_as_without_a_proxy_and_its_commands_are_judged(
     assert commands["answered"] > 20
     refused = [each for each in report["shapes"] if each["verdict"] == "refused"]
     shapes = {(each["command"], each["path"], each["reason"]) for each in refused}
-    assert shapes == {("find", "name", "pattern")}
+    assert shapes == {("find", "name", reason) for reason in ("pattern", "range", "sort")}
     assert all(each["application"] == "ward" for each in report["shapes"])
     assert refused[0]["look_at"].endswith(": docs/asking.md")
     asked = [each for each in report["shapes"] if each["verdict"] == "two-steps"]

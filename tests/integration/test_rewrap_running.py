@@ -78,6 +78,7 @@ def test_every_proxy_reads_what_any_key_has_encrypted_until_it_is_retired(
         client_of(second) as other,
         MongoClient[Document](database.address) as direct,
     ):
+        direct["clinic"]["patients"].drop()  # the other test's
         patients, others = client["clinic"]["patients"], other["clinic"]["patients"]
         patients.insert_one({"_id": 1, "notes": "before"})
         rotate(place, kek, {"notes": False}, now)
