@@ -62,7 +62,7 @@ def counted(route: Route, pid: int, requests: list[bytes], count: int) -> int:
 
 
 def _total(pid: int) -> int:
-    """What callgrind has counted so far in the event loop's thread. Raises RuntimeError if it is silent."""
+    """Callgrind's count so far for the event loop's thread. Raises RuntimeError if it prints none."""
     command = ["callgrind_control", "-e", "-b", str(pid)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = _TOTAL.search(done.stdout)

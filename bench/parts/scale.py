@@ -45,7 +45,7 @@ def measure_scale(prepared: Prepared, extent: Extent, results: Results, tell: Te
 
 
 def _idle(route: Route, seconds: float) -> Sample:
-    """What a supervisor alone takes while nobody asks, and what it holds."""
+    """The processor time and memory of a supervisor alone, while no client asks."""
     assert route.between is not None
     before, began = cpu_of(route.between), time.monotonic()
     time.sleep(seconds)

@@ -238,7 +238,7 @@ listen bench
 
 
 def peer_versions() -> dict[str, str]:
-    """What nginx and HAProxy print as their version; empty if one cannot be had."""
+    """The versions of nginx and HAProxy, as they print them; empty if one cannot be had."""
     return {"nginx": _version(_find_nginx()), "haproxy": _version(_find_haproxy())}
 
 

@@ -6,9 +6,9 @@ its alerts, or it has neither, and the next one reads the line again.
 What is usual of a user is how many people a busy hour of his days touches, and from where he comes. Amounts
 are learnt up to the threshold only: what is an alert does not become usual.
 
-What is counted stands in the state file, so that all processes count as one. It is read when it is needed,
-kept in memory for some minutes, and written at the end of a look. A window is counted in whole minutes and
-the one that has begun: it may be a minute longer than it says, and is never shorter.
+The state file keeps all counts, so that all processes count as one. The judge reads a count when it needs it,
+keeps it in memory for some minutes, and writes it at the end of a look. A window is counted in whole minutes
+and the one that has begun: it may be a minute longer than it says, and is never shorter.
 """
 
 import json
@@ -70,7 +70,7 @@ _READ: Final = {
 
 @final
 class Numbers:
-    """What three tables have by names, and then by minute, person or day."""
+    """The rows of three tables, by names and then by minute, person or day, kept in memory."""
 
     def __init__(self, state: StateFile) -> None:
         self._state = state
@@ -120,7 +120,7 @@ class Numbers:
 
 @final
 class Usual:
-    """The past of users in a state file. Who asks for addresses holds a transaction."""
+    """The past of users in a state file. A caller of `comes_from` holds a transaction."""
 
     def __init__(self, state: StateFile, numbers: Numbers) -> None:
         self._state, self._numbers = state, numbers

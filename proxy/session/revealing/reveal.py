@@ -39,10 +39,11 @@ from sealwire.wire.splice import Edit, splice
 MAX_TOGETHER: Final = 1024
 """So many values are opened at once: enough that more would save nothing, and few to keep places of."""
 
-_KEPT_BYTES: Final = 40
-_LENGTH_PAIR_BYTES: Final = 16
-# A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
+_PLACE_BYTES: Final = 5 * 8
+_CORRECTION_BYTES: Final = 2 * 8
+"""Numbers of 64 bits each."""
 
+# A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
 _LENGTH_BYTES: Final = 4
 
 
@@ -145,9 +146,9 @@ class _Rewriter:
         self._grown = 0
         """By how much what was met so far is longer."""
         self._kept = 0
-        """How many values were met and not copied, since one of them is still to come."""
+        """How many values wait to be copied. From the first that only the batch has, all later ones wait."""
         self._known: list[bytes] = []
-        """Those of them that have come."""
+        """The waiting values that are already open."""
         self._places = BytesWriter()
         """Five numbers for each: where the element, its value and the next element begin, the type of the
         value, and 1 if it is still to come."""
@@ -220,7 +221,7 @@ class _Rewriter:
         to_come = self._batch.values(self._buf)
         taken = given = 0
         places = self._places.getvalue()
-        for at in range(0, len(places), _KEPT_BYTES):
+        for at in range(0, len(places), _PLACE_BYTES):
             if read_i64_le(places, at + 32):
                 opened = to_come[taken]
                 taken += 1
@@ -234,7 +235,7 @@ class _Rewriter:
             )
             self._copy(start, value, end, read_i64_le(places, at + 24), opened)
         lengths = self._lengths.getvalue()
-        for at in range(0, len(lengths), _LENGTH_PAIR_BYTES):
+        for at in range(0, len(lengths), _CORRECTION_BYTES):
             self._correct(read_i64_le(lengths, at), read_i64_le(lengths, at + 8))
         self._kept, self._known = 0, []
         self._places, self._lengths = BytesWriter(), BytesWriter()
