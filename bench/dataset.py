@@ -22,7 +22,7 @@ COVERED = ("nhs_number", "mrn", "postcode", "date_of_birth")
 GROUP = 100
 WIDE_FIELDS = tuple(f"key{number:04}" for number in range(1500))
 WARDS = 20
-NAMES = (100, 1_000, 10_000, 100_000)
+NAMES = (100, 1_000, 5_000, 10_000, 100_000)
 """How many distinct names a field of `people` may have."""
 ASKED = ("indexed", "scanned")
 """The fields of `people` with and without an index: one of each for each of NAMES, such as `indexed_100`."""

@@ -16,7 +16,7 @@ from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
     "modules": 401,
-    "lines": 104_900,
+    "lines": 104_920,
     "modules of 50 lines or fewer": 12,
     "modules with one importer": 62,
     "modules that import the envelope": 40,

@@ -1,6 +1,6 @@
 """What Sealwire has to reach: one row for each figure, with its target, computed from what was measured."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import product
@@ -76,9 +76,9 @@ class Verdict:
         return self.goal.outcome(self.figure)
 
 
-def verdicts(results: Results) -> list[Verdict]:
-    """Every row, also those that were not measured."""
-    return [_verdict(each, results) for each in GOALS]
+def verdicts(results: Results, goals: Sequence[Goal] | None = None) -> list[Verdict]:
+    """Every row, also those that were not measured: of these goals, or of GOALS."""
+    return [_verdict(each, results) for each in (GOALS if goals is None else goals)]
 
 
 def decided(series: list[Series]) -> bool:

@@ -87,7 +87,7 @@ def show(console: Console, report: Report) -> None:
         console.print(part_table(TITLES.get(part, part), part, results))
     for name, reason in results.not_measured.items():
         console.print(f"not measured: {name}: {reason}", soft_wrap=True)
-    console.print(_goal_table(verdicts(results)))
+    console.print(goal_table(verdicts(results)))
     machine = report.machine
     console.print(
         f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
@@ -141,7 +141,8 @@ def _number(spread: Spread | None) -> str:
     return f"{spread.median:,.0f}" if spread.median >= 100 else f"{spread.median:.3g}"
 
 
-def _goal_table(found: Sequence[Verdict]) -> Table:
+def goal_table(found: Sequence[Verdict]) -> Table:
+    """A row for each target."""
     table = Table(title="must reach", title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for heading in ("name", "what"):
         table.add_column(heading, overflow="fold")

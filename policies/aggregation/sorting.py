@@ -353,13 +353,15 @@ class RankedStage:
         if ranks is None or leaf is None:
             raise TypeError("an order without ranks")
         self._spend(answer)
+        parents, leads = walk.parents[:-1], False
         if self._ahead is not None and name == self._ahead.key:
             for taken in self._ahead.taken:
                 self._put_list(taken, node, answer)
+            leads = ranks.is_cut and self._put_first(name, node, answer)
         rank = b"%b%d" % (RANK, place)
         at = Element(kinds.NULL, rank, *[self.item.start] * 3)
-        edit = RangeEdit([at], node, leaf, answer.all, walk.parents[:-1], ListPlace.RANKS, ranks)
-        walk.draft.edits.append(edit)
+        how = ListPlace.FOLLOWING if leads else ListPlace.RANKS
+        walk.draft.edits.append(RangeEdit([at], node, leaf, answer.all, parents, how, ranks))
         return rank
 
     @property
@@ -380,6 +382,22 @@ class RankedStage:
         for taken in ahead.taken:
             replacements += _left_out(taken)
         return Among(draft.buf, ahead.among, edits, replacements, self._walk.parents[:-1])
+
+    def _put_first(self, name: bytes, node: PathNode, answer: ValuesAnswer) -> bool:
+        """The list of values in the first `$match`, if there is room, and whether it is there.
+
+        It may lead the server along an index there, as nowhere behind it.
+        """
+        buf, (pipeline, item) = self._walk.buf, self._walk.parents[-2:]
+        first = next(elements(buf, pipeline)).value
+        filter_at = _stage(buf, next(elements(buf, pipeline))).value
+        if first == item or node.leaf is None or find_element(buf, filter_at, name) is not None:
+            return False
+        at = Element(kinds.NULL, name, *[filter_at + 4] * 3)
+        parents = (*self._walk.parents[:-1], first, filter_at)
+        edit = RangeEdit([at], node, node.leaf, answer.all, parents, ListPlace.LEADING, answer.ranks)
+        self._walk.draft.edits.append(edit)
+        return True
 
     def _put_list(self, taken: TakenOver, node: PathNode, answer: ValuesAnswer) -> None:
         """The list of values in place of conditions: it may lead the server along an index.

@@ -223,6 +223,10 @@ class ListPlace(Enum):
     """By a condition beside the others of a filter: only documents with the first value meet it."""
     RANKS = "ranks"
     """By stages of a pipeline: `$match`, and `$addFields` with the rank of each document's value."""
+    LEADING = "leading"
+    """By `$in` as one more condition of a filter, if the ranks of FOLLOWING are not too many for that."""
+    FOLLOWING = "following"
+    """As RANKS, without a list in the `$match`."""
 
 
 class Outside(NamedTuple):

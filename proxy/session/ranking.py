@@ -33,10 +33,10 @@ _HEAD: Final = 5
 def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], StoredForm]) -> Edit:
     """`$match` with every form of the values, and `$addFields` with their ranks, as items of a pipeline.
 
-    Many values are chosen by their ranks instead. For `ListPlace.FIRST` it is the condition of the `$match`
-    alone, as an element of a filter. `valid` gives the form under the valid key; beside it stands what the
-    server has said that it holds. An array, which a document may have got since the server was asked, is let
-    through by nobody.
+    Many values are chosen by their ranks instead. For `ListPlace.FIRST` and `LEADING` it is the condition of
+    the `$match` alone, as an element of a filter. `valid` gives the form under the valid key; beside it is
+    what the server has said that it holds. No array is let through, which a document may have got since the
+    server was asked. A stage of its own says so: some servers use no index for a filter with `$expr`.
 
     Raises as `valid`. Cost: O(values log values).
     """
@@ -53,29 +53,31 @@ def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], Store
                 forms[form] = rank
     is_first = planned.place is ListPlace.FIRST
     is_listed = is_first or len(forms) <= (_MOST_OF_MANY if ranks.is_cut else _MOST_CHOSEN)
+    element = planned.element
     chosen = sorted(forms) + [StoredForm(kinds.NULL, b"")] * (ranks.nulls is not None)
-    path, name = planned.node.path, planned.element.name
+    path, name = planned.node.path, element.name
     names = path.split(".")
     above = [".".join(names[: depth + 1]) for depth in range(len(names))]
     no_array = {"$expr": {"$not": [{"$or": [{"$isArray": [f"${each}"]} for each in above]}]}}
     match = b"\x03%b\0%b" % (path.encode(), _enclosed(b"\x04$in\0" + _array(chosen)))
-    condition = _enclosed((match if is_listed else b"") + _elements(no_array))
+    if planned.place is ListPlace.LEADING:
+        return Edit(element.start, element.end, match if is_listed else b"", planned.parents)
     if is_first:
+        condition = _enclosed(match + _elements(no_array))
         data = b"\x03%b\0%b" % (name, condition)
         if name == b"$nor":
             condition = _enclosed(b"\x04$nor\0" + _array([(kinds.OBJECT, condition)]))
         if name.startswith(b"$"):
             data = b"\x04%b\0%b" % (name, _array([(kinds.OBJECT, condition)]))
-        return Edit(planned.element.start, planned.element.end, data, planned.parents)
+        return Edit(element.start, element.end, data, planned.parents)
     rank_of = _enclosed(b"\x03%b\0%b" % (name, _rank_of(path, forms, ranks.nulls, is_listed=is_listed)))
-    stages = [
-        _enclosed(b"\x03$match\0" + condition),
-        _enclosed(b"\x03$addFields\0" + rank_of),
-    ]
+    stages = [encode({"$match": no_array}), _enclosed(b"\x03$addFields\0" + rank_of)]
+    if is_listed and planned.place is ListPlace.RANKS:
+        stages.insert(0, _enclosed(b"\x03$match\0" + _enclosed(match)))
     if not is_listed:
         stages.append(encode({"$match": {name.decode(): {"$gte": 0}}}))
     data = b"".join(b"\x030\0" + stage for stage in stages)
-    return Edit(planned.element.start, planned.element.end, data, planned.parents)
+    return Edit(element.start, element.end, data, planned.parents)
 
 
 def _rank_of(path: str, forms: Mapping[StoredForm, int], nulls: int | None, *, is_listed: bool) -> bytes:

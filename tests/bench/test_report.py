@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from bench import questions
 from bench.report.extents import END_TO_END, EXTENTS
 from bench.report.figures import Case, Metric, Results, Sample, Series, Spread, paired, percentile, take_turns
 from bench.report.goals import (
@@ -23,6 +24,7 @@ from bench.report.goals import (
 )
 from bench.report.plots import draw, read
 from bench.report.report import RESULTS, Report, describe_machine, show, write
+from bench.routes.routes import DIRECT, SEALWIRE
 from sealwire import core_name
 from tests.build_context import ROOT
 
@@ -334,3 +336,29 @@ def test_the_same_figures_give_the_same_picture(tmp_path: Path) -> None:
 
 def test_results_lie_where_the_bench_is() -> None:
     assert RESULTS == ROOT / "bench" / "results"
+
+
+def test_questions_are_judged_by_plaintext_and_by_what_a_value_costs() -> None:
+    def asked(route: str, text: str, latency: float, used: float) -> Series:
+        sample = {Metric.P50: latency, Metric.CPU: used}
+        return Series(questions.case_of(50_000, questions.JUDGED, "indexed", text), route, (sample,) * 9)
+
+    new, again, page = "10 satisfy it, a new one", "10 satisfy it, the same again", "a page of 50"
+    found = Results(
+        [
+            asked(DIRECT, new, 100.0, 0.0),
+            asked(SEALWIRE, new, 150.0, 20_000.0),
+            asked(DIRECT, again, 100.0, 0.0),
+            asked(SEALWIRE, again, 150.0, 3_000.0),
+            asked(DIRECT, page, 100.0, 0.0),
+            asked(SEALWIRE, page, 160.0, 0.0),
+        ]
+    )
+    judged = {each.goal.name: each.outcome for each in verdicts(found, tuple(questions.goals(50_000)))}
+    assert {name for name, outcome in judged.items() if outcome is Outcome.REACHED} == {new, f"value-{new}"}
+    assert {name for name, outcome in judged.items() if outcome is Outcome.NOT_REACHED} == {
+        again,
+        f"value-{again}",
+        page,
+    }
+    assert {outcome for name, outcome in judged.items() if "100" in name} == {Outcome.NOT_MEASURED}

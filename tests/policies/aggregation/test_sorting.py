@@ -83,6 +83,31 @@ def test_a_limit_needs_the_first_values() -> None:
     assert sum(not each.data for each in made.replacements) == 2  # $skip and $limit are in there
 
 
+def places(made: Plan) -> list[ListPlace]:
+    return [each.place for each in made.edits if isinstance(each, RangeEdit)]
+
+
+@pytest.mark.parametrize(
+    ("query", "is_free"),
+    [
+        ({}, True),
+        ({"room": 1, "$or": [{"surname": "Smith"}]}, True),
+        ({"surname": {"$ne": None}}, False),
+    ],
+)
+def test_the_first_values_lead_along_an_index_if_the_filter_names_no_others(
+    query: dict[str, Any], is_free: bool
+) -> None:
+    filters = [{"$match": query}, {"$match": {"ward": 1}}]
+    made, _ = plan(*filters, {"$sort": {"surname": 1}}, {"$limit": 1})
+    led = [ListPlace.LEADING, ListPlace.FOLLOWING] if is_free else [ListPlace.RANKS]
+    assert places(made) == led
+    uncut, _ = plan(*filters, {"$sort": {"surname": 1}})
+    assert ListPlace.LEADING not in places(uncut)
+    alone, _ = plan({"$sort": {"surname": 1}}, {"$limit": 1})
+    assert places(alone) == [ListPlace.RANKS]
+
+
 @pytest.mark.parametrize("more", [{"autocommit": False}, {"readConcern": {"level": "snapshot"}}])
 def test_nothing_is_guarded_if_both_steps_read_the_same(more: dict[str, Any]) -> None:
     made, _ = plan({"$sort": {"surname": -1}}, {"$skip": 1}, {"$limit": 3}, **more)
@@ -125,7 +150,7 @@ def test_a_stage_that_keeps_whole_fields_is_moved_behind_the_sort_and_its_window
     made, asked = plan(match, stage, {"$sort": {"surname": 1, "room": 1}}, *window)
     straight, _ = plan(match, {"$sort": {"surname": 1, "room": 1}}, *window, stage)
     assert put(made) == put(straight)
-    assert ranked(made) == ranked(straight) == [["Adams", "Jones"]]
+    assert ranked(made) == ranked(straight) == [["Adams", "Jones"]] * 2
     assert [data[:7] for data in inserted(made)] == [b"\x031\0" + encode(stage)[:4]]
     last = max(each.element.end for each in made.replacements)
     assert made.replacements[0].data == b""
@@ -187,8 +212,7 @@ def test_conditions_on_the_field_are_one_question_with_the_order() -> None:
     assert [each.name for each in asked[0].question.operators] == [b"$gt", b"$lt"]
     assert asked[0].question.comparisons == 3
     assert ranked(made) == [["Jones"]] * 3
-    places = [each.place for each in made.edits if isinstance(each, RangeEdit)]
-    assert places == [ListPlace.OPERATOR, ListPlace.OPERATOR, ListPlace.RANKS]
+    assert places(made) == [ListPlace.OPERATOR, ListPlace.OPERATOR, ListPlace.RANKS]
     among = asked[0].among
     assert among is not None
     assert not among.edits
@@ -199,7 +223,7 @@ def test_conditions_on_the_field_are_one_question_with_the_order() -> None:
 def test_a_long_list_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sorting, "_MOST_LISTED", 1)
     made, _ = plan({"$match": {"surname": {"$gt": "B"}}}, {"$sort": {"surname": 1}})
-    assert [each.place for each in made.edits if isinstance(each, RangeEdit)] == [ListPlace.RANKS]
+    assert places(made) == [ListPlace.RANKS]
     assert b"\4$nin\0\5\0\0\0\0" in [each.data for each in made.replacements]
 
 

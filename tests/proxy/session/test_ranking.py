@@ -19,15 +19,21 @@ PLACE = Element(kinds.NULL, b"rank", 40, 40, 40)
 NULL_RANK = 77
 
 
-def stages(ranks: Ranks, *held: tuple[Any, Any], path: str = "name.family") -> list[dict[str, Any]]:
+def put(ranks: Ranks, *held: tuple[Any, Any], place: ListPlace) -> bytes:
     """Of values with the form in which each is stored. The valid form of a value is the value itself."""
     field_class = FieldClass("surname", Mode.DETERMINISTIC, None)
     listed = tuple(HeldValue(value(plain), value(stored)) for plain, stored in held)
-    node, place = PathNode(path, leaf=field_class), ListPlace.RANKS
+    node = PathNode("name.family", leaf=field_class)
     planned = RangeEdit([PLACE], node, field_class, listed, (0, 5), place, ranks)
     edit = ranked(planned, ranks, StoredForm)
     assert (edit.start, edit.end, edit.parents) == (40, 40, (0, 5))
-    array = b"\4all\0" + (len(edit.data) + 5).to_bytes(4, "little") + edit.data + b"\0"
+    return edit.data
+
+
+def stages(ranks: Ranks, *held: tuple[Any, Any], place: ListPlace = ListPlace.RANKS) -> list[dict[str, Any]]:
+    """The items of the pipeline."""
+    data = put(ranks, *held, place=place)
+    array = b"\4all\0" + (len(data) + 5).to_bytes(4, "little") + data + b"\0"
     found: list[dict[str, Any]] = decode((len(array) + 5).to_bytes(4, "little") + array + b"\0")["all"]
     return found
 
@@ -36,7 +42,8 @@ def expected(chosen: list[Any], forms: list[str], numbers: list[int]) -> list[di
     above = [{"$isArray": ["$name"]}, {"$isArray": ["$name.family"]}]
     found = {"$indexOfArray": [{"$literal": forms}, "$name.family"]}
     return [
-        {"$match": {"name.family": {"$in": chosen}, "$expr": {"$not": [{"$or": above}]}}},
+        {"$match": {"name.family": {"$in": chosen}}},
+        {"$match": {"$expr": {"$not": [{"$or": above}]}}},
         {"$addFields": {"rank": {"$arrayElemAt": [{"$literal": numbers}, found]}}},
     ]
 
@@ -54,6 +61,18 @@ def test_null_has_the_last_rank_in_the_list() -> None:
 
 def test_nothing_is_found_without_values() -> None:
     assert stages(Ranks((), None, False)) == expected([], [], [0])
+
+
+def test_a_list_that_leads_in_another_stage_is_not_there_twice() -> None:
+    held = [(f"n{number:04}", f"n{number:04}") for number in range(1001)]
+    for amount, is_listed in ((3, True), (1000, True), (1001, False)):
+        ranks = Ranks(tuple(range(amount)), None, True)
+        both = stages(ranks, *held[:amount])
+        following = stages(ranks, *held[:amount], place=ListPlace.FOLLOWING)
+        leading = put(ranks, *held[:amount], place=ListPlace.LEADING)
+        led = decode((len(leading) + 5).to_bytes(4, "little") + leading + b"\0")
+        assert [{"$match": led}] * is_listed + following == both
+        assert bool(led) is is_listed
 
 
 def computed(expression: Any, stored: Any) -> Any:
@@ -91,8 +110,10 @@ def test_long_lists_are_halved(amount: int, is_cut: bool, nulls: int | None) -> 
     """And many values are chosen by their ranks: of all values more than a hundred."""
     forms = [Binary(number.to_bytes(20 + number % 3, "little"), 128) for number in range(amount)]
     held = [(f"n{number:04}", form) for number, form in enumerate(forms)]
-    match, added, *chosen = stages(Ranks(tuple(range(amount)), nulls, is_cut), *held)
-    expression = added["$addFields"]["rank"]
+    found = stages(Ranks(tuple(range(amount)), nulls, is_cut), *held)
+    place = next(place for place, stage in enumerate(found) if "$addFields" in stage)
+    match, chosen = found[0], found[place + 1 :]
+    expression = found[place]["$addFields"]["rank"]
     for number, (plain, form) in enumerate(held):
         assert computed(expression, form) == computed(expression, plain) == number
     is_listed = "name.family" in match["$match"]
@@ -108,7 +129,7 @@ def test_long_lists_are_halved(amount: int, is_cut: bool, nulls: int | None) -> 
 
 def test_binary_data_of_several_kinds_is_looked_up_one_by_one() -> None:
     forms = [Binary(bytes([number]), 128 if number else 0) for number in range(50)]
-    _, added = stages(Ranks(tuple(range(50)), None, False), *[(form, form) for form in forms])
+    *_, added = stages(Ranks(tuple(range(50)), None, False), *[(form, form) for form in forms])
     assert [computed(added["$addFields"]["rank"], form) for form in forms] == list(range(50))
     assert "$lt" not in str(added)
 
