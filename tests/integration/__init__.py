@@ -1,1 +1,0 @@
-"""Tests with real servers, real drivers and sockets on this machine."""

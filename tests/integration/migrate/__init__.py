@@ -1,1 +1,0 @@
-"""Tests of `sealwire migrate` on a server."""

@@ -1,1 +1,0 @@
-"""Tests of the policies room: its modules, one file each."""
