@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the compiled core can break: the modules that setup.py compiles, by their own tests, and whole conversations, by the
 # widest of the differential tests. `make test` runs the others, whose modules are the same plain ones in both cores.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys/keyring tests/proxy/session \
-    $(addprefix tests/proxy/server/,connections observability $(addprefix audit_writer/test_,ring.py sink.py) \
+    $(addprefix tests/proxy/server/,connections observability audit_writer/test_sink.py \
     $(addprefix test_,access_control.py back_pressure.py upstream.py) workers/test_pulse.py) \
     tests/faults/test_every_cut.py tests/integration/test_differential_sequences.py
 

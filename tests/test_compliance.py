@@ -168,7 +168,7 @@ def test_every_command_that_a_document_names_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_block_that_is_to_be_run_is_run_by_a_test(name: str) -> None:
-    running = (ROOT / "tests" / "integration" / "test_governance_pages.py").read_text(encoding="utf-8")
+    running = (ROOT / "tests" / "integration" / "test_operations_pages.py").read_text(encoding="utf-8")
     for block in blocks_of((DOCS / name).read_text(encoding="utf-8")):
         assert f'"{name}", "{block.name}"' in running
 

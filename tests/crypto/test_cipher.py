@@ -1,5 +1,6 @@
 import copy
 import pickle
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from sealwire.crypto.errors import (
     ValueReason,
 )
 from sealwire.crypto.short_siv import SHORT_BYTES
+from sealwire.crypto.unpicklable import Unpicklable
 from tests.crypto import reference_siv
 from tests.support.short_siv import made_with_short_siv
 
@@ -329,3 +331,18 @@ def test_what_seals_one_type_shows_that_and_cannot_be_copied() -> None:
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError):
                 attempt(each)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder(Unpicklable):
+    material: bytes
+
+
+def test_every_way_of_serialising_or_copying_is_refused() -> None:
+    holder = Holder(b"k")
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError):
+            pickle.dumps(holder, protocol)
+    for duplicate in (copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            duplicate(holder)

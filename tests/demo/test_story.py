@@ -2,10 +2,14 @@
 
 import io
 import json
+import os
 import re
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 
 import pytest
 from bson import Binary
@@ -13,13 +17,19 @@ from rich.console import Console
 
 from sealwire import core_name
 from sealwire.crypto.envelope import SUBTYPE
+from sealwire.demo import application as desk
+from sealwire.demo import inspection as file_scan
 from sealwire.demo import story
-from sealwire.demo.application import AppStep
+from sealwire.demo.application import AppStep, Period, desks_at_work
 from sealwire.demo.engine import Check
-from sealwire.demo.inspection import Refused, Scan, SearchPlan, Stored
+from sealwire.demo.inspection import Refused, Scan, SearchPlan, Stored, covered_texts, scan_folder, total
+from sealwire.demo.stage import DemoOperator, StepFailed, make_dataset, write_asking_policy
 from sealwire.demo.story import Sight, Story
 from sealwire.examples.clinic_app import STEPS
 from sealwire.examples.patients import generate_patients
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import leaves
+from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import User, connection_string
 
 # magic, format, mode, class id, key version, BSON type, SIV, one byte of ciphertext
@@ -227,3 +237,150 @@ def test_different_results_are_marked() -> None:
 
 def test_dates_in_lists_can_be_shown() -> None:
     assert json.loads(story.value_text([datetime(1980, 5, 17)])) == ["1980-05-17"]
+
+
+# Tests for sealwire.demo.stage.
+
+
+def test_names_and_dates_of_birth_are_asked_for(tmp_path: Path) -> None:
+    policy = load_policy(write_asking_policy(tmp_path).read_bytes(), "policy.yaml")
+    asking = [
+        leaf.path for leaf in leaves(policy.collections["clinic.patients"]) if leaf.leaf and leaf.leaf.asks
+    ]
+    assert asking == ["name", "date_of_birth"]
+
+
+def test_commands_are_shown_as_one_would_type_them() -> None:
+    operator = DemoOperator(os.environ, {"/srv/demo/": ""})
+    assert operator.run("--version").startswith("sealwire, version")
+    with pytest.raises(StepFailed) as failed:
+        operator.run("compliance", "verify", "/srv/demo/no-report")
+    assert failed.value.exit_code == 2
+    assert operator.typed() == ("sealwire --version", "sealwire compliance verify no-report")
+    assert operator.typed() == ()
+
+
+def test_a_failure_says_the_error_and_not_its_hint() -> None:
+    operator = DemoOperator(os.environ, {})
+    with pytest.raises(StepFailed) as failed:
+        operator.run("watch", "/nowhere/alerts.yaml", "--check")
+    assert failed.value.said.startswith("/nowhere/alerts.yaml")
+    assert operator.run("watch", "/nowhere/alerts.yaml", "--check", codes=(78,)) == ""
+
+
+def test_what_is_printed_for_programs_is_read() -> None:
+    assert DemoOperator(os.environ, {}).ask("tls", "rules")
+
+
+# The search in files finds every covered text, wherever it lies, and nothing else.
+
+
+NUMBER = b"9991234560"
+TEXTS = frozenset({NUMBER, b"MRN0000042", b"ZZ9 1AA", b"07700900123", b"Seen by Dr Patel"})
+
+
+def scanned(folder: Path, content: bytes) -> Scan:
+    (folder / "storage").mkdir()
+    (folder / "storage" / "log").write_bytes(content)
+    return scan_folder(folder, TEXTS)
+
+
+@pytest.mark.parametrize("text", sorted(TEXTS))
+def test_each_kind_of_text_is_found_between_binary(tmp_path: Path, text: bytes) -> None:
+    content = b"\0\xff" + text + b"\0" + text + b"\xfe"
+    assert scanned(tmp_path, content) == Scan(1, len(content), 2)
+
+
+def test_a_number_inside_a_longer_run_of_digits_is_found(tmp_path: Path) -> None:
+    assert scanned(tmp_path, b"99" + NUMBER + b"7").hits == 1
+
+
+def test_texts_of_nobody_do_not_count(tmp_path: Path) -> None:
+    assert scanned(tmp_path, b"9990000018 MRN0000043 ZZ9 1AB 07700900124 Seen by Dr Jones").hits == 0
+
+
+@pytest.mark.parametrize("offset", [-10, -9, -5, -1, 0, 1])
+@pytest.mark.parametrize("after", [0, 5, 300])
+def test_a_text_across_the_edge_of_two_pieces_is_found_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, after: int
+) -> None:
+    monkeypatch.setattr(file_scan, "_CHUNK_BYTES", 256)
+    for edge in (256, 512):
+        folder = tmp_path / str(edge)
+        folder.mkdir()
+        assert scanned(folder, b"." * (edge + offset) + NUMBER + b"." * after).hits == 1
+
+
+def test_an_empty_folder_and_an_empty_file_hold_nothing(tmp_path: Path) -> None:
+    assert scan_folder(tmp_path, TEXTS) == Scan(0, 0, 0)
+    assert scanned(tmp_path, b"") == Scan(1, 0, 0)
+
+
+def test_several_scans_add_up() -> None:
+    assert total([Scan(1, 10, 2), Scan(3, 5, 0)]) == Scan(4, 15, 2)
+
+
+def test_the_covered_texts_are_in_the_application_s_own_files(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, 200, 1)
+    texts = covered_texts(dataset)
+    patient = dataset.patients[0]
+    assert patient["nhs_number"].encode() in texts
+    assert patient["contacts"][0]["phone"].encode() in texts
+    assert not any(patient["ward"].encode() == text for text in texts)
+    found = scan_folder(tmp_path, texts)
+    # At least NHS number, MRN and telephone of every patient and the number of every appointment.
+    assert found.hits >= 3 * 200 + 100
+
+
+# Two desks beside each other: what they print is read, compared and summed up, and they end when told to.
+
+
+ANSWERS = """
+import json, os, sys
+for place in range(4):
+    answer = {"answer": os.environ["MONGODB_URI"][place]} if place < 3 else {"error": "No: {'code': 11600}"}
+    print(json.dumps({"place": place, "question": f"q{place}", "ms": 10.0 * place} | answer), flush=True)
+sys.stdin.read()
+"""
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    program = tmp_path / "desk.py"
+    program.write_text(ANSWERS)
+    monkeypatch.setattr(desk, "DESK_APP", program)
+    return program
+
+
+def test_answers_are_compared_question_by_question(program: Path, tmp_path: Path) -> None:
+    with desks_at_work("abc", "axc", program, tmp_path) as desks:
+        wait_for(lambda: desks.compared == 4)
+        assert desks.different() == ["q1"]
+        assert desks.guarded.period(0) == Period(4, 1, 15.0, 30.0, ("No 11600",))
+        assert desks.guarded.period(2) == Period(2, 1, 25.0, 30.0, ("No 11600",))
+        assert desks.guarded.period(4) == Period(0, 0, 0.0, 0.0)
+
+
+def test_a_desk_that_fails_is_reported(program: Path, tmp_path: Path) -> None:
+    program.write_text("import sys\nsys.exit('no database')\n")
+    with pytest.raises(TestbedError) as caught, desks_at_work("a", "b", program, tmp_path):
+        pass
+    assert caught.value.reason is TestbedReason.APPLICATION_FAILED
+    assert "no database" in (tmp_path / "desk-direct.log").read_text()
+
+
+def test_a_desk_that_does_not_end_is_killed(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(desk, "_END_S", 0.2)
+    with pytest.raises(TestbedError) as caught, desks_at_work("a", "b", program, tmp_path):
+        pass
+    assert caught.value.reason is TestbedReason.SILENT

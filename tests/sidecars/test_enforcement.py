@@ -36,7 +36,7 @@ from sealwire.sidecars.enforcement.validators import (
 )
 from tests.policies.support import plan_of, seal
 from tests.sidecars.drift_samples import FakeServer
-from tests.sidecars.test_covered import POLICY
+from tests.sidecars.test_recorded import POLICY
 
 
 def policies_of(*fields: str) -> PolicySet:

@@ -23,6 +23,7 @@ from sealwire.keys.vault.connection import (
     make_login,
     tls_context,
 )
+from sealwire.keys.vault.context_documents import THREADS, at_once
 from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
 from sealwire.testbed.certificates import create_authority
 
@@ -315,3 +316,28 @@ def test_files_for_tls_that_do_not_fit_are_a_setting(tmp_path: Path) -> None:
         with pytest.raises(KeySettingError) as caught:
             tls_context(settings)
         assert caught.value.reason is KeysReason.VAULT_SETTING
+
+
+# Several things at once: answers in order, and the first error ends it.
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_answers_come_in_the_order_of_the_items(count: int) -> None:
+    assert at_once(lambda number: number * 2, range(count)) == [number * 2 for number in range(count)]
+
+
+def test_so_many_run_at_once() -> None:
+    together = threading.Barrier(THREADS, timeout=10)
+    assert at_once(lambda number: together.wait() >= 0 and number, range(THREADS)) == list(range(THREADS))
+
+
+def test_after_an_error_nothing_is_begun() -> None:
+    begun: list[int] = []
+
+    def fail(number: int) -> int:
+        begun.append(number)
+        raise KeyError(number)
+
+    with pytest.raises(KeyError):
+        at_once(fail, range(1000))
+    assert len(begun) <= THREADS
