@@ -20,13 +20,7 @@ from sealwire.proxy.server.config.reader import parse_config
 from sealwire.proxy.server.discovery.view import read_map
 from sealwire.sidecars.detection.rules import load_watch_settings
 from tests.build_context import ROOT
-from tests.test_deploy import (
-    RESTRICTED,
-    STANDALONE,
-    VERSIONS,
-    assert_only_readiness_asks_readyz,
-    validated,
-)
+from tests.test_deploy import RESTRICTED, STANDALONE, VERSIONS, assert_only_readiness_asks_readyz, validated
 from tests.test_deploy import objects as plain_objects
 from tools.sbom import deploy_python
 

@@ -22,6 +22,7 @@ from sealwire.audit.log import LogPace
 from sealwire.audit.signing import open_checkpoint, split_notes
 from sealwire.keys.errors import UnsafeFile
 from tests.audit.logs import KEY, written
+from tests.support.reasons import raising
 
 
 def test_files_are_in_the_order_of_their_lines_whatever_they_are_called(tmp_path: Path) -> None:
@@ -46,9 +47,8 @@ def test_the_end_of_a_file_is_behind_its_last_line(tmp_path: Path) -> None:
     assert end_of(None).size == 0
     with (tmp_path / "audit.log").open("ab") as file:
         file.write(b"{}\n")
-    with pytest.raises(LogDamaged) as caught:
+    with raising(LogDamaged, AuditReason.CHANGED):
         end_of(tmp_path / "audit.log")
-    assert caught.value.reason is AuditReason.CHANGED
 
 
 def test_only_the_end_of_a_file_of_checkpoints_is_read(tmp_path: Path) -> None:
@@ -97,9 +97,8 @@ def test_what_root_makes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> N
 
 def test_a_folder_is_no_log(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(AuditFileProblem) as caught:
+    with raising(AuditFileProblem, AuditReason.FILE_MISSING):
         open_file(tmp_path / "folder", os.O_RDWR)
-    assert caught.value.reason is AuditReason.FILE_MISSING
     assert files_of(tmp_path / "folder") == []
 
 

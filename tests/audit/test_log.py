@@ -19,6 +19,7 @@ from sealwire.audit.files import LogPlace, files_of, newest_file
 from sealwire.audit.line import read_line
 from sealwire.audit.log import AuditLog, LogPace
 from tests.audit.logs import KEY, NEVER, Clock, event, opened, place, report, written
+from tests.support.reasons import raising
 
 
 def lines_of(path: Path) -> list[dict[str, object]]:
@@ -229,9 +230,8 @@ def test_a_disk_that_is_full_leaves_all_lines_of_a_call_or_none(tmp_path: Path) 
     path = tmp_path / "audit.log"
     before = path.read_bytes()
     for room in (0, 1, 300):
-        with largest_file(len(before) + room), pytest.raises(NotAudited) as caught:
+        with largest_file(len(before) + room), raising(NotAudited, AuditReason.UNWRITABLE):
             log.append([event(1), event(2), event(3)])
-        assert caught.value.reason is AuditReason.UNWRITABLE
         assert path.read_bytes() == before
     log.append([event(1), event(2), event(3)])
     with largest_file(1), pytest.raises(NotAudited):
@@ -319,9 +319,8 @@ def test_a_file_that_became_shorter_is_not_written_to(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append([event(0)])
     os.truncate(tmp_path / "audit.log", 10)
-    with pytest.raises(LogDamaged) as caught:
+    with raising(LogDamaged, AuditReason.CHANGED):
         log.append([event(1)])
-    assert caught.value.reason is AuditReason.CHANGED
     log.close()
 
 
@@ -341,9 +340,8 @@ def test_a_start_notices_an_end_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]))
-    with pytest.raises(LogDamaged) as caught:
+    with raising(LogDamaged, AuditReason.CHANGED):
         opened(tmp_path)
-    assert caught.value.reason is AuditReason.CHANGED
     # one file of checkpoints out of reach is enough
     (tmp_path / "audit.log.checkpoints").unlink()
     with pytest.raises(LogDamaged):
@@ -367,9 +365,8 @@ def test_a_start_notices_a_chain_that_was_made_anew(tmp_path: Path) -> None:
     for number in (0, 7, 2):
         log.append([event(number)])
     log.close()
-    with pytest.raises(LogDamaged) as caught:
+    with raising(LogDamaged, AuditReason.CHANGED):
         opened(tmp_path)
-    assert caught.value.reason is AuditReason.CHANGED
 
 
 def test_a_start_notices_a_line_that_was_edited(tmp_path: Path) -> None:
@@ -381,9 +378,8 @@ def test_a_start_notices_a_line_that_was_edited(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(AuditFileProblem) as caught:
+    with raising(AuditFileProblem, AuditReason.FILE_MISSING):
         opened(tmp_path / "missing")
-    assert caught.value.reason is AuditReason.FILE_MISSING
     (tmp_path / "target").touch()
     (tmp_path / "audit.log").symlink_to("target")
     with pytest.raises(AuditFileProblem):

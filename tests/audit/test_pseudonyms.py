@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sealwire.audit.errors import AuditKeyProblem, AuditReason
 from sealwire.audit.pseudonyms import KEY_BYTES, Identifier, PseudonymKey, load_pseudonym_key
 from sealwire.keys.errors import UnsafeFile
+from tests.support.reasons import raising
 
 KEY = PseudonymKey(bytes(range(32)))
 STRING = 2
@@ -68,9 +69,8 @@ def test_what_is_no_key_is_refused_and_not_shown(written: bytes, tmp_path: Path)
     path = tmp_path / "subjects.key"
     path.touch(0o600)
     path.write_bytes(written)
-    with pytest.raises(AuditKeyProblem) as caught:
+    with raising(AuditKeyProblem, AuditReason.KEY) as caught:
         load_pseudonym_key(path)
-    assert caught.value.reason is AuditReason.KEY
     assert KEY.written()[13:40].decode() not in str(caught.value)
 
 

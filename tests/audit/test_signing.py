@@ -25,6 +25,7 @@ from sealwire.audit.signing import (
     signature_of,
     split_notes,
 )
+from tests.support.reasons import raising
 
 # The example in the documentation of golang.org/x/mod/sumdb/note.
 PRIVATE = b"PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz\n"
@@ -90,9 +91,8 @@ def test_what_is_no_signed_note(note: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "é", "a\n", "x" * 257])
 def test_names_that_no_key_may_have(name: str) -> None:
-    with pytest.raises(AuditKeyProblem) as caught:
+    with raising(AuditKeyProblem, AuditReason.KEY_NAME):
         make_key(name, bytes(32))
-    assert caught.value.reason is AuditReason.KEY_NAME
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,15 @@ def test_names_that_no_key_may_have(name: str) -> None:
 )
 def test_what_is_no_key(written: bytes) -> None:
     for read, half in ((read_verification_key, written), (read_signing_key, b"PRIVATE+KEY+" + written)):
-        with pytest.raises(AuditKeyProblem) as caught:
+        with raising(AuditKeyProblem, AuditReason.KEY) as caught:
             read(half)
-        assert caught.value.reason is AuditReason.KEY
         assert b"AYEKFALV" not in str(caught.value).encode()
 
 
 def test_one_half_is_not_taken_for_the_other() -> None:
     for read, half in ((read_verification_key, PRIVATE), (read_signing_key, PUBLIC.encode())):
-        with pytest.raises(AuditKeyProblem) as caught:
+        with raising(AuditKeyProblem, AuditReason.KEY):
             read(half)
-        assert caught.value.reason is AuditReason.KEY
 
 
 def test_a_private_key_that_should_verify_is_named_as_such() -> None:
@@ -241,9 +239,8 @@ def test_a_changed_byte_is_found(data: st.DataObject) -> None:
     raw = bytearray(sign_document(FORM, CONTENT, DOCUMENT_KEY))
     at = data.draw(st.integers(0, len(raw) - 2))
     raw[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != raw[at]))
-    with pytest.raises(AuditFileProblem) as refused:
+    with raising(AuditFileProblem, AuditReason.NOT_SIGNED):
         open_document(bytes(raw), FORM, DOCUMENT_KEY.verification, "r.json")
-    assert refused.value.reason is AuditReason.NOT_SIGNED
 
 
 @pytest.mark.parametrize(
@@ -259,9 +256,8 @@ def test_a_changed_byte_is_found(data: st.DataObject) -> None:
     ],
 )
 def test_what_this_key_has_not_signed_is_refused(raw: bytes, form: str, key: Any) -> None:
-    with pytest.raises(AuditFileProblem) as refused:
+    with raising(AuditFileProblem, AuditReason.NOT_SIGNED):
         open_document(raw, form, key.verification, "r.json")
-    assert refused.value.reason is AuditReason.NOT_SIGNED
 
 
 def test_what_has_no_canonical_form_is_not_signed() -> None:

@@ -142,9 +142,7 @@ def test_it_changes_only_what_still_has_the_value_that_is_named() -> None:
     server = held()
     before = bson.decode(server.again([identity(7)])[0])
     new = Binary(b"another", 128)
-    update = bson.encode(
-        {"q": {"_id": 7, "mrn": {"$eq": before["mrn"]}}, "u": {"$set": {"mrn": new}}},
-    )
+    update = bson.encode({"q": {"_id": 7, "mrn": {"$eq": before["mrn"]}}, "u": {"$set": {"mrn": new}}})
     assert [server.update([update]), server.update([update])] == [1, 0]
     assert bson.decode(server.again([identity(7)])[0]) == before | {"mrn": new}
     found, more = server.between("mrn", bytes(new), bytes(new), None)

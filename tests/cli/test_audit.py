@@ -19,6 +19,7 @@ from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.cli.audit import existing_files, moment_of
 from tests.audit.logs import KEY, Clock, event, opened, written
 from tests.cli.runs import Run
+from tests.support.reasons import raising
 
 
 @pytest.fixture
@@ -90,9 +91,8 @@ def test_the_files_of_a_log_that_is_there(tmp_path: Path) -> None:
 def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "audit.log").write_text("not a log\n")
     for name in ("audit.log", "other.log"):
-        with pytest.raises(AuditFileProblem) as caught:
+        with raising(AuditFileProblem, AuditReason.FILE_MISSING) as caught:
             existing_files(tmp_path / name)
-        assert caught.value.reason is AuditReason.FILE_MISSING
         assert name in str(caught.value)
 
 

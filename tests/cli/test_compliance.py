@@ -516,11 +516,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "policy.yaml").write_text(POLICY)
     create_keyring(tmp_path / "keyring.json", local_kek(), ["nhs"], datetime.now(UTC))
     left_out = [check.value for check in ComplianceCheck if check not in LOOKED_AT]
-    settings = {
-        "version": 1,
-        "name": "clinic.example",
-        "proxy": "sealwire.yaml",
-    }
+    settings = {"version": 1, "name": "clinic.example", "proxy": "sealwire.yaml"}
     said = f"{{reason: a test, date: {datetime.now(UTC).date().isoformat()}, by: the test}}"
     exempt = ", ".join(f"{name}: {said}" for name in left_out)  # quoted dates are texts
     text = json.dumps(settings).removesuffix("}")

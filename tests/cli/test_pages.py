@@ -21,6 +21,7 @@ from sealwire.cli.pages import (
 )
 from sealwire.files.html.frame import Tone
 from sealwire.keys.errors import KeySettingError, KeysReason
+from tests.support.reasons import raising
 
 MADE = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
 HOSTILE = "<script>alert('x')</script>&\"\u202e\x1b[31m"
@@ -104,6 +105,5 @@ def test_a_page_is_written_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.FILE_UNWRITABLE):
         write_page(tmp_path / "missing" / "report.html", page())
-    assert caught.value.reason is KeysReason.FILE_UNWRITABLE

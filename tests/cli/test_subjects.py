@@ -16,6 +16,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.wire import kinds
+from tests.support.reasons import raising
 
 
 def of(value_type: ValueType) -> FieldClass:
@@ -118,7 +119,6 @@ def test_a_policy_that_is_only_observed_is_read_by_those_that_ask_for_it(tmp_pat
     assert not read_policy(path).observed
     path.write_text(rules + "mode: observe\n")
     assert read_policy(path, may_observe=True).observed == {"clinic.visits"}
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.POLICY_OBSERVED) as caught:
         read_policy(path)
-    assert caught.value.reason is StartReason.POLICY_OBSERVED
     assert "clinic.visits" in str(caught.value)

@@ -22,6 +22,7 @@ from sealwire.sidecars.tls_check.target import EndpointFacts
 from tests.build_context import ROOT
 from tests.cli.runs import Run
 from tests.sidecars.tls_check.certificates import DATABASE, PRESENTED, WEB, certificate, target_facts
+from tests.support.reasons import raising
 
 
 @pytest.fixture
@@ -180,9 +181,8 @@ def test_targets_come_from_the_command_line_and_from_a_file(tmp_path: Path) -> N
 
 
 def test_no_target_at_all_is_an_error() -> None:
-    with pytest.raises(Unusable) as raised:
+    with raising(Unusable, TlsCheckReason.NO_TARGETS) as raised:
         read_targets((), None)
-    assert raised.value.reason is TlsCheckReason.NO_TARGETS
     assert exit_code(raised.value) == 78
 
 

@@ -4,8 +4,6 @@ import io
 import json
 import os
 import re
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -31,6 +29,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import leaves
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import User, connection_string
+from tests.support.waiting import until
 
 # magic, format, mode, class id, key version, BSON type, SIV, one byte of ciphertext
 ENVELOPE = Binary(b"SW\x01\x01" + bytes((0, 0, 0, 9)) + bytes((0, 0, 0, 1)) + b"\x02" + bytes(17), SUBTYPE)
@@ -344,13 +343,6 @@ sys.stdin.read()
 """
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = tmp_path / "desk.py"
@@ -361,7 +353,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_answers_are_compared_question_by_question(program: Path, tmp_path: Path) -> None:
     with desks_at_work("abc", "axc", program, tmp_path) as desks:
-        wait_for(lambda: desks.compared == 4)
+        until(lambda: desks.compared == 4)
         assert desks.different() == ["q1"]
         assert desks.guarded.period(0) == Period(4, 1, 15.0, 30.0, ("No 11600",))
         assert desks.guarded.period(2) == Period(2, 1, 25.0, 30.0, ("No 11600",))

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from tests.integration.outside.chosen import own_server
 from tests.support import warm
 from tests.support.relay import Relay, relay
 from tests.support.secantus import secantus
+from tests.support.waiting import until
 
 POLICY_TEXT = """
 version: 1
@@ -34,10 +34,7 @@ WITHIN_S = 30.0
 
 Document = dict[str, Any]
 
-faulty = [
-    pytest.mark.integration,
-    own_server("it stops and cuts what it runs"),
-]
+faulty = [pytest.mark.integration, own_server("it stops and cuts what it runs")]
 """The marks of every test that breaks something."""
 
 
@@ -118,14 +115,6 @@ def resident_bytes(pid: int) -> int:
 def open_files(pid: int) -> int:
     """How many descriptors a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - names are enough, and there are thousands
-
-
-def until(holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:
-    """Wait until something holds."""
-    deadline_s = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline_s, "the deadline has passed"
-        time.sleep(0.02)
 
 
 def answers(client: MongoClient[Document]) -> bool:

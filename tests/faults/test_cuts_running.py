@@ -7,9 +7,10 @@ from contextlib import suppress
 
 import pytest
 
-from tests.faults.scene import WITHIN_S, Scene, faulty, scene, until
+from tests.faults.scene import WITHIN_S, Scene, faulty, scene
 from tests.proxy.session.world import command, legacy_query
 from tests.support.relay import Relay
+from tests.support.waiting import until
 
 pytestmark = faulty
 

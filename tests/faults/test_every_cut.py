@@ -1,6 +1,7 @@
 """Either side is cut at every byte of a conversation: no part of a message leaves, and all ends once."""
 
 import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -49,13 +50,18 @@ def test_a_client_that_is_cut_in_a_message_leaves_nothing_of_it(place: int) -> N
         assert_deaf(talk, heard)
 
 
+def in_an_answer(place: int) -> Iterator[tuple[Session, Heard, bytes]]:
+    """A talk that waits for an answer, and a beginning of the answer, for each place where it can be cut."""
+    turn = TURNS[place]
+    for length in range(len(turn.answer)):
+        talk, heard = talked(TURNS[:place])
+        yield talk, heard.and_then(talk.client_data(turn.asked)), turn.answer[:length]
+
+
 @pytest.mark.parametrize("place", ANSWERED)
 def test_a_server_that_is_cut_in_an_answer_leaves_nothing_of_it(place: int) -> None:
-    before, turn = TURNS[:place], TURNS[place]
-    for length in range(len(turn.answer)):
-        talk, heard = talked(before)
-        heard = heard.and_then(talk.client_data(turn.asked))
-        assert talk.server_data(turn.answer[:length]) == []
+    for talk, heard, beginning in in_an_answer(place):
+        assert talk.server_data(beginning) == []
         assert ends(talk.server_eof()) == [CloseReason.SERVER_EOF]
         assert len(talk.unanswered()) <= 1
         assert_deaf(talk, heard)
@@ -63,11 +69,8 @@ def test_a_server_that_is_cut_in_an_answer_leaves_nothing_of_it(place: int) -> N
 
 @pytest.mark.parametrize("place", ANSWERED)
 def test_a_client_that_goes_while_its_answer_arrives_ends_both(place: int) -> None:
-    before, turn = TURNS[:place], TURNS[place]
-    for length in range(len(turn.answer)):
-        talk, heard = talked(before)
-        heard = heard.and_then(talk.client_data(turn.asked))
-        talk.server_data(turn.answer[:length])
+    for talk, heard, beginning in in_an_answer(place):
+        talk.server_data(beginning)
         assert ends(talk.client_eof()) == [CloseReason.CLIENT_EOF]
         assert_deaf(talk, heard)
 

@@ -23,10 +23,11 @@ from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from sealwire.wire.op_msg import build_op_msg
-from tests.faults.scene import POLICY_TEXT, faulty, figure, open_files, resident_bytes, until
+from tests.faults.scene import POLICY_TEXT, faulty, figure, open_files, resident_bytes
 from tests.proxy.server.harness import UNAUTHORIZED
 from tests.proxy.session.world import body_of, reply
 from tests.support.secantus import CLINIC, USERS, secantus
+from tests.support.waiting import until
 
 # Thousands of clients at once, in one event loop, and a server that answers all of them.
 

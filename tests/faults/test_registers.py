@@ -21,8 +21,9 @@ from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
 from tests.faults.linearizability import UNKNOWN_S, Act, Operation, is_linearizable
-from tests.faults.scene import Document, Scene, Threads, faulty, freeze, scene, until
+from tests.faults.scene import Document, Scene, Threads, faulty, freeze, scene
 from tests.support.relay import Relay, clear_sky, drizzle
+from tests.support.waiting import until
 
 pytestmark = [*faulty, pytest.mark.slow]
 

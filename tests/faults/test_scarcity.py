@@ -21,9 +21,10 @@ from sealwire.audit.verification import LogReport, verify
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.faults.scene import POLICY_TEXT, Document, faulty, figure, open_files, small_disk, until
+from tests.faults.scene import POLICY_TEXT, Document, faulty, figure, open_files, small_disk
 from tests.support.secantus import CLINIC, USERS, secantus
 from tests.support.skips import skip_or_fail
+from tests.support.waiting import until
 from tools.debian_programs import unpack
 
 pytestmark = [*faulty, pytest.mark.slow]

@@ -15,9 +15,10 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, NetworkTimeout
 
 from sealwire.testbed.child import LOOPBACK
-from tests.faults.scene import Document, Scene, answers, faulty, freeze, scene, until
+from tests.faults.scene import Document, Scene, answers, faulty, freeze, scene
 from tests.support.relay import Relay, clear_sky, drizzle, relay
 from tests.support.secantus import secantus
+from tests.support.waiting import until
 
 pytestmark = faulty
 

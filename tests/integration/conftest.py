@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from pymongo.collection import Collection
 from pymongo.database import Database
 
 from sealwire.testbed.certificates import create_authority
@@ -27,6 +28,7 @@ from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 POLICY = prefixed(Path(__file__).with_name("policy.yaml"))
 
 Document = dict[str, Any]
+Both = tuple[Collection[Document], Collection[Document]]
 
 KEPT = {"admin", "config", "local", "sealwire"}
 """Databases that are no file's own."""
@@ -52,6 +54,17 @@ class Stack:
     def clinic(self) -> Database[Document]:
         """The clinic's database as the application sees it."""
         return self.client[named("clinic")]
+
+
+@contextmanager
+def both_sides(database: DatabaseProcess, folder: Path, policy: str, **options: Any) -> Iterator[Both]:
+    """The patients under a policy of their own, and the same in clear; both are gone afterwards."""
+    (folder / "policy.yaml").write_text(policy)
+    proxied = ProxyOptions(folder, folder / "policy.yaml", database.address, access_control=False)
+    with ProxyProcess(proxied) as proxy, MongoClient[Document](proxy.uri(), **options) as client:
+        yield client["clinic"]["patients"], client["plain"]["patients"]
+        for name in ("clinic", "plain"):
+            client.drop_database(name)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 from bson import Int64
-from pymongo import MongoClient, UpdateMany, UpdateOne
+from pymongo import UpdateMany, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.integration.conftest import Document
+from tests.integration.conftest import Both, Document, both_sides
 from tests.integration.migrate.clinics import new_clinic
 from tests.integration.outside.chosen import own_server
 
@@ -119,25 +118,17 @@ def condition(chance: random.Random) -> Document:
 
 
 @pytest.fixture(scope="module")
-def collections(
-    database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Collection[Document], Collection[Document]]]:
+def collections(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """The same documents, encrypted and in clear."""
-    folder = tmp_path_factory.mktemp("asking")
-    (folder / "policy.yaml").write_text(POLICY)
-    options = ProxyOptions(folder, folder / "policy.yaml", database.address, access_control=False)
-    with ProxyProcess(options) as proxy, MongoClient[Document](proxy.uri()) as client:
-        encrypted, clear = client["clinic"]["patients"], client["plain"]["patients"]
-        for collection in (encrypted, clear):
+    with both_sides(database, tmp_path_factory.mktemp("asking"), POLICY) as both:
+        for collection in both:
             chance = random.Random(7)
             collection.insert_many(document(chance, number) for number in range(60))
-        yield encrypted, clear
-        for name in ("clinic", "plain"):
-            client.drop_database(name)
+        yield both
 
 
 def test_answers_are_those_of_plaintext(
-    collections: tuple[Collection[Document], Collection[Document]],
+    collections: Both,
 ) -> None:
     chance, compared, refused = random.Random(8), 0, []
     for _ in range(400):
@@ -160,7 +151,7 @@ def _answer(collection: Collection[Document], query: Document) -> Any:
         return str(error)
 
 
-def test_every_reading_command_asks(collections: tuple[Collection[Document], Collection[Document]]) -> None:
+def test_every_reading_command_asks(collections: Both) -> None:
     query, sides = {"surname": re.compile("^S")}, []
     for collection in collections:
         stages: list[Document] = [{"$match": query}, {"$project": {"surname": 1}}, {"$sort": {"_id": 1}}]
@@ -180,9 +171,7 @@ LETTERS = ["Anna", "anna", "ANNA", "Zoe", "zoë", "ZOË", "Zoé", "zoe-b", "zoe 
 
 
 @pytest.mark.parametrize("strength", [1, 2])
-def test_under_a_collation_answers_are_those_of_plaintext(
-    collections: tuple[Collection[Document], Collection[Document]], strength: int
-) -> None:
+def test_under_a_collation_answers_are_those_of_plaintext(collections: Both, strength: int) -> None:
     collation, sides = {"locale": "en", "strength": strength}, []
     conditions: list[Any] = ["ANNA", "zoë", {"$in": ["anna", "zo"]}, {"$ne": "anna"}, {"$nin": ["zoe", "1A"]}]
     conditions += [{"$not": {"$eq": "zoe-B"}}, {"$gt": "zo"}, {"$gte": "ANNA", "$lt": "zoe"}, None]
@@ -205,9 +194,7 @@ def test_under_a_collation_answers_are_those_of_plaintext(
 
 
 @pytest.mark.parametrize("strength", [1, 2])
-def test_writes_under_a_collation_are_those_of_plaintext(
-    collections: tuple[Collection[Document], Collection[Document]], strength: int
-) -> None:
+def test_writes_under_a_collation_are_those_of_plaintext(collections: Both, strength: int) -> None:
     collation, sides = {"locale": "en", "strength": strength}, []
     conditions: list[Any] = ["ANNA", {"$in": ["anna", "zo"]}, {"$ne": "anna"}, {"$gte": "ANNA", "$lt": "zoe"}]
     order = [("surname", 1), ("_id", -1)]
@@ -236,7 +223,7 @@ def test_writes_under_a_collation_are_those_of_plaintext(
     assert sides[0][0] == 3
 
 
-def test_many_values_come_in_batches(collections: tuple[Collection[Document], Collection[Document]]) -> None:
+def test_many_values_come_in_batches(collections: Both) -> None:
     encrypted, _ = collections
     encrypted.insert_many({"_id": 1000 + number, "surname": f"N{number:05}"} for number in range(2200))
     assert encrypted.count_documents({"surname": {"$regex": "^N0.*99$"}}) == 22
@@ -246,7 +233,7 @@ def test_many_values_come_in_batches(collections: tuple[Collection[Document], Co
 
 
 def test_writes_are_those_of_plaintext(
-    collections: tuple[Collection[Document], Collection[Document]],
+    collections: Both,
 ) -> None:
     """The same documents are written, by each command, in a transaction and outside."""
     chance, compared = random.Random(9), 0
@@ -297,7 +284,7 @@ def _written(collection: Collection[Document], query: Document, chance: random.R
 
 
 def test_a_command_has_several_statements(
-    collections: tuple[Collection[Document], Collection[Document]],
+    collections: Both,
 ) -> None:
     operations: list[UpdateMany | UpdateOne] = [
         UpdateMany({"surname": {"$regex": "^S"}}, {"$set": {"mark": 1}}),
@@ -321,7 +308,7 @@ def test_a_command_has_several_statements(
     assert caught.value.code == 238
 
 
-def test_a_transaction_answers_more(collections: tuple[Collection[Document], Collection[Document]]) -> None:
+def test_a_transaction_answers_more(collections: Both) -> None:
     """Upserts, what is pulled, and array filters; and it sees what it has written."""
     begins = {"$regex": "^S"}
     filters = [{"e.surname": begins}]
@@ -370,7 +357,7 @@ def test_a_transaction_answers_more(collections: tuple[Collection[Document], Col
 
 
 def test_a_write_never_writes_what_does_not_satisfy_while_others_write(
-    collections: tuple[Collection[Document], Collection[Document]],
+    collections: Both,
 ) -> None:
     """What a document held when it was written is in the document."""
     encrypted, _ = collections

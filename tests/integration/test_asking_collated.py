@@ -7,18 +7,16 @@ is negated there.
 
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import Int64, Regex
-from pymongo import MongoClient, UpdateMany
+from pymongo import UpdateMany
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.integration.conftest import Document
+from tests.integration.conftest import Both, Document, both_sides
 from tests.integration.outside.chosen import own_server
 
 pytestmark = [pytest.mark.integration, own_server("it has a policy of its own")]
@@ -91,20 +89,13 @@ def contents(side: Collection[Document]) -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def sides(
-    database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Collection[Document], Collection[Document]]]:
-    folder: Path = tmp_path_factory.mktemp("collated")
-    (folder / "policy.yaml").write_text(POLICY)
-    options = ProxyOptions(folder, folder / "policy.yaml", database.address, access_control=False)
-    with ProxyProcess(options) as proxy, MongoClient[Document](proxy.uri()) as client:
-        yield client["clinic"]["patients"], client["plain"]["patients"]
-        for name in ("clinic", "plain"):
-            client.drop_database(name)
+def sides(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    with both_sides(database, tmp_path_factory.mktemp("collated"), POLICY) as both:
+        yield both
 
 
 def test_commands_under_collations_do_what_they_do_in_plaintext(
-    sides: tuple[Collection[Document], Collection[Document]],
+    sides: Both,
 ) -> None:
     chance, answered = random.Random(29), 0
     for _ in range(8):

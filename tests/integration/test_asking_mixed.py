@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pymongo import DeleteMany, MongoClient, UpdateMany
+from pymongo import DeleteMany, UpdateMany
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.integration.conftest import Document
+from tests.integration.conftest import Both, Document, both_sides
 from tests.integration.outside.chosen import own_server
 
 pytestmark = [pytest.mark.integration, own_server("it has a policy of its own")]
@@ -34,19 +33,13 @@ NAMES = ["Anna", "anna", "Bob", "bob", "Zoe", ""]
 NOTES: list[Any] = ["x1", "x2", "y", 2.5, 7, True, "", ["x1", "q"]]
 ORDER = [("surname", 1), ("was", -1), ("_id", 1)]
 FIRST = [("surname", -1), ("_id", 1)]
-Sides = tuple[Collection[Document], Collection[Document]]
 
 
 @pytest.fixture(scope="module")
-def sides(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
+def sides(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """The encrypted collection, and the same in clear."""
-    folder = tmp_path_factory.mktemp("mixed")
-    (folder / "policy.yaml").write_text(POLICY)
-    options = ProxyOptions(folder, folder / "policy.yaml", database.address, access_control=False)
-    with ProxyProcess(options) as proxy, MongoClient[Document](proxy.uri()) as client:
-        yield client["clinic"]["patients"], client["plain"]["patients"]
-        for name in ("clinic", "plain"):
-            client.drop_database(name)
+    with both_sides(database, tmp_path_factory.mktemp("mixed"), POLICY) as both:
+        yield both
 
 
 def documents(chance: random.Random) -> list[Document]:
@@ -160,7 +153,7 @@ def outcome(found: Collection[Document], run: Any, before: list[Document]) -> tu
     return answer, after
 
 
-def test_conditions_of_all_kinds_together_are_answered_as_in_plaintext(sides: Sides) -> None:
+def test_conditions_of_all_kinds_together_are_answered_as_in_plaintext(sides: Both) -> None:
     chance, compared, before = random.Random(20), dict[str, int](), list[Document]()
     for number in range(COMMANDS):
         if number % 25 == 0:

@@ -15,9 +15,9 @@ from sealwire.audit.files import files_of
 from sealwire.audit.line import read_line
 from sealwire.audit.verification import LogReport, verify
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.faults.scene import until
 from tests.integration.outside.chosen import own_server
 from tests.support.secantus import secantus
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, own_server("it kills what it runs")]
 

@@ -42,6 +42,7 @@ from tests.integration.migrate.clinics import NHS, POLICY, new_clinic, reencrypt
 from tests.keys.samples import NOW, PASSPHRASE
 from tests.sidecars.backup.samples import KEK, local, seal
 from tests.support.doc_commands import run_document
+from tests.support.reasons import raising
 from tests.support.secantus import ROOT, secantus
 
 pytestmark = pytest.mark.integration
@@ -181,10 +182,7 @@ def test_a_server_that_repeats_a_snapshots_time_and_shows_the_present_has_none(
 
 def test_a_selection_that_names_nothing_is_refused(server: Server, tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    with (
-        pytest.raises(SidecarError) as caught,
-        create_backup(store, "nothing", [KEK]) as sink,
-    ):
+    with pytest.raises(SidecarError) as caught, create_backup(store, "nothing", [KEK]) as sink:
         dump(server.raw, sink, DumpOptions(server.uri, ("nowhere",)))
     assert caught.value.reason is BackupReason.SELECTION
     assert not store.exists("nothing.tar.gz.enc")
@@ -343,9 +341,8 @@ def test_at_a_snapshot_the_driver_reads(
 
 def test_a_mongodump_that_fails_half_way_makes_no_backup(filled: Stack, tmp_path: Path, fake: Path) -> None:
     fake.with_suffix(".fails").write_text("patients")
-    with pytest.raises(Unavailable) as caught:
+    with raising(Unavailable, BackupReason.DUMPER):
         dumped(filled, tmp_path, ReaderChoice.MONGODUMP)
-    assert caught.value.reason is BackupReason.DUMPER
     assert LocalStore(tmp_path).objects() == []
 
 
@@ -354,9 +351,8 @@ def test_where_there_is_none_it_is_said_or_done_without(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert dumped(filled, tmp_path, ReaderChoice.AUTO).manifest.dumper == "built-in"
-    with pytest.raises(Unavailable) as caught:
+    with raising(Unavailable, BackupReason.DUMPER):
         dumped(filled, tmp_path, ReaderChoice.MONGODUMP)
-    assert caught.value.reason is BackupReason.DUMPER
 
 
 # The runbook for a database that was put back from before a rotation is followed as it is printed.

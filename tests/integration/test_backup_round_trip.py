@@ -28,6 +28,7 @@ from tests.integration.backup_source import (
 )
 from tests.integration.conftest import Stack
 from tests.sidecars.backup.samples import KEK
+from tests.support.reasons import raising
 from tests.support.secantus import ROOT, secantus
 
 pytestmark = pytest.mark.integration
@@ -99,9 +100,8 @@ def test_a_target_that_has_something_is_left_alone(
     server: Server, store: LocalStore, dumped: Dumped, tmp_path: Path
 ) -> None:
     server.direct.taken.long.insert_one({"_id": "mine"})
-    with pytest.raises(CannotCreate) as caught:
+    with raising(CannotCreate, BackupReason.TARGET_OCCUPIED):
         restored(server.raw, sealed(store), tmp_path, "clinic=taken")
-    assert caught.value.reason is BackupReason.TARGET_OCCUPIED
     assert server.direct.taken.list_collection_names() == ["long"]
     assert list(server.direct.taken.long.find()) == [{"_id": "mine"}]
 
@@ -189,9 +189,8 @@ def test_a_journal_does_not_go_on_in_a_collection_that_it_did_not_begin(
         Restore(server.raw, files, found, chosen).run(journal, stop)
     server.direct.exchanged.long.drop()
     server.direct.exchanged.create_collection("long")
-    with opened(path, "x") as journal, pytest.raises(Unavailable) as caught:
+    with opened(path, "x") as journal, raising(Unavailable, BackupReason.JOURNAL_OTHER):
         Restore(server.raw, files, found, chosen).run(journal)
-    assert caught.value.reason is BackupReason.JOURNAL_OTHER
 
 
 def test_a_damaged_backup_says_what_of_it_is_in_place_and_is_never_called_restored(
@@ -203,9 +202,8 @@ def test_a_damaged_backup_says_what_of_it_is_in_place_and_is_never_called_restor
         if path.suffix == ".enc":
             content[-10] ^= 1
         (tmp_path / path.name).write_bytes(content)
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, BackupReason.ALTERED) as caught:
         restored(server.raw, sealed(damaged), tmp_path, "clinic=damaged")
-    assert caught.value.reason is BackupReason.ALTERED
     assert "in place" in str(caught.value) or "hold documents" in str(caught.value)
 
 
@@ -213,11 +211,7 @@ def test_a_drill_compares_and_leaves_an_empty_server(
     server: Server, store: LocalStore, dumped: Dumped, tmp_path: Path
 ) -> None:
     files = sealed(store)
-    with (
-        secantus(tmp_path) as process,
-        connected(process.uri()) as client,
-        process.connect() as direct,
-    ):
+    with secantus(tmp_path) as process, connected(process.uri()) as client, process.connect() as direct:
         report = drill(client, files, survey(files))
         assert report.restored.holds
         assert len(report.restored.collections) == len(dumped.contents.collections) - 3

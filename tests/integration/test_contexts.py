@@ -23,11 +23,11 @@ from sealwire.crypto.envelope import parse_context_header
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
-from tests.faults.scene import until
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
 from tests.support import warm
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

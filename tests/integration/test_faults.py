@@ -9,10 +9,11 @@ from pymongo.errors import AutoReconnect, ConnectionFailure
 
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.faults.scene import answers, until
+from tests.faults.scene import answers
 from tests.integration.conftest import POLICY, Document
 from tests.support.relay import Relay, relay
 from tests.support.secantus import secantus
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -37,7 +37,6 @@ from sealwire.proxy.server.frontiers.store import (
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.testbed.database import DatabaseProcess
-from tests.faults.scene import until
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_site, readiness
 from tests.proxy.server.frontiers.server import (
@@ -54,7 +53,9 @@ from tests.proxy.server.frontiers.server import (
     document,
 )
 from tests.proxy.server.site import serving
+from tests.support.reasons import raising
 from tests.support.secantus import CLINIC, USERS, secantus
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("asynchronous_driver")]
 
@@ -267,17 +268,15 @@ def test_a_connection_string_is_read_without_the_end_of_its_line(tmp_path: Path)
     "text", ["", "password", "http://user:password@h", "mongodb://", "mongodb://pässword@h"]
 )
 def test_what_is_no_connection_string_is_not_shown(tmp_path: Path, text: str) -> None:
-    with pytest.raises(FileProblem) as raised:
+    with raising(FileProblem, StartReason.BAD_URI) as raised:
         read_uri(write(tmp_path / "uri", text))
-    assert raised.value.reason is StartReason.BAD_URI
     assert "ssword@" not in f"{raised.value} {raised.value.hint}".replace("user:password@host", "")
     assert raised.value.__cause__ is None
 
 
 def test_a_connection_string_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsafeFile) as raised:
+    with raising(UnsafeFile, KeysReason.FILE_PERMISSIONS):
         read_uri(write(tmp_path / "uri", "mongodb://h", 0o644))
-    assert raised.value.reason is KeysReason.FILE_PERMISSIONS
 
 
 # Proxies follow a move on a real server: they acknowledge, lapse, come back, and leave.

@@ -118,8 +118,5 @@ def test_a_driver_that_knows_of_no_balancer_is_told_so(balanced: Balanced) -> No
 
 def test_without_the_setting_the_driver_refuses(stack: Stack) -> None:
     uri = stack.proxy.uri(CLINIC, "clinic")
-    with (
-        MongoClient[Document](uri, loadBalanced=True) as client,
-        pytest.raises(ConfigurationError),
-    ):
+    with MongoClient[Document](uri, loadBalanced=True) as client, pytest.raises(ConfigurationError):
         client.admin.command("ping")

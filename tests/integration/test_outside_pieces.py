@@ -24,13 +24,7 @@ from tests.integration.differential.tally import Tally
 from tests.integration.outside import __main__ as program
 from tests.integration.outside.chosen import Outside, named, prefixed, use
 from tests.integration.outside.report import Report, Row
-from tests.integration.outside.server import (
-    OutsideDatabase,
-    OutsideProxy,
-    Server,
-    UnusableServer,
-    describe,
-)
+from tests.integration.outside.server import OutsideDatabase, OutsideProxy, Server, UnusableServer, describe
 from tests.keys.samples import KEK_A, NOW, environment_kek
 from tests.wire.corpus import string
 

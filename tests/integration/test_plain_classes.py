@@ -1,7 +1,6 @@
 """A class that is in clear, half taken in, encrypted, and half given back: the same answers throughout."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from sealwire.wire import kinds
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, readiness, site_at
 from tests.proxy.server.site import Site, serving
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -73,12 +73,7 @@ def fill(clinic: Any) -> None:
 def answers(client: MongoClient[Document]) -> dict[str, Any]:
     """What an application asks, and what it is told."""
     patients, appointments = client["clinic"]["patients"], client["clinic"]["appointments"]
-    joined = {
-        "from": "appointments",
-        "localField": NHS,
-        "foreignField": "patient",
-        "as": "found",
-    }
+    joined = {"from": "appointments", "localField": NHS, "foreignField": "patient", "as": "found"}
     found: dict[str, Any] = {
         "all": list(patients.find().sort("_id")),
         "equal": [list(patients.find({NHS: number}).sort("_id")) for number in [*NUMBERS, "555"]],
@@ -112,13 +107,6 @@ def refuses_twins(client: MongoClient[Document]) -> bool:
             client["clinic"]["patients"].insert_one({NHS: number})
     upserted = client["clinic"]["patients"].update_one({NHS: "111"}, {"$set": {"seen": 1}}, upsert=True)
     return upserted.upserted_id is None
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 class Move:

@@ -20,13 +20,14 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT
-from tests.faults.scene import small_disk, until
+from tests.faults.scene import small_disk
 from tests.integration.outside.chosen import own_server
 from tests.support import warm
 from tests.support.measuring import measuring
 from tests.support.openbao import enable_kv, raft_server
 from tests.support.secantus import secantus
 from tests.support.shown_commands import follow, shell
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, own_server("it lets servers and keys fail")]
 

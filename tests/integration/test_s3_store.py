@@ -25,6 +25,7 @@ from sealwire.sidecars.errors import BackupReason, CannotCreate, Missing, Unavai
 from tests.keys.samples import KEK_A, KEK_B, NOW
 from tests.sidecars.backup.samples import KEK, OTHER_KEK, seal
 from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
+from tests.support.reasons import raising
 
 pytestmark = pytest.mark.integration
 
@@ -162,9 +163,8 @@ def test_a_bucket_that_is_not_there_is_missing() -> None:
 
 def test_a_server_that_is_gone_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-    with pytest.raises(Unavailable) as caught:
+    with raising(Unavailable, BackupReason.STORE_UNREACHABLE):
         open_store("s3://bucket").objects()
-    assert caught.value.reason is BackupReason.STORE_UNREACHABLE
 
 
 def test_credentials_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,33 +173,29 @@ def test_credentials_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    with pytest.raises(Unavailable) as caught:
+    with raising(Unavailable, BackupReason.STORE_DENIED):
         open_store("s3://bucket").objects()
-    assert caught.value.reason is BackupReason.STORE_DENIED
 
 
 def test_settings_that_boto3_does_not_take_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, BackupReason.ADDRESS):
         open_store("s3://bucket")
-    assert caught.value.reason is BackupReason.ADDRESS
 
 
 def test_more_parts_than_s3_takes_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_store, "PART_BYTES", 5 << 20)
     monkeypatch.setattr(s3_store, "MAX_PARTS", 1)
     upload = store.begin(KEY)
-    with pytest.raises(Unavailable) as caught:
+    with raising(Unavailable, BackupReason.TOO_LARGE):
         upload.write(bytes(10 << 20))
-    assert caught.value.reason is BackupReason.TOO_LARGE
     upload.abort()
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://user:password@host", "http://host/bucket"])
 def test_addresses_that_are_none_are_refused_and_not_shown(address: str) -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, BackupReason.ADDRESS) as caught:
         open_store(address)
-    assert caught.value.reason is BackupReason.ADDRESS
     assert "password" not in str(caught.value) + caught.value.hint
 
 

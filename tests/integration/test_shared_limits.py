@@ -8,9 +8,9 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.faults.scene import until
 from tests.integration.outside.chosen import own_server
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, own_server("it has users of its own")]
 

@@ -11,13 +11,7 @@ from secrets import token_hex
 import pkcs11
 import pytest
 
-from sealwire.keys.errors import (
-    KekUnavailable,
-    KeysError,
-    KeySettingError,
-    KeysReason,
-    UnwrapFailed,
-)
+from sealwire.keys.errors import KekUnavailable, KeysError, KeySettingError, KeysReason, UnwrapFailed
 from sealwire.keys.kek.pkcs11 import PIN_VARIABLE, TokenKek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.providers import Providers, parse_provider

@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 from bson import Int64
-from pymongo import MongoClient
 from pymongo.collation import Collation
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.integration.conftest import Document
+from tests.integration.conftest import Both, Document, both_sides
 from tests.integration.outside.chosen import own_server
 
 pytestmark = [pytest.mark.integration, own_server("it has a policy of its own")]
@@ -54,7 +52,6 @@ NAMES = [
     "\uffff",
 ]
 CODES = [5.0, -1.5, 0.0, 1e300, float("inf"), float("-inf"), 0.1]
-Both = tuple[Collection[Document], Collection[Document]]
 
 
 def document(chance: random.Random, number: int) -> Document:
@@ -74,17 +71,11 @@ def document(chance: random.Random, number: int) -> Document:
 @pytest.fixture(scope="module")
 def collections(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """The same documents, encrypted and in clear."""
-    folder = tmp_path_factory.mktemp("sorting")
-    (folder / "policy.yaml").write_text(POLICY)
-    options = ProxyOptions(folder, folder / "policy.yaml", database.address, access_control=False)
-    with ProxyProcess(options) as proxy, MongoClient[Document](proxy.uri(), retryReads=False) as client:
-        encrypted, clear = client["clinic"]["patients"], client["plain"]["patients"]
-        for collection in (encrypted, clear):
+    with both_sides(database, tmp_path_factory.mktemp("sorting"), POLICY, retryReads=False) as both:
+        for collection in both:
             chance = random.Random(5)
             collection.insert_many(document(chance, number) for number in range(80))
-        yield encrypted, clear
-        for name in ("clinic", "plain"):
-            client.drop_database(name)
+        yield both
 
 
 def sorted_by(chance: random.Random) -> dict[str, int]:

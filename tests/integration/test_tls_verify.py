@@ -43,6 +43,7 @@ from tests.sidecars.tls_check.certificates import Made, Odd, make, make_authorit
 from tests.support import warm
 from tests.support.debian import require_program
 from tests.support.doc_commands import run_document
+from tests.support.reasons import raising
 from tests.support.secantus import CLINIC, secantus
 from tests.support.tls_servers import STRONG, WEAK, SilentServer, nginx, openssl_server
 
@@ -296,9 +297,11 @@ def test_nothing_is_printed_for_cron_when_nothing_is_wrong(sound: Path, ca: Path
 
 
 def test_an_address_for_metrics_that_is_taken_is_an_error() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CannotCreate) as raised:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        raising(CannotCreate, TlsCheckReason.METRICS_ADDRESS),
+    ):
         TlsMetrics().listen("127.0.0.1", taken.getsockname()[1])
-    assert raised.value.reason is TlsCheckReason.METRICS_ADDRESS
 
 
 def test_watching_serves_metrics_until_it_is_told_to_end(sound: Path, ca: Path) -> None:
@@ -440,9 +443,8 @@ def test_tls_is_taken_off_and_put_back_and_the_data_stays(tmp_path: Path) -> Non
     with started(tls) as database:
         assert stored_number(forth, database) == NUMBER
     with started(plain) as database:
-        with pytest.raises(TestbedError) as caught:
+        with raising(TestbedError, TestbedReason.DIED):
             stored_number(forth, database)  # a server without TLS is not used until the configuration says so
-        assert caught.value.reason is TestbedReason.DIED
         assert stored_number(back, database) == NUMBER
         with database.connect() as raw:
             assert raw["clinic"]["patients"].count_documents({NHS: NUMBER}) == 0

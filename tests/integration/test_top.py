@@ -29,6 +29,7 @@ from sealwire.sidecars.errors import DeliveryFailed, DetectionReason, Unusable
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import client_of, new_site
 from tests.proxy.server.site import Running, serving
+from tests.support.reasons import raising
 
 pytestmark = pytest.mark.integration
 
@@ -217,17 +218,15 @@ def test_the_signature_is_that_of_the_specification() -> None:
 def test_what_is_not_taken_was_not_told(service: Service, secret: Path, status: int) -> None:
     service.status = status
     service.headers = {"location": f"http://127.0.0.1:{service.port}/elsewhere"}
-    with pytest.raises(DeliveryFailed) as caught:
+    with raising(DeliveryFailed, DetectionReason.REJECTED):
         channel(service.port, secret).tell(ALERT)
-    assert caught.value.reason is DetectionReason.REJECTED
     assert len(service.requests) == 1
 
 
 def test_one_that_hangs_is_left_after_its_time(service: Service, secret: Path) -> None:
     service.hangs = True
-    with pytest.raises(DeliveryFailed) as caught:
+    with raising(DeliveryFailed, DetectionReason.UNREACHABLE):
         channel(service.port, secret, timeout_s=1).tell(ALERT)
-    assert caught.value.reason is DetectionReason.UNREACHABLE
 
 
 def test_one_that_is_not_there_and_a_proxy_of_the_environment_that_is_not_asked(
@@ -236,18 +235,16 @@ def test_one_that_is_not_there_and_a_proxy_of_the_environment_that_is_not_asked(
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{service.port}")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    with pytest.raises(DeliveryFailed) as caught:
+    with raising(DeliveryFailed, DetectionReason.UNREACHABLE):
         channel(1, secret).tell(ALERT)
-    assert caught.value.reason is DetectionReason.UNREACHABLE
     assert service.requests == []
 
 
 @pytest.mark.parametrize("text", ["", "whsec_", "whsec_AAAA", b64encode(KEY).decode(), "whsec_é", "whsec_!!"])
 def test_what_is_no_secret(secret: Path, text: str) -> None:
     secret.write_text(text)
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, DetectionReason.SECRET) as caught:
         read_secret(secret)
-    assert caught.value.reason is DetectionReason.SECRET
     assert len(text) < 8 or text not in str(caught.value)
 
 

@@ -1,8 +1,7 @@
 """Three real servers behind stubs, a real driver before the proxy: elections, joins, read preferences."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,10 +14,11 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.running_site import new_site
 from tests.proxy.server.harness import LOOPBACK
-from tests.proxy.server.site import Running, Site, serving
+from tests.proxy.server.site import Running, followed, serving
 from tests.support.played_set import PlayedServer, PlayedSet, play_mongos, played_set
 from tests.support.secantus import secantus
 from tests.support.skips import free_ports
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -43,23 +43,6 @@ def played(databases: list[DatabaseProcess]) -> Iterator[PlayedSet]:
         yield members
 
 
-def site_before(database: DatabaseProcess, uri: str, folder: Path, ports: range) -> Site:
-    site = new_site(database, folder)
-    site.config["listen"] = {
-        "address": LOOPBACK,
-        "ports": f"{ports[0]}-{ports[-1]}",
-        "ports_file": "ports.json",
-        "tls": {"mode": "plaintext"},
-    }
-    site.config["upstream"] = {
-        "uri": uri,
-        "access_control": "none",
-        "heartbeat_s": 0.3,
-        "tls": {"mode": "plaintext"},
-    }
-    return site
-
-
 @pytest.fixture
 def ports() -> range:
     return free_ports(5)
@@ -69,20 +52,13 @@ def ports() -> range:
 def proxy(
     played: PlayedSet, databases: list[DatabaseProcess], tmp_path: Path, ports: range
 ) -> Iterator[Running]:
-    with serving(site_before(databases[0], played.uri, tmp_path, ports)) as running:
+    with serving(followed(new_site(databases[0], tmp_path), played.uri, ports)) as running:
         yield running
 
 
 def client_of(ports: range, **options: object) -> MongoClient[Document]:
     uri = f"mongodb://{LOOPBACK}:{ports[0]}/?replicaSet=rs0&heartbeatFrequencyMS=500"
     return MongoClient(uri, serverSelectionTimeoutMS=10_000, **options)  # type: ignore[arg-type]
-
-
-def until(holds: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < ends_at, "the deadline has passed"
-        time.sleep(0.05)
 
 
 def raw_of(database: DatabaseProcess) -> list[Document]:
@@ -223,7 +199,7 @@ def test_nobody_is_told_of_an_address_that_goes_past_the_proxy(
 def test_ports_stay_over_a_restart(
     played: PlayedSet, databases: list[DatabaseProcess], tmp_path: Path, ports: range
 ) -> None:
-    site = site_before(databases[0], played.uri, tmp_path, ports)
+    site = followed(new_site(databases[0], tmp_path), played.uri, ports)
     last = max(played.members, key=lambda member: member.name)
     played.remove(last)
     played.elect(played.members[0])
@@ -244,7 +220,7 @@ def test_mongos_servers_are_one_cluster_for_a_driver_and_their_errors_reach_it(
 ) -> None:
     routers = [play_mongos(databases[0].address), play_mongos(databases[0].address)]
     uri = "mongodb://" + ",".join(router.name for router in routers)
-    with serving(site_before(databases[0], uri, tmp_path, ports)):
+    with serving(followed(new_site(databases[0], tmp_path), uri, ports)):
         through = f"mongodb://{LOOPBACK}:{ports[0]},{LOOPBACK}:{ports[1]}/?heartbeatFrequencyMS=500"
         with MongoClient[Document](through, serverSelectionTimeoutMS=10_000) as client:
             assert client.admin.command("hello")["msg"] == "isdbgrid"

@@ -26,6 +26,7 @@ from tests.keys.samples import NOW, local_kek
 from tests.keys.store_contract import StoreContract
 from tests.support.debian import require_programs
 from tests.support.openbao import enable_kv, make_token, raft_server
+from tests.support.reasons import raising
 
 pytestmark = pytest.mark.integration
 
@@ -103,9 +104,8 @@ def test_a_retired_version_is_told_apart_from_damage(bao: OpenBao, connection: V
     wrapped = kek.wrap(KEY, AD)
     bao.client.secrets.transit.rotate_key(name)
     bao.client.secrets.transit.update_key_configuration(name, min_decryption_version=2)
-    with pytest.raises(KekDenied) as caught:
+    with raising(KekDenied, KeysReason.VAULT_KEY):
         kek.unwrap(wrapped, AD)
-    assert caught.value.reason is KeysReason.VAULT_KEY
 
 
 def test_the_server_itself_binds_the_associated_data(bao: OpenBao, connection: VaultConnection) -> None:
@@ -161,9 +161,8 @@ def test_a_key_without_authentication_is_refused(bao: OpenBao, connection: Vault
 def test_a_wrong_mount_is_named_as_such(connection: VaultConnection) -> None:
     error = refused(TransitKek(connection, "elsewhere/k"))
     assert (type(error), error.reason) == (KeySettingError, KeysReason.VAULT_PATH)
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.VAULT_PATH):
         KvStore(connection, VaultDocument("elsewhere", "k")).exists()
-    assert caught.value.reason is KeysReason.VAULT_PATH
 
 
 def test_the_least_rights_suffice(bao: OpenBao, tmp_path: Path) -> None:
@@ -184,19 +183,16 @@ def test_a_deleted_keyring_is_missing_and_not_written_over(bao: OpenBao, connect
     create_keyring(store, local_kek(), ["a"], NOW)
     bao.client.secrets.kv.v2.delete_latest_version_of_secret("deleted", mount_point="secret")
     assert not store.exists()
-    with pytest.raises(KeysError) as caught:
+    with raising(KeysError, KeysReason.FILE_MISSING):
         store.read()
-    assert caught.value.reason is KeysReason.FILE_MISSING
-    with pytest.raises(KeysError) as caught:
+    with raising(KeysError, KeysReason.FILE_EXISTS):
         create_keyring(store, local_kek(), ["a"], NOW)
-    assert caught.value.reason is KeysReason.FILE_EXISTS
 
 
 def test_a_document_of_another_shape_is_not_a_keyring(bao: OpenBao, connection: VaultConnection) -> None:
     bao.client.secrets.kv.v2.create_or_update_secret("foreign", {"password": "x"}, mount_point="secret")
-    with pytest.raises(KeysError) as caught:
+    with raising(KeysError, KeysReason.SCHEMA):
         KvStore(connection, VaultDocument("secret", "foreign")).read()
-    assert caught.value.reason is KeysReason.SCHEMA
 
 
 def test_a_keyring_too_large_for_the_storage_is_told_apart_from_a_failure(tmp_path: Path) -> None:
@@ -204,16 +200,14 @@ def test_a_keyring_too_large_for_the_storage_is_told_apart_from_a_failure(tmp_pa
         enable_kv(bao.client)
         options = {"address": bao.address, "ca": str(bao.ca)}
         connection = VaultConnection(vault_settings(options, {}), {"VAULT_TOKEN": bao.root_token})
-        with pytest.raises(KeySettingError) as caught:
+        with raising(KeySettingError, KeysReason.FILE_TOO_LARGE):
             KvStore(connection, VaultDocument("secret", "large")).create(b"x" * 1_500_000)
-        assert caught.value.reason is KeysReason.FILE_TOO_LARGE
 
 
 def test_version_1_of_the_engine_is_refused(bao: OpenBao, connection: VaultConnection) -> None:
     bao.client.sys.enable_secrets_engine("kv", "kv1", options={"version": "1"})
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.VAULT_PATH):
         KvStore(connection, VaultDocument("kv1", "k")).create(b"{}")
-    assert caught.value.reason is KeysReason.VAULT_PATH
 
 
 def test_one_process_logs_in_once_for_both(bao: OpenBao) -> None:
@@ -279,9 +273,8 @@ def test_a_field_of_a_document_in_vault() -> None:
 def test_what_is_not_there_or_not_ours_has_its_reason(
     place: str, kind: type[KeysError], reason: KeysReason
 ) -> None:
-    with pytest.raises(kind) as caught:
+    with raising(kind, reason) as caught:
         read(f"vault:{place}")
-    assert caught.value.reason is reason
     assert STRONG not in str(caught.value)
 
 
@@ -295,6 +288,5 @@ def test_a_credential_that_systemd_sealed_on_this_machine(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert read(f"systemd-creds:{sealed}") == STRONG.encode()
     sealed.rename(tmp_path / "another-name")
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, LuksReason.SECRET_SOURCE):
         read(f"systemd-creds:{tmp_path}/another-name")
-    assert caught.value.reason is LuksReason.SECRET_SOURCE

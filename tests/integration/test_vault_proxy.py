@@ -3,10 +3,9 @@
 import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from tests.proxy.server.site import Running, Site, serving
 from tests.support import warm
 from tests.support.measuring import measuring
 from tests.support.openbao import RaftServer, enable_kv, raft_server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -130,14 +130,7 @@ class Talk:
                 return error.code, json.load(error)["keyring"]
 
     def wait(self, state: tuple[int, str]) -> None:
-        poll(lambda: self.ready() == state)
-
-
-def poll(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        until(lambda: self.ready() == state, WITHIN_S)
 
 
 @contextmanager

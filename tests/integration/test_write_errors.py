@@ -10,12 +10,7 @@ import pytest
 from bson import Int64
 from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import (
-    BulkWriteError,
-    ClientBulkWriteException,
-    OperationFailure,
-    WriteError,
-)
+from pymongo.errors import BulkWriteError, ClientBulkWriteException, OperationFailure, WriteError
 
 from tests.integration.conftest import Document, Stack
 from tests.integration.outside.chosen import named, replica_set

@@ -6,6 +6,7 @@ from sealwire.keys.errors import AlreadyExists, DamagedFile, KeyringBusy, KeySet
 from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, verify_keyring
 from sealwire.keys.keyring.store import KeyringStore
 from tests.keys.samples import NOW, local_kek
+from tests.support.reasons import raising
 
 KEK = local_kek()
 
@@ -15,9 +16,8 @@ class StoreContract:
 
     def test_nothing_is_there_at_first(self, store: KeyringStore) -> None:
         assert not store.exists()
-        with pytest.raises(KeySettingError) as caught:
+        with raising(KeySettingError, KeysReason.FILE_MISSING) as caught:
             store.read()
-        assert caught.value.reason is KeysReason.FILE_MISSING
         assert str(store) in str(caught.value)
 
     def test_what_was_created_is_read(self, store: KeyringStore) -> None:
@@ -27,18 +27,16 @@ class StoreContract:
 
     def test_nothing_is_created_over_another(self, store: KeyringStore) -> None:
         store.create(b"first")
-        with pytest.raises(AlreadyExists) as caught:
+        with raising(AlreadyExists, KeysReason.FILE_EXISTS):
             store.create(b"second")
-        assert caught.value.reason is KeysReason.FILE_EXISTS
         assert store.read() == b"first"
 
     def test_what_is_known_is_replaced_and_nothing_else(self, store: KeyringStore) -> None:
         store.create(b"first")
         store.replace(b"first", b"second")
         assert store.read() == b"second"
-        with pytest.raises(KeyringBusy) as caught:
+        with raising(KeyringBusy, KeysReason.WRITER):
             store.replace(b"first", b"third")
-        assert caught.value.reason is KeysReason.WRITER
         assert store.read() == b"second"
 
     def test_a_keyring_lives_in_it(self, store: KeyringStore) -> None:
@@ -55,9 +53,8 @@ class StoreContract:
         older = store.read()
         add_classes(store, KEK, ["b"], NOW)
         store.replace(store.read(), older)
-        with pytest.raises(DamagedFile) as caught:
+        with raising(DamagedFile, KeysReason.ROLLED_BACK):
             load_keyring(store, KEK, 2)
-        assert caught.value.reason is KeysReason.ROLLED_BACK
 
     def test_a_writer_who_read_an_older_keyring_does_not_undo_a_newer(self, store: KeyringStore) -> None:
         create_keyring(store, KEK, ["a"], NOW)

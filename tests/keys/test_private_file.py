@@ -18,6 +18,7 @@ from sealwire.keys.private_file import (
     replace_public,
     writer_lock,
 )
+from tests.support.reasons import raising
 
 LIMIT = 100
 
@@ -111,9 +112,8 @@ def test_creating_never_overwrites(tmp_path: Path) -> None:
     create_private(tmp_path / "f", b"one")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for name in ("f", "dangling"):
-        with pytest.raises(AlreadyExists) as caught:
+        with raising(AlreadyExists, KeysReason.FILE_EXISTS):
             create_private(tmp_path / name, b"two")
-        assert caught.value.reason is KeysReason.FILE_EXISTS
     assert (tmp_path / "f").read_bytes() == b"one"
 
 
@@ -132,9 +132,8 @@ def test_a_failure_before_the_rename_leaves_the_old_file(
         monkeypatch.setattr(os, "fsync", lambda *_: fail_with(errno.EIO))
     else:
         monkeypatch.setattr(Path, "rename", lambda *_: fail_with(errno.EACCES))
-    with pytest.raises(KeysError) as caught:
+    with raising(KeysError, KeysReason.FILE_UNWRITABLE):
         replace_private(path, b"new")
-    assert caught.value.reason is KeysReason.FILE_UNWRITABLE
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
 
@@ -189,9 +188,8 @@ def test_the_whole_file_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_missing_directory_is_said_so(tmp_path: Path) -> None:
     for write in (replace_private, create_private):
-        with pytest.raises(KeysError) as caught:
+        with raising(KeysError, KeysReason.FILE_UNWRITABLE):
             write(tmp_path / "no" / "f", b"x")
-        assert caught.value.reason is KeysReason.FILE_UNWRITABLE
     with pytest.raises(KeysError) as caught, writer_lock(tmp_path / "no" / "f"):
         pass
     assert caught.value.reason is KeysReason.FILE_UNWRITABLE
@@ -222,9 +220,8 @@ def test_a_lock_is_let_go_when_its_holder_fails(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_to_its_end_is_unreadable() -> None:
     # nothing is at address 0
-    with pytest.raises(UnsafeFile) as caught:
+    with raising(UnsafeFile, KeysReason.FILE_UNREADABLE):
         read_private(Path("/proc/self/mem"), 100)
-    assert caught.value.reason is KeysReason.FILE_UNREADABLE
 
 
 def test_a_public_file_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:

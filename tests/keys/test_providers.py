@@ -21,6 +21,7 @@ from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.kv import KvStore
 from sealwire.keys.vault.transit import TransitKek
 from tests.keys.samples import CHEAP_SCRYPT, KEK_A, PASSPHRASE
+from tests.support.reasons import raising
 
 ENCODED = base64.b64encode(KEK_A).decode()
 
@@ -42,9 +43,8 @@ def test_settings_name_a_variable_or_a_path() -> None:
 
 @pytest.mark.parametrize("setting", ["", "env", "env:", "file:", "vault:x", ENCODED, f"{ENCODED}:x"])
 def test_everything_else_is_refused_and_not_shown(setting: str) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PROVIDER) as caught:
         parse_provider(setting)
-    assert caught.value.reason is KeysReason.PROVIDER
     assert ENCODED not in str(caught.value) + caught.value.hint
 
 
@@ -68,9 +68,8 @@ def test_without_its_library_a_provider_says_what_to_install(
     monkeypatch.setitem(sys.modules, library, None)
     for name in {module, setting.partition(":")[0]}:
         monkeypatch.delitem(sys.modules, f"sealwire.keys.kek.{name}", raising=False)
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.KMS_SETTING) as caught:
         Providers({}).kek(parse_provider(setting))
-    assert caught.value.reason is KeysReason.KMS_SETTING
     assert extra in caught.value.hint
 
 
@@ -100,9 +99,8 @@ def test_the_sources_have_an_order(tmp_path: Path) -> None:
 
 
 def test_no_source_at_all_is_an_error_and_not_an_empty_passphrase() -> None:
-    with pytest.raises(KeysError) as caught:
+    with raising(KeysError, KeysReason.PASSPHRASE_MISSING):
         find_passphrase(None, {})
-    assert caught.value.reason is KeysReason.PASSPHRASE_MISSING
 
 
 def test_a_place_leads_to_its_store(tmp_path: Path) -> None:
@@ -124,9 +122,8 @@ def test_all_that_lies_in_vault_shares_one_connection() -> None:
 
 def test_a_store_of_context_keys_is_a_file_or_lies_in_vault(tmp_path: Path) -> None:
     providers = Providers({"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": "none"})
-    with pytest.raises(KeySettingError) as missing:
+    with raising(KeySettingError, KeysReason.FILE_MISSING):
         providers.context_store(tmp_path / "contexts.db", create=False)
-    assert missing.value.reason is KeysReason.FILE_MISSING
     store = providers.context_store(tmp_path / "contexts.db", create=True)
     store.close()
     assert str(store) == str(tmp_path / "contexts.db")

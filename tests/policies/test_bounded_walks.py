@@ -26,6 +26,7 @@ from tests.policies.signature_calls import fitting
 from tests.policies.support import POLICY, Command, plan_of, reason
 from tests.policies.test_budgets import calls
 from tests.retyped import retyped_within
+from tests.support.reasons import raising
 
 _VISITS = 4_000
 """The budget that towers are planned under: a fiftieth, so that they show at once when they go beyond."""
@@ -275,9 +276,8 @@ def test_views_and_attempts_share_the_budget_of_their_command(monkeypatch: pytes
     assert not tree(catalog, "v").opaque
     monkeypatch.setattr(trees, "MAX_VISITS", catalog.work.visits * 3 // 2)
     assert tree(catalog, "w").opaque  # nobody follows it any further
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.WORK):
         visits_of(run(DOUBLED), catalog.work)
-    assert caught.value.reason is Reason.WORK
     catalog.clear()
     visits_of(run(DOUBLED), catalog.work)
     catalog.clear()
@@ -293,9 +293,8 @@ def tree(catalog: ViewCatalog, name: str) -> PathNode:
 def test_a_user_without_a_role_is_refused_before_a_pipeline_is_followed() -> None:
     work = trees.Work()
     command = encode({**run(*[DOUBLED] * 9, *[UNION] * 100), "$db": "clinic"})
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.ROLE):
         plan_command(POLICY, command, 0, rights=Rights(lacks="a role"), work=work)
-    assert caught.value.reason is Reason.ROLE
     assert work.visits == 0
 
 

@@ -21,9 +21,10 @@ from pymongo.errors import OperationFailure, PyMongoError
 from bench.routes.processes import cpu_seconds, resident_kib, tree
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.faults.scene import figure, open_files, until
+from tests.faults.scene import figure, open_files
 from tests.integration.conftest import POLICY
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
+from tests.support.waiting import until
 
 # The load: clients that insert, find, change, count and delete documents of their own, each at its own
 # pace.

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tests.support.skips import skip_or_fail
@@ -20,13 +20,7 @@ def require_programs(packages: Mapping[str, str], *more_packages: str) -> None:
     As root on Debian what is missing is installed. A test is skipped where that is not possible, and fails
     where CI=true.
     """
-    if not _missing(packages):
-        return
-    reason = _install([*packages.values(), *more_packages])
-    missing = _missing(packages)
-    if missing:
-        reason = f"not installed: {', '.join(missing)} ({reason})"
-        skip_or_fail(reason)
+    _require(_missing, packages, more_packages)
 
 
 def require_files(packages: Mapping[str, str], *more_packages: str) -> None:
@@ -35,20 +29,24 @@ def require_files(packages: Mapping[str, str], *more_packages: str) -> None:
     As `require_programs` does.
     Shape:   patterns are relative to /, as `usr/lib/*/name.so` is
     """
-    if not _without_file(packages):
-        return
-    reason = _install([*packages.values(), *more_packages])
-    missing = _without_file(packages)
-    if missing:
-        skip_or_fail(f"not installed: {', '.join(missing)} ({reason})")
+    _require(_without_file, packages, more_packages)
+
+
+def _require(
+    absent: Callable[[Iterable[str]], list[str]], packages: Mapping[str, str], more_packages: Iterable[str]
+) -> None:
+    if absent(packages):
+        reason = _install([*packages.values(), *more_packages])
+        if missing := absent(packages):
+            skip_or_fail(f"not installed: {', '.join(missing)} ({reason})")
 
 
 def _without_file(patterns: Iterable[str]) -> list[str]:
     return [pattern for pattern in patterns if next(Path("/").glob(pattern), None) is None]
 
 
-def _missing(packages: Mapping[str, str]) -> list[str]:
-    return [program for program in packages if shutil.which(program, path=_SEARCH_PATH) is None]
+def _missing(programs: Iterable[str]) -> list[str]:
+    return [program for program in programs if shutil.which(program, path=_SEARCH_PATH) is None]
 
 
 def _install(packages: list[str]) -> str:

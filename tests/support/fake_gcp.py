@@ -190,10 +190,7 @@ class FakeGcp:
 
 def checked(name: str, value: bytes) -> dict[str, str]:
     """A field of bytes and its checksum."""
-    return {
-        name: base64.b64encode(value).decode(),
-        f"{name}Crc32c": str(google_crc32c.value(value)),
-    }
+    return {name: base64.b64encode(value).decode(), f"{name}Crc32c": str(google_crc32c.value(value))}
 
 
 def status(code: str, headers: Mapping[str, str] | None = None) -> Answer:

@@ -14,13 +14,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-FORM = (
-    r"--quiet",
-    r"--config=/dev/fd/[0-9]+",
-    r"--db=[^/\\ \"$]+",
-    r"--collection=.+",
-    r"--out=-",
-)
+FORM = (r"--quiet", r"--config=/dev/fd/[0-9]+", r"--db=[^/\\ \"$]+", r"--collection=.+", r"--out=-")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, first_move, vouch_for_leases
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import User, connection_string
+from tests.support.reasons import raising
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 from tests.support.short_transactions import PARAMETER
 
@@ -37,9 +38,8 @@ def test_a_users_repr_hides_the_password() -> None:
 
 def test_a_missing_server_program_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(TestbedError) as caught:
+    with raising(TestbedError, TestbedReason.PROGRAM_MISSING) as caught:
         database.server_program()
-    assert caught.value.reason is TestbedReason.PROGRAM_MISSING
     assert "pip install" in caught.value.hint
 
 
@@ -48,9 +48,8 @@ def test_a_server_that_ends_at_once_is_reported_after_three_ports(tmp_path: Path
     storage = tmp_path / "database"
     storage.write_text("a file where the folder should be")
     process = DatabaseProcess(DatabaseOptions(storage))
-    with pytest.raises(TestbedError) as caught:
+    with raising(TestbedError, TestbedReason.DIED):
         process.start()
-    assert caught.value.reason is TestbedReason.DIED
 
 
 @pytest.mark.integration
@@ -163,9 +162,8 @@ def test_a_first_move_waits_for_the_leases_of_all_and_vouches_for_their_addresse
     with secantus(tmp_path) as server, server.connect() as client:
         vouch_for_leases(client)
         leases = client[DATABASE][LEASES]
-        with pytest.raises(TestbedError) as caught:
+        with raising(TestbedError, TestbedReason.SILENT):
             first_move(client, 1, keyring)
-        assert caught.value.reason is TestbedReason.SILENT
         told = {"acknowledged": {}, "place": "ward (h:1), process 7"}
         renewed = {"$currentDate": {"renewed": True}, "$set": told}
         leases.update_one({"_id": "lease"}, renewed, upsert=True)

@@ -325,10 +325,7 @@ _BAD_SCOPE: dict[str, tuple[bytes, WireReason]] = {
         _LENGTH,
     ),
     "scope code without NUL": (_scope(int32(15) + int32(2) + b"xx" + document()), _STRING),
-    "scope code length eats the scope": (
-        _scope(int32(14) + int32(6) + b"\0" + document()),
-        _LENGTH,
-    ),
+    "scope code length eats the scope": (_scope(int32(14) + int32(6) + b"\0" + document()), _LENGTH),
     "scope document without terminator": (_scope(int32(14) + string(b"") + int32(5) + b"\x01"), _END),
     "scope document with bad bool": (_scope(code_with_scope(b"", _one(BsonType.BOOL, b"\x02"))), _VALUE),
     "scope document too deep": (_scope(code_with_scope(b"", nested(MAX_DEPTH))), WireReason.BSON_DEPTH),

@@ -28,6 +28,7 @@ from sealwire.wire.long_message import HEAD_BYTES, LONG_BYTES, PART_BYTES, SMALL
 from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, int32_at
 from sealwire.wire.splice import JOINED_BYTES
 from tests.strategies import MadeOpMsg, chunkings, op_msgs
+from tests.support.reasons import raising
 
 _LIMIT = 64
 
@@ -103,18 +104,16 @@ def test_a_length_outside_the_bounds_is_refused_at_its_fourth_byte(length: int, 
     head = struct.pack("<i", length)
     framer = Framer(_LIMIT)
     assert framer.feed(head[:3]) == []
-    with pytest.raises(ProtocolError) as caught:
+    with raising(ProtocolError, WireReason.MESSAGE_LENGTH) as caught:
         framer.feed(head[3:] + bytes(rest))
-    assert caught.value.reason is WireReason.MESSAGE_LENGTH
     assert caught.value.offset == 0
     assert framer.pending_bytes == 0
 
 
 @pytest.mark.parametrize("length", [15, 65])
 def test_a_chunk_that_is_one_message_is_bounded_too(length: int) -> None:
-    with pytest.raises(ProtocolError) as caught:
+    with raising(ProtocolError, WireReason.MESSAGE_LENGTH):
         Framer(_LIMIT).feed(_message(length))
-    assert caught.value.reason is WireReason.MESSAGE_LENGTH
 
 
 @pytest.mark.parametrize("length", [16, 64])
@@ -313,9 +312,8 @@ def test_an_unknown_opcode_is_read_and_left_to_the_session() -> None:
 
 @pytest.mark.parametrize("size", range(HEADER_BYTES))
 def test_a_header_that_is_cut_off_is_refused(size: int) -> None:
-    with pytest.raises(ProtocolError) as caught:
+    with raising(ProtocolError, WireReason.MESSAGE_TRUNCATED) as caught:
         require_message(_DUMP[:size], OpCode.MSG, 0)
-    assert caught.value.reason is WireReason.MESSAGE_TRUNCATED
     assert caught.value.offset == size
 
 

@@ -8,14 +8,9 @@ from hypothesis import strategies as st
 
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import OpCode
-from sealwire.wire.op_query import (
-    OpQuery,
-    OpReply,
-    build_op_reply,
-    parse_op_query,
-    parse_op_reply,
-)
+from sealwire.wire.op_query import OpQuery, OpReply, build_op_reply, parse_op_query, parse_op_reply
 from tests.strategies import corpus_documents
+from tests.support.reasons import raising
 from tests.wire.corpus import document, int32
 
 # {isMaster: 1} sent to admin.$cmd, one document wanted
@@ -81,9 +76,8 @@ _BAD_QUERIES: dict[str, tuple[bytes, WireReason]] = {
 @pytest.mark.parametrize("name", _BAD_QUERIES)
 def test_a_malformed_query_is_refused_with_its_reason(name: str) -> None:
     message, reason = _BAD_QUERIES[name]
-    with pytest.raises(ProtocolError) as caught:
+    with raising(ProtocolError, reason):
         parse_op_query(message)
-    assert caught.value.reason is reason
 
 
 _BAD_REPLIES: dict[str, tuple[bytes, WireReason]] = {
@@ -104,9 +98,8 @@ _BAD_REPLIES: dict[str, tuple[bytes, WireReason]] = {
 @pytest.mark.parametrize("name", _BAD_REPLIES)
 def test_a_malformed_reply_is_refused_with_its_reason(name: str) -> None:
     message, reason = _BAD_REPLIES[name]
-    with pytest.raises(ProtocolError) as caught:
+    with raising(ProtocolError, reason):
         parse_op_reply(message)
-    assert caught.value.reason is reason
 
 
 def test_undefined_flags_of_a_reply_are_ignored() -> None:

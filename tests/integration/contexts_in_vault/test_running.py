@@ -18,13 +18,13 @@ from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.openbao import OpenBao, dev_server
-from tests.faults.scene import until
 from tests.integration.conftest import Document
 from tests.integration.contexts_in_vault.asking import documented_policy
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
 from tests.support import warm
 from tests.support.openbao import make_token
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -17,9 +17,7 @@ from tests.integration.differential.documents import fields
 from tests.integration.differential.filters import ORDERS, PATHS, PROJECTIONS, filters
 from tests.integration.differential.pipelines import joining_pipelines, pipelines
 from tests.integration.differential.shapes import PEOPLE, VISITS, Shape
-from tests.integration.differential.updates import (
-    updates,
-)
+from tests.integration.differential.updates import updates
 from tests.integration.differential.values import NULL, Document, Values, mostly, weighted
 
 SEEN = "seen"

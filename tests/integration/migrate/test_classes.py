@@ -4,7 +4,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from pymongo import MongoClient
@@ -30,6 +30,7 @@ from tests.integration.migrate.clinics import (
     sealed,
 )
 from tests.integration.migrate.stand_in_proxies import StandInProxies
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -130,14 +131,6 @@ def waits_for(clinic: Clinic) -> list[str]:
     (worker,) = json.loads(clinic.migrate("status", "--json").stdout)["workers"]
     named: list[str] = worker["waits_for"]
     return named
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Look until it holds. Fails after half a minute."""
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.2)
 
 
 def test_a_proxy_that_holds_windows_up_is_named_and_outlived(rotating: Clinic) -> None:

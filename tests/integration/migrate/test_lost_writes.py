@@ -36,9 +36,10 @@ from tests.faults.moving_clinic import (
     moving_clinic,
     number_of,
 )
-from tests.faults.scene import faulty, until
+from tests.faults.scene import faulty
 from tests.support.relay import relay
 from tests.support.secantus import secantus
+from tests.support.waiting import until
 
 pytestmark = [*faulty, pytest.mark.slow(minutes=3)]
 

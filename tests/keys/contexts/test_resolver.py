@@ -35,6 +35,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from tests.keys.contexts.samples import NOTES, keyring, wanted
 from tests.keys.samples import NOW
+from tests.support.reasons import raising
 
 CIPHER = keyring().cipher_for("notes")
 TAG = tag_of(bytes(64), b"\x02someone")
@@ -68,9 +69,8 @@ def test_a_key_in_another_row_does_not_open(change: str) -> None:
         "nothing": replace(row, wrapped=b""),
     }[change]
     cipher = keyring().cipher_for("letters") if change == "class" else CIPHER
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.TAMPERED):
         unwrap(altered, cipher)
-    assert caught.value.reason is KeysReason.TAMPERED
 
 
 def test_a_tag_depends_on_context_and_key_and_use() -> None:
@@ -94,9 +94,8 @@ def test_no_version_that_is_plaintext_wraps_a_key() -> None:
     assert wrapping_cipher(Keyring([clear, version(2, KeyState.PENDING)]), "ssn").key_version == 2
     leaving = [version(1, KeyState.ACTIVE), version(2, KeyState.PENDING, is_plaintext=True)]
     assert wrapping_cipher(Keyring(leaving), "ssn").key_version == 1
-    with pytest.raises(UnknownKey) as caught:
+    with raising(UnknownKey, KeysReason.NO_ACTIVE_KEY):
         wrapping_cipher(Keyring([clear]), "ssn")
-    assert caught.value.reason is KeysReason.NO_ACTIVE_KEY
 
 
 # Keys of contexts are made once, found again by any process, and never kept or found in clear.
@@ -285,9 +284,8 @@ def test_nothing_is_stored_for_a_shredded_context_and_nothing_equals_there() -> 
     cache = ContextCache()
     cache.put(by_context("a", key(1, is_destroyed=True)))
     assert cache.missing([wanted("a"), wanted("a", is_stored=False)]) == []
-    with pytest.raises(ContextShredded) as caught:
+    with raising(ContextShredded, KeysReason.DESTROYED):
         cache.cipher_for(wanted("a"))
-    assert caught.value.reason is KeysReason.DESTROYED
     assert cache.cipher_for(wanted("a", is_stored=False)) is None
     cache.forget_misses()
     assert cache.missing([wanted("a")]) == [wanted("a")]  # it may have been readmitted
@@ -307,9 +305,8 @@ def test_that_a_context_has_no_key_counts_for_one_command() -> None:
 def test_a_key_that_is_nowhere_counts_for_one_reply() -> None:
     cache = ContextCache()
     cache.put(Found({}, {key(1).key_id: None, key(2).key_id: key(2, is_destroyed=True)}))
-    with pytest.raises(UnknownKey) as caught:
+    with raising(UnknownKey, KeysReason.CONTEXT_UNKNOWN):
         cache.open(envelope(1))
-    assert caught.value.reason is KeysReason.CONTEXT_UNKNOWN
     assert cache.open(envelope(2)) == DESTROYED_VALUE
     cache.forget_misses()
     with pytest.raises(ContextKeysMissing):
@@ -352,7 +349,6 @@ def test_both_formats_are_opened_where_they_lie() -> None:
 
 
 def test_a_keyring_alone_says_what_is_missing() -> None:
-    with pytest.raises(UnknownKey) as caught:
+    with raising(UnknownKey, KeysReason.CONTEXTS) as caught:
         keyring().open_envelope(envelope(1), 0, len(envelope(1)))
-    assert caught.value.reason is KeysReason.CONTEXTS
     assert caught.value.key is None

@@ -24,6 +24,7 @@ from sealwire.keys.errors import DamagedFile, KeyringBusy, KeySettingError, Keys
 from tests.keys.contexts.samples import NOTES, keyring, wanted
 from tests.keys.contexts.store_contract import row
 from tests.keys.samples import NOW
+from tests.support.reasons import raising
 
 WEEK = timedelta(days=7)
 
@@ -43,13 +44,11 @@ def row_of(store: SqliteContextStore, context: bytes = b"a") -> ContextRow:
 
 
 def test_a_key_is_destroyed_when_it_is_time_and_not_before(store: SqliteContextStore) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.CONTEXT_STATE):
         shred(store, row_of(store), NOW)
-    assert caught.value.reason is KeysReason.CONTEXT_STATE
     waiting = announce(store, row_of(store), NOW, WEEK)
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.DESTROY_EARLY):
         shred(store, waiting, NOW + WEEK - timedelta(seconds=1))
-    assert caught.value.reason is KeysReason.DESTROY_EARLY
     gone = shred(store, waiting, NOW + WEEK)
     assert gone.is_destroyed
     assert row_of(store) == gone
@@ -70,9 +69,8 @@ def test_nothing_happens_to_a_destroyed_key_but_that_another_may_follow(store: S
     with pytest.raises(KeySettingError):
         readmit(store, row_of(store))
     gone = shred(store, announce(store, row_of(store), NOW, NOW - NOW), NOW)
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.CONTEXT_STATE):
         announce(store, gone, NOW, WEEK)
-    assert caught.value.reason is KeysReason.CONTEXT_STATE
     with pytest.raises(KeySettingError):
         cancel(store, gone)
     readmit(store, gone)
@@ -125,9 +123,8 @@ def test_anything_else_is_refused(change: str) -> None:
         "another time": replace(GONE, destroyed=NOW.replace(year=2025)),
     }.get(change, GONE)
     key = bytes(64) if change == "key" else KEY
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.TAMPERED):
         check_receipt(receipt, tag, key, standing, "r.json")
-    assert caught.value.reason is KeysReason.TAMPERED
 
 
 @pytest.mark.parametrize("raw", [b"{}", b"nothing", TEXT.replace(b'"by"', b'"why"')])

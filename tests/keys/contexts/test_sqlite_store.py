@@ -24,6 +24,7 @@ from sealwire.keys.errors import DamagedFile, KekUnavailable, KeySettingError, K
 from tests.keys.contexts.samples import keyring, wanted
 from tests.keys.contexts.store_contract import ContextStoreContract, row
 from tests.keys.samples import NOW
+from tests.support.reasons import raising
 
 
 @contextmanager
@@ -51,9 +52,8 @@ def test_nobody_else_can_read_it(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
     store.close()
     path.chmod(0o640)
-    with pytest.raises(UnsafeFile) as caught:
+    with raising(UnsafeFile, KeysReason.FILE_PERMISSIONS):
         SqliteContextStore(path)
-    assert caught.value.reason is KeysReason.FILE_PERMISSIONS
 
 
 def test_two_processes_see_what_each_other_wrote(store: ContextStore, tmp_path: Path) -> None:
@@ -64,13 +64,11 @@ def test_two_processes_see_what_each_other_wrote(store: ContextStore, tmp_path: 
 
 
 def test_where_none_is_wanted_none_is_made(tmp_path: Path) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.FILE_MISSING):
         SqliteContextStore(tmp_path / "contexts.db", create=False)
-    assert caught.value.reason is KeysReason.FILE_MISSING
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.FILE_UNWRITABLE):
         SqliteContextStore(tmp_path / "no" / "contexts.db")
-    assert caught.value.reason is KeysReason.FILE_UNWRITABLE
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA application_id=7", "PRAGMA user_version=2"])
@@ -80,9 +78,8 @@ def test_another_database_is_left_alone(tmp_path: Path, statement: str) -> None:
     with opened(path) as connection:
         connection.execute("CREATE TABLE other (a)")
         connection.execute(statement)
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.SCHEMA):
         SqliteContextStore(path)
-    assert caught.value.reason is KeysReason.SCHEMA
 
 
 def test_what_is_no_database_is_damaged(tmp_path: Path) -> None:
@@ -106,17 +103,15 @@ def test_a_row_that_was_edited_is_damaged(store: ContextStore, tmp_path: Path, s
     store.create([row(1)])
     with opened(tmp_path / "contexts.db") as connection:
         connection.execute(statement)
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.SCHEMA):
         store.find_ids([row(1).key_id])
-    assert caught.value.reason is KeysReason.SCHEMA
 
 
 def test_a_store_that_cannot_be_used_just_now_is_unavailable(store: ContextStore, tmp_path: Path) -> None:
     with opened(tmp_path / "contexts.db") as connection:
         connection.execute("DROP TABLE contexts")
-    with pytest.raises(KekUnavailable) as caught:
+    with raising(KekUnavailable, KeysReason.CONTEXTS):
         store.rows(1, b"", 1)
-    assert caught.value.reason is KeysReason.CONTEXTS
     with pytest.raises(KekUnavailable):
         store.create([row(1)])
     assert repr(store) == f"SqliteContextStore('{store}')"
@@ -145,9 +140,8 @@ def mover(used: SqliteContextStore, path: Path) -> Iterator[SqliteContextStore]:
 
 
 def away(action: Callable[[], object]) -> None:
-    with pytest.raises(KekUnavailable) as caught:
+    with raising(KekUnavailable, KeysReason.CONTEXTS):
         action()
-    assert caught.value.reason is KeysReason.CONTEXTS
 
 
 def test_who_has_the_file_open_finds_what_is_there_and_makes_nothing(
@@ -188,9 +182,8 @@ def test_a_file_that_is_being_filled_or_was_left_is_opened_by_the_mover_only(
     assert mover.adopt([row(1)]) == []
     left = StoreMark(MarkKind.LEFT, "vault:secret/new")
     assert mover.set_mark(ARRIVING, left)
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.CONTEXTS):
         SqliteContextStore(path)
-    assert caught.value.reason is KeysReason.CONTEXTS
     SqliteContextStore(path, for_move=True).close()
 
 
@@ -209,9 +202,8 @@ def test_a_mark_that_was_edited_is_damage(mover: SqliteContextStore, path: Path,
     assert mover.set_mark(None, LEAVING)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(statement)
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.SCHEMA):
         SqliteContextStore(path)
-    assert caught.value.reason is KeysReason.SCHEMA
 
 
 def test_a_file_that_never_moved_has_no_trace_of_marks(mover: SqliteContextStore, path: Path) -> None:
@@ -257,16 +249,14 @@ def test_a_store_is_opened_while_its_keys_are_on_their_way(mark: StoreMark | Non
 
 
 def test_one_that_is_being_filled_is_not_and_may_be_later() -> None:
-    with pytest.raises(KekUnavailable) as caught:
+    with raising(KekUnavailable, KeysReason.CONTEXTS) as caught:
         require_usable("new", StoreMark(MarkKind.ARRIVING, "old"))
-    assert caught.value.reason is KeysReason.CONTEXTS
     assert "--contexts old --to new" in caught.value.hint
 
 
 def test_one_that_was_left_says_where_its_keys_are() -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.CONTEXTS) as caught:
         require_usable("old", StoreMark(MarkKind.LEFT, "new"))
-    assert caught.value.reason is KeysReason.CONTEXTS
     assert "new" in caught.value.hint
 
 

@@ -114,9 +114,7 @@ def test_who_has_the_old_store_open_makes_no_key_from_the_first_row_on(pair: Pai
     assert all_rows(pair.new) == ROWS
 
 
-def test_killed_at_any_write_a_second_run_ends_it_and_nobody_makes_a_key_twice(
-    tmp_path: Path,
-) -> None:
+def test_killed_at_any_write_a_second_run_ends_it_and_nobody_makes_a_key_twice(tmp_path: Path) -> None:
     for number in range(1, 100):
         folder = tmp_path / str(number)
         folder.mkdir()

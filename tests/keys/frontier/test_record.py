@@ -24,6 +24,7 @@ from sealwire.keys.frontier.record import (
     stated_documents,
     stated_transaction_s,
 )
+from tests.support.reasons import raising
 
 CIPHER = ValueCipher(bytes(range(64)), 7, 2)
 FRONTIER = Frontier(7, 1, 2, 9, Window(b"low", b"middle"), is_moving=True)
@@ -62,9 +63,8 @@ def test_what_a_later_release_adds_is_not_read() -> None:
     ],
 )
 def test_only_a_holder_of_the_key_can_write_one(changed: dict[str, Any]) -> None:
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.TAMPERED):
         parse_frontier(stored() | changed, CIPHER)
-    assert caught.value.reason is KeysReason.TAMPERED
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,8 @@ def test_only_a_holder_of_the_key_can_write_one(changed: dict[str, Any]) -> None
     ],
 )
 def test_a_document_of_another_shape_is_refused(changed: dict[str, Any]) -> None:
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.SCHEMA):
         parse_frontier(stored() | changed, CIPHER)
-    assert caught.value.reason is KeysReason.SCHEMA
 
 
 @pytest.mark.parametrize("missing", ["_id", "old", "new", "generation", "moving", "sealed"])
@@ -100,9 +99,8 @@ def test_a_sealed_window_that_is_none_is_refused() -> None:
     cut_off = b"\0\0\0\3low\0\0\0\4mid"
     for inside in (b"\0\0\0\1z\0\0\0\3low", b"\0\0\0\3low\0\0\0\3low", cut_off, b"\0\0\0\3low"):
         sealed = CIPHER.seal(b"sealwire frontier", head, inside)
-        with pytest.raises(DamagedFile) as caught:
+        with raising(DamagedFile, KeysReason.SCHEMA):
             parse_frontier(stored() | {"sealed": sealed}, CIPHER)
-        assert caught.value.reason is KeysReason.SCHEMA
 
 
 @pytest.mark.parametrize("walked", [None, frozenset(), frozenset({b"ward", b"a.b"})])
@@ -124,9 +122,8 @@ def test_nothing_of_where_a_window_lies_stands_in_clear() -> None:
 
 @pytest.mark.parametrize(("class_id", "version"), [(8, 2), (7, 3)])
 def test_one_of_another_class_or_key_is_refused(class_id: int, version: int) -> None:
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.TAMPERED):
         parse_frontier(stored(), ValueCipher(bytes(range(64)), class_id, version))
-    assert caught.value.reason is KeysReason.TAMPERED
 
 
 def test_a_frontier_is_of_one_class_also_where_two_have_its_key() -> None:
@@ -139,9 +136,8 @@ def test_a_frontier_is_of_one_class_also_where_two_have_its_key() -> None:
         (stored() | {"_id": 8}, borrowed),
         (frontier_document(moved, borrowed) | {"_id": 7}, CIPHER),
     ):
-        with pytest.raises(DamagedFile) as caught:
+        with raising(DamagedFile, KeysReason.TAMPERED):
             parse_frontier(document, cipher)
-        assert caught.value.reason is KeysReason.TAMPERED
 
 
 def test_a_lease_is_read_without_trust() -> None:

@@ -24,6 +24,7 @@ from sealwire.keys.errors import (
 )
 from sealwire.keys.kek.aws import AwsKek
 from tests.keys.kek_contract import AD, KEY
+from tests.support.reasons import raising
 
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 ARN = f"arn:aws:kms:eu-west-2:111122223333:key/{KEY_ID}"
@@ -61,9 +62,8 @@ def test_the_id_names_the_key_and_not_the_way_to_it(client: Any, location: str, 
     "location", ["", "clinic", "alias/", "arn:aws:s3:::bucket", KEY_ID + " ", "alias/a?b"]
 )
 def test_what_names_no_key_of_kms_is_refused(client: Any, location: str) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.KMS_SETTING):
         AwsKek(location, client)
-    assert caught.value.reason is KeysReason.KMS_SETTING
 
 
 def test_the_region_of_an_arn_is_the_one_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,9 +84,8 @@ def test_without_a_region_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.KMS_SETTING):
         AwsKek("alias/a")
-    assert caught.value.reason is KeysReason.KMS_SETTING
 
 
 def test_key_and_context_go_to_kms_and_come_back(client: Any) -> None:
@@ -192,9 +191,8 @@ def test_an_answer_of_another_form_is_unavailable(answer: dict[str, object]) -> 
         def encrypt(self, **_: Any) -> Any:
             return answer
 
-    with pytest.raises(KekUnavailable) as caught:
+    with raising(KekUnavailable, KeysReason.KMS_FAILED):
         AwsKek(KEY_ID, Lying()).wrap(KEY, AD)
-    assert caught.value.reason is KeysReason.KMS_FAILED
 
 
 @pytest.mark.parametrize("code", ["a\nforged line", "x" * 65, "943 476 5919"])

@@ -37,6 +37,7 @@ from sealwire.keys.kek.pkcs11 import PIN_VARIABLE, TokenKek, TokenUri, _translat
 from sealwire.keys.strict_json import encode
 from tests.keys.kek_contract import AD, KEY
 from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
+from tests.support.reasons import raising
 
 # HPKE's base mode from the text of RFC 9180, sections 4 and 5, to check that our files are what it says.
 
@@ -181,20 +182,17 @@ def test_files_of_4096_bytes_are_read_and_longer_ones_are_not(
 ) -> None:
     for file in (path, public_path(path)):
         file.write_bytes(file.read_bytes().ljust(length))
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, reason):
         load_private_key(path, PASSPHRASE)
-    assert caught.value.reason is reason
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, reason):
         load_public_key(public_path(path))
-    assert caught.value.reason is reason
 
 
 @pytest.mark.parametrize("length", [31, 33])
 def test_a_public_key_has_32_bytes(path: Path, length: int) -> None:
     edit_json(public_path(path), lambda document: document.update(public=encode(bytes(length))))
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.SCHEMA):
         load_public_key(public_path(path))
-    assert caught.value.reason is KeysReason.SCHEMA
 
 
 def test_nothing_is_overwritten(path: Path) -> None:
@@ -205,9 +203,8 @@ def test_nothing_is_overwritten(path: Path) -> None:
 
 
 def test_a_weak_passphrase_makes_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PASSPHRASE_WEAK):
         create_key_pair(tmp_path / "key", "short", CHEAP_SCRYPT)
-    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
     assert list(tmp_path.iterdir()) == []
 
 
@@ -218,9 +215,8 @@ def test_a_wrong_passphrase_is_refused(path: Path) -> None:
 
 def test_a_public_file_that_others_can_write_is_refused(path: Path) -> None:
     public_path(path).chmod(0o664)
-    with pytest.raises(UnsafeFile) as caught:
+    with raising(UnsafeFile, KeysReason.FILE_PERMISSIONS):
         load_public_key(public_path(path))
-    assert caught.value.reason is KeysReason.FILE_PERMISSIONS
 
 
 def test_a_private_file_that_others_can_read_is_refused(path: Path) -> None:
@@ -282,9 +278,8 @@ def test_a_uri_names_library_token_key_and_pin() -> None:
     ],
 )
 def test_everything_else_is_refused_and_not_shown(place: str) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.KMS_SETTING) as caught:
         TokenKek(place)
-    assert caught.value.reason is KeysReason.KMS_SETTING
     assert "1234" not in str(caught.value) + caught.value.hint
 
 
@@ -295,9 +290,8 @@ def test_the_id_names_token_and_key_and_not_the_library() -> None:
 
 
 def test_a_library_that_cannot_be_loaded_is_a_setting() -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.KMS_SETTING):
         TokenKek("token=clinic;object=kek?module-path=/nowhere.so", {PIN_VARIABLE: "1"}).wrap(KEY, AD)
-    assert caught.value.reason is KeysReason.KMS_SETTING
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from sealwire.keys.kek.passphrase import (
 )
 from sealwire.keys.strict_json import encode
 from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
+from tests.support.reasons import raising
 
 
 def private(path: Path, content: bytes) -> Path:
@@ -66,9 +67,8 @@ def test_long_and_varied_passphrases_are_accepted(text: str) -> None:
     ],
 )
 def test_short_repeated_and_counting_passphrases_are_weak(text: str) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PASSPHRASE_WEAK) as caught:
         check_strength(text)
-    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
     assert not text or text not in str(caught.value) + caught.value.hint
 
 
@@ -89,18 +89,16 @@ def test_a_long_text_repeated_is_as_good_as_once() -> None:
 )
 def test_a_passphrase_at_the_bound_is_accepted_and_one_beyond_it_is_weak(strong: str, weak: str) -> None:
     check_strength(strong)
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PASSPHRASE_WEAK):
         check_strength(weak)
-    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
 
 
 def test_a_passphrase_of_4096_bytes_is_taken_as_it_is(tmp_path: Path) -> None:
     for text in ("x" * 4096, "\u00e9" * 2048):
         assert normalize(text) == text.encode()
         assert read_passphrase_file(private(tmp_path / "p", text.encode())) == text
-    with pytest.raises(KeysError) as caught:
+    with raising(KeysError, KeysReason.FILE_TOO_LARGE):
         read_passphrase_file(private(tmp_path / "p", b"x" * 4097))
-    assert caught.value.reason is KeysReason.FILE_TOO_LARGE
 
 
 def test_composed_and_decomposed_letters_are_the_same_passphrase() -> None:
@@ -109,9 +107,8 @@ def test_composed_and_decomposed_letters_are_the_same_passphrase() -> None:
 
 @pytest.mark.parametrize("text", ["", "x" * 4097, "\u00e9" * 2049, "bad \udcff byte"])
 def test_what_cannot_be_a_passphrase_is_refused(text: str) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PASSPHRASE_MISSING):
         normalize(text)
-    assert caught.value.reason is KeysReason.PASSPHRASE_MISSING
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
@@ -121,23 +118,20 @@ def test_a_file_holds_one_line(tmp_path: Path, end: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"one\ntwo\n", b"\xff\xfe"])
 def test_other_files_hold_no_passphrase(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PASSPHRASE_MISSING):
         read_passphrase_file(private(tmp_path / "p", content))
-    assert caught.value.reason is KeysReason.PASSPHRASE_MISSING
 
 
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = private(tmp_path / "p", PASSPHRASE.encode())
     path.chmod(0o640)
-    with pytest.raises(UnsafeFile) as caught:
+    with raising(UnsafeFile, KeysReason.FILE_PERMISSIONS):
         read_passphrase_file(path)
-    assert caught.value.reason is KeysReason.FILE_PERMISSIONS
 
 
 def test_a_huge_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(KeysError) as caught:
+    with raising(KeysError, KeysReason.FILE_TOO_LARGE):
         read_passphrase_file(private(tmp_path / "p", b"x" * 5000))
-    assert caught.value.reason is KeysReason.FILE_TOO_LARGE
 
 
 def test_the_environment_gives_a_passphrase_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +187,8 @@ def test_another_passphrase_is_wrong(path: Path) -> None:
 
 
 def test_a_weak_passphrase_makes_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PASSPHRASE_WEAK):
         create_key_file(tmp_path / "kek.json", "too short", CHEAP_SCRYPT)
-    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,9 +293,8 @@ def test_too_little_memory_is_not_a_wrong_passphrase(path: Path, monkeypatch: py
     ],
 )
 def test_impossible_parameters_cannot_be_made(numbers: tuple[int, int, int]) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.SCRYPT_PARAMETERS):
         ScryptParameters(*numbers)
-    assert caught.value.reason is KeysReason.SCRYPT_PARAMETERS
 
 
 @pytest.mark.parametrize(
@@ -323,11 +315,7 @@ def test_a_file_of_4096_bytes_is_read_and_a_longer_one_is_not(path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("length", "reason"),
-    [
-        (47, KeysReason.SCHEMA),
-        (48, KeysReason.PASSPHRASE_WRONG),
-        (49, KeysReason.SCHEMA),
-    ],
+    [(47, KeysReason.SCHEMA), (48, KeysReason.PASSPHRASE_WRONG), (49, KeysReason.SCHEMA)],
 )
 def test_a_wrapped_key_has_48_bytes(path: Path, length: int, reason: KeysReason) -> None:
     edit_json(path, lambda document: document.update(wrapped=encode(bytes(length))))

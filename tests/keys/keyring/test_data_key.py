@@ -21,6 +21,7 @@ from sealwire.keys.keyring.store import FileStore, KeyringStore, VaultDocument, 
 from sealwire.keys.private_file import writer_lock
 from tests.keys.samples import NOW
 from tests.keys.store_contract import StoreContract
+from tests.support.reasons import raising
 
 MATERIAL = bytes(range(64))
 
@@ -65,9 +66,8 @@ def test_class_names_of_a_policy_are_accepted(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "9a", "-a", "a b", "a\n", "é", "x" * 64, "a/b", "a$"])
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.CLASS_NAME):
         generate_data_key(name, 1, 1, NOW)
-    assert caught.value.reason is KeysReason.CLASS_NAME
 
 
 def test_ids_and_versions_are_all_that_four_bytes_hold_but_zero() -> None:
@@ -110,9 +110,8 @@ def test_a_key_moves_by_the_table_and_in_no_other_way(before: KeyState, event: K
         assert moved.state is TABLE[before, event]
         assert (moved.material is None) == (moved.state is KeyState.DESTROYED)
         return
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.KEY_STATE) as caught:
         move(key(before), event)
-    assert caught.value.reason is KeysReason.KEY_STATE
     assert before.value in str(caught.value)
     assert caught.value.hint
 
@@ -155,9 +154,8 @@ def test_places_are_paths_or_documents_in_vault() -> None:
 
 @pytest.mark.parametrize("setting", ["vault:", "vault:secret", "vault:secret/", "vault:/a"])
 def test_a_document_has_a_mount_and_a_path(setting: str) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.VAULT_SETTING):
         parse_place(setting)
-    assert caught.value.reason is KeysReason.VAULT_SETTING
 
 
 def test_a_path_stands_for_its_file(tmp_path: Path) -> None:

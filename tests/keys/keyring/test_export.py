@@ -23,6 +23,7 @@ from sealwire.keys.keyring.export import (
 from sealwire.keys.keyring.file import create_from_keys, load_keyring, seal_record
 from sealwire.keys.keyring.keyring import Keyring
 from tests.keys.samples import CHEAP_SCRYPT, KEK_B, NOW, PASSPHRASE, local_kek
+from tests.support.reasons import raising
 
 SECRET = bytes(range(32))
 
@@ -44,15 +45,13 @@ def test_more_shares_than_needed_and_one_twice_do_no_harm() -> None:
 
 @pytest.mark.parametrize(("threshold", "count"), [(1, 1), (1, 3), (0, 3), (4, 3), (2, 17), (-1, 3), (2, 0)])
 def test_impossible_numbers_are_refused(threshold: int, count: int) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.SHARES):
         split(SECRET, threshold, count)
-    assert caught.value.reason is KeysReason.SHARES
 
 
 def refusal(shares: list[str]) -> KekDenied:
-    with pytest.raises(KekDenied) as caught:
+    with raising(KekDenied, KeysReason.SHARES) as caught:
         combine(shares)
-    assert caught.value.reason is KeysReason.SHARES
     shown = str(caught.value) + caught.value.hint
     assert not any(word in shown.split() for share in shares for word in share.split() if len(word) > 5)
     return caught.value
@@ -136,22 +135,18 @@ def load_keyring_of(folder: Path) -> Keyring:
 
 def test_a_wrong_passphrase_and_the_wrong_way_are_refused() -> None:
     export = passphrase_export()
-    with pytest.raises(KekDenied) as caught:
+    with raising(KekDenied, KeysReason.PASSPHRASE_WRONG):
         export.by_passphrase(PASSPHRASE + "x", "export")
-    assert caught.value.reason is KeysReason.PASSPHRASE_WRONG
-    with pytest.raises(KeySettingError) as wrong:
+    with raising(KeySettingError, KeysReason.SHARES):
         export.by_shares([], "export")
-    assert wrong.value.reason is KeysReason.SHARES
     shared, _ = under_shares(RECORD, KEK, "k", 2, 2, NOW)
-    with pytest.raises(KeySettingError) as without:
+    with raising(KeySettingError, KeysReason.SHARES):
         shared.by_passphrase(PASSPHRASE, "export")
-    assert without.value.reason is KeysReason.SHARES
 
 
 def test_a_weak_passphrase_makes_no_export() -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PASSPHRASE_WEAK):
         under_passphrase(RECORD, KEK, "k", "short", NOW, CHEAP_SCRYPT)
-    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
 
 
 def test_another_kek_exports_nothing() -> None:
@@ -161,9 +156,8 @@ def test_another_kek_exports_nothing() -> None:
 
 def test_shares_of_another_export_do_not_open_it() -> None:
     (first, _), (_, shares) = (under_shares(RECORD, KEK, "k", 2, 2, NOW) for _ in "12")
-    with pytest.raises(KeysError) as caught:
+    with raising(KeysError, KeysReason.KEK_OTHER):
         first.open(first.by_shares(shares, "export"), "export")
-    assert caught.value.reason is KeysReason.KEK_OTHER
 
 
 @pytest.mark.parametrize("name", ["kek_id", "threshold", "keyring", "wrapped", "scrypt", "version"])

@@ -42,6 +42,7 @@ from sealwire.keys.keyring.file import (
 from sealwire.keys.keyring.record import authenticated_bytes, parse_record, serialize_record
 from sealwire.keys.private_file import writer_lock
 from tests.keys.samples import KEK_B, NOW, PROVIDERS, edit_json, local_kek
+from tests.support.reasons import raising
 
 KEK = local_kek()
 OTHER_KEK = local_kek(KEK_B)
@@ -148,17 +149,15 @@ def test_adding_a_class_keeps_the_keys_and_counts_the_generation(path: Path) -> 
 )
 def test_a_refused_addition_writes_nothing(path: Path, names: list[str], reason: KeysReason) -> None:
     before = path.read_bytes()
-    with pytest.raises(KeysError) as caught:
+    with raising(KeysError, reason):
         add_classes(path, KEK, names, NOW)
-    assert caught.value.reason is reason
     assert path.read_bytes() == before
 
 
 def test_a_keyring_is_not_overwritten(path: Path) -> None:
     before = path.read_bytes()
-    with pytest.raises(AlreadyExists) as caught:
+    with raising(AlreadyExists, KeysReason.FILE_EXISTS):
         create_keyring(path, KEK, ["a"], NOW)
-    assert caught.value.reason is KeysReason.FILE_EXISTS
     assert path.read_bytes() == before
 
 
@@ -279,9 +278,8 @@ def test_an_older_copy_is_noticed_by_who_saw_a_newer_one(path: Path) -> None:
     seen = add_classes(path, KEK, ["notes"], NOW).generation
     path.write_bytes(older)
     assert load_keyring(path, KEK).generation == 1
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.ROLLED_BACK):
         load_keyring(path, KEK, minimum_generation=seen)
-    assert caught.value.reason is KeysReason.ROLLED_BACK
 
 
 def test_a_destroyed_key_keeps_its_record_without_material(path: Path) -> None:
@@ -389,9 +387,8 @@ def test_a_new_key_that_does_not_open_what_it_wraps_replaces_nothing(path: Path,
 
 def test_rewrapping_needs_the_old_key(path: Path) -> None:
     content = path.read_bytes()
-    with pytest.raises(KekDenied) as caught:
+    with raising(KekDenied, KeysReason.KEK_OTHER):
         rewrap(path, OTHER_KEK, KEK, NOW)
-    assert caught.value.reason is KeysReason.KEK_OTHER
     assert path.read_bytes() == content
 
 
@@ -465,9 +462,8 @@ def test_another_kek_or_an_altered_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KekDenied):
         verify_keyring(path, local_kek(KEK_B))
     edit_json(path, lambda whole: whole.update(generation=4))
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.TAMPERED):
         verify_keyring(path, KEK)
-    assert caught.value.reason is KeysReason.TAMPERED
 
 
 def test_one_key_under_two_names_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKe
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring, OpenedValues
 from tests.keys.samples import NOW
+from tests.support.reasons import raising
 from tests.support.short_siv import made_with_short_siv
 
 
@@ -165,30 +166,26 @@ def test_ciphers_are_made_once() -> None:
 
 
 def test_an_unknown_class_is_unknown() -> None:
-    with pytest.raises(UnknownKey) as caught:
+    with raising(UnknownKey, KeysReason.CLASS_UNKNOWN) as caught:
         KEYRING.cipher_for("notes")
-    assert caught.value.reason is KeysReason.CLASS_UNKNOWN
     assert caught.value.key is None
 
 
 def test_a_class_without_an_active_key_does_not_encrypt() -> None:
-    with pytest.raises(UnknownKey) as caught:
+    with raising(UnknownKey, KeysReason.NO_ACTIVE_KEY):
         KEYRING.cipher_for("old")
-    assert caught.value.reason is KeysReason.NO_ACTIVE_KEY
 
 
 @pytest.mark.parametrize("ids", [(7, 4), (11, 1), (1, 7)])
 def test_an_unknown_version_says_which_it_was(ids: tuple[int, int]) -> None:
-    with pytest.raises(UnknownKey) as caught:
+    with raising(UnknownKey, KeysReason.VERSION_UNKNOWN) as caught:
         KEYRING.cipher_by_id(*ids)
-    assert caught.value.reason is KeysReason.VERSION_UNKNOWN
     assert caught.value.key == ids
 
 
 def test_a_destroyed_key_is_told_apart_from_an_unknown_one() -> None:
-    with pytest.raises(KeyDestroyed) as caught:
+    with raising(KeyDestroyed, KeysReason.DESTROYED):
         KEYRING.cipher_by_id(7, 1)
-    assert caught.value.reason is KeysReason.DESTROYED
 
 
 def test_a_pending_key_decrypts_and_the_active_one_goes_on_encrypting() -> None:

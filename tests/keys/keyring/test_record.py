@@ -29,6 +29,7 @@ from sealwire.keys.keyring.record import (
 )
 from sealwire.keys.strict_json import encode, serialize
 from tests.keys.samples import NOW, edit_json, local_kek
+from tests.support.reasons import raising
 
 DESTROYED = KeyRecord(1, KeyState.DESTROYED, NOW, None)
 OLD = KeyRecord(2, KeyState.DECRYPT_ONLY, NOW, b"old wrapped")
@@ -212,9 +213,8 @@ def test_a_record_as_large_as_it_may_be_is_read() -> None:
         [ClassRecord("c1", 1, (*keys, too_long))],
     ):
         larger = KeyringRecord(1, "local:0011", bytes(4096), tuple(changed), bytes(32))
-        with pytest.raises(DamagedFile) as caught:
+        with raising(DamagedFile, KeysReason.SCHEMA):
             parse_record(serialize_record(larger), "f")
-        assert caught.value.reason is KeysReason.SCHEMA
 
 
 def test_numbers_at_their_bounds_are_read() -> None:
@@ -240,9 +240,8 @@ def test_the_format_is_the_first_without_a_time_and_else_the_second() -> None:
 
 def test_a_later_format_is_told_apart() -> None:
     changed = {**document(), "version": 3}
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.FORMAT_VERSION) as caught:
         parse_record(serialize(changed), "f")
-    assert caught.value.reason is KeysReason.FORMAT_VERSION
     assert "version 3" in str(caught.value)
     assert "later" in caught.value.hint
 
@@ -259,9 +258,8 @@ def test_a_later_format_is_told_apart() -> None:
 def test_the_same_content_in_other_bytes_is_an_alteration(edit: Callable[[bytes], bytes]) -> None:
     raw = serialize_record(RECORD)
     assert edit(raw) != raw
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.TAMPERED):
         parse_record(edit(raw), "f")
-    assert caught.value.reason is KeysReason.TAMPERED
 
 
 def test_the_mac_covers_all_but_itself() -> None:
@@ -361,9 +359,8 @@ def test_only_a_key_of_its_own_is_lent() -> None:
 def test_a_change_that_breaks_a_loan_is_refused_with_the_next_step(
     keys: tuple[DataKey, ...], step: str
 ) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.LENT) as caught:
         refuse_broken_loans(keys)
-    assert caught.value.reason is KeysReason.LENT
     assert step in caught.value.hint
     refuse_broken_loans(KEYS)
 
@@ -393,9 +390,8 @@ def test_a_keyring_file_keeps_whose_key_it_is(tmp_path: Path) -> None:
 
 def test_a_file_whose_copy_is_another_key_is_refused_though_its_mac_is_right(tmp_path: Path) -> None:
     path = stored(tmp_path / "k", (NHS, replace(INTAKE, material=OTHER)))
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.TAMPERED):
         open_record(read_record(path), KEK, path)
-    assert caught.value.reason is KeysReason.TAMPERED
 
 
 @pytest.mark.parametrize(
@@ -411,9 +407,8 @@ def test_a_file_whose_copy_is_another_key_is_refused_though_its_mac_is_right(tmp
 def test_a_file_with_a_lender_that_does_not_lend_is_no_keyring(tmp_path: Path, lender: Any) -> None:
     path = stored(tmp_path / "k", KEYS)
     edit_json(path, lambda whole: whole["classes"][1]["keys"][1].update(lender=lender))
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.SCHEMA):
         parse_record(path.read_bytes(), "k")
-    assert caught.value.reason is KeysReason.SCHEMA
 
 
 def test_plaintext_is_not_borrowed(tmp_path: Path) -> None:
@@ -429,24 +424,21 @@ def test_plaintext_is_not_borrowed(tmp_path: Path) -> None:
         key.update(plaintext=True, lender=lender, wrapped=wrapped)
 
     edit_json(path, change)
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.SCHEMA):
         parse_record(path.read_bytes(), "k")
-    assert caught.value.reason is KeysReason.SCHEMA
 
 
 def test_whose_a_key_is_cannot_be_changed_without_the_kek(tmp_path: Path) -> None:
     second = DataKey("other", 9, 1, KeyState.ACTIVE, NOW, OTHER)
     path = stored(tmp_path / "k", (NHS, INTAKE, second))
     edit_json(path, lambda whole: whole["classes"][1]["keys"][0].update(lender={"id": 9, "version": 1}))
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.TAMPERED):
         open_record(read_record(path), KEK, path)
-    assert caught.value.reason is KeysReason.TAMPERED
 
 
 def test_no_change_of_a_keyring_breaks_a_loan(tmp_path: Path) -> None:
     path = stored(tmp_path / "k", KEYS)
     content = path.read_bytes()
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.LENT):
         change_keys(path, KEK, lambda keys: (in_state(keys[0], KeyState.DECRYPT_ONLY), *keys[1:]), NOW)
-    assert caught.value.reason is KeysReason.LENT
     assert path.read_bytes() == content

@@ -56,6 +56,7 @@ from sealwire.keys.keyring.turning import (
 from sealwire.keys.strict_json import encode
 from sealwire.wire import kinds
 from tests.keys.samples import CHEAP_SCRYPT, KEK_A, KEK_B, NOW, PASSPHRASE, edit_json, local_kek
+from tests.support.reasons import raising
 
 CACHE_KEK = LocalKek(KEK_A)
 OTHER_KEK = LocalKek(KEK_B)
@@ -220,9 +221,8 @@ def test_a_missing_cache_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cache_under_the_keyrings_own_key_makes_no_sense(tmp_path: Path) -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PROVIDER):
         cache_at(tmp_path / "c", source_kek=CACHE_KEK.id)
-    assert caught.value.reason is KeysReason.PROVIDER
 
 
 # A keyring that is loaded again and again: cheaply, never backwards, and once from the cache.
@@ -299,9 +299,8 @@ def test_an_older_keyring_is_not_loaded(store: FileStore, kek: CountingKek) -> N
     add_classes(store, kek, ["c"], NOW)
     source.first()
     store.replace(store.read(), older)
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.ROLLED_BACK):
         source.load()
-    assert caught.value.reason is KeysReason.ROLLED_BACK
     source.forget()
     with pytest.raises(DamagedFile):
         source.load()
@@ -341,9 +340,8 @@ def test_a_keyring_older_than_the_cache_is_not_loaded(
     source.first()
     kek.error = None
     store.replace(store.read(), older)
-    with pytest.raises(DamagedFile) as caught:
+    with raising(DamagedFile, KeysReason.ROLLED_BACK):
         source.load()
-    assert caught.value.reason is KeysReason.ROLLED_BACK
 
 
 @pytest.mark.parametrize(
@@ -379,9 +377,8 @@ def test_a_cache_that_cannot_be_written_is_an_error_at_first_and_a_report_later(
     cache = KeyringCache(nowhere, LocalKek(KEK_B), str(store), kek.id, HOUR, lambda: NOW)
     reports: list[KeysError] = []
     source = KeyringSource(store, kek, cache, reports.append)
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.FILE_UNWRITABLE):
         source.first()
-    assert caught.value.reason is KeysReason.FILE_UNWRITABLE
     assert source.load().class_names == ("a", "b")
     assert [report.reason for report in reports] == [KeysReason.FILE_UNWRITABLE]
 
@@ -554,9 +551,8 @@ def test_a_borrowed_key_is_retired_alone_even_an_active_one(keyring_path: Path) 
     change_version(keyring_path, KEK, ("visits", 1), retire, NOW)
     keyring = load_keyring(keyring_path, KEK)
     assert keyring.open_envelope(envelope, 0, len(envelope)) == (kinds.STRING, VALUE)
-    with pytest.raises(UnknownKey) as caught:
+    with raising(UnknownKey, KeysReason.NO_ACTIVE_KEY):
         keyring.cipher_for("visits")
-    assert caught.value.reason is KeysReason.NO_ACTIVE_KEY
     assert states(keyring_path, "nhs") == ["active"]
     assert reason_of(keyring_path, lambda: borrow(keyring_path, KEK, LEAVES, NOW)) is KeysReason.KEY_STATE
     assert (
@@ -688,9 +684,8 @@ def test_the_refusal_to_lend_says_what_helps(keyring_path: Path) -> None:
     """Also where a rule of lending would refuse what comes of it."""
 
     def hint_of(lender: str) -> str:
-        with pytest.raises(KeysError) as caught:
+        with raising(KeysError, KeysReason.LENT) as caught:
             create_borrowed(keyring_path, KEK, ("new", lender), NOW)
-        assert caught.value.reason is KeysReason.LENT
         return caught.value.hint
 
     create_borrowed(keyring_path, KEK, LEAVES, NOW)

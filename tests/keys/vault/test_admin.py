@@ -9,6 +9,7 @@ from hvac import exceptions as hvac_errors
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeySettingError, KeysReason
 from sealwire.keys.vault.admin import NoLogin, SealStatus, VaultAdmin, VaultSeal, unwrap
 from sealwire.keys.vault.connection import VaultConnection, translate
+from tests.support.reasons import raising
 
 
 class FakeClient:
@@ -76,9 +77,8 @@ def test_what_is_not_there_is_deleted_already() -> None:
 
 def test_what_the_server_does_not_take_is_shown_short_and_printable() -> None:
     refused = hvac_errors.InvalidRequest("x", errors=["no\x1b[31m good\n" + "x" * 500])
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.VAULT_REQUEST) as caught:
         admin(refused).write("a/b", {"secret": "s3cret"})
-    assert caught.value.reason is KeysReason.VAULT_REQUEST
     assert caught.value.hint.isprintable()
     assert len(caught.value.hint) < 250
     assert "s3cret" not in str(caught.value) + caught.value.hint
@@ -86,9 +86,8 @@ def test_what_the_server_does_not_take_is_shown_short_and_printable() -> None:
 
 @pytest.mark.parametrize("answer", [None, {}, {"wrap_info": None}, {"wrap_info": {"token": "t", "ttl": "x"}}])
 def test_an_answer_that_is_not_wrapped_is_an_error(answer: object) -> None:
-    with pytest.raises(KekUnavailable) as caught:
+    with raising(KekUnavailable, KeysReason.VAULT_FAILED):
         admin(answer).wrap("a/b", {}, 60)
-    assert caught.value.reason is KeysReason.VAULT_FAILED
 
 
 def test_a_wrapped_answer_shows_no_token() -> None:
@@ -107,17 +106,15 @@ def test_a_wrapping_token_is_used_for_one_request_only() -> None:
 
 def test_the_answer_of_another_path_is_not_opened() -> None:
     client = FakeClient({"data": {"creation_path": "sys/wrapping/wrap"}})
-    with pytest.raises(KekDenied) as caught:
+    with raising(KekDenied, KeysReason.VAULT_LOGIN):
         unwrap(cast(VaultConnection, FakeConnection(client)), "hvs.wrapping", "a/b")
-    assert caught.value.reason is KeysReason.VAULT_LOGIN
     assert client.asked == ["sys/wrapping/lookup"]
 
 
 @pytest.mark.parametrize("refusal", [hvac_errors.InvalidRequest("x"), hvac_errors.Forbidden("x")])
 def test_a_wrapping_token_that_the_server_does_not_know_does_not_open(refusal: Exception) -> None:
-    with pytest.raises(KekDenied) as caught:
+    with raising(KekDenied, KeysReason.VAULT_LOGIN):
         unwrap(connection(refusal), "hvs.wrapping", "a/b")
-    assert caught.value.reason is KeysReason.VAULT_LOGIN
 
 
 # A server's seal: what its answers mean, and how long an unsealed server is waited for.
@@ -172,9 +169,8 @@ def test_the_status_says_how_many_shares_were_given() -> None:
 
 @pytest.mark.parametrize("answer", [None, {}, Answer(200), {**STATUS, "n": "many"}])
 def test_a_status_that_is_none_is_an_error(answer: object) -> None:
-    with pytest.raises(KekUnavailable) as caught:
+    with raising(KekUnavailable, KeysReason.VAULT_FAILED):
         seal_of(FakeServer(**{"seal-status": answer})).status()
-    assert caught.value.reason is KeysReason.VAULT_FAILED
 
 
 def test_first_keys_are_asked_for_with_the_holders_keys_and_not_shown() -> None:
@@ -197,16 +193,14 @@ def test_a_server_that_unseals_itself_gets_recovery_shares() -> None:
 
 
 def test_numbers_or_keys_that_the_server_does_not_take() -> None:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.VAULT_REQUEST):
         seal_of(FakeServer(init=hvac_errors.InvalidRequest("x"))).initialise(2, 2, ("no key",))
-    assert caught.value.reason is KeysReason.VAULT_REQUEST
 
 
 @pytest.mark.parametrize("error", [hvac_errors.InvalidRequest("x"), hvac_errors.InternalServerError("x")])
 def test_a_share_that_the_server_refuses(error: Exception) -> None:
-    with pytest.raises(KekDenied) as caught:
+    with raising(KekDenied, KeysReason.VAULT_DENIED):
         seal_of(FakeServer(unseal=error)).unseal("share")
-    assert caught.value.reason is KeysReason.VAULT_DENIED
 
 
 def test_an_unsealed_server_is_waited_for_until_it_is_active() -> None:
@@ -226,9 +220,8 @@ def test_a_standby_is_active_enough_once_it_knows_another_leader() -> None:
 
 def test_a_server_that_does_not_become_active_is_not_waited_for_without_end() -> None:
     pauses: list[float] = []
-    with pytest.raises(KekUnavailable) as caught:
+    with raising(KekUnavailable, KeysReason.VAULT_SEALED):
         seal_of(FakeServer(health=Answer(503)), pauses).wait_until_active()
-    assert caught.value.reason is KeysReason.VAULT_SEALED
     assert sum(pauses) == pytest.approx(60)
 
 

@@ -26,6 +26,7 @@ from sealwire.keys.vault.connection import (
 from sealwire.keys.vault.context_documents import THREADS, at_once
 from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
 from sealwire.testbed.certificates import create_authority
+from tests.support.reasons import raising
 
 SETTINGS = VaultSettings("http://127.0.0.1:1", AuthSettings(AuthMethod.TOKEN), deadline_s=5.0)
 TTL_S = 90.0
@@ -131,9 +132,8 @@ def test_a_denied_operation_does_not_cost_a_login(server: Server) -> None:
     def denied(_client: Any) -> None:
         raise hvac_errors.Forbidden("hvs.secret")
 
-    with pytest.raises(KekDenied) as caught:
+    with raising(KekDenied, KeysReason.VAULT_DENIED) as caught:
         server.connection.call(WHAT, denied)
-    assert caught.value.reason is KeysReason.VAULT_DENIED
     assert "hvs.secret" not in str(caught.value) + caught.value.hint
     assert server.logins == 1
 
@@ -200,9 +200,8 @@ def test_an_operation_that_does_not_end_is_left_at_the_deadline() -> None:
     settings = VaultSettings(SETTINGS.address, SETTINGS.auth, deadline_s=0.1)
     connection = VaultConnection(settings, client=server.client, login=server)
     for _ in range(2):  # the second waits for the first, which is still under way
-        with pytest.raises(KekUnavailable) as caught:
+        with raising(KekUnavailable, KeysReason.VAULT_SLOW):
             connection.call(WHAT, lambda _client: end.wait(30))
-        assert caught.value.reason is KeysReason.VAULT_SLOW
     assert sum(thread.name == "vault" for thread in threading.enumerate()) == 1
     end.set()
 
@@ -244,9 +243,8 @@ def test_a_token_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
 
 def test_no_token_at_all_is_a_setting_that_is_missing() -> None:
     login = make_login(AuthSettings(AuthMethod.TOKEN), {})
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.VAULT_SETTING):
         login.is_current("x")
-    assert caught.value.reason is KeysReason.VAULT_SETTING
 
 
 def test_neither_leases_nor_connections_show_or_give_away_a_token(server: Server) -> None:
@@ -313,9 +311,8 @@ def test_files_for_tls_that_do_not_fit_are_a_setting(tmp_path: Path) -> None:
         VaultSettings("https://v", TOKEN, None, tmp_path / "none"),
         VaultSettings("https://v", TOKEN, None, one.key),
     ):
-        with pytest.raises(KeySettingError) as caught:
+        with raising(KeySettingError, KeysReason.VAULT_SETTING):
             tls_context(settings)
-        assert caught.value.reason is KeysReason.VAULT_SETTING
 
 
 # Several things at once: answers in order, and the first error ends it.

@@ -11,14 +11,14 @@ from sealwire.keys.vault.settings import (
     settings_from_environment,
     vault_settings,
 )
+from tests.support.reasons import raising
 
 ADDRESS = {"address": "https://vault.example:8200"}
 
 
 def refused(options: dict[str, str], environ: dict[str, str] | None = None) -> KeySettingError:
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.VAULT_SETTING) as caught:
         vault_settings(options, environ or {})
-    assert caught.value.reason is KeysReason.VAULT_SETTING
     assert caught.value.hint
     return caught.value
 

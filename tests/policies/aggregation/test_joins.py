@@ -99,10 +99,7 @@ def test_other_fields_are_not_joined(on: str, stage: Stage, expected: Reason) ->
             [APPOINTMENTS, {"$replaceWith": "$z"}, {"$match": {"patient_nhs": "a", "_id": "b"}}],
             [("patient_nhs", "a")],
         ),
-        (
-            [by_field("wards", "ward", "_id", "nhs_number"), {"$match": {"nhs_number.bed": 5}}],
-            [],
-        ),
+        ([by_field("wards", "ward", "_id", "nhs_number"), {"$match": {"nhs_number.bed": 5}}], []),
         (
             [
                 by_field(
@@ -281,10 +278,7 @@ TO_TENANT = [{"$replaceWith": {"nhs_number": "$patient_nhs", "day": "$day"}}, {"
         ("patients", [{"$count": "n"}, {"$merge": {"into": "counts", "whenMatched": [{"$set": {"x": 1}}]}}]),
         ("patients", [{"$project": {"name": 1, "nhs_number": 1}}, {"$merge": "patients"}]),
         ("patients", [{"$count": "n"}, {"$merge": "patients"}]),
-        (
-            "patients",
-            [{"$project": {"address.city": 1, "name": "$ward"}}, {"$out": "patients"}],
-        ),
+        ("patients", [{"$project": {"address.city": 1, "name": "$ward"}}, {"$out": "patients"}]),
     ],
 )
 def test_what_the_target_policy_would_have_made_of_it_is_written(on: str, stages: list[Stage]) -> None:

@@ -19,6 +19,7 @@ from sealwire.policies.planning.trees import Work
 from sealwire.policies.planning.walk import MAX_STAGES
 from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.policies.support import Shape, node, plan_of, reason, shown
+from tests.support.reasons import raising
 
 NHS = PathNode("nhs", leaf=FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING))
 TREE = PathNode("", {b"nhs": NHS, b"a": PathNode("a", {b"b": NHS, b"c": NHS})})
@@ -63,12 +64,10 @@ def test_what_is_taken_away_is_gone_and_what_is_put_below_it_brings_it_back_in_p
     [[b"x", b"x"], [b"x", b"x.y"], [b"x.y", b"x"], [b".".join([b"x"] * 300)]],
 )
 def test_paths_that_collide_or_never_end_are_refused(paths: list[bytes]) -> None:
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.SHAPE):
         drop_paths(TREE, paths, Work())
-    assert caught.value.reason is Reason.SHAPE
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.SHAPE):
         assign_paths(TREE, [(path, NOTHING) for path in paths], Work())
-    assert caught.value.reason is Reason.SHAPE
 
 
 def test_a_path_may_be_as_deep_as_documents_are_and_no_deeper() -> None:

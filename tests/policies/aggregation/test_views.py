@@ -18,6 +18,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, value_edits, value_of
+from tests.support.reasons import raising
 
 
 def view(on: str, *stages: dict[str, Any]) -> View:
@@ -82,9 +83,8 @@ def test_views_on_views_and_unions_are_followed() -> None:
         wards=None,
     )
     assert edits(catalog, find("outer", {"m": "a"})) == [("nhs_number", "a")]
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.COMPUTE):
         edits(catalog, find("both", {"n": "a"}))
-    assert caught.value.reason is Reason.COMPUTE
     join = {"$lookup": {"from": "inner", "localField": "patient_nhs", "foreignField": "n", "as": "z"}}
     assert edits(catalog, {"aggregate": "appointments", "pipeline": [join], "cursor": {}}) == []
 
@@ -207,9 +207,8 @@ def test_only_names_in_a_database_with_protected_collections_are_asked_for() -> 
 
 def test_a_name_that_no_server_has_is_not_asked_for() -> None:
     data = encode({"find": "seenX", "$db": "clinic"}).replace(b"seenX", b"seen\xff")
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.SHAPE):
         plan_command(POLICY, data, 0, covered=knowing().covered)
-    assert caught.value.reason is Reason.SHAPE
 
 
 def test_a_definition_that_leads_back_to_itself_can_only_be_forwarded() -> None:
@@ -234,9 +233,8 @@ def test_a_range_goes_through_a_view_that_leaves_documents_as_they_are() -> None
     arrays.learn("db.v", view("c", {"$set": {"a": ["$a"]}}))
     body = encode({"find": "v", "filter": query, "$db": "db"})
     assert len(plan_command(RANGES, body, 0, covered=kept.covered).edits) == 1
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.RANGE):
         plan_command(RANGES, body, 0, covered=arrays.covered)
-    assert caught.value.reason is Reason.RANGE
     equal = encode({"find": "v", "filter": {"a": 1}, "$db": "db"})
     assert len(plan_command(RANGES, equal, 0, covered=arrays.covered).edits) == 1
 
@@ -255,9 +253,8 @@ def test_a_view_is_created_with_its_pipeline_covered() -> None:
 
 def test_a_name_that_is_not_utf8_cannot_be_asked_for_and_is_refused() -> None:
     catalog = ViewCatalog(POLICY)
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.SHAPE):
         catalog.covered("clinic.\udcff")
-    assert caught.value.reason is Reason.SHAPE
     assert catalog.covered("stats.\udcff") is None
 
 
@@ -267,9 +264,8 @@ def test_a_view_on_what_the_server_keeps_for_itself_is_compared_with_nothing_tha
     )
     assert edits(catalog, find("v", {"ns": "clinic.patients"})) == []
     for path in ("command.filter.nhs_number", "seen.nhs_number"):
-        with pytest.raises(Refusal) as caught:
+        with raising(Refusal, Reason.COMPUTE):
             edits(catalog, find("v", {path: "a"}))
-        assert caught.value.reason is Reason.COMPUTE
 
 
 def test_what_the_server_keeps_for_itself_is_followed_with_a_catalogue_as_without() -> None:

@@ -20,6 +20,7 @@ from sealwire.wire.errors import BsonError
 from tests.policies.mongodb_names import BY_FAMILY, COLLECTION_COMMANDS, OTHER_COMMANDS
 from tests.policies.signature_calls import fitting
 from tests.policies.support import POLICY, Command, plan_message, plan_of, reason, refusal_of, target
+from tests.support.reasons import raising
 
 SECRET = {"nhs_number": "a"}
 EMPTY = load_policy(b"version: 1\nclasses: {a: {mode: random}}\ncollections: {}\n", "p")
@@ -132,9 +133,8 @@ def test_a_refusal_does_not_name_what_a_client_calls_a_path() -> None:
 
 @pytest.mark.parametrize("name", ["ping", "currentOp", "listCollections", "getMore"])
 def test_no_argument_of_theirs_comes_as_a_sequence(name: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.SHAPE):
         plan_message({name: 1}, {"filter": [SECRET]})
-    assert caught.value.reason is Reason.SHAPE
 
 
 RAW: list[Any] = [True, 1, {}, "false"]

@@ -77,10 +77,7 @@ def test_other_types_are_converted_to_if_nothing_is_covered(to: Any) -> None:
         ({"$not": [{"$eq": ["$nhs_number", "a"]}]}, [("nhs_number", "a")]),
         ({"$not": {"$eq": ["$nhs_number", "a"]}}, [("nhs_number", "a")]),
         ({"$and": [{"$eq": ["$nhs_number", "a"]}, {"$gt": ["$age", 5]}]}, [("nhs_number", "a")]),
-        (
-            {"$let": {"vars": {"n": "$nhs_number"}, "in": {"$eq": ["$$n", "a"]}}},
-            [("nhs_number", "a")],
-        ),
+        ({"$let": {"vars": {"n": "$nhs_number"}, "in": {"$eq": ["$$n", "a"]}}}, [("nhs_number", "a")]),
         (
             {"$let": {"vars": {"p": "$$ROOT.address"}, "in": {"$eq": ["$$p.postcode", "a"]}}},
             [("address.postcode", "a")],

@@ -397,10 +397,7 @@ def find_by_schema(schema: Any) -> dict[str, Any]:
     [
         {},
         {"title": "a", "required": ["nhs_number", "age"], "minProperties": 2, "bsonType": "object"},
-        {
-            "properties": {"age": {"bsonType": "int", "enum": [5, 6]}},
-            "additionalProperties": False,
-        },
+        {"properties": {"age": {"bsonType": "int", "enum": [5, 6]}}, "additionalProperties": False},
         {"properties": {"nhs_number": {"description": "a number"}, "address": {"required": ["postcode"]}}},
         {"properties": {"address": {"properties": {"city": {"pattern": "^A"}, "postcode": {}}}}},
         {"properties": {"contacts": {"bsonType": "array", "items": {"required": ["phone"]}}}},

@@ -148,10 +148,7 @@ def test_the_notation_says_how_many_and_which() -> None:
     by_name = Names(frozenset({b"in"}), frozenset({b"in", b"as"}))
     assert signature_of("3 | {in as?}") == Signature(least=3, most=3, named=(by_name,))
     table = signatures_in("1: a b\n   c\n2: d")
-    assert table == {
-        **dict.fromkeys((b"$a", b"$b", b"$c"), signature_of("1")),
-        b"$d": signature_of("2"),
-    }
+    assert table == {**dict.fromkeys((b"$a", b"$b", b"$c"), signature_of("1")), b"$d": signature_of("2")}
 
 
 @pytest.mark.parametrize(

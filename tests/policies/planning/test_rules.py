@@ -10,6 +10,7 @@ from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import without_row
 from sealwire.policies.planning.walk import ForeignNames
 from tests.policies.support import Command, plan_of, reason, refusal_of, value_edits, value_of
+from tests.support.reasons import raising
 
 FIND = frozenset({b"find", b"count"})
 
@@ -221,6 +222,5 @@ def test_a_name_that_nobody_can_tell_is_refused_where_it_stands_and_not_beside_i
     found = names()
     found.add(40, None)
     assert len(list(found.within(10, 40))) == 3
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.SHAPE):
         list(found.within(10, 41))
-    assert caught.value.reason is Reason.SHAPE

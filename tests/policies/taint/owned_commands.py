@@ -7,14 +7,7 @@ from typing import Any, Final
 
 from tests.policies.taint import owners
 from tests.policies.taint.labels import LABELS, MARK, NOBODY
-from tests.policies.taint.owners import (
-    COMPARED,
-    STORED,
-    Known,
-    Owners,
-    condition,
-    document,
-)
+from tests.policies.taint.owners import COMPARED, STORED, Known, Owners, condition, document
 from tests.policies.taint.values import Document
 
 

@@ -8,6 +8,7 @@ from bson import decode
 
 from sealwire.policies.errors import Reason, Refusal
 from tests.policies.support import covered, is_sealed, plan_message, plan_of, planned, reason, seal
+from tests.support.reasons import raising
 
 
 def update(*stages: Any, **more: Any) -> dict[str, Any]:
@@ -249,9 +250,8 @@ def test_expressions_deeper_than_the_server_takes_are_refused(innermost: Any, ar
     for _ in range(120):
         innermost = around(innermost)
     statement = {"q": {}, "u": [{"$set": {"address": innermost}}]}
-    with pytest.raises(Refusal) as caught:
+    with raising(Refusal, Reason.SHAPE):
         plan_message({"update": "patients"}, {"updates": [statement]})
-    assert caught.value.reason is Reason.SHAPE
 
 
 @pytest.mark.parametrize(

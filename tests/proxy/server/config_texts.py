@@ -7,9 +7,7 @@ import pytest
 
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.config.reader import parse_config
-from sealwire.proxy.server.config.settings import (
-    Config,
-)
+from sealwire.proxy.server.config.settings import Config
 
 WHOLE = """\
 listen:

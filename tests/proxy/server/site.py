@@ -114,6 +114,16 @@ class Running:
         return str(self.events["admin address"]["address"])
 
 
+def followed(site: Site, uri: str, ports: range, **config: object) -> Site:
+    """The same before the servers of this connection string, which it follows, with ports for them."""
+    listen = {"address": LOOPBACK, "ports": f"{ports[0]}-{ports[-1]}", "ports_file": "ports.json"}
+    upstream = {"uri": uri, "access_control": "none", "heartbeat_s": 0.3}
+    for section, settings in (("listen", listen), ("upstream", upstream)):
+        site.config[section] = {**settings, "tls": {"mode": "plaintext"}}
+    site.config.update(config)
+    return site
+
+
 @contextmanager
 def serving(site: Site, longest_s: float = 120.0) -> Iterator[Running]:
     """A proxy in a process of its own; ended with the block whatever happens, and after so long at most."""

@@ -153,10 +153,7 @@ CONVERSATIONS: list[list[tuple[dict[str, Any], dict[str, Any]]]] = [
     [(start("PLAIN"), {"ok": 0.0, "code": MARK})],
     [(start("SCRAM-SHA-256"), STEP), (go_on(), FAILED)],
     # after the login the server says who that is, and it may be anybody
-    [
-        (start("PLAIN"), DONE),
-        ({"ping": 1, "$db": "admin"}, {"ok": 1.0}),
-    ],
+    [(start("PLAIN"), DONE), ({"ping": 1, "$db": "admin"}, {"ok": 1.0})],
 ]
 
 REFUSED: list[dict[str, Any]] = [

@@ -17,15 +17,7 @@ from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.server.workers.app import Proxy
-from sealwire.proxy.session.effects import (
-    Close,
-    CloseReason,
-    Effect,
-    GoOn,
-    LongToClient,
-    NeedKeys,
-    ToClient,
-)
+from sealwire.proxy.session.effects import Close, CloseReason, Effect, GoOn, LongToClient, NeedKeys, ToClient
 from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.harness import (
     FakeSessions,

@@ -26,6 +26,7 @@ from sealwire.proxy.session.effects import ObservedVerdict
 from tests.build_context import ROOT
 from tests.proxy.server.config_texts import EVERYWHERE
 from tests.proxy.server.harness import make_config, until
+from tests.support.reasons import raising
 
 LOCAL = make_config(1)
 
@@ -77,9 +78,8 @@ def test_setting_and_servers_are_compared(
 
 
 def test_logins_that_are_expected_and_not_asked_for_are_an_error() -> None:
-    with pytest.raises(AccessProblem) as caught:
+    with raising(AccessProblem, StartReason.ACCESS_CONTROL_MISSING) as caught:
         compare_access(AccessControl.REQUIRED, [AccessControl.REQUIRED, AccessControl.NONE])
-    assert caught.value.reason is StartReason.ACCESS_CONTROL_MISSING
     assert "access_control" in caught.value.hint
 
 

@@ -52,18 +52,13 @@ from tests.proxy.server.harness import (
     reloaded,
     until,
 )
-from tests.proxy.server.harness import (
-    REFUSED as SAID_REFUSED,
-)
-from tests.proxy.server.harness import (
-    WIDER as WIDER_POLICY,
-)
-from tests.proxy.server.harness import (
-    shown as shown_in,
-)
+from tests.proxy.server.harness import REFUSED as SAID_REFUSED
+from tests.proxy.server.harness import WIDER as WIDER_POLICY
+from tests.proxy.server.harness import shown as shown_in
 from tests.proxy.server.site import Running, Site, make_site, serving
 from tests.proxy.server.tls_contexts import serving as serving_tls
 from tests.support import warm
+from tests.support.reasons import raising
 from tests.support.secantus import secantus
 
 Document = dict[str, Any]
@@ -462,9 +457,8 @@ def test_what_is_wrong_with_a_certificate_or_key_is_said(
 ) -> None:
     issued = authority.issue("proxy")
     damage(issued, authority)
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, reason) as caught:
         listen_side(serving_tls(issued))
-    assert caught.value.reason is reason
     assert caught.value.hint
 
 
@@ -472,9 +466,8 @@ def test_what_is_wrong_with_a_certificate_or_key_is_said(
 def test_a_private_key_that_others_can_reach_is_refused(authority: Authority, mode: int) -> None:
     issued = authority.issue("proxy")
     issued.key.chmod(mode)
-    with pytest.raises(PermissionProblem) as caught:
+    with raising(PermissionProblem, StartReason.KEY_EXPOSED):
         listen_side(serving_tls(issued))
-    assert caught.value.reason is StartReason.KEY_EXPOSED
 
 
 @pytest.mark.parametrize(
@@ -483,9 +476,8 @@ def test_a_private_key_that_others_can_reach_is_refused(authority: Authority, mo
 def test_an_authority_file_without_authorities_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "ca.crt"
     file.write_text(content)
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.BAD_PEM):
         upstream_side(UpstreamTls(TlsMode.TLS, file))
-    assert caught.value.reason is StartReason.BAD_PEM
 
 
 def test_certificate_and_key_may_stand_in_one_file(authority: Authority) -> None:
@@ -528,10 +520,7 @@ def test_a_certificate_near_its_end_is_warned_of(
     assert not side.authority_warning
 
 
-OUT_OF_TIME = [
-    (-9, -1, StartReason.CERTIFICATE_EXPIRED),
-    (1, 90, StartReason.CERTIFICATE_NOT_YET_VALID),
-]
+OUT_OF_TIME = [(-9, -1, StartReason.CERTIFICATE_EXPIRED), (1, 90, StartReason.CERTIFICATE_NOT_YET_VALID)]
 
 
 @pytest.mark.parametrize(("starts", "ends", "reason"), OUT_OF_TIME)
@@ -541,9 +530,8 @@ def test_a_certificate_out_of_its_time_is_refused_on_both_sides(
     issued = authority.issue("proxy", valid_from=days(starts), valid_until=days(ends))
     inner = UpstreamTls(TlsMode.TLS, authority.certificate_file, issued.certificate, issued.key)
     for load in (partial(listen_side, serving_tls(issued)), partial(upstream_side, inner)):
-        with pytest.raises(FileProblem) as caught:
+        with raising(FileProblem, reason) as caught:
             load()
-        assert caught.value.reason is reason
         assert str(issued.certificate) in str(caught.value)
         assert caught.value.hint
 
@@ -565,9 +553,8 @@ def test_authorities_of_which_none_is_valid_are_refused_on_both_sides(
     file, issued = bundle(authority, (starts, ends - 1), (starts, ends)), authority.issue("proxy")
     outer, inner = serving_tls(issued, client_ca=file), UpstreamTls(TlsMode.TLS, file)
     for load in (partial(listen_side, outer), partial(upstream_side, inner)):
-        with pytest.raises(FileProblem) as caught:
+        with raising(FileProblem, reason) as caught:
             load()
-        assert caught.value.reason is reason
         assert str(file) in str(caught.value)
 
 

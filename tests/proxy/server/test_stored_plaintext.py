@@ -19,6 +19,7 @@ from sealwire.proxy.server.tls import NO_TLS
 from sealwire.proxy.server.workers.start import make_upstreams
 from tests.keys.samples import NOW
 from tests.proxy.server.harness import make_config
+from tests.support.reasons import raising
 
 POLICY = b"""
 version: 1
@@ -104,9 +105,8 @@ async def test_each_path_of_an_encrypted_class_is_asked_once(monkeypatch: pytest
 
 async def test_a_value_that_is_found_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server({"kin.nhs": {"ok": 1, "cursor": {"id": 0, "firstBatch": [{}]}}})
-    with pytest.raises(PlaintextStored) as refused:
+    with raising(PlaintextStored, StartReason.PLAINTEXT_STORED) as refused:
         await look(server, monkeypatch)
-    assert refused.value.reason is StartReason.PLAINTEXT_STORED
     assert "clinic.patients kin.nhs" in str(refused.value)
 
 
@@ -129,9 +129,7 @@ async def test_a_pattern_stands_for_the_collections_that_are_there(monkeypatch: 
     assert [each.fields for each in await look(refusing, monkeypatch, PATTERN)] == [{"paths": 1}]
 
 
-async def test_binary_data_cannot_be_told_from_ciphertext(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_binary_data_cannot_be_told_from_ciphertext(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
     assert [each.fields for each in await look(server, monkeypatch, BINARY)] == [{"paths": 1}]
     assert server.asked == []
@@ -177,9 +175,8 @@ async def test_ciphertext_where_it_is_only_observed_ends_the_start(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = Server({path: {"ok": 1, "cursor": {"id": 0, "firstBatch": [{}]}}})
-    with pytest.raises(PlaintextStored) as refused:
+    with raising(PlaintextStored, StartReason.PLAINTEXT_STORED) as refused:
         await look(server, monkeypatch, POLICY + b"mode: observe\n")
-    assert refused.value.reason is StartReason.PLAINTEXT_STORED
     assert f"clinic.patients {path} holds encrypted values" in str(refused.value)
     assert "observe" in refused.value.hint
 

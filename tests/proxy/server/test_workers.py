@@ -5,10 +5,9 @@ import os
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -22,10 +21,11 @@ from pymongo import MongoClient
 from sealwire.audit.verification import LogReport, verify
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED
-from tests.proxy.server.site import Running, Site, hello_thread, make_site, serving
+from tests.proxy.server.site import Running, Site, followed, hello_thread, make_site, serving
 from tests.support import warm
-from tests.support.played_set import PlayedServer, PlayedSet, played_set
+from tests.support.played_set import PlayedServer, played_set
 from tests.support.skips import free_ports
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -44,13 +44,6 @@ def site(tmp_path: Path, server_port: int) -> Site:
     site.config["listen"]["tls"] = {"mode": "plaintext"}
     site.config["workers"] = WORKERS
     return site
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline, "the deadline has passed"
-        time.sleep(0.02)
 
 
 def said(proxy: Running, event: str, **fields: Any) -> dict[str, Any]:
@@ -377,24 +370,6 @@ def test_the_workers_option_is_not_for_people(site: Site) -> None:
 # `sealwire serve` with two workers before a set that changes: one port for a member, in both of them.
 
 
-def site_before(played: PlayedSet, folder: Path, ports: range) -> Site:
-    site = make_site(folder, 1)
-    site.config["listen"] = {
-        "address": LOOPBACK,
-        "ports": f"{ports[0]}-{ports[-1]}",
-        "ports_file": "ports.json",
-        "tls": {"mode": "plaintext"},
-    }
-    site.config["upstream"] = {
-        "uri": played.uri,
-        "access_control": "none",
-        "heartbeat_s": 0.3,
-        "tls": {"mode": "plaintext"},
-    }
-    site.config["workers"] = 2
-    return site
-
-
 def hellos(port: int, count: int = 8) -> list[dict[str, Any]]:
     """What as many connections are told; the system hands them to one worker or the other."""
     found = []
@@ -402,13 +377,6 @@ def hellos(port: int, count: int = 8) -> list[dict[str, Any]]:
         with MongoClient[dict[str, Any]](LOOPBACK, port, directConnection=True) as client:
             found.append(client.admin.command("hello"))
     return found
-
-
-def until_told(holds: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < ends_at, "the deadline has passed"
-        time.sleep(0.05)
 
 
 def all_tell(port: int, hosts: list[str]) -> bool:
@@ -442,17 +410,17 @@ def test_both_workers_follow_members_that_come_and_go(tmp_path: Path) -> None:
         played.remove(last)
         first = min(played.members, key=lambda member: member.name)
         played.elect(first)
-        with serving(site_before(played, tmp_path, ports)) as proxy:
+        with serving(followed(make_site(tmp_path, 1), played.uri, ports, workers=2)) as proxy:
             assert all_tell(ports[0], names[:2])
             played.add(last)
-            until_told(lambda: all_tell(ports[0], names[:3]))
+            until(lambda: all_tell(ports[0], names[:3]))
             assert {hello["me"] for hello in hellos(ports[2])} == {names[2]}
             assert json.loads((tmp_path / "ports.json").read_text())["ports"][last.name] == ports[2]
 
             gone = next(member for member in played.members if member not in {first, last})
             played.remove(gone)
-            until_told(lambda: all_tell(ports[0], [names[0], names[2]]))
-            until_told(lambda: is_refused(ports[1]))
+            until(lambda: all_tell(ports[0], [names[0], names[2]]))
+            until(lambda: is_refused(ports[1]))
             assert told(proxy, "member left")["upstream"] == gone.name
 
             # no client tries it: whoever follows the members tells workers of who does not answer
@@ -467,9 +435,12 @@ def test_both_workers_follow_members_that_come_and_go(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_that_is_started_anew_has_the_listeners_of_the_others(tmp_path: Path) -> None:
     ports = free_ports(3)
-    with played_set("") as played, serving(site_before(played, tmp_path, ports)) as proxy:
+    with (
+        played_set("") as played,
+        serving(followed(make_site(tmp_path, 1), played.uri, ports, workers=2)) as proxy,
+    ):
         played.add(PlayedServer())
-        until_told(lambda: all_tell(ports[0], [f"{LOOPBACK}:{port}" for port in ports[:2]]))
+        until(lambda: all_tell(ports[0], [f"{LOOPBACK}:{port}" for port in ports[:2]]))
         pid = proxy.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGKILL)
@@ -485,19 +456,19 @@ def test_workers_come_up_beside_a_member_that_may_not_be_used(tmp_path: Path) ->
         good, bad = sorted(played.members, key=lambda member: member.name)
         played.elect(good)
         good.play = bad.play = lambda name, _command: UNAUTHORIZED if name == "listDatabases" else None
-        site = site_before(played, tmp_path, ports)
+        site = followed(make_site(tmp_path, 1), played.uri, ports, workers=2)
         site.config["upstream"]["access_control"] = "required"
         with serving(site) as proxy:
             bad.play = lambda _name, _command: None
             bad.cut()
             assert told(proxy, "member is left out")["upstream"] == bad.name
-            until_told(lambda: is_refused(ports[1]))
+            until(lambda: is_refused(ports[1]))
             pid = proxy.process.pid
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             os.kill(int(children[0]), signal.SIGKILL)
             told(proxy, "worker ready")
             assert all_tell(ports[0], [f"{LOOPBACK}:{ports[0]}"])
-            until_told(lambda: down_of(proxy) == ("partly", [bad.name]))
+            until(lambda: down_of(proxy) == ("partly", [bad.name]))
             good.play = bad.play
             proxy.process.send_signal(signal.SIGHUP)
             assert good.name in told(proxy, "reload refused, nothing changed")["problem"]
@@ -511,7 +482,7 @@ def test_workers_come_up_beside_a_member_that_may_not_be_used(tmp_path: Path) ->
 @pytest.mark.slow
 def test_check_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
     with played_set("") as played:
-        site = site_before(played, tmp_path, free_ports(2))
+        site = followed(make_site(tmp_path, 1), played.uri, free_ports(2), workers=2)
         assert site.serve("--check").returncode == 0
         assert not (tmp_path / "ports.json").exists()
         site.config["upstream"]["uri"] = played.uri.replace("rs0", "other")
@@ -527,7 +498,7 @@ def test_check_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
 def test_a_member_that_leads_back_to_the_proxy_has_no_listener(tmp_path: Path, workers: int) -> None:
     ports = free_ports(3)
     with played_set("") as played:
-        site = site_before(played, tmp_path, ports)
+        site = followed(make_site(tmp_path, 1), played.uri, ports, workers=2)
         site.config["workers"] = workers
         with serving(site) as proxy:
             name = played.add(PlayedServer(f"{LOOPBACK}:{ports[0]}")).name

@@ -7,12 +7,7 @@ from bson import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.proxy.session.compression import (
-    LOGINS,
-    MAX_STEP_BYTES,
-    NEVER_COMPRESSED,
-    compressed_label,
-)
+from sealwire.proxy.session.compression import LOGINS, MAX_STEP_BYTES, NEVER_COMPRESSED, compressed_label
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,

@@ -40,6 +40,7 @@ from tests.policies.taint.owners import POLICY as OWNERS
 from tests.policies.taint.values import encoded, shown
 from tests.proxy.session.world import OWN_ADDRESS, command, reply
 from tests.strategies import made_op_msg
+from tests.support.reasons import raising
 from tests.support.skips import takes_samples
 
 POLICY = load_policy(
@@ -266,9 +267,8 @@ def test_a_command_with_more_new_contexts_than_can_be_looked_up_is_refused(world
 def test_a_process_without_a_store_encrypts_nothing() -> None:
     message = command({"insert": "people", "documents": [{"tenant": 1, "ssn": "x"}], "$db": "clinic"})
     plan = plan_command(POLICY, message, parse_op_msg(message).body, (0,))
-    with pytest.raises(UnknownKey) as caught:
+    with raising(UnknownKey, KeysReason.CONTEXTS):
         apply_plan(plan, Shared(SessionSettings(POLICY), KEYRING))
-    assert caught.value.reason is KeysReason.CONTEXTS
 
 
 def test_no_context_is_in_what_the_session_says(world: World) -> None:

@@ -22,14 +22,7 @@ from tests.proxy.session.playbook import (
     to_server,
     to_server_opened,
 )
-from tests.proxy.session.world import (
-    command,
-    envelope,
-    reply,
-    sealed,
-    sealed_randomly,
-    session,
-)
+from tests.proxy.session.world import command, envelope, reply, sealed, sealed_randomly, session
 
 NHS = "943 476 5919"
 SEALED = sealed("nhs", NHS)

@@ -84,9 +84,7 @@ def test_a_reply_without_envelopes_is_forwarded_bit_exact(body: bytes, more: lis
 
 @given(st.lists(bson_documents(), min_size=1, max_size=3), st.booleans(), FLAGS)
 def test_an_insert_without_covered_values_is_forwarded_bit_exact(
-    documents: list[bytes],
-    sequence: bool,
-    flags: int,
+    documents: list[bytes], sequence: bool, flags: int
 ) -> None:
     below = [document(element(BsonType.OBJECT, b"uncovered", each)) for each in documents]
     message = insert(below, sequence=sequence, flags=flags)
@@ -128,9 +126,7 @@ _FIELDS = st.one_of(
 
 @given(st.lists(_documents(), min_size=1, max_size=3), st.booleans(), FLAGS)
 def test_a_rewritten_message_differs_in_the_spliced_elements_and_lengths_only(
-    pairs: list[tuple[bytes, bytes]],
-    sequence: bool,
-    flags: int,
+    pairs: list[tuple[bytes, bytes]], sequence: bool, flags: int
 ) -> None:
     plain, sealed = zip(*pairs, strict=True)
     message, wanted = (insert(each, sequence=sequence, flags=flags) for each in (plain, sealed))

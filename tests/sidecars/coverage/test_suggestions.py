@@ -27,7 +27,16 @@ from sealwire.sidecars.coverage.likely import (
 from sealwire.sidecars.errors import CoverageReason, Unavailable
 from tests.build_context import ROOT
 from tests.sidecars.coverage import trust
-from tests.sidecars.coverage.labelled import HOSPITAL, INSURER, OTHER, PERSONAL, documents, documents_of_rows
+from tests.sidecars.coverage.labelled import (
+    HOSPITAL,
+    HOSPITAL_OTHER,
+    INSURER,
+    INSURER_OTHER,
+    OTHER,
+    PERSONAL,
+    documents,
+    documents_of_fields,
+)
 from tests.sidecars.coverage.trust import documents_of_trust
 
 
@@ -437,8 +446,8 @@ def test_precision_and_recall_are_those_of_the_docs() -> None:
 
 
 FOREIGN: dict[str, tuple[list[dict[str, Any]], set[str], float]] = {
-    "hospital": (list(documents_of_rows(HOSPITAL)), {path for path, found, _ in HOSPITAL if found}, 0.9),
-    "insurer": (list(documents_of_rows(INSURER)), {path for path, found, _ in INSURER if found}, 0.8),
+    "hospital": (list(documents_of_fields({**HOSPITAL, **HOSPITAL_OTHER})), set(HOSPITAL), 0.9),
+    "insurer": (list(documents_of_fields({**INSURER, **INSURER_OTHER})), set(INSURER), 0.8),
     "trust": (list(documents_of_trust(4711)), set(trust.PERSONAL), 0.75),
 }
 

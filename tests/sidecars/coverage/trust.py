@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bson import Int64, ObjectId
 
-from tests.sidecars.coverage.labelled import card, iban, insurance, nhs_number, postcode
+from tests.sidecars.coverage.labelled import card, iban, insurance, nhs_number, postcode, put
 
 PEOPLE: Final = 300
 Maker = Callable[[random.Random], object]
@@ -27,12 +27,7 @@ _FAMILY: Final = (
     *("Rahman", "Sinclair", "Chowdhury", "Lewandowski", "Pritchard"),
 )
 _STREETS: Final = (
-    "Acacia Avenue",
-    "Station Road",
-    "Mill Lane",
-    "Queens Crescent",
-    "Church Street",
-    "Dock Road",
+    *("Acacia Avenue", "Station Road", "Mill Lane", "Queens Crescent", "Church Street", "Dock Road"),
 )
 _TOWNS: Final = ("Leeds", "Swansea", "Dundee", "Hull", "Bradford", "Cardiff", "Perth", "Luton")
 
@@ -163,9 +158,5 @@ def documents_of_trust(seed: int) -> Iterator[dict[str, Any]]:
     for _ in range(PEOPLE):
         document: dict[str, Any] = {}
         for path, made in {**PERSONAL, **OTHER}.items():
-            *above, name = path.split(".")
-            inside = document
-            for part in above:
-                inside = inside.setdefault(part, {})
-            inside[name] = made(chance)
+            put(document, path, made(chance))
         yield document

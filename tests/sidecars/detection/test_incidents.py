@@ -19,6 +19,7 @@ from sealwire.sidecars.detection.rules import DEFAULTS, RuleName
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.errors import DetectionReason, Missing, Unusable
 from tests.sidecars.detection.logs import START
+from tests.support.reasons import raising
 
 HOUR = timedelta(hours=1)
 STEPS = [(first, then) for first in IncidentState for then in IncidentState]
@@ -33,9 +34,8 @@ def test_only_the_steps_of_the_table_can_be_taken(first: IncidentState, then: In
     if then in TRANSITIONS[first]:
         require_step(incident(first), then, START, risk=Risk.HIGH, text="because")
         return
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, DetectionReason.TRANSITION):
         require_step(incident(first), then, START, risk=Risk.HIGH, text="because")
-    assert caught.value.reason is DetectionReason.TRANSITION
 
 
 @pytest.mark.parametrize("risk", [None, Risk.LIKELY, Risk.HIGH])
@@ -125,9 +125,8 @@ def test_what_is_refused_changes_nothing(state: StateFile) -> None:
 def test_an_alert_of_one_incident_is_not_taken_for_another(state: StateFile) -> None:
     book, alert = IncidentBook(state), raised(state)
     first = book.open_incident("list", [alert, alert], START, START, "ann").number
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, DetectionReason.TRANSITION):
         book.open_incident("list again", [alert], START, START, "bob")
-    assert caught.value.reason is DetectionReason.TRANSITION
     assert [each.number for each in book.incidents(also_closed=True)] == [first]
     assert [each.number for each in Alerts(state).of_incident(first)] == [alert]
     state.close()

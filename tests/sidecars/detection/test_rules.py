@@ -21,6 +21,7 @@ from sealwire.sidecars.detection.rules import (
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.errors import DetectionReason, Unavailable, Unsound, Unusable
 from tests.sidecars.detection.logs import START
+from tests.support.reasons import raising
 
 HEAD = "version: 1\naudit: {path: a.jsonl}\nstate: w.sqlite\n"
 
@@ -144,9 +145,8 @@ def test_a_webhook_on_this_machine_may_be_in_clear(host: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, DetectionReason.RULES_FILE):
         load_watch_settings(tmp_path / "alerts.yaml")
-    assert caught.value.reason is DetectionReason.RULES_FILE
 
 
 # The time that windows are counted by goes on as time does, whatever clocks are set to.
@@ -239,13 +239,11 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     other.execute("CREATE TABLE theirs (x)")
     other.commit()
     other.close()
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, DetectionReason.STATE_FOREIGN):
         StateFile(path)
-    assert caught.value.reason is DetectionReason.STATE_FOREIGN
     path.write_bytes(b"no database " * 100)
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, DetectionReason.STATE_DAMAGED):
         StateFile(path)
-    assert caught.value.reason is DetectionReason.STATE_DAMAGED
 
 
 def test_one_that_others_may_read_is_not_used(tmp_path: Path) -> None:

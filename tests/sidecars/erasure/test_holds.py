@@ -14,6 +14,7 @@ from sealwire.keys.private_file import writer_lock
 from sealwire.sidecars.erasure.holds import create_holds, load_holds, place, refuse_held, release
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder, read_sealed, sealed
 from sealwire.sidecars.errors import Denied, ErasureReason, Unsound, Unusable
+from tests.support.reasons import raising
 
 KEY = PseudonymKey(bytes(range(32)))
 NOW = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
@@ -29,9 +30,8 @@ def path(tmp_path: Path) -> Path:
 def test_a_hold_stands_until_it_is_released(path: Path) -> None:
     first = place(path, KEY, ANNE, "QB-1", "eve@desk", NOW)
     place(path, KEY, BILL, "QB-2", "eve@desk", NOW)
-    with pytest.raises(Denied) as held:
+    with raising(Denied, ErasureReason.HELD) as held:
         refuse_held(load_holds(path, KEY), {ANNE})
-    assert held.value.reason is ErasureReason.HELD
     assert ANNE not in str(held.value)
     done = release(path, KEY, first.number, "ann@desk", NOW)
     assert (done.released_by, done.released) == ("ann@desk", "2026-11-27T09:30:00Z")
@@ -51,9 +51,8 @@ def test_two_holds_on_one_person_are_released_one_by_one(path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["", " ", "x" * 201, "two\nlines"])
 def test_a_case_is_one_short_line(path: Path, case: str) -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, ErasureReason.CASE):
         place(path, KEY, ANNE, case, "eve", NOW)
-    assert caught.value.reason is ErasureReason.CASE
     assert load_holds(path, KEY) == ()
 
 
@@ -61,18 +60,16 @@ def test_what_is_not_there_cannot_be_released(path: Path) -> None:
     place(path, KEY, ANNE, "QB-1", "eve", NOW)
     release(path, KEY, 1, "eve", NOW)
     for number, reason in ((1, ErasureReason.RELEASED), (2, ErasureReason.HOLD_MISSING)):
-        with pytest.raises(Unusable) as caught:
+        with raising(Unusable, reason):
             release(path, KEY, number, "eve", NOW)
-        assert caught.value.reason is reason
 
 
 def test_a_missing_file_is_no_file_without_holds(path: Path) -> None:
     with pytest.raises(AlreadyExists):
         create_holds(path, KEY)
     path.unlink()
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.FILE_MISSING):
         load_holds(path, KEY)
-    assert caught.value.reason is KeysReason.FILE_MISSING
 
 
 def test_nobody_places_a_hold_while_an_erasure_has_the_lock(path: Path) -> None:
@@ -132,9 +129,8 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_another_erasure_does_not_go_on_with_it(order: ErasureOrder, tmp_path: Path) -> None:
     journal = ErasureJournal(tmp_path / "journal", KEY)
     journal.save(NOTE)
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, ErasureReason.OTHER_ERASURE):
         journal.load(order)
-    assert caught.value.reason is ErasureReason.OTHER_ERASURE
 
 
 def test_an_edit_is_noticed(tmp_path: Path) -> None:

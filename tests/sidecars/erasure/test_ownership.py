@@ -37,6 +37,7 @@ from sealwire.sidecars.erasure.stored_forms import Persons, key_id_of, spellings
 from sealwire.sidecars.errors import ErasureReason, Unusable
 from sealwire.wire import kinds
 from tests.keys.samples import NOW
+from tests.support.reasons import raising
 
 OVERWRITTEN_RULES = b"""
 version: 1
@@ -326,9 +327,8 @@ def test_in_contexts_there_is_a_form_under_each_key(contexts: SqliteContextStore
     assert {key_id_of(*form) for form in forms} == {each.key_id for each in keys}
     persons = Persons(KEY, KEYED, keyring, contexts)
     assert {persons.pseudonym(*form) for form in forms} == {KEY.pseudonym(OF_ANNE)}
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, ErasureReason.CONTEXTS):
         stored_forms(OF_ANNE, KEYED, keyring, None)
-    assert caught.value.reason is ErasureReason.CONTEXTS
 
 
 def test_a_stored_value_says_whose_it_is() -> None:

@@ -13,6 +13,7 @@ from sealwire.keys.kek.kek import LocalKek
 from sealwire.sidecars.errors import LuksReason, SidecarError, Unsound, Unusable
 from sealwire.sidecars.luks import headers, tables
 from sealwire.sidecars.luks.settings import FileSystem, Pbkdf, VolumeSettings, from_fields, to_json
+from tests.support.reasons import raising
 
 KEK = LocalKek(bytes(range(32)))
 RAW = b"LUKS\xba\xbe" + bytes(1000)
@@ -188,9 +189,8 @@ def test_settings_come_back_from_a_journal_as_they_were(settings: VolumeSettings
     ],
 )
 def test_what_could_mean_something_else_to_systemd_or_crypttab_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, LuksReason.SETTING):
         VolumeSettings(**{"device": Path("/dev/sdb"), **change})
-    assert caught.value.reason is LuksReason.SETTING
 
 
 @pytest.mark.parametrize("costs", [(31, None, None), (None, 3, None), (None, None, 5), (1 << 23, None, None)])

@@ -13,6 +13,7 @@ from sealwire.sidecars.luks.journal import Phase, journal_path
 from sealwire.sidecars.luks.machine import SECOND_SECRET, Entry, Machine, Progress, differences
 from tests.sidecars.luks import story
 from tests.sidecars.luks.model import Model, Node, PowerCut, Volume
+from tests.support.reasons import raising
 
 
 def setup_changes() -> int:
@@ -214,18 +215,16 @@ def test_after_finishing_a_rollback_still_brings_everything_home() -> None:
 def test_nothing_is_wiped_while_the_directory_is_not_on_the_volume() -> None:
     machine = complete_machine()
     machine.mounts.clear()
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, LuksReason.NOT_ENCRYPTED):
         story.finish(machine)
-    assert caught.value.reason is LuksReason.NOT_ENCRYPTED
     assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "journal"}
 
 
 def test_nothing_is_wiped_before_the_service_works_on_the_volume() -> None:
     machine = complete_machine()
     machine.active = False
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, LuksReason.SERVICE_DOWN):
         story.finish(machine)
-    assert caught.value.reason is LuksReason.SERVICE_DOWN
     assert machine.node(story.OLD) is not None
 
 
@@ -235,9 +234,8 @@ def test_a_rollback_that_was_begun_is_not_turned_into_a_set_up() -> None:
     with pytest.raises(PowerCut):
         story.roll_back(machine)
     machine.boot()
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, LuksReason.JOURNAL_PHASE):
         story.set_up(machine)
-    assert caught.value.reason is LuksReason.JOURNAL_PHASE
 
 
 class FailingDisk(Model):
@@ -250,9 +248,8 @@ class FailingDisk(Model):
 
 def test_a_copy_that_differs_stops_before_anything_is_switched() -> None:
     machine = story.running_machine(FailingDisk)
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, LuksReason.COPY_DIFFERS):
         story.set_up(machine)
-    assert caught.value.reason is LuksReason.COPY_DIFFERS
     assert machine.node(story.OLD) is None
     story.roll_back(machine)
     story.assert_plaintext(machine)
@@ -262,9 +259,8 @@ def test_a_volume_that_may_hold_the_newest_data_is_never_formatted_again() -> No
     """As when its header is damaged, or another disk has its name, while a set-up is resumed."""
     machine = cut_setup_at(SETUP_CHANGES - 1)
     machine.volumes["/dev/sdb"].uuid = "another"
-    with pytest.raises(CannotCreate) as caught:
+    with raising(CannotCreate, LuksReason.DEVICE_NOT_LUKS):
         story.set_up(machine)
-    assert caught.value.reason is LuksReason.DEVICE_NOT_LUKS
     assert sum("luksFormat" in command for command in machine.commands) == 1
 
 
@@ -281,9 +277,8 @@ def test_another_disk_that_took_the_name_after_a_boot_is_not_formatted(change: i
 def test_a_directory_that_appears_where_the_old_data_is_to_go_is_left_alone() -> None:
     machine = cut_setup_at(20)
     machine.tree["var/lib/mongodb.plain"] = Node(None, 0o755)
-    with pytest.raises(CannotCreate) as caught:
+    with raising(CannotCreate, LuksReason.DATA_DIRECTORY):
         story.set_up(machine)
-    assert caught.value.reason is LuksReason.DATA_DIRECTORY
     assert not machine.tree["var/lib/mongodb"].immutable
     machine.remove_directory(Path(story.OLD))
     story.set_up(machine)
@@ -315,9 +310,8 @@ def test_a_volume_with_the_only_data_is_not_given_up() -> None:
     machine = complete_machine()
     story.finish(machine)
     machine.boot()
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, LuksReason.JOURNAL_PHASE):
         story.roll_back(machine, abandon_volume=True)
-    assert caught.value.reason is LuksReason.JOURNAL_PHASE
     story.assert_encrypted(machine, Phase.FINISHED)
 
 
@@ -382,9 +376,8 @@ def test_a_program_that_is_not_there() -> None:
     assert not MACHINE.has_program("no-such-program")
     assert MACHINE.has_program("sh")
     assert MACHINE.has_program("/bin/sh")
-    with pytest.raises(CommandFailed) as caught:
+    with raising(CommandFailed, LuksReason.COMMAND):
         MACHINE.run(["no-such-program"])
-    assert caught.value.reason is LuksReason.COMMAND
 
 
 def test_files_are_written_whole_with_their_mode(tmp_path: Path) -> None:

@@ -105,11 +105,7 @@ CASES: list[tuple[Callable[[Site], None], type[SidecarError], LuksReason]] = [
     (change("wipefs", SIGNATURES), CannotCreate, LuksReason.DEVICE_NOT_EMPTY),
     (change("systemctl cat", Completed(1)), Unusable, LuksReason.SERVICE_UNKNOWN),
     (change("cryptsetup status", Completed(0)), Unusable, LuksReason.NAME_TAKEN),
-    (
-        set_node("/etc/crypttab", Node(b"mongodb UUID=9 none\n", 0o644)),
-        Unusable,
-        LuksReason.NAME_TAKEN,
-    ),
+    (set_node("/etc/crypttab", Node(b"mongodb UUID=9 none\n", 0o644)), Unusable, LuksReason.NAME_TAKEN),
     (
         set_node("/etc/fstab", Node(b"/dev/sdz /var/lib/mongodb xfs defaults 0 0\n", 0o644)),
         Unusable,

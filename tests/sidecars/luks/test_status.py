@@ -11,15 +11,12 @@ from sealwire.sidecars.errors import LuksReason, Unusable
 from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepState
 from sealwire.sidecars.luks.machine import Completed, OpenFile
 from sealwire.sidecars.luks.status import is_encrypted, look
-from sealwire.sidecars.luks.volume import (
-    PassphraseSource,
-    parse_source,
-    read_passphrase,
-)
+from sealwire.sidecars.luks.volume import PassphraseSource, parse_source, read_passphrase
 from tests.sidecars.luks import story
 from tests.sidecars.luks.model import Model
 from tests.sidecars.luks.story import SETTINGS, running_machine
 from tests.sidecars.luks.test_preflight import site
+from tests.support.reasons import raising
 
 CRYPT, LVM, DISK, RAID = "253:0", "253:1", "8:0", "9:0"
 
@@ -142,9 +139,8 @@ def test_the_forms(setting: str, source: PassphraseSource) -> None:
     "setting", ["", "fd", "fd:", "fd:x", "fd:-1", "fd:12345678", "file:", STRONG, "prompt:x"]
 )
 def test_what_is_not_understood_is_not_shown(setting: str) -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, LuksReason.SECRET_SOURCE) as caught:
         parse_source(setting)
-    assert caught.value.reason is LuksReason.SECRET_SOURCE
     assert STRONG not in str(caught.value) + caught.value.hint
 
 
@@ -161,18 +157,16 @@ def test_from_a_descriptor_without_its_line_end(end: bytes) -> None:
 )
 def test_what_is_no_line_of_text_is_refused(content: bytes) -> None:
     number = descriptor_with(content)
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PASSPHRASE_MISSING):
         read_passphrase(parse_source(f"fd:{number}"), site(), never)
-    assert caught.value.reason is KeysReason.PASSPHRASE_MISSING
     os.close(number)
 
 
 def test_a_descriptor_that_is_not_open_is_an_error_of_the_setting() -> None:
     number = descriptor_with(b"")
     os.close(number)
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, LuksReason.SECRET_SOURCE):
         read_passphrase(parse_source(f"fd:{number}"), site(), never)
-    assert caught.value.reason is LuksReason.SECRET_SOURCE
 
 
 def test_from_a_private_file(tmp_path: Path) -> None:
@@ -193,9 +187,8 @@ def test_from_a_credential_of_systemd() -> None:
 
 def test_a_new_passphrase_has_to_be_strong_an_old_one_need_not() -> None:
     assert read_passphrase(parse_source("prompt"), site(), lambda: "weak") == b"weak"
-    with pytest.raises(KeySettingError) as caught:
+    with raising(KeySettingError, KeysReason.PASSPHRASE_WEAK):
         read_passphrase(parse_source("prompt"), site(), lambda: "weak", is_new=True)
-    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
 
 
 def test_the_same_letters_are_the_same_passphrase() -> None:
@@ -260,15 +253,13 @@ def test_a_damaged_journal_is_refused(damage: object) -> None:
 
 
 def test_no_journal_is_an_answer_of_its_own() -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, LuksReason.JOURNAL_MISSING):
         Journal.open(running_machine(), SETTINGS.name)
-    assert caught.value.reason is LuksReason.JOURNAL_MISSING
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_has_a_way_on(phase: Phase) -> None:
     journal = Journal.create(running_machine(), replace(RECORD, phase=phase))
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, LuksReason.JOURNAL_PHASE) as caught:
         journal.require("do it")
-    assert caught.value.reason is LuksReason.JOURNAL_PHASE
     assert caught.value.hint

@@ -25,6 +25,7 @@ from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element
 from tests.keys.samples import NOW
 from tests.sidecars.migration.doubles import NAMESPACE, NOTES, RANDOM, keyring, sealed
+from tests.support.reasons import raising
 
 POLICY = load_policy(
     b"""
@@ -135,9 +136,8 @@ def test_the_keys_of_a_batch_are_made_in_one_write(world: World, monkeypatch: py
 
 
 def test_a_deterministic_class_with_contexts_moves_to_no_other_key() -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, MigrationReason.CONTEXTS):
         refuse_contexts(POLICY, "nhs", Direction.REENCRYPT)
-    assert caught.value.reason is MigrationReason.CONTEXTS
     for direction in Direction:
         refuse_contexts(POLICY, "notes", direction)
         refuse_contexts(POLICY, "unknown", direction)
@@ -198,10 +198,7 @@ def form(value: object) -> Form:
 
 
 def chosen(
-    direction: Direction,
-    value: object,
-    keys: Keyring = NEW,
-    wrong_type: WrongType = WrongType.SKIP,
+    direction: Direction, value: object, keys: Keyring = NEW, wrong_type: WrongType = WrongType.SKIP
 ) -> Form | Left | None:
     return new_form(direction, keys, wrong_type)(*form(value), SPOT)
 

@@ -537,10 +537,7 @@ def test_a_name_that_stands_twice_is_left() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [
-        {"_id": 1, "notes": "x" * (9 << 20)},
-        {"_id": 1, "notes": "x", "clear": "x" * ((16 << 20) - 60)},
-    ],
+    [{"_id": 1, "notes": "x" * (9 << 20)}, {"_id": 1, "notes": "x", "clear": "x" * ((16 << 20) - 60)}],
 )
 def test_what_the_server_would_not_take_is_left_as_it_is(document: dict[str, object]) -> None:
     choose = new_form(Direction.ENCRYPT, keyring(), WrongType.REFUSE)

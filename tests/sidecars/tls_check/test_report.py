@@ -27,6 +27,7 @@ from sealwire.sidecars.tls_check.report import (
 )
 from sealwire.sidecars.tls_check.target import EndpointFacts, Plaintext
 from tests.sidecars.tls_check.certificates import CERTIFICATE, DATABASE, NOW, PRESENTED, WEB, target_facts
+from tests.support.reasons import raising
 
 EVIL = "\"><script>alert(1)</script>'&"
 UNREACHABLE = EndpointFacts(DATABASE.endpoint, trouble=Trouble.TIMEOUT, discovered=True)
@@ -197,9 +198,8 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["missing/report.html", "."])
 def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path: Path, place: str) -> None:
     (tmp_path / "sub").mkdir()
-    with pytest.raises(CannotCreate) as raised:
+    with raising(CannotCreate, TlsCheckReason.OUTPUT):
         write_whole(tmp_path / "sub" / place if place != "." else tmp_path / "sub", b"one")
-    assert raised.value.reason is TlsCheckReason.OUTPUT
     assert list(tmp_path.iterdir()) == [tmp_path / "sub"]
 
 

@@ -12,6 +12,7 @@ from sealwire.sidecars.errors import TlsCheckReason, Unusable
 from sealwire.sidecars.tls_check.suites import SUITES, Verdict
 from sealwire.sidecars.tls_check.target import Endpoint, Kind, Target, parse_address, parse_target
 from tests.support.debian import require_program
+from tests.support.reasons import raising
 
 SECRET = "Geheimnis-7"
 
@@ -102,9 +103,8 @@ def test_the_options_that_weaken_tls_are_noticed(
     ],
 )
 def test_what_is_no_target_is_refused(text: str) -> None:
-    with pytest.raises(Unusable) as raised:
+    with raising(Unusable, TlsCheckReason.TARGET):
         parse_target(text)
-    assert raised.value.reason is TlsCheckReason.TARGET
 
 
 def test_a_name_without_its_record_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,16 +112,14 @@ def test_a_name_without_its_record_is_said_to_be_missing(monkeypatch: pytest.Mon
         raise ConfigurationError(f"no record for {SECRET}")
 
     monkeypatch.setattr("sealwire.sidecars.tls_check.target.parse_uri", fails)
-    with pytest.raises(Unusable) as raised:
+    with raising(Unusable, TlsCheckReason.TARGET_LOOKUP) as raised:
         parse_target("mongodb+srv://db.example/")
-    assert raised.value.reason is TlsCheckReason.TARGET_LOOKUP
     assert SECRET not in str(raised.value)
 
 
 def test_a_file_that_is_not_there_is_said_to_be() -> None:
-    with pytest.raises(Unusable) as raised:
+    with raising(Unusable, TlsCheckReason.TARGET_OPTIONS):
         parse_target("mongodb://db.example/?tls=true&tlsCAFile=/no/such/file")
-    assert raised.value.reason is TlsCheckReason.TARGET_OPTIONS
 
 
 @pytest.mark.parametrize(

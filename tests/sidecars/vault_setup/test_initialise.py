@@ -11,6 +11,7 @@ from sealwire.sidecars.errors import CannotCreate, SetupReason, SidecarError, Un
 from sealwire.sidecars.vault_setup import initialise
 from sealwire.sidecars.vault_setup.initialise import HandOver, Holders, Places, parse_holders
 from tests.sidecars.vault_setup.fake_server import FakeSeal
+from tests.support.reasons import raising
 
 AGE = "age1" + "q" * 58
 # Only what the first packet of a public key begins with is looked at here; the server reads the rest.
@@ -36,23 +37,20 @@ def test_numbers_that_protect_nothing_are_refused_before_anything_happens(
     shares: int, threshold: int
 ) -> None:
     seal = FakeSeal()
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, SetupReason.SHARES):
         initialise.initialise(seal, shares, threshold, Holders())
-    assert caught.value.reason is SetupReason.SHARES
     assert seal.asked == ()
 
 
 def test_there_is_a_holder_for_each_share() -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, SetupReason.SHARES):
         initialise.check_numbers(3, 2, Holders((AGE,)))
-    assert caught.value.reason is SetupReason.SHARES
 
 
 def test_a_server_with_keys_is_left_alone() -> None:
     seal = FakeSeal(initialised=True)
-    with pytest.raises(Unavailable) as caught:
+    with raising(Unavailable, SetupReason.ALREADY_INITIALISED):
         initialise.initialise(seal, 3, 2, Holders())
-    assert caught.value.reason is SetupReason.ALREADY_INITIALISED
     assert seal.asked == ()
 
 
@@ -91,17 +89,15 @@ def test_a_recipient_that_age_refuses_is_found_before_there_are_shares(
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda _: "/bin/false")
     seal = FakeSeal()
-    with pytest.raises(CannotCreate) as caught:
+    with raising(CannotCreate, SetupReason.AGE_FAILED):
         initialise.initialise(seal, 1, 1, Holders((AGE,)))
-    assert caught.value.reason is SetupReason.AGE_FAILED
     assert seal.asked == ()
 
 
 def test_without_age_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    with pytest.raises(CannotCreate) as caught:
+    with raising(CannotCreate, SetupReason.AGE_MISSING):
         initialise.initialise(FakeSeal(), 1, 1, Holders((AGE,)))
-    assert caught.value.reason is SetupReason.AGE_MISSING
 
 
 def test_shares_are_given_until_it_is_unsealed_and_no_further() -> None:
@@ -121,9 +117,8 @@ def test_too_few_shares_leave_it_sealed_and_count() -> None:
     [(FakeSeal(), SetupReason.NOT_INITIALISED), (FakeSeal(initialised=True), SetupReason.SHARE_REFUSED)],
 )
 def test_what_cannot_be_unsealed_says_why(seal: FakeSeal, reason: SetupReason) -> None:
-    with pytest.raises(SidecarError) as caught:
+    with raising(SidecarError, reason):
         initialise.unseal(seal, ["wrong"])
-    assert caught.value.reason is reason
 
 
 def test_holders_are_age_recipients_or_files_with_pgp_keys(tmp_path: Path) -> None:
@@ -144,16 +139,14 @@ def test_holders_are_age_recipients_or_files_with_pgp_keys(tmp_path: Path) -> No
 def test_what_is_no_pgp_key_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, SetupReason.HOLDER):
         parse_holders([str(path)])
-    assert caught.value.reason is SetupReason.HOLDER
 
 
 def test_a_missing_key_and_a_mixture_are_refused(tmp_path: Path) -> None:
     for names in ([str(tmp_path / "none")], [AGE, str(tmp_path / "none")], ["age1bio"]):
-        with pytest.raises(Unusable) as caught:
+        with raising(Unusable, SetupReason.HOLDER):
             parse_holders(names)
-        assert caught.value.reason is SetupReason.HOLDER
 
 
 # Shares and the root token go where they belong, or are known to be nowhere.
@@ -187,9 +180,8 @@ def test_what_the_server_encrypted_is_shown_in_hexadecimal() -> None:
 
 
 def test_a_place_that_is_taken_is_found_before_there_is_anything_to_lose(tmp_path: Path) -> None:
-    with pytest.raises(CannotCreate) as caught:
+    with raising(CannotCreate, SetupReason.OUTPUT):
         Places(tmp_path, None).prepare()
-    assert caught.value.reason is SetupReason.OUTPUT
     (tmp_path / "token").touch()
     with pytest.raises(AlreadyExists):
         Places(tmp_path / "shares", tmp_path / "token").prepare()
@@ -202,7 +194,6 @@ def test_a_server_that_makes_no_keys_leaves_no_directory(tmp_path: Path) -> None
 
     places = Places(tmp_path / "shares", None)
     places.prepare()
-    with pytest.raises(CannotCreate) as caught:
+    with raising(CannotCreate, SetupReason.AGE_FAILED):
         places.fill(refuse, print)
-    assert caught.value.reason is SetupReason.AGE_FAILED
     assert not (tmp_path / "shares").exists()

@@ -33,6 +33,7 @@ from sealwire.sidecars.vault_setup.plan import (
 )
 from sealwire.sidecars.vault_setup.settings import QUARTER_S, AppRole, Kubernetes, Role, SetupSettings
 from tests.sidecars.vault_setup.fake_server import MADE_AT, FakeServer, set_up
+from tests.support.reasons import raising
 
 SETTINGS = SetupSettings(audit_file="/var/log/audit.log")
 EVERY_AUTH = [AppRole(), AppRole(bound_cidrs=("10.1.2.3/32",)), Kubernetes("https://10.0.0.1", "pem")]
@@ -116,9 +117,8 @@ def test_a_key_that_was_made_otherwise_is_left_alone_and_stops_everything(field:
     }
     steps = compare_all(server, SETTINGS)
     assert step_of(steps, Kind.KEY, "sealwire-proxy").state is State.BY_HAND
-    with pytest.raises(CannotCreate) as caught:
+    with raising(CannotCreate, SetupReason.FIXED):
         list(carry_out(server, steps))
-    assert caught.value.reason is SetupReason.FIXED
     assert server.writes == []
 
 

@@ -18,6 +18,7 @@ from sealwire.sidecars.vault_setup.settings import (
     parse_period,
 )
 from tests.build_context import ROOT
+from tests.support.reasons import raising
 
 
 def test_every_name_begins_with_the_prefix() -> None:
@@ -29,23 +30,20 @@ def test_every_name_begins_with_the_prefix() -> None:
 
 @pytest.mark.parametrize("name", ["", "*", "a*", "+", "a/b", "../sys", 'a"', "A", "a\n", "-a", "a" * 65])
 def test_a_prefix_that_a_policy_would_read_otherwise_is_refused(name: str) -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, SetupReason.NAME):
         SetupSettings(prefix=name)
-    assert caught.value.reason is SetupReason.NAME
 
 
 @pytest.mark.parametrize("mount", ["", "/transit", "transit/", "a/../b", "a*", "tran sit"])
 def test_a_mount_that_a_path_would_read_otherwise_is_refused(mount: str) -> None:
     for settings in ({"transit_mount": mount}, {"kv_mount": mount}, {"auth": AppRole(mount)}):
-        with pytest.raises(Unusable) as caught:
+        with raising(Unusable, SetupReason.NAME):
             SetupSettings(**settings)
-        assert caught.value.reason is SetupReason.NAME
 
 
 def test_the_two_mounts_are_two() -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, SetupReason.NAME):
         SetupSettings(transit_mount="secret")
-    assert caught.value.reason is SetupReason.NAME
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90d", QUARTER_S), ("1h", 3600), ("2w", 14 * 86400)])
@@ -55,9 +53,8 @@ def test_periods_have_a_unit(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["90", "0h", "-1d", "1.5d", "11y", "9999999d", "4000d", "", "d", "٣d"])
 def test_other_periods_are_refused(text: str) -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, SetupReason.PERIOD):
         parse_period(text)
-    assert caught.value.reason is SetupReason.PERIOD
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(QUARTER_S, "90d"), (5400 * 2, "3h"), (61, "61s"), (0, "")])
@@ -73,15 +70,13 @@ def test_a_network_of_one_address_is_the_address() -> None:
 
 @pytest.mark.parametrize("text", ["10.1.2.3", "10.1.2.3/16", "host", "", "10.0.0.0/33"])
 def test_what_is_no_network_is_refused(text: str) -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, SetupReason.AUTH):
         AppRole(bound_cidrs=(text,))
-    assert caught.value.reason is SetupReason.AUTH
 
 
 def test_kubernetes_is_reached_by_tls_only() -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, SetupReason.AUTH):
         SetupSettings(auth=Kubernetes("http://10.0.0.1", "pem"))
-    assert caught.value.reason is SetupReason.AUTH
 
 
 # The policies: what each role may do, written down a second time by hand, and what none may.

@@ -9,12 +9,7 @@ import pytest
 from sealwire.audit.files import LogPlace
 from sealwire.audit.line import read_line, write_line
 from sealwire.audit.log import LogPace
-from sealwire.proxy.server.audit_writer.destinations import (
-    COPY_KINDS,
-    CopyTarget,
-    parse_copy,
-    syslog_message,
-)
+from sealwire.proxy.server.audit_writer.destinations import COPY_KINDS, CopyTarget, parse_copy, syslog_message
 from sealwire.proxy.server.audit_writer.records import (
     RingEnds,
     WriterOrders,

@@ -35,16 +35,8 @@ from sealwire.proxy.server.observability.audit_settings import AuditSettings, Wh
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.choices import CommandScope, Reveal
 from tests.build_context import ROOT
-from tests.proxy.server.config_texts import (
-    EVERYWHERE,
-    FOLDER,
-    IN_VAULT,
-    SHORT,
-    VAULT,
-    WHOLE,
-    error_of,
-    parse,
-)
+from tests.proxy.server.config_texts import EVERYWHERE, FOLDER, IN_VAULT, SHORT, VAULT, WHOLE, error_of, parse
+from tests.support.reasons import raising
 
 
 def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
@@ -276,9 +268,8 @@ def test_what_opens_doors_has_to_be_written_word_for_word(old: str, new: str, pl
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.FILE_MISSING):
         load_config(tmp_path / "sealwire.yaml", {})
-    assert caught.value.reason is StartReason.FILE_MISSING
 
 
 @pytest.mark.parametrize(

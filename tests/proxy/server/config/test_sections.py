@@ -21,15 +21,7 @@ from sealwire.proxy.server.config.settings import (
 )
 from sealwire.proxy.server.config.settings import Address as Place
 from sealwire.proxy.session.choices import Holder, ScramHash
-from tests.proxy.server.config_texts import (
-    EVERYWHERE,
-    FOLDER,
-    SET,
-    SHORT,
-    WHOLE,
-    error_of,
-    parse,
-)
+from tests.proxy.server.config_texts import EVERYWHERE, FOLDER, SET, SHORT, WHOLE, error_of, parse
 
 FOLLOWED = """\
 listen: {address: "0.0.0.0", ports: "27018-27020", advertise: proxy.example, tls: {mode: plaintext}}

@@ -46,15 +46,7 @@ from tests.compressed_messages import ZLIB, packed, unpacked
 from tests.proxy.server.connections.hand_moved import Scene, Scripted, turns
 from tests.proxy.server.harness import Stream, client_of, fake_server, make_config, make_loaded, running, soon
 from tests.proxy.server.tls_contexts import server_context
-from tests.proxy.session.world import (
-    POLICY_TEXT,
-    class_id_of,
-    command,
-    data_key,
-    reply,
-    session,
-    session_of,
-)
+from tests.proxy.session.world import POLICY_TEXT, class_id_of, command, data_key, reply, session, session_of
 
 MEGABYTE = 1 << 20
 MORE_TO_COME = 2

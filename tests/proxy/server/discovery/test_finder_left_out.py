@@ -22,6 +22,7 @@ from sealwire.proxy.server.errors import (
 )
 from sealwire.proxy.server.probe import Hello, itself
 from tests.proxy.server.harness import make_config, soon, until
+from tests.support.reasons import raising
 
 A, B, C = (Address(f"m{number}", 27017) for number in range(3))
 NAMES = tuple(map(str, (A, B, C)))
@@ -130,17 +131,15 @@ async def test_a_name_that_may_be_no_member_is_told_of_and_asked_nothing() -> No
     assert finder.is_lacking
     assert not any(here in asked for asked in watch.asked)
     finder, *_ = finder_of({A: replace(PRIMARY, members=(str(here),))}, A)
-    with pytest.raises(TopologyProblem) as caught:
+    with raising(TopologyProblem, StartReason.UPSTREAM_OTHER_SET) as caught:
         await finder.first()
-    assert caught.value.reason is StartReason.UPSTREAM_OTHER_SET
     assert str(here) in str(caught.value)
 
 
 async def test_without_a_member_that_may_be_used_there_is_no_start() -> None:
     finder, *_ = finder_of({A: replace(OPEN, is_primary=True), B: DOWN, C: IMPOSTOR}, A)
-    with pytest.raises(AccessProblem) as caught:
+    with raising(AccessProblem, StartReason.ACCESS_CONTROL_MISSING):
         await finder.first()
-    assert caught.value.reason is StartReason.ACCESS_CONTROL_MISSING
     finder, *_ = finder_of({A: IMPOSTOR}, A, B)
     with pytest.raises(UpstreamUnavailable):
         await finder.first()
@@ -163,9 +162,8 @@ async def test_a_mongos_that_may_not_be_used_is_left_out(bad: Answer) -> None:
 
 async def test_mongos_servers_and_members_are_no_start_and_said_of_those_that_come_later() -> None:
     finder, watch, clock = finder_of({A: PRIMARY, B: SECONDARY, C: MONGOS}, A, C)
-    with pytest.raises(TopologyProblem) as caught:
+    with raising(TopologyProblem, StartReason.UPSTREAM_MIXED):
         await finder.first()
-    assert caught.value.reason is StartReason.UPSTREAM_MIXED
     other = Address("router", 27017)
     for first, later in (({A: PRIMARY, B: SECONDARY, C: SECONDARY}, MONGOS), ({A: MONGOS}, SECONDARY)):
         finder, watch, clock = finder_of(dict(first), A, other)
@@ -209,9 +207,8 @@ async def test_a_standalone_server_that_becomes_a_set_is_followed_or_a_restart_i
 async def test_a_file_of_ports_that_cannot_be_written_is_no_start(tmp_path: Path, keeps_ports: bool) -> None:
     settings = settings_of(A, file=tmp_path / "missing" / "ports.json")
     finder = MemberFinder(settings, PlayedAnswers({A: ALONE}), keeps_ports=keeps_ports)
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.FILE_UNWRITABLE):
         await finder.first()
-    assert caught.value.reason is StartReason.FILE_UNWRITABLE
 
 
 async def test_ports_that_cannot_be_written_later_keep_nothing_else_from_being_done(tmp_path: Path) -> None:

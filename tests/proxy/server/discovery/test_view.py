@@ -23,6 +23,7 @@ from sealwire.proxy.server.discovery.view import (
 )
 from sealwire.proxy.server.errors import AccessProblem, FileProblem, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.probe import Hello
+from tests.support.reasons import raising
 
 A, B, C, D = (Address(f"m{number}", 27017) for number in range(4))
 NAMES = ("m0:27017", "M1:27017", "m2:27017")
@@ -120,20 +121,12 @@ some_members = st.lists(st.sampled_from(MEMBERS), unique=True)
 
 
 def test_new_members_come_in_the_order_of_their_names() -> None:
-    assert PortMap().with_members([ON_C, ON_A, ON_B], PORTS).ports == {
-        ON_A: 100,
-        ON_B: 101,
-        ON_C: 102,
-    }
+    assert PortMap().with_members([ON_C, ON_A, ON_B], PORTS).ports == {ON_A: 100, ON_B: 101, ON_C: 102}
 
 
 def test_a_member_keeps_its_port_while_others_come_and_go() -> None:
     first = PortMap().with_members([ON_A, ON_C], PORTS)
-    assert first.with_members([ON_A, ON_B, ON_C], PORTS).ports == {
-        ON_A: 100,
-        ON_C: 101,
-        ON_B: 102,
-    }
+    assert first.with_members([ON_A, ON_B, ON_C], PORTS).ports == {ON_A: 100, ON_C: 101, ON_B: 102}
     away = first.with_members([ON_C], PORTS)
     assert away.with_members([ON_A, ON_C], PORTS).ports == {ON_A: 100, ON_C: 101}
 
@@ -181,9 +174,8 @@ def test_what_is_written_is_read_and_only_by_its_owner_changed(tmp_path: Path) -
     assert file.stat().st_mode & 0o777 == 0o600
     write_map(None, ports)
     file.chmod(0o666)
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.FILE_FORBIDDEN):
         read_map(file)
-    assert caught.value.reason is StartReason.FILE_FORBIDDEN
 
 
 @pytest.mark.parametrize(
@@ -209,15 +201,13 @@ def test_a_file_that_is_none_is_an_error(tmp_path: Path, text: str) -> None:
 
 
 def test_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.FILE_UNWRITABLE):
         write_map(tmp_path / "missing" / "ports.json", PortMap())
-    assert caught.value.reason is StartReason.FILE_UNWRITABLE
 
 
 def test_a_file_that_cannot_be_looked_for_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.FILE_FORBIDDEN):
         read_map(tmp_path / ("x" * 300))
-    assert caught.value.reason is StartReason.FILE_FORBIDDEN
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -244,11 +234,7 @@ def test_a_member_without_a_port_has_no_listener_and_no_name() -> None:
 def test_a_member_that_may_not_be_used_keeps_its_port_and_has_no_listener() -> None:
     unfit = UnfitMember(A, StartReason.UPSTREAM_TLS_VERIFY, "", "")
     layout = layout_of(SETTINGS, [A, B], PortMap({A: 100, B: 101}), [unfit])
-    assert (layout.names, layout.left_out, layout.withheld) == (
-        {"m1:27017": "proxy.test:101"},
-        (A,),
-        (),
-    )
+    assert (layout.names, layout.left_out, layout.withheld) == ({"m1:27017": "proxy.test:101"}, (A,), ())
     assert layout != layout_of(SETTINGS, [B], PortMap({A: 100, B: 101}))
 
 

@@ -46,13 +46,7 @@ MOVED_KEYS = [
     OTHER_KEY,
 ]
 MOVED = Keyring(MOVED_KEYS)
-BOTH_MOVING = Keyring(
-    [
-        *MOVING_KEYS[:2],
-        OTHER_KEY,
-        data_key(OTHER, OTHER_ID, 2, KeyState.PENDING),
-    ]
-)
+BOTH_MOVING = Keyring([*MOVING_KEYS[:2], OTHER_KEY, data_key(OTHER, OTHER_ID, 2, KeyState.PENDING)])
 
 _LENT = data_key("lender", 9, 1, KeyState.ACTIVE)
 _BORROWED = DataKey(CLASS, CLASS_ID, 1, KeyState.ACTIVE, NOW, _LENT.material, lender=_LENT.ids)

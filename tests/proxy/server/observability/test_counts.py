@@ -13,12 +13,7 @@ from bench.workloads import message
 from sealwire.proxy.server.dry_run import ObservedShape, shapes_in
 from sealwire.proxy.server.observability.counts import CommandTimer, CoreCounts
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.observability.observed import (
-    COMMANDS,
-    LABELS,
-    MAX_SHAPES,
-    SHAPES,
-)
+from sealwire.proxy.server.observability.observed import COMMANDS, LABELS, MAX_SHAPES, SHAPES
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
 from sealwire.proxy.server.page.panels import Readings
 from sealwire.proxy.session.effects import ObservedCommand

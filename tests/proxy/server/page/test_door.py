@@ -43,6 +43,7 @@ from tests.proxy.server.page.pages import (
     a_token,
     call,
 )
+from tests.support.reasons import raising
 
 HOSTILE = "<script>alert('x')</script>&\"\u202e\x1b[31m"
 FORM = f"token={TOKEN}".encode()
@@ -368,19 +369,16 @@ def test_only_the_token_is_the_token(tmp_path: Path) -> None:
 def test_a_token_that_others_may_read_is_none(tmp_path: Path) -> None:
     a_token(tmp_path)
     (tmp_path / "token").chmod(0o640)
-    with pytest.raises(PermissionProblem) as caught:
+    with raising(PermissionProblem, StartReason.FILE_FORBIDDEN):
         Token(tmp_path / "token")
-    assert caught.value.reason is StartReason.FILE_FORBIDDEN
-    with pytest.raises(FileProblem) as missing:
+    with raising(FileProblem, StartReason.FILE_MISSING):
         Token(tmp_path / "missing")
-    assert missing.value.reason is StartReason.FILE_MISSING
 
 
 @pytest.mark.parametrize("text", ["", "x" * (MIN_TOKEN_CHARACTERS - 1), " " * 100])
 def test_a_short_token_can_be_guessed(tmp_path: Path, text: str) -> None:
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.TOKEN_SHORT) as caught:
         a_token(tmp_path, text)
-    assert caught.value.reason is StartReason.TOKEN_SHORT
     assert "openssl rand" in caught.value.hint
 
 

@@ -5,13 +5,7 @@ import pytest
 from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.policy_file import parse_policy
-from sealwire.proxy.server.page.facts import (
-    MAX_ROWS,
-    OBSERVED,
-    CoveredField,
-    age_days,
-    facts_of,
-)
+from sealwire.proxy.server.page.facts import MAX_ROWS, OBSERVED, CoveredField, age_days, facts_of
 from sealwire.proxy.server.page.panels import COMMANDS, EVERY_S, LastHour, Readings, quantile
 from tests.proxy.server.page.pages import METRICS, NOW, POLICY, HandClock, a_keyring, some_facts
 

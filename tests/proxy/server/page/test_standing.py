@@ -118,12 +118,7 @@ def test_workers_that_are_missing_are_noticed(tmp_path: Path) -> None:
 
 
 def test_what_needs_somebody_is_said_first(tmp_path: Path) -> None:
-    health = replace(
-        a_health(),
-        keyring=Freshness.STALE,
-        audit=Keeping.WAITING,
-        frontier=Following.LOST,
-    )
+    health = replace(a_health(), keyring=Freshness.STALE, audit=Keeping.WAITING, frontier=Following.LOST)
     panel = overview(with_health(seen(tmp_path), health))
     said = " ".join(panel.texts)
     assert "keyring could not be loaded" in said

@@ -60,6 +60,7 @@ from tests.proxy.server.harness import (
     until,
     with_members,
 )
+from tests.support.reasons import raising
 
 pytestmark = pytest.mark.integration
 
@@ -78,28 +79,26 @@ async def start_error(proxy: Proxy) -> ServerError:
     return caught.value
 
 
-async def test_a_standalone_server_passes_the_probe_and_is_told_as_the_advertised_address() -> None:
+@pytest.mark.parametrize(
+    ("hello", "told"),
+    [
+        (STANDALONE, "whatever:1"),
+        # the only member of a set may call itself anything
+        (replica_set("inside-the-container:27017"), "inside-the-container:27017"),
+    ],
+)
+async def test_a_single_server_passes_the_probe_and_is_told_as_the_advertised_address(
+    hello: dict[str, Any], told: str
+) -> None:
     sessions = FakeSessions()
     async with (
-        hello_server(STANDALONE) as port,
+        hello_server(hello) as port,
         running(make_loaded(make_config(port, probe=True)), sessions) as proxy,
         client_of(proxy),
     ):
         await until(lambda: bool(sessions.topologies))
         (topology,) = sessions.topologies
-        assert topology.advertised("whatever:1") == "proxy.test:27018"
-
-
-async def test_the_only_member_of_a_set_may_call_itself_anything() -> None:
-    sessions = FakeSessions()
-    async with (
-        hello_server(replica_set("inside-the-container:27017")) as port,
-        running(make_loaded(make_config(port, probe=True)), sessions) as proxy,
-        client_of(proxy),
-    ):
-        await until(lambda: bool(sessions.topologies))
-        (topology,) = sessions.topologies
-        assert topology.advertised("inside-the-container:27017") == "proxy.test:27018"
+        assert topology.advertised(told) == "proxy.test:27018"
 
 
 @pytest.mark.parametrize("role", ["hosts", "passives", "arbiters"])
@@ -268,9 +267,8 @@ def audit_settings(path: Path) -> AuditSettings:
 
 async def test_an_audit_file_that_cannot_be_opened_keeps_the_proxy_from_starting(tmp_path: Path) -> None:
     config = replace(make_config(1), audit=audit_settings(tmp_path / "missing" / "audit.jsonl"))
-    with pytest.raises(AuditFileProblem) as caught:
+    with raising(AuditFileProblem, AuditReason.FILE_MISSING):
         await soon(Proxy(make_loaded(config), FakeSessions()).run())
-    assert caught.value.reason is AuditReason.FILE_MISSING
 
 
 async def test_another_keyring_is_on_record(tmp_path: Path) -> None:

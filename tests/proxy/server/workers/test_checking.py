@@ -31,6 +31,7 @@ from sealwire.testbed.certificates import Authority, create_authority
 from tests.proxy.server.config_texts import EVERYWHERE
 from tests.proxy.server.harness import make_config
 from tests.proxy.server.site import Site, hello_thread, make_site, serving
+from tests.support.reasons import raising
 
 UNASKED = "stored plaintext was not looked for"
 """The server of these tests knows no such question."""
@@ -339,15 +340,13 @@ def test_sha_1_takes_mongodbs_digest_and_sha_256_the_prepared_text() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", "\u0007".encode()])
 def test_what_is_no_password_is_refused(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.PASSWORD_UNUSABLE):
         load_identities(config(user(password_file=password_file(tmp_path, content))))
-    assert caught.value.reason is StartReason.PASSWORD_UNUSABLE
 
 
 def test_a_variable_that_is_not_set_is_refused() -> None:
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.PASSWORD_UNUSABLE):
         load_identities(config(user(password_variable="P")), {})
-    assert caught.value.reason is StartReason.PASSWORD_UNUSABLE
 
 
 def test_a_file_that_others_may_read_or_that_is_missing_is_refused(tmp_path: Path) -> None:
@@ -378,9 +377,8 @@ def test_a_certificate_that_ends_soon_is_told(authority: Authority) -> None:
 def test_a_key_that_others_may_read_or_of_another_certificate_is_refused(authority: Authority) -> None:
     one, two = (authority.issue(name, client=True) for name in ("one", "two"))
     settings = IdentitySettings("CN=a", certificate=one.certificate, key=two.key)
-    with pytest.raises(FileProblem) as caught:
+    with raising(FileProblem, StartReason.KEY_MISMATCH):
         load_identities(config(settings, authority=authority))
-    assert caught.value.reason is StartReason.KEY_MISMATCH
     one.key.chmod(0o644)
     with pytest.raises(PermissionProblem):
         load_identities(

@@ -43,6 +43,7 @@ from tests.proxy.server.harness import (
     soon,
     until,
 )
+from tests.support.reasons import raising
 
 pytestmark = pytest.mark.integration
 
@@ -335,9 +336,8 @@ def test_a_random_class_needs_a_key_that_encrypts() -> None:
 
     require_classes(policy, keyring(a=False, b=True), make_config(1))
     for unusable, step in ((keyring(a=True, b=False), "keys rotate a"), (keyring(b=True), "keys create a")):
-        with pytest.raises(KeyringIncomplete) as caught:
+        with raising(KeyringIncomplete, StartReason.KEYRING_INCOMPLETE) as caught:
             require_classes(policy, unusable, make_config(1))
-        assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
         assert step in caught.value.hint
 
 
@@ -366,9 +366,8 @@ collections: {{clinic.patients: {{a: a, b: b}}}}
         if not unlike:
             require_classes(policy, keyring, make_config(1))
             continue
-        with pytest.raises(KeyringIncomplete) as caught:
+        with raising(KeyringIncomplete, StartReason.KEYRING_INCOMPLETE) as caught:
             require_classes(policy, keyring, make_config(1))
-        assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
         assert caught.value.hint
 
 
@@ -390,9 +389,8 @@ def test_a_policy_must_name_the_class_that_moves_to_or_from_a_key_of_its_own() -
         require_classes(policy(*names), joining, make_config(1))
     declared = replace(policy("a"), classes=policy("a", "b").classes)
     for early in (policy("a"), policy("a", "c"), declared):
-        with pytest.raises(KeyringIncomplete) as caught:
+        with raising(KeyringIncomplete, StartReason.KEYRING_INCOMPLETE) as caught:
             require_classes(early, joining, make_config(1))
-        assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
         assert "keep b" in caught.value.hint
     over = Keyring([own, replace(clear, state=KeyState.DECRYPT_ONLY), replace(lent, state=KeyState.ACTIVE)])
     require_classes(policy("a"), over, make_config(1))
@@ -410,7 +408,6 @@ mode: observe
     active = DataKey("a", 1, 1, KeyState.ACTIVE, NOW, bytes(64), is_plaintext=True)
     require_classes(policy, Keyring([active]), make_config(1))
     moving = Keyring([active, DataKey("a", 1, 2, KeyState.PENDING, NOW, bytes(range(64)))])
-    with pytest.raises(KeyringIncomplete) as caught:
+    with raising(KeyringIncomplete, StartReason.KEYRING_INCOMPLETE) as caught:
         require_classes(policy, moving, make_config(1))
-    assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
     assert "finish the move" in caught.value.hint

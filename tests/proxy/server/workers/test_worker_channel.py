@@ -37,6 +37,7 @@ from sealwire.proxy.server.workers.worker_channel import (
 )
 from tests.proxy.server.harness import make_config, with_members
 from tests.proxy.server.page.pages import some_facts
+from tests.support.reasons import raising
 
 addresses = st.builds(Address, st.text(), st.integers(0, 65535))
 samples = st.builds(Sample, st.text(), st.dictionaries(st.text(), st.text()), st.floats(allow_nan=False))
@@ -150,9 +151,8 @@ def test_workers_share_the_connections_rounded_up() -> None:
 def test_members_that_nobody_holds_ports_for_cannot_be_served() -> None:
     seat = Seat(1, 2, (LISTENER, LISTENER))
     expect_members(with_members(make_config(1), ("a", 1), ("b", 2)), seat)
-    with pytest.raises(WorkersFailed) as caught:
+    with raising(WorkersFailed, StartReason.WORKERS_FAILED) as caught:
         expect_members(make_config(1), seat)
-    assert caught.value.reason is StartReason.WORKERS_FAILED
     assert caught.value.hint
 
 

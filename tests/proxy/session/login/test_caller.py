@@ -36,16 +36,7 @@ from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.sides.client_side import MAX_BYTES_BEFORE_LOGIN
 from sealwire.wire.errors import BsonError
 from sealwire.wire.header import request_id_of
-from tests.proxy.session.playbook import (
-    Playbook,
-    audit,
-    client,
-    close,
-    error,
-    server,
-    to_client,
-    to_server,
-)
+from tests.proxy.session.playbook import Playbook, audit, client, close, error, server, to_client, to_server
 from tests.proxy.session.world import (
     POLICY,
     body_of,
@@ -217,13 +208,7 @@ def test_a_login_opens_the_connection_when_the_server_says_that_it_is_done(stran
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [
-        step(1, done=False),
-        step(1, done=1),
-        step(1, done="yes"),
-        reply({"ok": 1.0}, 1),
-    ],
+    "answer", [step(1, done=False), step(1, done=1), step(1, done="yes"), reply({"ok": 1.0}, 1)]
 )
 def test_anything_else_does_not(stranger: Playbook, answer: bytes) -> None:
     exchange(stranger, START, answer, 1)

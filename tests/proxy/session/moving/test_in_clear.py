@@ -323,11 +323,7 @@ def test_envelopes_are_opened_in_replies_beside_values_in_clear() -> None:
 
 CLASS_ID = world.class_id_of("nhs")
 RETRY, OUTDATED, ABORTED, OUTDATED_SNAPSHOT = 262, 43, 251, 246
-TRANSACTION: dict[str, Any] = {
-    "lsid": {"id": "a session"},
-    "txnNumber": Int64(4),
-    "autocommit": False,
-}
+TRANSACTION: dict[str, Any] = {"lsid": {"id": "a session"}, "txnNumber": Int64(4), "autocommit": False}
 END: dict[str, Any] = {"commitTransaction": 1, **TRANSACTION}
 MOVING = Keyring(
     [

@@ -11,14 +11,7 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.plan import Plan
-from sealwire.proxy.session.effects import (
-    Audit,
-    Close,
-    CloseReason,
-    NeedKeys,
-    ToClient,
-    ToServer,
-)
+from sealwire.proxy.session.effects import Audit, Close, CloseReason, NeedKeys, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.moving.lasting import abort_of, touched
 from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S, Moves
@@ -159,12 +152,30 @@ def test_what_names_its_values_passes_a_window_that_has_none_of_them(
     assert acknowledged(moving) == OPEN_AT_MIDDLE.generation
 
 
+def begun(moving: Session, *bodies: dict[str, Any], flags: int = 0) -> Moves:
+    """What moves, after these commands that were sent before any window was open."""
+    moving.shared.moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    for body in bodies:
+        sent(moving, body, flags=flags)
+    return moving.shared.moves
+
+
+def held_up(moving: Session) -> bool:
+    """Whether something under way holds up a window over all these values."""
+    moving.shared.moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    return acknowledged(moving) is None
+
+
+def ends_at(moving: Session, at_s: float) -> bool:
+    """Whether the window is held up before that time, and from then on no more."""
+    before = acknowledged(moving)
+    moving.shared.moves.tick(at_s)
+    return (before, acknowledged(moving)) == (None, 4)
+
+
 def test_a_command_holds_its_values_up_until_its_reply(moving: Session) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, insert(MIDDLE))
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
-    assert acknowledged(moving) is None
+    begun(moving, insert(MIDDLE))
+    assert held_up(moving)
     assert moving.relies_on_lease
     moving.server_data(reply({"ok": 1.0, "n": 1}))
     assert acknowledged(moving) == 4
@@ -173,12 +184,9 @@ def test_a_command_holds_its_values_up_until_its_reply(moving: Session) -> None:
 
 @pytest.mark.parametrize("ends_by", ["getMore", "killCursors"])
 def test_a_cursor_holds_its_values_up_until_it_ends(moving: Session, ends_by: str) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, find(MIDDLE, batchSize=1))
+    begun(moving, find(MIDDLE, batchSize=1))
     moving.server_data(reply(cursor(77)))
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
-    assert acknowledged(moving) is None
+    assert held_up(moving)
     more = {"getMore": Int64(77), "collection": "patients"}
     assert written(sent(moving, more, 2), ToServer)
     moving.server_data(reply(cursor(77, "nextBatch"), 2))
@@ -272,18 +280,14 @@ TRANSACTION = {"lsid": {"id": "a session"}, "txnNumber": Int64(4), "autocommit":
 
 def in_transaction(moving: Session) -> Moves:
     """What moves, and an insert that a transaction begins with."""
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
-    return moves
+    return begun(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
 
 
 @pytest.mark.parametrize("end", ["commitTransaction", "abortTransaction"])
 def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: str) -> None:
-    moves = in_transaction(moving)
+    in_transaction(moving)
     moving.server_data(reply({"ok": 1.0, "n": 1}))
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
-    assert acknowledged(moving) is None
+    assert held_up(moving)
     # by another connection, as a driver may
     other = Session(moving.shared, Topology(world.OWN_ADDRESS))
     other.client_data(command({end: 1, **TRANSACTION, "$db": "admin"}))
@@ -297,23 +301,16 @@ def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: s
     "more", [{}, {**TRANSACTION, "startTransaction": True}], ids=["alone", "transaction"]
 )
 def test_what_the_server_rejects_holds_nothing_up(moving: Session, code: int, more: dict[str, Any]) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, {**insert(MIDDLE), **more})
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
-    assert acknowledged(moving) is None
+    begun(moving, {**insert(MIDDLE), **more})
+    assert held_up(moving)
     moving.server_data(reply({"ok": 0.0, "code": code}))
     assert acknowledged(moving) == 4
 
 
 @pytest.mark.parametrize("stage", [{"$out": "patients"}, {"$merge": "patients"}], ids=["out", "merge"])
 def test_an_aggregation_that_writes_may_go_on_after_an_error(moving: Session, stage: dict[str, Any]) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(
-        moving, {"aggregate": "patients", "pipeline": [{"$match": {}}, stage], "cursor": {}, "$db": "clinic"}
-    )
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    begun(moving, {"aggregate": "patients", "pipeline": [{"$match": {}}, stage], "cursor": {}})
+    assert held_up(moving)
     moving.server_data(reply({"ok": 0.0, "code": 2}))
     assert acknowledged(moving) is None
 
@@ -325,14 +322,10 @@ UNSURE = [{"code": 50}, {"code": 6}, {"code": 11602}, {"code": 262}, {"code": "2
 def test_an_error_that_does_not_say_that_the_command_is_over_holds_up_for_a_while(
     moving: Session, said: dict[str, Any]
 ) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, insert(MIDDLE))
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    begun(moving, insert(MIDDLE))
+    assert held_up(moving)
     moving.server_data(reply({"ok": 0.0, **said}))
-    assert acknowledged(moving) is None
-    moves.tick(GRACE_S)
-    assert acknowledged(moving) == 4
+    assert ends_at(moving, GRACE_S)
 
 
 @pytest.mark.parametrize(("end", "told"), [("commitTransaction", None), ("abortTransaction", 4)])
@@ -341,7 +334,7 @@ def test_an_error_of_a_commit_does_not_say_that_nothing_was_committed(
 ) -> None:
     moves = in_transaction(moving)
     moving.server_data(reply({"ok": 1.0, "n": 1}))
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert held_up(moving)
     sent(moving, {end: 1, **TRANSACTION}, 2)
     moving.server_data(reply({"ok": 0.0, "code": 251}, 2))
     assert acknowledged(moving) == told
@@ -350,22 +343,18 @@ def test_an_error_of_a_commit_does_not_say_that_nothing_was_committed(
 
 
 def test_a_transaction_that_the_server_refuses_holds_nothing_up_for_long(moving: Session) -> None:
-    moves = in_transaction(moving)
+    in_transaction(moving)
     moving.server_data(reply({"ok": 0.0, "code": 91}))
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
-    assert acknowledged(moving) is None
-    moves.tick(GRACE_S)
-    assert acknowledged(moving) == 4
+    assert held_up(moving)
+    assert ends_at(moving, GRACE_S)
 
 
 def test_a_transaction_outlives_the_connection_of_its_last_statement(moving: Session) -> None:
     moves = in_transaction(moving)
     moving.client_eof()
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert held_up(moving)
     moves.tick(MAX_TRANSACTION_S - 1)
-    assert acknowledged(moving) is None
-    moves.tick(MAX_TRANSACTION_S)
-    assert acknowledged(moving) == 4
+    assert ends_at(moving, MAX_TRANSACTION_S)
 
 
 def test_a_transaction_is_not_committed_where_the_lease_ran_out_under_a_statement(moving: Session) -> None:
@@ -380,14 +369,9 @@ def test_a_transaction_is_not_committed_where_the_lease_ran_out_under_a_statemen
 
 
 def test_a_client_that_breaks_the_protocol_holds_nothing_up_for_ever(moving: Session) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, insert(MIDDLE))
-    sent(moving, insert(MIDDLE))  # with the same request id
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
-    assert acknowledged(moving) is None
-    moves.tick(GRACE_S)
-    assert acknowledged(moving) == 4
+    begun(moving, insert(MIDDLE), insert(MIDDLE))  # with the same request id
+    assert held_up(moving)
+    assert ends_at(moving, GRACE_S)
 
 
 STREAM = {"$changeStream": {"fullDocument": "updateLookup"}}
@@ -458,20 +442,25 @@ def visits_told(session: Session) -> int | None:
     return uses.acknowledged()
 
 
-def begin_second_move(session: Session) -> None:
+def begin_second_move(session: Session, body: dict[str, Any], *, is_under_way: bool) -> None:
+    """While this command's cursor is open, or a command that reads on from it is under way."""
+    sent(session, body)
+    session.server_data(reply(cursor(77)))
+    if is_under_way:
+        sent(session, MORE, 2)
     session.shared.moves.follow("visits", FIRST_OF_VISITS)
     session.move_began()
 
 
-@pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+both_times = pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+
+
+@both_times
 def test_a_change_stream_without_a_filter_does_not_hold_a_second_class_up(
     moving: Session, *, is_under_way: bool
 ) -> None:
-    sent(moving, {"aggregate": "patients", "pipeline": [STREAM], "cursor": {}})
-    moving.server_data(reply(cursor(77)))
-    if is_under_way:
-        sent(moving, MORE, 2)
-    begin_second_move(moving)
+    stream = {"aggregate": "patients", "pipeline": [STREAM], "cursor": {}}
+    begin_second_move(moving, stream, is_under_way=is_under_way)
     if is_under_way:
         moving.server_data(reply(cursor(77, "nextBatch"), 2))
     moving.shared.moves.follow("visits", FIRST_OF_VISITS.opened(AFTER_ALL))
@@ -480,17 +469,14 @@ def test_a_change_stream_without_a_filter_does_not_hold_a_second_class_up(
     assert (acknowledged(moving), visits_told(moving)) == (OPEN_AT_MIDDLE.generation, 2)
 
 
-@pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+@both_times
 def test_one_with_a_filter_is_opened_again_where_a_second_class_begins_to_move(
     moving: Session, *, is_under_way: bool
 ) -> None:
     """Its filter may have a form of before; until its driver has heard of that, nothing moves."""
     plain = {"$match": {"fullDocument.visits": 3}}
-    sent(moving, {"aggregate": "patients", "pipeline": [STREAM, plain], "cursor": {}})
-    moving.server_data(reply(cursor(77)))
-    if is_under_way:
-        sent(moving, MORE, 2)
-    begin_second_move(moving)
+    stream = {"aggregate": "patients", "pipeline": [STREAM, plain], "cursor": {}}
+    begin_second_move(moving, stream, is_under_way=is_under_way)
     moving.shared.moves.follow("visits", FIRST_OF_VISITS.opened(AFTER_ALL))
     if is_under_way:
         moving.server_data(reply(cursor(77, "nextBatch"), 2))
@@ -500,15 +486,11 @@ def test_one_with_a_filter_is_opened_again_where_a_second_class_begins_to_move(
         assert visits_told(moving) == 2
 
 
-@pytest.mark.parametrize("is_under_way", [True, False], ids=["under-way", "between"])
+@both_times
 def test_any_other_cursor_holds_a_second_class_up_until_it_ends(
     moving: Session, *, is_under_way: bool
 ) -> None:
-    sent(moving, find(LOW, batchSize=1))
-    moving.server_data(reply(cursor(77)))
-    if is_under_way:
-        sent(moving, MORE, 2)
-    begin_second_move(moving)
+    begin_second_move(moving, find(LOW, batchSize=1), is_under_way=is_under_way)
     moving.shared.moves.follow("visits", FIRST_OF_VISITS.opened(AFTER_ALL))
     if is_under_way:
         moving.server_data(reply(cursor(77, "nextBatch"), 2))
@@ -571,27 +553,18 @@ def test_an_unacknowledged_commit_that_is_refused_closes(moving: Session) -> Non
 
 
 def test_a_client_that_leaves_may_leave_work_at_the_server(moving: Session) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, insert(MIDDLE))
+    moves = begun(moving, insert(MIDDLE))
     moves.tick(50.0)
     moving.client_eof()
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
-    assert acknowledged(moving) is None
+    assert held_up(moving)
     moves.tick(59.0)
-    assert acknowledged(moving) is None
-    moves.tick(61.0)
-    assert acknowledged(moving) == 4
+    assert ends_at(moving, 61.0)
 
 
 def test_an_unacknowledged_write_is_held_for_a_while(moving: Session) -> None:
-    moves = moving.shared.moves
-    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
-    sent(moving, insert(MIDDLE), flags=2)
-    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
-    assert acknowledged(moving) is None
-    moves.tick(61.0)
-    assert acknowledged(moving) == 4
+    begun(moving, insert(MIDDLE), flags=2)
+    assert held_up(moving)
+    assert ends_at(moving, 61.0)
 
 
 def test_a_missing_key_comes_between_and_the_command_waits_on(moving: Session) -> None:

@@ -8,11 +8,7 @@ from bson.int64 import Int64
 
 from sealwire.proxy.session.replies import TooManyDocuments
 from sealwire.proxy.session.revealing import documents_read
-from sealwire.proxy.session.revealing.documents_read import (
-    HourlyCount,
-    documents_in,
-    pseudonym,
-)
+from sealwire.proxy.session.revealing.documents_read import HourlyCount, documents_in, pseudonym
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH
 

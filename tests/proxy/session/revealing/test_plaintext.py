@@ -91,10 +91,7 @@ def test_values_of_all_documents_are_added_up() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [
-        {"cursor": {"nextBatch": [IN_CLEAR]}},
-        {"ok": 1.0, "lastErrorObject": {"n": 1}, "value": IN_CLEAR},
-    ],
+    [{"cursor": {"nextBatch": [IN_CLEAR]}}, {"ok": 1.0, "lastErrorObject": {"n": 1}, "value": IN_CLEAR}],
 )
 def test_documents_are_where_their_commands_put_them(body: dict[str, Any]) -> None:
     assert plaintext_in(encoded(body), 0, TREE) == {"nhs_number": 1}
@@ -156,13 +153,7 @@ def test_what_no_server_nests_is_not_followed(document: dict[str, Any], paths: d
 
 @pytest.mark.parametrize(
     ("old", "new", "met"),
-    [
-        (True, None, []),
-        (True, False, []),
-        (False, True, []),
-        (False, None, MET),
-        (False, False, MET),
-    ],
+    [(True, None, []), (True, False, []), (False, True, []), (False, None, MET), (False, False, MET)],
 )
 def test_a_class_that_is_in_clear_or_moves_from_or_to_it_may_be(
     old: bool, new: bool | None, met: list[Effect]

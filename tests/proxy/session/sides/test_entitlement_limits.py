@@ -14,16 +14,7 @@ from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, ToClie
 from sealwire.proxy.session.revealing.documents_read import pseudonym
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.header import request_id_of
-from tests.proxy.session.playbook import (
-    Expected,
-    Playbook,
-    audit,
-    client,
-    error,
-    pause,
-    server,
-    to_client,
-)
+from tests.proxy.session.playbook import Expected, Playbook, audit, client, error, pause, server, to_client
 from tests.proxy.session.role_world import (
     FIND,
     NHS,
@@ -45,15 +36,7 @@ from tests.proxy.session.sides.test_ask_values import (
     either,
     told,
 )
-from tests.proxy.session.world import (
-    POLICY_TEXT,
-    body_of,
-    command,
-    reply,
-    sealed,
-    session_of,
-    written,
-)
+from tests.proxy.session.world import POLICY_TEXT, body_of, command, reply, sealed, session_of, written
 
 
 def test_who_breaks_the_glass_is_on_record_before_the_command_goes_out() -> None:

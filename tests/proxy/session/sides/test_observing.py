@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.proxy.session.effects import (
-    Close,
-    Effect,
-    ObservedCommand,
-    ToClient,
-    ToServer,
-)
+from sealwire.proxy.session.effects import Close, Effect, ObservedCommand, ToClient, ToServer
 from sealwire.proxy.session.effects import ObservedVerdict as Verdict
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings

@@ -18,6 +18,7 @@ from sealwire.sidecars.backup.archive.dump_files import (
 )
 from sealwire.sidecars.backup.archive.metadata import Kind
 from sealwire.sidecars.errors import BackupReason, Missing, SidecarError, Unsound, Unusable
+from tests.support.reasons import raising
 
 DOCUMENT = bson.encode({"_id": 1})
 PLAIN = b'{"options":{},"indexes":[{"v":{"$numberInt":"2"},"key":{"_id":{"$numberInt":"1"}},"name":"_id_"}]}'
@@ -120,9 +121,8 @@ def test_parts_are_one_collection_in_their_order(tmp_path: Path) -> None:
 def test_a_part_that_is_missing_does_not_pass_for_the_end(tmp_path: Path, numbers: tuple[int, ...]) -> None:
     parts = {f"clinic/patients.bson.parts/{number:08d}.bson": DOCUMENT for number in numbers}
     files = open_plain(write(tmp_path, parts))
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, BackupReason.ARCHIVE):
         documents(files)
-    assert caught.value.reason is BackupReason.ARCHIVE
 
 
 def test_a_dump_that_is_cut_short_is_refused(tmp_path: Path) -> None:
@@ -138,24 +138,19 @@ def test_a_dump_that_is_cut_short_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "error", "reason"),
-    [
-        ("missing", Missing, BackupReason.MISSING),
-        ("dump.archive", Unusable, BackupReason.ADDRESS),
-    ],
+    [("missing", Missing, BackupReason.MISSING), ("dump.archive", Unusable, BackupReason.ADDRESS)],
 )
 def test_what_is_no_dump_is_refused_by_its_path(
     tmp_path: Path, name: str, error: type[SidecarError], reason: BackupReason
 ) -> None:
     (tmp_path / "dump.archive").write_bytes(b"x")
-    with pytest.raises(error) as caught:
+    with raising(error, reason):
         open_plain(tmp_path / name)
-    assert caught.value.reason is reason
 
 
 def test_a_folder_without_collections_is_no_dump(tmp_path: Path) -> None:
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, BackupReason.ARCHIVE):
         survey(open_plain(write(tmp_path, {"notes.txt": b"x"})))
-    assert caught.value.reason is BackupReason.ARCHIVE
 
 
 def test_a_link_out_of_the_dump_is_not_followed(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sealwire.sidecars.backup.archive.metadata import (
     serialize,
 )
 from sealwire.sidecars.errors import BackupReason, Unsound
+from tests.support.reasons import raising
 
 OPTIONS: dict[str, Any] = {
     "capped": True,
@@ -109,9 +110,8 @@ def test_a_server_that_calls_a_time_series_a_collection_is_not_believed() -> Non
     ],
 )
 def test_damaged_metadata_is_refused(raw: bytes) -> None:
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, BackupReason.ARCHIVE):
         parse(raw, "clinic", "patients")
-    assert caught.value.reason is BackupReason.ARCHIVE
 
 
 def test_it_does_not_show_what_its_options_quote() -> None:
@@ -178,6 +178,5 @@ def test_other_files_are_no_collections(path: str) -> None:
     "path", ["../x.bson", "clinic/../x.bson", "/etc/x.bson", "clinic//x.bson", "a/\0.bson"]
 )
 def test_paths_that_leave_the_dump_are_refused(path: str) -> None:
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, BackupReason.ARCHIVE):
         metadata.split_path(path)
-    assert caught.value.reason is BackupReason.ARCHIVE

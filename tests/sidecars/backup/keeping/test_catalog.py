@@ -41,6 +41,7 @@ from tests.build_context import ROOT
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import KEK, change, local, make_manifest, make_tar, seal
 from tests.support.debian import systemd_analyze
+from tests.support.reasons import raising
 
 START = datetime(2026, 1, 5, 3, tzinfo=UTC)  # a Monday
 
@@ -132,9 +133,8 @@ def test_something_good_is_always_kept(
 
 @pytest.mark.parametrize("numbers", [(0, 0, 0, 0), (1, -1, 0, 0)])
 def test_a_policy_that_keeps_nothing_is_refused(numbers: tuple[int, int, int, int]) -> None:
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, BackupReason.RETENTION):
         RetentionPolicy(*numbers)
-    assert caught.value.reason is BackupReason.RETENTION
 
 
 def test_prune_removes_pairs_orphans_and_leftovers_and_nothing_else(tmp_path: Path) -> None:
@@ -280,9 +280,8 @@ def test_the_job_runs_the_same_steps_without_privileges(since: date | None) -> N
 )
 def test_what_does_not_belong_into_a_unit_is_refused(change: dict[str, str]) -> None:
     values: dict[str, Any] = {"retention": EXAMPLE.retention, **change}
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, BackupReason.SCHEDULE):
         Schedule(**values)
-    assert caught.value.reason is BackupReason.SCHEDULE
 
 
 SINCE = date(2026, 11, 25)
@@ -319,9 +318,8 @@ def test_plaintext_is_told_by_what_it_begins_with(directory: Path, name: str) ->
     status = check_transition(directory, SINCE, 7, LATE)
     assert status.files == (path,)
     assert status.size == len(PLAINTEXT[name])
-    with pytest.raises(Unsound) as caught:
+    with raising(Unsound, BackupReason.OVERDUE):
         status.require_in_time()
-    assert caught.value.reason is BackupReason.OVERDUE
 
 
 def test_it_may_stay_for_a_week(directory: Path) -> None:

@@ -39,6 +39,7 @@ from tests.sidecars.backup.samples import (
     member,
     seal,
 )
+from tests.support.reasons import raising
 
 
 @pytest.fixture
@@ -244,9 +245,8 @@ def test_without_the_sidecar_the_keys_of_the_header_count(store: LocalStore, tmp
     rewrap(store, "b", [KEK], [OTHER_KEK])
     (tmp_path / f"{PAYLOAD}.json").unlink()
     assert [opens(store, identity) for identity in (KEK, OTHER_KEK)] == [True, False]
-    with pytest.raises(Missing) as caught:
+    with raising(Missing, BackupReason.SIDECAR_MISSING):
         rewrap(store, "b", [KEK], [OTHER_KEK])
-    assert caught.value.reason is BackupReason.SIDECAR_MISSING
 
 
 def test_a_provider_that_is_gone_changes_nothing(store: LocalStore, tmp_path: Path) -> None:

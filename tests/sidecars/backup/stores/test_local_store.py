@@ -9,6 +9,7 @@ from sealwire.sidecars.backup.stores.local_store import LocalStore, open_new_sto
 from sealwire.sidecars.backup.stores.store import Store
 from sealwire.sidecars.errors import BackupReason, Missing, SidecarError, Unavailable
 from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
+from tests.support.reasons import raising
 
 SOON = timedelta(days=1)
 
@@ -104,8 +105,7 @@ def test_what_the_disk_says_has_a_reason_and_leaves_no_name(
         monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(SidecarError) as caught:
+    with raising(SidecarError, reason):
         upload.commit()
-    assert caught.value.reason is reason
     upload.abort()
     assert list(tmp_path.iterdir()) == []

@@ -41,6 +41,7 @@ from tests.sidecars.migration.definitions.samples import (
     validator,
     view,
 )
+from tests.support.reasons import raising
 
 SCHEMA: Document = {"$jsonSchema": {"properties": {"name": {"bsonType": "string", "enum": ["ann"]}}}}
 PARTIAL = index("some", key={"ward": 1}, unique=True, partialFilterExpression={"name": "ann"})
@@ -48,10 +49,7 @@ SEEN = view("seen", [{"$match": {"name": {"$ne": "ann"}}}, {"$project": {"ward":
 
 
 def conversions(
-    server: MemoryDefinitions,
-    records: MemoryRecords,
-    change: ClassChange = ENCRYPTING,
-    *accepted: str,
+    server: MemoryDefinitions, records: MemoryRecords, change: ClassChange = ENCRYPTING, *accepted: str
 ) -> Conversions:
     return Conversions(server, records, MOVED if change.versions else MOVED_NOTES, change, accepted)
 
@@ -135,9 +133,8 @@ def test_a_job_that_was_aborted_leaves_the_wide_form_and_the_other_way_ends_it()
 def test_a_wide_definition_is_in_the_way_of_another_job() -> None:
     server, records = MemoryDefinitions([validator(SCHEMA)]), MemoryRecords()
     conversions(server, records).widen()
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, MigrationReason.OBSTACLE):
         conversions(server, records, TURNING).check()
-    assert caught.value.reason is MigrationReason.OBSTACLE
     orphan = MemoryDefinitions([index(f"{WIDE_PREFIX}some", key={"ward": 1})])
     assert conversions(orphan, MemoryRecords()).judged()[0].judgement is Judgement.IN_THE_WAY
 
@@ -180,9 +177,8 @@ def test_what_somebody_changed_meanwhile_stays_and_is_named() -> None:
 )
 def test_a_loss_is_refused_until_it_is_accepted(definition: Definition) -> None:
     server, records = MemoryDefinitions([definition]), MemoryRecords()
-    with pytest.raises(Unusable) as caught:
+    with raising(Unusable, MigrationReason.OBSTACLE) as caught:
         conversions(server, records).widen()
-    assert caught.value.reason is MigrationReason.OBSTACLE
     assert "ann" not in str(caught.value)
     assert (server.steps, records.names()) == ([], [])
     conversions(server, records, ENCRYPTING, definition.name).widen()

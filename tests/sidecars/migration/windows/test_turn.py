@@ -45,15 +45,8 @@ from tests.sidecars.migration.windows.doubles import (
     opened,
     sealed,
 )
-from tests.sidecars.migration.windows.world import (
-    WAYS,
-    World,
-    assert_moved,
-    clinic,
-    moves,
-    old_form,
-    texts,
-)
+from tests.sidecars.migration.windows.world import WAYS, World, assert_moved, clinic, moves, old_form, texts
+from tests.support.reasons import raising
 
 pytestmark = pytest.mark.usefixtures("small_windows")
 
@@ -352,9 +345,8 @@ def test_a_key_that_is_cancelled_while_proxies_are_waited_for_ends_the_job(
     ticks = itertools.count()
     world = World(clinic(), [FollowingProxy("without it", slowness=10**9)])
     world.frontiers.cancelled_after = 3
-    with pytest.raises(Unusable) as refused:
+    with raising(Unusable, MigrationReason.NOTHING):
         world.live(pace=TurnPace(clock=lambda: float(next(ticks))))
-    assert refused.value.reason is MigrationReason.NOTHING
     assert world.frontiers.frontier is None
 
 
