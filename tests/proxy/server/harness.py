@@ -329,6 +329,17 @@ async def fake_server(context: ssl.SSLContext | None = None) -> AsyncIterator[Fa
         await server.hang_up_all()
 
 
+@asynccontextmanager
+async def between(
+    sessions: SessionMaker | None = None, *, load: Callable[[], Keyring] | None = None, **config: Any
+) -> AsyncIterator[tuple[FakeServer, Proxy]]:
+    """A server and a running proxy before it, with this of `make_config`."""
+    async with fake_server() as server:
+        loaded = make_loaded(make_config(server.port, **config), load)
+        async with running(loaded, sessions or FakeSessions()) as proxy:
+            yield server, proxy
+
+
 async def reached(server: FakeServer, client: Stream) -> Stream:
     """The server connection of a client, which something that the client says has opened."""
     client[1].write(b"opening")

@@ -21,13 +21,13 @@ from sealwire.proxy.session.effects import Close, CloseReason, Effect, GoOn, Lon
 from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.harness import (
     FakeSessions,
+    between,
     client_of,
     fake_server,
     make_config,
     make_loaded,
     only_connection,
     reached,
-    running,
     soon,
     until,
 )
@@ -47,11 +47,7 @@ HELD_BYTES = WRITE_HIGH_BYTES + MEGABYTE
 
 
 async def test_a_client_that_does_not_read_stops_the_reading_of_both_sides() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as client,
-    ):
+    async with between() as (server, proxy), client_of(proxy) as client:
         reader, _ = client
         _, server_writer = await reached(server, client)
         server_writer.write(bytes(FLOOD_BYTES))
@@ -68,11 +64,7 @@ async def test_a_client_that_does_not_read_stops_the_reading_of_both_sides() -> 
 
 
 async def test_a_server_that_does_not_read_stops_the_client_but_can_still_send() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as (reader, writer),
-    ):
+    async with between() as (server, proxy), client_of(proxy) as (reader, writer):
         server_reader, server_writer = await reached(server, (reader, writer))
         writer.write(bytes(FLOOD_BYTES))
         connection = only_connection(proxy)
@@ -92,11 +84,7 @@ async def test_replies_of_the_proxy_itself_do_not_pile_up_for_a_client_that_does
     flood: Callable[[bytes], Effect],
 ) -> None:
     sessions = FakeSessions({b"?": lambda: [flood(bytes(FLOOD_BYTES))]})
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (_, writer),
-    ):
+    async with between(sessions) as (_, proxy), client_of(proxy) as (_, writer):
         connection = only_connection(proxy)
         writer.write(b"?")
         await until(lambda: Hold.CLIENT_FULL in connection.client.held)
@@ -108,11 +96,7 @@ async def test_replies_of_the_proxy_itself_do_not_pile_up_for_a_client_that_does
 async def test_a_peer_that_never_reads_is_cut_when_it_has_lingered_too_long() -> None:
     effects: list[Effect] = [ToClient(bytes(FLOOD_BYTES)), Close(CloseReason.CLIENT_PROTOCOL)]
     sessions = FakeSessions({b"!": lambda: effects})
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (_, writer),
-    ):
+    async with between(sessions) as (_, proxy), client_of(proxy) as (_, writer):
         connection = only_connection(proxy)
         writer.write(b"!")
         await until(lambda: connection.state is State.CLOSING)
@@ -131,11 +115,7 @@ class PressedAudit(LogAudit):  # type: ignore[misc]  # it is final for the produ
 
 async def test_a_stream_waits_for_room_in_the_audit_and_a_single_reply_does_not() -> None:
     sessions = FakeSessions()
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as client,
-    ):
+    async with between(sessions) as (server, proxy), client_of(proxy) as client:
         reader, _ = client
         _, server_writer = await reached(server, client)
         connection = only_connection(proxy)
@@ -167,11 +147,7 @@ async def test_what_was_put_off_goes_on_while_somebody_reads() -> None:
         return [step, GoOn(True)] if steps else [step]
 
     sessions = FakeSessions({b"begin": lambda: [GoOn(True)], b"go on": go_on})
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (reader, writer),
-    ):
+    async with between(sessions) as (_, proxy), client_of(proxy) as (reader, writer):
         connection = only_connection(proxy)
         await until(lambda: connection.state is State.OPEN)
         connection.client.full = True
@@ -270,11 +246,7 @@ async def test_both_sides_wait_while_keys_are_loaded_and_what_arrived_then_comes
         return fresh
 
     sessions = FakeSessions({b"k": need_keys})
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port), load), sessions) as proxy,
-        client_of(proxy) as (reader, writer),
-    ):
+    async with between(sessions, load=load) as (server, proxy), client_of(proxy) as (reader, writer):
         server_reader, server_writer = await reached(server, (reader, writer))
         connection = only_connection(proxy)
         writer.write(b"k")
@@ -296,11 +268,7 @@ async def test_the_session_is_told_when_keys_cannot_be_loaded() -> None:
         raise DamagedFile(KeysReason.TAMPERED, "keyring.json was altered")
 
     sessions = FakeSessions({b"k": need_keys})
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port), load), sessions) as proxy,
-        client_of(proxy) as (reader, writer),
-    ):
+    async with between(sessions, load=load) as (_, proxy), client_of(proxy) as (reader, writer):
         writer.write(b"k")
         assert await soon(reader.readexactly(7)) == b"no keys"
         assert proxy.services.keys.freshness is Freshness.STALE
@@ -316,11 +284,7 @@ async def test_a_client_that_goes_while_keys_are_loaded_gets_no_answer() -> None
         return Keyring([])
 
     sessions = FakeSessions({b"k": need_keys})
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port), load), sessions) as proxy,
-        client_of(proxy) as (_, writer),
-    ):
+    async with between(sessions, load=load) as (_, proxy), client_of(proxy) as (_, writer):
         writer.write(b"k")
         connection = only_connection(proxy)
         await until(lambda: Hold.KEYS in connection.client.held)

@@ -18,6 +18,7 @@ from sealwire.testbed.certificates import Authority, Issued, create_authority
 from tests.proxy.server.harness import (
     LOOPBACK,
     FakeSessions,
+    between,
     client_of,
     exchange,
     fake_server,
@@ -80,10 +81,7 @@ async def test_tls_1_2_gets_a_forward_secret_authenticated_suite(authority: Auth
 
 async def refused_handshake(listen_tls: ListenTls, application: ssl.SSLContext) -> None:
     """The proxy turns the client away in the handshake and opens no server connection."""
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port, listen_tls=listen_tls)), FakeSessions()) as proxy,
-    ):
+    async with between(listen_tls=listen_tls) as (server, proxy):
         with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
             async with client_of(proxy, application) as (reader, _):
                 # TLS 1.3 clients are done before the server has looked at their certificate

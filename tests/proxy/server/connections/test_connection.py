@@ -38,6 +38,7 @@ from tests.proxy.server.connections.hand_moved import HandMoved, Scene, Scripted
 from tests.proxy.server.harness import (
     LOOPBACK,
     FakeSessions,
+    between,
     client_of,
     exchange,
     fake_server,
@@ -56,11 +57,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_bytes_go_both_ways() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as client,
-    ):
+    async with between() as (server, proxy), client_of(proxy) as client:
         await exchange(server, client, b"question", b"answer")
 
 
@@ -69,11 +66,7 @@ async def test_a_server_that_leaves_in_the_middle_of_a_command_is_told_of_with_t
     caplog: pytest.LogCaptureFixture, *, idle: bool, lines: int
 ) -> None:
     sessions = FakeSessions()
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (reader, writer),
-    ):
+    async with between(sessions) as (server, proxy), client_of(proxy) as (reader, writer):
         await exchange(server, (reader, writer), b"question", b"answer")
         sessions.made[0].idle = idle
         peer = "{}:{}".format(*writer.get_extra_info("sockname"))
@@ -189,11 +182,7 @@ async def test_one_message_in_eight_is_timed_however_short_connections_are(*, is
 
 
 async def test_bytes_sent_before_the_server_connection_stands_arrive_in_order() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as (_, writer),
-    ):
+    async with between() as (server, proxy), client_of(proxy) as (_, writer):
         message = bytes(range(256)) * 8192
         writer.write(message)
         server_reader, _ = await server.accepted()
@@ -201,12 +190,7 @@ async def test_bytes_sent_before_the_server_connection_stands_arrive_in_order() 
 
 
 async def test_each_client_gets_a_server_connection_of_its_own() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as first,
-        client_of(proxy) as second,
-    ):
+    async with between() as (server, proxy), client_of(proxy) as first, client_of(proxy) as second:
         for client in (first, second):
             _, server_writer = await reached(server, client)
             server_writer.write(b"x")
@@ -217,11 +201,7 @@ async def test_each_client_gets_a_server_connection_of_its_own() -> None:
 
 async def test_the_server_connection_is_closed_when_the_client_goes() -> None:
     sessions = FakeSessions()
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (reader, writer),
-    ):
+    async with between(sessions) as (server, proxy), client_of(proxy) as (reader, writer):
         server_reader, _ = await reached(server, (reader, writer))
         writer.close()
         assert await soon(server_reader.read()) == b""
@@ -252,10 +232,7 @@ async def test_commands_that_have_no_answer_when_the_connection_ends_are_on_reco
 
 
 async def test_a_client_that_is_reset_is_forgotten() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-    ):
+    async with between() as (server, proxy):
         raw = socket.create_connection(proxy.addresses[0])
         raw.sendall(b"x")
         server_reader, _ = await server.accepted()
@@ -267,10 +244,7 @@ async def test_a_client_that_is_reset_is_forgotten() -> None:
 
 
 async def test_the_client_is_closed_when_the_server_goes_in_mid_message_and_the_proxy_lives_on() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-    ):
+    async with between() as (server, proxy):
         async with client_of(proxy) as client:
             reader, _ = client
             _, server_writer = await reached(server, client)
@@ -304,11 +278,7 @@ async def test_an_exception_from_the_core_cuts_that_connection_only_and_shows_no
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     sessions = FakeSessions({b"!": bug})
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as other,
-    ):
+    async with between(sessions) as (server, proxy), client_of(proxy) as other:
         other_reader, _ = other
         _, other_server = await reached(server, other)
         async with client_of(proxy) as (reader, writer):
@@ -329,11 +299,7 @@ async def test_a_close_flushes_what_was_written_before() -> None:
     size = 4 << 20
     effects: list[Effect] = [ToServer(b"bye"), ToClient(bytes(size)), Close(CloseReason.CLIENT_PROTOCOL)]
     sessions = FakeSessions({b"!": lambda: effects})
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (reader, writer),
-    ):
+    async with between(sessions) as (server, proxy), client_of(proxy) as (reader, writer):
         server_reader, _ = await reached(server, (reader, writer))
         writer.write(b"!")
         assert len(await soon(reader.read(-1))) == size
@@ -349,11 +315,7 @@ async def test_counts_reach_the_metrics() -> None:
         ToClient(b"."),
     ]
     sessions = FakeSessions({b"!": lambda: effects})
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy) as (reader, writer),
-    ):
+    async with between(sessions) as (_, proxy), client_of(proxy) as (reader, writer):
         writer.write(b"!")
         await soon(reader.readexactly(1))
         assert proxy.metrics.value("sealwire_commands_total", command="find", outcome="sent") == 1
@@ -362,22 +324,14 @@ async def test_counts_reach_the_metrics() -> None:
 
 async def test_sessions_hear_the_clock() -> None:
     sessions = FakeSessions()
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy),
-    ):
+    async with between(sessions) as (_, proxy), client_of(proxy):
         await until(lambda: bool(sessions.made) and "tick" in sessions.made[0].calls)
         assert proxy.health.alive
 
 
 async def test_a_client_above_the_limit_is_turned_away() -> None:
     limits = Limits(connections=1, drain_s=5)
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port, limits=limits)), FakeSessions()) as proxy,
-        client_of(proxy) as client,
-    ):
+    async with between(limits=limits) as (server, proxy), client_of(proxy) as client:
         await reached(server, client)
         async with client_of(proxy) as (reader, _):
             assert await soon(reader.read()) == b""
@@ -389,11 +343,7 @@ async def test_a_client_above_the_limit_is_turned_away() -> None:
 
 async def test_a_client_that_has_said_nothing_makes_room_for_a_newcomer() -> None:
     limits, sessions = Limits(connections=2, drain_s=5), FakeSessions()
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port, limits=limits)), sessions) as proxy,
-        client_of(proxy) as (first, _),
-    ):
+    async with between(sessions, limits=limits) as (server, proxy), client_of(proxy) as (first, _):
         await until(lambda: bool(sessions.made))
         sessions.made[0].is_silent = True
         async with client_of(proxy) as second:
@@ -406,12 +356,7 @@ async def test_a_client_that_has_said_nothing_makes_room_for_a_newcomer() -> Non
 
 async def test_clients_that_say_nothing_have_no_connection_to_the_server() -> None:
     sessions = FakeSessions()
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), sessions) as proxy,
-        client_of(proxy),
-        client_of(proxy) as client,
-    ):
+    async with between(sessions) as (server, proxy), client_of(proxy), client_of(proxy) as client:
         await until(lambda: len(proxy.services.live) == 2)
         await reached(server, client)
         assert server.connections == 1
@@ -419,11 +364,7 @@ async def test_clients_that_say_nothing_have_no_connection_to_the_server() -> No
 
 async def test_when_one_address_has_all_places_others_still_come(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = Limits(connections=10, drain_s=5)
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port, limits=limits)), FakeSessions()) as proxy,
-        AsyncExitStack() as stack,
-    ):
+    async with between(limits=limits) as (server, proxy), AsyncExitStack() as stack:
         for _ in range(10):
             await stack.enter_async_context(client_of(proxy))
         await until(lambda: len(proxy.services.live) == 10)

@@ -49,6 +49,7 @@ from tests.proxy.server.harness import (
     POLICY,
     UNAUTHORIZED,
     FakeSessions,
+    between,
     client_of,
     fake_server,
     hello_server,
@@ -369,8 +370,7 @@ class FullAudit:
 async def test_what_cannot_be_recorded_does_not_happen() -> None:
     effects: list[Effect] = [Audit("refused", "clinic.patients", "find", "pattern"), ToClient(b".")]
     async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions({b"!": lambda: effects})) as proxy,
+        between(FakeSessions({b"!": lambda: effects})) as (_, proxy),
         client_of(proxy) as (reader, writer),
     ):
         proxy.services.audit = FullAudit()
@@ -395,10 +395,7 @@ async def ask(address: Address, path: str) -> tuple[int, bytes]:
 
 
 async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-    ):
+    async with between() as (_, proxy):
         assert proxy._admin is not None
         address = proxy._admin.address
         assert await ask(address, "/healthz") == (200, b'{"status": "ok"}\n')
@@ -456,10 +453,7 @@ async def test_an_exception_in_the_event_loop_is_counted_and_shown_without_its_t
     def fail() -> None:
         raise ValueError("9434765919")
 
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-    ):
+    async with between() as (_, proxy):
         asyncio.get_running_loop().call_soon(fail)
         await until(lambda: proxy.metrics.value("sealwire_bugs_total") == 1)
     assert "9434765919" not in "".join(record.getMessage() for record in caplog.records)
@@ -469,10 +463,7 @@ async def test_what_was_held_of_a_storm_is_told_of_before_the_proxy_has_stopped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-    ):
+    async with between() as (_, proxy):
         log = logging.getLogger("sealwire.server")
         for peer in ("10.0.0.7:1", "10.0.0.7:2"):
             proxy.services.gate.note(log, logging.WARNING, "client not served", "limit", client=peer)

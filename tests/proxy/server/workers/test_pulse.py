@@ -15,8 +15,8 @@ from tests.proxy.server.harness import (
     LOOPBACK,
     UNAUTHORIZED,
     FakeSessions,
+    between,
     client_of,
-    fake_server,
     hello_server,
     make_config,
     make_loaded,
@@ -69,11 +69,7 @@ async def test_a_server_that_answers_again_is_known_to_be_back(monkeypatch: pyte
 
 
 async def test_a_server_whose_connections_end_is_looked_at() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as client,
-    ):
+    async with between() as (server, proxy), client_of(proxy) as client:
         reader, _ = client
         _, server_writer = await reached(server, client)
         await until(lambda: proxy.metrics.reach.servers[0].opened == 1)
@@ -89,11 +85,7 @@ async def test_a_server_that_accepts_and_answers_nothing_is_down_however_many_cl
     monkeypatch.setattr(pulse, "LOOK_S", 0.0)
     monkeypatch.setattr(pulse, "TICK_S", 0.01)
     sessions, limits = FakeSessions(), Limits(connect_s=0.4, handshake_s=5.0)
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port, limits=limits)), sessions) as proxy,
-        client_of(proxy) as (_, writer),
-    ):
+    async with between(sessions, limits=limits) as (_, proxy), client_of(proxy) as (_, writer):
         (reach,) = proxy.metrics.reach.servers
         writer.write(b"x")
         await until(lambda: reach.opened == 1)
