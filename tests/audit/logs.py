@@ -1,6 +1,8 @@
 """Logs to test with: a clock that is set, a key, and lines."""
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,3 +57,14 @@ def report(folder: Path, *, archived: bool = False) -> LogReport:
     checkpoints = read_checkpoints(place(folder).checkpoints, KEY.verification, said)
     verify(files_of(place(folder).path), checkpoints, said, archived=archived)
     return said
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """As a disk that is full: a real limit of the system, which cuts a write that goes beyond it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

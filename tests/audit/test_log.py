@@ -3,12 +3,9 @@
 import multiprocessing
 import os
 import random
-import resource
 import signal
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from sealwire.audit.errors import AuditFileProblem, AuditReason, LogDamaged, Not
 from sealwire.audit.files import LogPlace, files_of, newest_file
 from sealwire.audit.line import read_line
 from sealwire.audit.log import AuditLog, LogPace
-from tests.audit.logs import KEY, NEVER, Clock, event, opened, place, report, written
+from tests.audit.logs import KEY, NEVER, Clock, event, largest_file, opened, place, report, written
 from tests.support.reasons import raising
 
 
@@ -211,17 +208,6 @@ def test_a_part_of_a_line_is_put_aside_and_said(tmp_path: Path) -> None:
     assert [line["event"] for line in lines_of(tmp_path / "audit.log")][-2:] == ["torn", "refused"]
     assert lines_of(tmp_path / "audit.log")[-2]["bytes"] == 15
     assert report(tmp_path).is_whole
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """As a disk that is full: a real limit of the system, which cuts a write that goes beyond it."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_is_full_leaves_all_lines_of_a_call_or_none(tmp_path: Path) -> None:

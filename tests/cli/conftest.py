@@ -23,9 +23,10 @@ def cheap_passphrases() -> Iterator[None]:
 
 
 @pytest.fixture
-def begins_with() -> tuple[str, ...]:
-    """The words of the command line before those that a test gives to `run`."""
-    return ()
+def begins_with(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The words of the command line before those that a test gives to `run`: its module's BEGINS_WITH."""
+    words: tuple[str, ...] = getattr(request.module, "BEGINS_WITH", ())
+    return words
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.cli.subjects import identifier_of
 from sealwire.keys.private_file import create_private
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.sidecars.detection.subject import PURPOSE, linked_names
 from sealwire.sidecars.direct import Client
 from tests.audit.logs import opened
 from tests.cli.runs import Outcome, Run
 from tests.proxy.session.world import value_bytes
+from tests.support.policies import policy_of
 
 
 @pytest.fixture
@@ -200,8 +200,7 @@ def test_mistakes(run: Run, tmp_path: Path) -> None:
     assert asked(run).code == 65
 
 
-LINKED = load_policy(
-    b"""
+LINKED = policy_of("""
 version: 1
 classes: {nhs: {mode: deterministic, type: string}, text: {mode: random}}
 collections:
@@ -213,9 +212,7 @@ subjects:
   links:
     clinic.visits.patient: clinic.patients._id
     clinic.letters.visit: clinic.visits.number
-""",
-    "policy.yaml",
-)
+""")
 LINK_KEY = PseudonymKey(bytes(32))
 LINKED_ANN = Identifier(*value_bytes("943"))
 OBJECT = ObjectId()

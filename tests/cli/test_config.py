@@ -11,10 +11,7 @@ from sealwire.proxy.server.config.settings import TlsMode
 from tests.cli.runs import Run
 from tests.proxy.server.config_texts import EVERYWHERE
 
-
-@pytest.fixture
-def begins_with() -> tuple[str, ...]:
-    return ("config", "init")
+BEGINS_WITH = ("config", "init")
 
 
 @pytest.mark.parametrize("layout", Layout)

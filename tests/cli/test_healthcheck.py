@@ -1,14 +1,19 @@
 """`sealwire healthcheck` says why a proxy is not ready; its exit codes are tested with a proxy that runs."""
 
 import json
+import logging
 import socket
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sealwire.cli import doctor as command
 from sealwire.cli import healthcheck
+from sealwire.proxy.server.doctor.diagnosis import Diagnosis, good
+from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.frontiers.feed import Following
 from sealwire.proxy.server.health import Health, Phase, is_ready
 from sealwire.proxy.server.key_feed import Freshness
@@ -104,3 +109,21 @@ def test_only_an_answer_of_200_is_ready(
     assert listener.asked.startswith(b"GET /readyz HTTP/1.0\r\n")
     assert (done.code, "upstream is down" in done.err) == (code, b"down" in answer)
     assert ("no answer" in done.err) is (code == 69 and b"503" not in answer)
+
+
+# An error that ends the doctor leaves what was found before it, for programs too.
+
+
+def test_an_error_that_no_diagnosis_holds_is_in_the_document(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def ends_early(*_: object) -> Iterator[Diagnosis]:
+        yield good("clock", "right")
+        raise FileProblem(StartReason.FILE_MISSING, "gone", "look for it")
+
+    monkeypatch.setattr(command, "examine", ends_early)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.root.manager.disable)
+    document = json.loads(run("doctor", "--json", "--config", tmp_path / "none.yaml").out)
+    assert [check["about"] for check in document["checks"]] == ["clock"]
+    assert document["errors"] == [{"reason": "file-missing", "problem": "gone", "hint": "look for it"}]
+    assert (document["ok"], document["exit_code"]) == (False, 78)

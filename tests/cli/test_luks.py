@@ -23,9 +23,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return model
 
 
-@pytest.fixture
-def begins_with() -> tuple[str, ...]:
-    return ("luks",)
+BEGINS_WITH = ("luks",)
 
 
 @pytest.fixture

@@ -19,9 +19,7 @@ def policy(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def begins_with() -> tuple[str, ...]:
-    return ("policy",)
+BEGINS_WITH = ("policy",)
 
 
 POLICY = """\

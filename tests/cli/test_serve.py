@@ -173,20 +173,17 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.root, "level", logging.root.level)
 
 
-@pytest.mark.parametrize("text", JSON_TEXTS)
-def test_the_format_is_found_in_a_file_that_may_be_wrong(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "found", "other"),
+    [*((text, True, "text") for text in JSON_TEXTS), *((text, False, "json") for text in TEXT_TEXTS)],
+)
+def test_the_format_is_found_in_a_file_that_may_be_wrong(
+    tmp_path: Path, text: str, other: str, *, found: bool
+) -> None:
     file = tmp_path / "sealwire.yaml"
     file.write_text(text)
-    assert is_json(file, {})
-    assert not is_json(file, {"SEALWIRE_LOG_FORMAT": "text"})
-
-
-@pytest.mark.parametrize("text", TEXT_TEXTS)
-def test_a_log_for_people_stays_one(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "sealwire.yaml"
-    file.write_text(text)
-    assert not is_json(file, {})
-    assert is_json(file, {"SEALWIRE_LOG_FORMAT": "json"})
+    assert is_json(file, {}) is found
+    assert is_json(file, {"SEALWIRE_LOG_FORMAT": other}) is not found
 
 
 def test_a_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:

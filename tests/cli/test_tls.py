@@ -24,10 +24,7 @@ from tests.cli.runs import Run
 from tests.sidecars.tls_check.certificates import DATABASE, PRESENTED, WEB, certificate, target_facts
 from tests.support.reasons import raising
 
-
-@pytest.fixture
-def begins_with() -> tuple[str, ...]:
-    return ("tls",)
+BEGINS_WITH = ("tls",)
 
 
 SECRET = "Geheimnis-7"

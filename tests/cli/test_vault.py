@@ -24,9 +24,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def begins_with() -> tuple[str, ...]:
-    return ("vault",)
+BEGINS_WITH = ("vault",)
 
 
 SUBCOMMANDS = vault.list_commands(click.Context(vault))

@@ -33,9 +33,7 @@ EXPECTED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
-def begins_with() -> tuple[str, ...]:
-    return ("policy", "test")
+BEGINS_WITH = ("policy", "test")
 
 
 @pytest.fixture

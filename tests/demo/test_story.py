@@ -29,6 +29,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import leaves
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import User, connection_string
+from tests.support.reasons import raising
 from tests.support.waiting import until
 
 # magic, format, mode, class id, key version, BSON type, SIV, one byte of ciphertext
@@ -362,9 +363,8 @@ def test_answers_are_compared_question_by_question(program: Path, tmp_path: Path
 
 def test_a_desk_that_fails_is_reported(program: Path, tmp_path: Path) -> None:
     program.write_text("import sys\nsys.exit('no database')\n")
-    with pytest.raises(TestbedError) as caught, desks_at_work("a", "b", program, tmp_path):
+    with raising(TestbedError, TestbedReason.APPLICATION_FAILED), desks_at_work("a", "b", program, tmp_path):
         pass
-    assert caught.value.reason is TestbedReason.APPLICATION_FAILED
     assert "no database" in (tmp_path / "desk-direct.log").read_text()
 
 
@@ -373,6 +373,5 @@ def test_a_desk_that_does_not_end_is_killed(
 ) -> None:
     program.write_text("import time\ntime.sleep(600)\n")
     monkeypatch.setattr(desk, "_END_S", 0.2)
-    with pytest.raises(TestbedError) as caught, desks_at_work("a", "b", program, tmp_path):
+    with raising(TestbedError, TestbedReason.SILENT), desks_at_work("a", "b", program, tmp_path):
         pass
-    assert caught.value.reason is TestbedReason.SILENT

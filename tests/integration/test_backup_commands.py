@@ -233,20 +233,18 @@ def sizes(store: Path) -> Iterator[int]:
             continue  # it was renamed or removed meanwhile
 
 
-def test_a_full_disk_is_said_and_leaves_no_file(desk: Desk, backup: str) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+def full_disk() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
 
-    done = desk.run("create", "full", "--only", "clinic", preexec_fn=limit)
+
+def test_a_full_disk_is_said_and_leaves_no_file(desk: Desk, backup: str) -> None:
+    done = desk.run("create", "full", "--only", "clinic", preexec_fn=full_disk)
     assert done.returncode == 69
     assert desk.names() == ["sound.tar.gz.enc"]
 
 
 def test_unpacking_on_to_a_full_disk_leaves_nothing(desk: Desk, backup: str, tmp_path: Path) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
-
-    done = desk.run("unpack", backup, str(tmp_path / "dump"), preexec_fn=limit)
+    done = desk.run("unpack", backup, str(tmp_path / "dump"), preexec_fn=full_disk)
     assert done.returncode == 69
     assert list(tmp_path.iterdir()) == []
 

@@ -47,11 +47,11 @@ from tests.proxy.server.frontiers.server import (
     MOVING,
     OPEN,
     OTHER_ID,
-    Clock,
     MemoryStore,
     cipher,
     document,
 )
+from tests.proxy.server.harness import StandingClock
 from tests.proxy.server.site import serving
 from tests.support.reasons import raising
 from tests.support.secantus import CLINIC, USERS, secantus
@@ -322,7 +322,7 @@ class Process:
 
     def __init__(self, job: Job) -> None:
         self.moves = Moves()
-        self.clock = Clock()
+        self.clock = StandingClock()
         self.store = ServerStore(job.uri)
         self.feed = FrontierFeed(self.moves, (), self._load_keys, Metrics(), self.store, self.clock)
         self.feed.use_keyring(MOVING)
@@ -356,7 +356,7 @@ async def test_two_processes_follow_one_lapses_and_comes_back(job: Job) -> None:
         hold.end()
         await one.rounds()
         assert job.have_acknowledged(CLASS_ID, OPEN.generation)
-        one.clock.now_s += LEASE_S
+        one.clock.now += LEASE_S
         one.feed.check()
         assert (one.frontier, other.frontier) == (None, OPEN)
         job.put(document(CLOSED))

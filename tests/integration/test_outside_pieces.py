@@ -26,6 +26,7 @@ from tests.integration.outside.chosen import Outside, named, prefixed, use
 from tests.integration.outside.report import Report, Row
 from tests.integration.outside.server import OutsideDatabase, OutsideProxy, Server, UnusableServer, describe
 from tests.keys.samples import KEK_A, NOW, environment_kek
+from tests.support.policies import policy_of
 from tests.wire.corpus import string
 
 ANYBODY = User("whoever the test asks for", "x")
@@ -147,8 +148,7 @@ def test_without_a_connection_string_it_cannot_run(
 # The pieces of the differential test, without servers: it can only find what these tell apart.
 
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   code: {mode: deterministic, type: string}
@@ -156,9 +156,7 @@ classes:
   secret: {mode: random}
 collections:
   a.b: {s: code, list.s: code, r: secret}
-""",
-    "policy.yaml",
-)
+""")
 
 
 @pytest.fixture

@@ -2,16 +2,26 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 
-from sealwire.keys.errors import UnwrapFailed
+from sealwire.keys.errors import KeysError, UnwrapFailed
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
 from tests.keys.samples import KEK_A
 
 KEY = bytes(range(64))
 AD = data_key_associated_data("nhs_number", 7, 1)
 Pair = tuple[KeyEncryptionKey, KeyEncryptionKey]
+
+
+def refused(act: Callable[[], object]) -> KeysError:
+    """What `act` raises. The fakes write SECRET wherever a service explains itself."""
+    with pytest.raises(KeysError) as caught:
+        act()
+    assert caught.value.__cause__ is None
+    assert "SECRET" not in str(caught.value) + caught.value.hint
+    return caught.value
 
 
 class KekContract:

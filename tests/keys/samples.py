@@ -2,13 +2,15 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sealwire.keys.kek.kek import EnvironmentKek, KeyEncryptionKey, LocalKek
 from sealwire.keys.kek.passphrase import KeyFileKek, ScryptParameters, create_key_file
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.keyring import Keyring
 
 NOW = datetime(2026, 1, 31, 12, 30, 15, tzinfo=UTC)
 PASSPHRASE = "river-otter-lamp-vest-quorum"
@@ -46,3 +48,18 @@ def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     document = json.loads(path.read_bytes())
     change(document)
     path.write_bytes(json.dumps(document, indent=1).encode() + b"\n")
+
+
+def keyring_up_to(newest: int, class_ids: Mapping[str, int]) -> Keyring:
+    """Of each class, all versions up to the newest, always of the same material."""
+    return Keyring(
+        [
+            DataKey(
+                *(name, class_id, version),
+                KeyState.ACTIVE if version == newest else KeyState.DECRYPT_ONLY,
+                *(NOW, bytes([class_id, version]) * 32),
+            )
+            for name, class_id in class_ids.items()
+            for version in range(1, newest + 1)
+        ]
+    )

@@ -190,17 +190,14 @@ def test_a_missing_directory_is_said_so(tmp_path: Path) -> None:
     for write in (replace_private, create_private):
         with raising(KeysError, KeysReason.FILE_UNWRITABLE):
             write(tmp_path / "no" / "f", b"x")
-    with pytest.raises(KeysError) as caught, writer_lock(tmp_path / "no" / "f"):
+    with raising(KeysError, KeysReason.FILE_UNWRITABLE), writer_lock(tmp_path / "no" / "f"):
         pass
-    assert caught.value.reason is KeysReason.FILE_UNWRITABLE
 
 
 def test_a_second_writer_is_turned_away_and_a_later_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    with writer_lock(path):
-        with pytest.raises(KeyringBusy) as caught, writer_lock(path):
-            pass
-        assert caught.value.reason is KeysReason.WRITER
+    with writer_lock(path), raising(KeyringBusy, KeysReason.WRITER), writer_lock(path):
+        pass
     with writer_lock(path):
         pass
 

@@ -8,11 +8,10 @@ from bson import decode, encode
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.plan import Plan, RangeEdit
+from tests.support.policies import policy_of
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   birth: {mode: deterministic, type: date, range: {unit: day, from: 1900-01-01, to: 2099-12-31}}
@@ -23,9 +22,7 @@ classes:
   plain: {mode: deterministic, type: date}
 collections:
   db.c: {b: birth, m: month, y: year, a: age, l: big, p: plain, s.b: birth}
-""",
-    "policy.yaml",
-)
+""")
 
 
 def plan(command: dict[str, Any]) -> Plan:

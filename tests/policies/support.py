@@ -11,15 +11,14 @@ from bson.binary import Binary
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
 from sealwire.policies.planning.plan import Plan, ValueEdit
 from sealwire.policies.roles.role import Rights
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 from sealwire.wire.splice import Edit, splice
+from tests.support.policies import policy_of
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   nhs: {mode: deterministic, type: string}
@@ -52,9 +51,7 @@ collections:
     metadata.nhs: nhs
   tenant_*.patients:
     nhs_number: nhs
-""",
-    "policy.yaml",
-)
+""")
 
 COVERED_PATHS = (
     *("nhs_number", "other_nhs", "postcode", "address.postcode", "contacts.phone", "contacts.note", "tags"),

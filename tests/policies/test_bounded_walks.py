@@ -167,22 +167,17 @@ def towers_of_stage(name: str) -> Iterator[Command]:
 
 
 @pytest.mark.plain_core(reason="counts the calls of Python functions")
-@pytest.mark.parametrize("name", OPERATORS)
-def test_no_tower_of_an_operator_goes_beyond_the_budget(name: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    signature = OPERATORS[name].signature
-    assert signature is not None
-    for command in towers_of_operator(name.decode(), signature):
-        assert within(command, monkeypatch), command
-
-
-@pytest.mark.plain_core(reason="counts the calls of Python functions")
-@pytest.mark.parametrize("name", ACCUMULATORS)
-def test_no_tower_of_an_accumulator_goes_beyond_the_budget(
-    name: bytes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "rows", "towers"),
+    [
+        *((name, OPERATORS, towers_of_operator) for name in OPERATORS),
+        *((name, ACCUMULATORS, towers_of_accumulator) for name in ACCUMULATORS),
+    ],
+)
+def test_no_tower_goes_beyond_the_budget(
+    name: bytes, rows: Any, towers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signature = ACCUMULATORS[name].signature
-    assert signature is not None
-    for command in towers_of_accumulator(name.decode(), signature):
+    for command in towers(name.decode(), rows[name].signature):
         assert within(command, monkeypatch), command
 
 

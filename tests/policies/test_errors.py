@@ -15,7 +15,6 @@ from sealwire.policies.aggregation.stages import STAGES, TABLES
 from sealwire.policies.commands.planner import naming_operators, plan_command
 from sealwire.policies.errors import EXPLANATIONS, ErrorCode, Reason, Refusal, one_line
 from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.filters.filters import OPERATORS, TOP_LEVEL
 from sealwire.policies.planning.rules import Tables
 from sealwire.policies.updates.updates import OPERATORS as UPDATES
@@ -26,6 +25,7 @@ from tests.build_context import ROOT
 from tests.policies.filters.test_asking import find, plan
 from tests.policies.support import POLICY, covered, plan_of, reason
 from tests.sidecars.migration.definitions.samples import ENCRYPTING, MOVED, TREE, form
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tools.generate_docs import render_matrix
 
@@ -93,16 +93,13 @@ def test_a_message_says_what_an_unknown_name_may_have_been_meant_for(
     )
 
 
-RANGED = load_policy(
-    b"""
+RANGED = policy_of("""
 version: 1
 classes:
   born: {mode: deterministic, type: date, range: {unit: day, from: 1900-01-01, to: 2030-12-31}}
 collections:
   clinic.people: {born: born}
-""",
-    "policy.yaml",
-)
+""")
 
 
 @pytest.mark.parametrize(

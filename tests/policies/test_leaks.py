@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from sealwire.policies.commands.administration import BEYOND_TARGET
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX, plan_command
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.raw_bson import validate
 from tests.policies.command_strategies import PARTS, Document, commands
@@ -31,6 +30,7 @@ from tests.policies.support import (
     seal,
 )
 from tests.strategies import bson_documents, python_scalars
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
 # Stored documents whose covered fields mostly have a type that their class takes.
@@ -268,8 +268,8 @@ def test_a_malformed_value_is_noticed_wherever_it_is_passed_on(place: str) -> No
         plan_of(PLACES[place](BROKEN))
 
 
-BOOLEANS = load_policy(
-    b"version: 1\nclasses: {k: {mode: deterministic, type: bool}}\ncollections: {clinic.c: {f: k}}\n", "p"
+BOOLEANS = policy_of(
+    b"version: 1\nclasses: {k: {mode: deterministic, type: bool}}\ncollections: {clinic.c: {f: k}}\n"
 )
 
 
@@ -303,8 +303,7 @@ def test_only_what_is_malformed_in_it_is_the_reason(place: str) -> None:
 # Whatever a client sends as a command is planned or refused; a plan's edits splice to a sound message.
 
 
-RANGED = load_policy(
-    b"""
+RANGED = policy_of("""
 version: 1
 classes:
   nhs: {mode: deterministic, type: string}
@@ -313,9 +312,7 @@ classes:
   secret: {mode: random}
 collections:
   "*.patients": {nhs_number: nhs, address.postcode: day, tags: age, notes: secret, contacts.phone: age}
-""",
-    "policy.yaml",
-)
+""")
 
 _ARGUMENTS = [
     "filter",

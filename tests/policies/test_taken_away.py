@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.file.loader import load_policy
 from tests.policies.aggregation.test_pipelines import run
 from tests.policies.support import covered, plan_of, reason, refusal_of
+from tests.support.policies import policy_of
 
 Stage = dict[str, Any]
 
@@ -243,8 +243,7 @@ def test_a_sub_document_that_is_replaced_may_have_the_field_in_clear(stage: dict
 
 DESCEND: Stage = {"$redact": {"$cond": [{"$eq": ["$level", "secret"]}, "$$PRUNE", "$$DESCEND"]}}
 
-FLAT = load_policy(
-    b"""
+FLAT = policy_of("""
 version: 1
 classes:
   nhs: {mode: deterministic, type: string}
@@ -252,9 +251,7 @@ classes:
 collections:
   clinic.patients: {nhs_number: nhs, address.postcode: nhs}
   clinic.letters: {r: secret}
-""",
-    "policy.yaml",
-)
+""")
 
 
 def test_without_descend_only_the_document_itself_is_looked_at() -> None:

@@ -17,7 +17,6 @@ from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.policies.planning.contexts import stored_context
 from sealwire.sidecars.direct import array, document, element, identity_of, is_envelope_value, one_of
@@ -26,6 +25,7 @@ from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 from tests.keys.samples import NOW
 from tests.sidecars.drift_samples import KEYS, NHS, NOTE, NOTES, OLD, envelope, policy, stored
+from tests.support.policies import policy_of
 
 OURS = envelope()
 
@@ -285,16 +285,13 @@ def test_an_envelope_of_a_borrowed_key_is_right_in_both_classes() -> None:
 
 
 KEYRING = Keyring([DataKey("nhs", NHS, 3, KeyState.ACTIVE, NOW, bytes(range(64)))])
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   nhs: {mode: deterministic, type: string, key: {per: tenant}}
 collections:
   clinic.patients: {nhs: nhs, kin.nhs: nhs}
-""",
-    "policy.yaml",
-)
+""")
 TREE = POLICY.collections["clinic.patients"]
 
 

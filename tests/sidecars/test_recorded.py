@@ -10,10 +10,10 @@ import bson
 import pytest
 from bson.errors import BSONError
 
-from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import Validation, covered_collections
 from sealwire.sidecars.recorded import RecordedCommand, recorded, recorded_in, recorded_on
 from tests.sidecars.drift_samples import FakeServer
+from tests.support.policies import policy_of
 
 FIND = {"find": "patients", "filter": {"nhs": "943"}, "$db": "clinic"}
 
@@ -165,14 +165,13 @@ def test_profilers_of_one_database_or_of_all_are_read() -> None:
 # What a policy covers on a server: by name, by pattern, and what does not exist yet.
 
 
-POLICY = load_policy(
+POLICY = policy_of(
     b"version: 1\n"
     b"classes: {nhs: {mode: deterministic, type: string}}\n"
     b"collections:\n"
     b"  clinic.patients: {nhs_number: nhs}\n"
     b"  clinic.arrivals: {nhs_number: nhs}\n"
-    b"  tenant_*.patients: {nhs_number: nhs}\n",
-    "policy.yaml",
+    b"  tenant_*.patients: {nhs_number: nhs}\n"
 )
 
 

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from pymongo.errors import DuplicateKeyError, OperationFailure, WriteError
+
 
 def head(client: str, version: str) -> None:
     """The first line."""
@@ -24,3 +26,20 @@ def failure(error: Any) -> dict[str, Any]:
         "message": details.get("errmsg", ""),
         "name": details.get("codeName"),
     }
+
+
+async def errors(database: Any) -> None:
+    """What a server refuses, by an asynchronous client."""
+    try:
+        await database.patients.insert_one({"nhs_number": "canary-1"})
+    except DuplicateKeyError as error:
+        say("duplicate", failure(error) | {"message": ""})
+    await database.create_collection("wards", validator={"$jsonSchema": {"required": ["name"]}})
+    try:
+        await database.wards.insert_one({"beds": 12})
+    except WriteError as error:
+        say("validation", failure(error) | {"message": ""})
+    try:
+        say("prefix", await database.patients.count_documents({"nhs_number": {"$regex": "^canary-2"}}))
+    except OperationFailure as error:
+        say("prefix", failure(error))

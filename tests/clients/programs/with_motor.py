@@ -7,10 +7,9 @@ import sys
 from typing import Any
 
 import motor
-from lines import failure, head, say
+from lines import errors, head, say
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase, AsyncIOMotorGridFSBucket
 from pymongo import DeleteOne, InsertOne, UpdateOne
-from pymongo.errors import DuplicateKeyError, OperationFailure, WriteError
 
 Document = dict[str, Any]
 
@@ -114,22 +113,6 @@ async def files(database: AsyncIOMotorDatabase[Document]) -> None:
     file_id = await bucket.upload_from_stream("scan.png", content, chunk_size_bytes=64 * 1024)
     stream = await bucket.open_download_stream(file_id)
     say("files", [await stream.read() == content, await database.fs.chunks.count_documents({})])
-
-
-async def errors(database: AsyncIOMotorDatabase[Document]) -> None:
-    try:
-        await database.patients.insert_one({"nhs_number": "canary-1"})
-    except DuplicateKeyError as error:
-        say("duplicate", failure(error) | {"message": ""})
-    await database.create_collection("wards", validator={"$jsonSchema": {"required": ["name"]}})
-    try:
-        await database.wards.insert_one({"beds": 12})
-    except WriteError as error:
-        say("validation", failure(error) | {"message": ""})
-    try:
-        say("prefix", await database.patients.count_documents({"nhs_number": {"$regex": "^canary-2"}}))
-    except OperationFailure as error:
-        say("prefix", failure(error))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ from typing import Any
 
 import pymongo
 from gridfs import AsyncGridFSBucket
-from lines import failure, head, say
+from lines import errors, head, say
 from pymongo import AsyncMongoClient, DeleteOne, InsertOne, ReturnDocument, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import DuplicateKeyError, OperationFailure, WriteError
 
 Document = dict[str, Any]
 
@@ -121,22 +120,6 @@ async def files(database: AsyncDatabase[Document]) -> None:
     file_id = await bucket.upload_from_stream("scan.png", content, chunk_size_bytes=64 * 1024)
     stream = await bucket.open_download_stream(file_id)
     say("files", [await stream.read() == content, await database.fs.chunks.count_documents({})])
-
-
-async def errors(database: AsyncDatabase[Document]) -> None:
-    try:
-        await database.patients.insert_one({"nhs_number": "canary-1"})
-    except DuplicateKeyError as error:
-        say("duplicate", failure(error) | {"message": ""})
-    await database.create_collection("wards", validator={"$jsonSchema": {"required": ["name"]}})
-    try:
-        await database.wards.insert_one({"beds": 12})
-    except WriteError as error:
-        say("validation", failure(error) | {"message": ""})
-    try:
-        say("prefix", await database.patients.count_documents({"nhs_number": {"$regex": "^canary-2"}}))
-    except OperationFailure as error:
-        say("prefix", failure(error))
 
 
 if __name__ == "__main__":

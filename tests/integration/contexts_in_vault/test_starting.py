@@ -1,14 +1,11 @@
 """A proxy that starts while Vault, which has the keys of contexts only, is sealed, silent, or refuses."""
 
-import json
 import socket
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pymongo.errors import OperationFailure
@@ -18,7 +15,7 @@ from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.contexts_in_vault.asking import documented_policy
 from tests.integration.running_site import client_of, new_environ, site_at
-from tests.proxy.server.site import Running, Site, serving
+from tests.proxy.server.site import Site, readiness, serving
 from tests.support.openbao import RaftServer, enable_kv, make_token, raft_server
 
 pytestmark = pytest.mark.integration
@@ -50,12 +47,6 @@ def site(bao: RaftServer, database: DatabaseProcess, tmp_path: Path) -> Site:
     create_keyring(site.keyring, EnvironmentKek(environ=environ), ["nhs", "notes"], datetime.now(UTC))
     environ["VAULT_TOKEN"] = make_token(bao, documented_policy("sealwire-contexts", "clinic/contexts"))
     return site
-
-
-def readiness(proxy: Running) -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=5) as answer:
-        assert answer.status == 200
-        return dict(json.load(answer))
 
 
 def test_a_proxy_starts_without_it_serves_what_needs_none_of_its_keys_and_recovers(

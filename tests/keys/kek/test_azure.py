@@ -30,8 +30,7 @@ from sealwire.keys.kek.azure import AzureKek, AzureVault
 from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.providers import Providers, parse_provider
-from tests.keys.kek.refusals import refused
-from tests.keys.kek_contract import AD, KEY, KekContract, Pair
+from tests.keys.kek_contract import AD, KEY, KekContract, Pair, refused
 from tests.keys.samples import NOW
 from tests.support.fake_azure import (
     AZURE_HOSTS,

@@ -26,8 +26,7 @@ from sealwire.keys.kek import kek as keks
 from sealwire.keys.kek.gcp import GcpKek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.providers import Providers, parse_provider
-from tests.keys.kek.refusals import refused
-from tests.keys.kek_contract import AD, KEY, KekContract, Pair
+from tests.keys.kek_contract import AD, KEY, KekContract, Pair, refused
 from tests.keys.samples import NOW
 from tests.support.fake_gcp import KMS_HOST, TOKEN_HOST, FakeGcp, account_key, checked, status
 from tests.support.fake_https import Answer, Asked, FakeHttps

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.file.loader import load_policy
 from tests.policies.support import covered, plan_of, planned, reason, refusal_of
+from tests.support.policies import policy_of
 
 Stage = dict[str, Any]
 
@@ -403,14 +403,11 @@ def test_a_merge_with_a_pipeline_that_would_not_is_refused(command: Any, expecte
 
 
 def test_a_variable_may_hold_several_values_where_a_range_wants_one() -> None:
-    ranged = load_policy(
-        b"""
+    ranged = policy_of("""
 version: 1
 classes: {day: {mode: deterministic, type: date, range: {unit: day, from: 1900-01-01, to: 2000-01-01}}}
 collections: {clinic.patients: {born: day, seen: day}}
-""",
-        "policy.yaml",
-    )
+""")
     several = {"$group": {"_id": 1, "born": {"$push": "$seen"}}}
     for stages in ([], [several]):
         pipeline = [

@@ -15,9 +15,9 @@ from sealwire.policies.aggregation.views import (
 )
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.loader import load_policy
 from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, value_edits, value_of
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
 
@@ -118,8 +118,7 @@ def test_a_name_that_the_server_hides_is_told() -> None:
     assert knowing(a=None).unseen == ""
 
 
-PATTERNS = load_policy(
-    b"""
+PATTERNS = policy_of("""
 version: 1
 classes: {nhs: {mode: deterministic, type: string}}
 collections:
@@ -127,9 +126,7 @@ collections:
   "tenant_*.patients": {a: nhs}
   clinic.patients: {a: nhs}
 plain: [hp1.log, "clinic.log_*"]
-""",
-    "policy.yaml",
-)
+""")
 
 
 def test_a_view_whose_own_name_matches_a_pattern_is_read_as_a_view() -> None:

@@ -11,6 +11,7 @@ from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.rules import Verdict
 from tests.policies.support import COVERED_PATHS, POLICY, Command, covered, plan_of, reason, refusal_of
+from tests.support.policies import policy_of
 
 ENGLISH = {"locale": "en", "strength": 2}
 
@@ -258,8 +259,7 @@ def test_definitions_that_would_pass_by_the_policy_are_refused(
     assert reason(command) is expected
 
 
-TWINS = load_policy(
-    b"""
+TWINS = policy_of("""
 version: 1
 classes: {nhs: {mode: deterministic, type: string}, other: {mode: deterministic, type: string}}
 collections:
@@ -268,9 +268,7 @@ collections:
   clinic.swapped: {nhs: other, a.b: nhs}
   clinic.fewer: {nhs: nhs}
   old_*.patients: {nhs: nhs, a.b: other}
-""",
-    "policy.yaml",
-)
+""")
 
 
 @pytest.mark.parametrize(
@@ -363,20 +361,18 @@ def test_a_policy_that_protects_nothing_refuses_nothing_that_could_reach_everyth
 
 
 def test_a_default_collation_is_taken_where_no_covered_string_is_ever_compared() -> None:
-    policies = load_policy(
+    policies = policy_of(
         b"version: 1\nclasses: {notes: {mode: random}, born: {mode: deterministic, type: date}}\n"
-        b"collections: {clinic.patients: {notes: notes, born: born}}\n",
-        "policy.yaml",
+        b"collections: {clinic.patients: {notes: notes, born: born}}\n"
     )
     plan = plan_of({"create": "patients", "collation": {"locale": "en"}}, policies)
     assert (plan.protected, plan.edits) == (True, [])
 
 
 def test_a_default_collation_is_refused_where_strings_of_a_random_class_are_asked_about() -> None:
-    policies = load_policy(
+    policies = policy_of(
         b"version: 1\nclasses: {notes: {mode: random, ask: true}}\n"
-        b"collections: {clinic.patients: {notes: notes}}\n",
-        "policy.yaml",
+        b"collections: {clinic.patients: {notes: notes}}\n"
     )
     refusal = refusal_of({"create": "patients", "collation": {"locale": "en"}}, policies)
     assert refusal.reason is Reason.COLLATION

@@ -20,6 +20,7 @@ from sealwire.wire.errors import BsonError
 from tests.policies.mongodb_names import BY_FAMILY, COLLECTION_COMMANDS, OTHER_COMMANDS
 from tests.policies.signature_calls import fitting
 from tests.policies.support import POLICY, Command, plan_message, plan_of, reason, refusal_of, target
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
 SECRET = {"nhs_number": "a"}
@@ -245,17 +246,14 @@ NHS = "nhs_number"
 FIELD = f"${NHS}"
 
 
-RANGED = load_policy(
-    b"""
+RANGED = policy_of("""
 version: 1
 classes:
   counted: {mode: deterministic, type: int, range: {from: 0, to: 9}}
 collections:
   clinic.patients:
     nhs_number: counted
-""",
-    "policy.yaml",
-)
+""")
 _RANGES = ("$gt", "$gte", "$lt", "$lte")
 
 

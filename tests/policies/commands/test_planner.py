@@ -7,9 +7,9 @@ from bson import Binary, Int64, encode
 
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS, plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.roles.role import DENIED, ClassAccess, Rights
 from tests.policies.support import POLICY, covered, plan_of, planned_with, reason, refusal_of
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
 UUID = Binary(b"0" * 16, 4)
@@ -261,10 +261,9 @@ def test_a_collation_under_which_ciphertext_would_be_compared_is_refused() -> No
 
 
 def test_a_unique_key_names_the_context_of_its_values() -> None:
-    policies = load_policy(
+    policies = policy_of(
         b"version: 1\nclasses: {nhs: {mode: deterministic, type: string, key: {per: tenant}}}\n"
-        b"collections: {clinic.patients: {nhs_number: nhs}}\n",
-        "p",
+        b"collections: {clinic.patients: {nhs_number: nhs}}\n"
     )
 
     def unique(key: Any) -> dict[str, Any]:

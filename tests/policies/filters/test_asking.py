@@ -8,7 +8,6 @@ from bson import Binary, Decimal128, Int64, MinKey, encode
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
 from sealwire.policies.questions.asked import (
@@ -19,10 +18,10 @@ from sealwire.policies.questions.asked import (
     ValuesUnknown,
 )
 from tests.policies.questions.test_conditions import value
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   surname: {mode: deterministic, type: string, ask: true}
@@ -34,9 +33,7 @@ collections:
   clinic.patients:
     {surname: surname, visits: visits, year: year, mute: mute, notes: notes, kin.surname: surname}
   clinic.staff: {surname: surname}
-""",
-    "policy.yaml",
-)
+""")
 STORED = ["Sabine", "Sabatini", "Smith", "Jones"]
 
 
@@ -229,16 +226,13 @@ def test_a_list_is_paid_for() -> None:
         plan_command(POLICY, encode(command), 0, answers=answers)
 
 
-ALIKE = load_policy(
-    b"""
+ALIKE = policy_of("""
 version: 1
 classes:
   surname: {mode: deterministic, type: string, ask: true}
 collections:
   clinic.*: {surname: surname}
-""",
-    "policy.yaml",
-)
+""")
 MATCH = {"$match": {"surname": {"$gt": "S"}}}
 GRAPH = {"startWith": "$a", "connectFromField": "b", "connectToField": "c", "as": "x"}
 

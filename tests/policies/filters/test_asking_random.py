@@ -8,15 +8,14 @@ from bson import Int64, Regex, encode
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.filters.asking import CandidatesUnknown
 from sealwire.policies.planning.plan import ListPlace, RangeEdit
 from sealwire.policies.questions.asked import Answers, ValuesUnknown
 from tests.policies.filters.test_asking import IN, VALUE, find, lists, plan
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   surname: {mode: deterministic, type: string, ask: true}
@@ -24,9 +23,7 @@ classes:
   mute: {mode: random}
 collections:
   clinic.patients: {surname: surname, notes: notes, mute: mute, kin.note: notes}
-""",
-    "policy.yaml",
-)
+""")
 STORED = ["Sabine", "Smith", "Jones", 5]
 BEYOND = ListPlace.BEYOND
 

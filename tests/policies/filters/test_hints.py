@@ -7,10 +7,10 @@ from bson import SON, Decimal128, encode
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.filters.hints import fixed_by_bounds
 from sealwire.wire.raw_bson import elements
 from tests.policies.support import POLICY, covered, plan_of, reason, refusal_of
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
 Command = dict[str, Any]
@@ -184,17 +184,14 @@ def test_a_name_of_more_fields_than_an_index_has_is_any_index() -> None:
     assert refusal_of(find(hint="_".join(f"f{i}_1" for i in range(33)), limit=1)).reason is Reason.SORT
 
 
-UNDERSCORED = load_policy(
-    b"""
+UNDERSCORED = policy_of("""
 version: 1
 classes: {k: {mode: deterministic, type: string}}
 collections:
   clinic.one: {a_1_b: k}
   clinic.two: {b_-1_c_hashed_d: k}
   clinic.three: {c: k}
-""",
-    "policy.yaml",
-)
+""")
 
 
 @pytest.mark.parametrize(

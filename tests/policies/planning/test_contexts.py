@@ -8,14 +8,13 @@ from bson.raw_bson import RawBSONDocument
 from bson.regex import Regex
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.contexts import context_of, database_context
 from sealwire.wire.raw_bson import elements
 from tests.policies.support import Command, plan_of, refusal_of, value_edits
+from tests.support.policies import policy_of
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   ssn: {mode: deterministic, type: string, key: {per: tenant}}
@@ -30,9 +29,7 @@ collections:
     ward: ward
     plain: plain
   "tenant_*.people": {ward: ward}
-""",
-    "policy.yaml",
-)
+""")
 
 
 def context(value: object) -> bytes | None:
@@ -168,16 +165,13 @@ def test_a_collation_would_let_other_texts_in() -> None:
 def test_a_collection_has_no_collation_of_its_own() -> None:
     command = {"create": "people", "collation": {"locale": "en", "strength": 1}}
     assert refusal_of(command, POLICY).reason is Reason.COLLATION
-    notes = load_policy(
-        b"""
+    notes = policy_of("""
 version: 1
 classes:
   notes: {mode: random, key: {per: tenant}}
 collections:
   clinic.people: {notes: notes}
-""",
-        "policy.yaml",
-    )
+""")
     assert refusal_of(command, notes).reason is Reason.COLLATION
 
 

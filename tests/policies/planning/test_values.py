@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.ranges import is_canonical, read_number
 from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType
 from sealwire.policies.planning.plan import Use, ValueEdit
@@ -37,6 +36,7 @@ from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import Element, elements
 from tests.policies.support import POLICY, covered, plan_message, plan_of, planned, reason, value_edits
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
 ZEROS = [-0.0, Decimal128("-0"), Decimal128("-0E+3")]
@@ -85,10 +85,9 @@ def test_an_int_has_one_zero(zero: Any) -> None:
     assert [edit.value for edit in value_edits(found)] == [bytes(4)]
 
 
-FLAGGED = load_policy(
+FLAGGED = policy_of(
     b"version: 1\nclasses: {flag: {mode: deterministic, type: bool}}\n"
-    b"collections: {clinic.patients: {smoker: flag}}\n",
-    "policy.yaml",
+    b"collections: {clinic.patients: {smoker: flag}}\n"
 )
 
 

@@ -201,6 +201,16 @@ def make_config(
     )
 
 
+class StandingClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, now: float = 50.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class FakeSource:
     """A source of keyrings that a function makes up."""
 

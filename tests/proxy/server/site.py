@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -150,6 +151,13 @@ def serving(site: Site, longest_s: float = 120.0) -> Iterator[Running]:
 def _kill_group(leader: int) -> None:
     with suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def readiness(proxy: Running) -> dict[str, Any]:
+    """What /readyz says of a proxy that is ready."""
+    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
+        said: dict[str, Any] = json.load(answer)
+    return said
 
 
 @contextmanager

@@ -28,19 +28,10 @@ from sealwire.proxy.session.replies import TooManyDocuments
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.keys.contexts.samples import NOTES, keyring, wanted
 from tests.keys.samples import NOW
+from tests.proxy.server.harness import StandingClock
 from tests.proxy.session.world import POLICY_TEXT
 
 KEYRING = keyring()
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Faulty(SqliteContextStore):
@@ -79,7 +70,7 @@ class Keys:
 class World:
     def __init__(self, store: Faulty, error: KekUnavailable | None = None) -> None:
         self.store = store
-        self.clock = Clock()
+        self.clock = StandingClock(1000.0)
         self.cache = ContextCache()
         self.metrics = Metrics()
         settings = KeySettings(refresh_s=60.0, max_age_s=600.0)

@@ -17,7 +17,7 @@ from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.key_feed import RELOAD_INTERVAL_S, RETRY_S, Freshness, KeyFeed
 from sealwire.proxy.server.observability.metrics import Metrics
 from tests.keys.samples import NOW
-from tests.proxy.server.harness import soon, until
+from tests.proxy.server.harness import StandingClock, soon, until
 
 REFRESH_S = 60.0
 MAX_AGE_S = 600.0
@@ -55,23 +55,13 @@ class Source:
         self.forgotten += 1
 
 
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @dataclass
 class Bench:
     """A feed between a source and those who are handed its keyrings."""
 
     age_s: float | None = None
     source: Source = field(default_factory=Source)
-    clock: Clock = field(default_factory=Clock)
+    clock: StandingClock = field(default_factory=StandingClock)
     metrics: Metrics = field(init=False)
     handed_on: list[Keyring] = field(default_factory=list)
     today: datetime = NOW

@@ -7,7 +7,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,7 +37,6 @@ from sealwire.testbed.certificates import Authority, Issued, create_authority
 from sealwire.testbed.database import DatabaseProcess
 from tests.proxy.server.harness import (
     BROKEN,
-    DEADLINE_S,
     NEW_CLASS,
     POLICY,
     FakeSessions,
@@ -55,7 +53,7 @@ from tests.proxy.server.harness import (
 from tests.proxy.server.harness import REFUSED as SAID_REFUSED
 from tests.proxy.server.harness import WIDER as WIDER_POLICY
 from tests.proxy.server.harness import shown as shown_in
-from tests.proxy.server.site import Running, Site, make_site, serving
+from tests.proxy.server.site import Running, Site, make_site, readiness, serving
 from tests.proxy.server.tls_contexts import serving as serving_tls
 from tests.support import warm
 from tests.support.reasons import raising
@@ -106,12 +104,6 @@ def reload(site: Site, proxy: Running, policy: bytes, outcome: str = LOADED) -> 
     fresh.rename(site.folder / "policy.yaml")
     proxy.process.send_signal(signal.SIGHUP)
     return next(line for line in proxy.said if line["event"] in (outcome, LOADED, REFUSED))
-
-
-def readiness(proxy: Running) -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
-        said: dict[str, Any] = json.load(answer)
-    return said
 
 
 def shown(policy: bytes) -> str:

@@ -19,6 +19,7 @@ from sealwire.proxy.server.tls import NO_TLS
 from sealwire.proxy.server.workers.start import make_upstreams
 from tests.keys.samples import NOW
 from tests.proxy.server.harness import make_config
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
 POLICY = b"""
@@ -150,9 +151,8 @@ async def test_nobody_is_asked_without_a_user_or_where_nothing_is_to_be_asked() 
 
 def test_a_random_class_accepts_plaintext_anyway() -> None:
     with pytest.raises(Exception, match="accept_plaintext"):
-        load_policy(
-            b"version: 1\nclasses: {n: {mode: random, accept_plaintext: true}}\ncollections: {a.b: {n: n}}\n",
-            "policy.yaml",
+        policy_of(
+            b"version: 1\nclasses: {n: {mode: random, accept_plaintext: true}}\ncollections: {a.b: {n: n}}\n"
         )
 
 

@@ -21,7 +21,7 @@ from pymongo import MongoClient
 from sealwire.audit.verification import LogReport, verify
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED
-from tests.proxy.server.site import Running, Site, followed, hello_thread, make_site, serving
+from tests.proxy.server.site import Running, Site, followed, hello_thread, make_site, readiness, serving
 from tests.support import warm
 from tests.support.played_set import PlayedServer, played_set
 from tests.support.skips import free_ports
@@ -122,12 +122,6 @@ def test_a_reload_reaches_every_worker(site: Site) -> None:
         reloaded = {said(proxy, "certificates loaded")["worker"] for _ in range(WORKERS)}
         assert reloaded == set(range(1, WORKERS + 1))
         until(lambda: figure(proxy, "sealwire_certificate_reloads_total", outcome="loaded") == WORKERS)
-
-
-def readiness(proxy: Running) -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
-        said: dict[str, Any] = json.load(answer)
-    return said
 
 
 def test_a_changed_policy_counts_in_every_worker(site: Site) -> None:
@@ -391,14 +385,9 @@ def is_refused(port: int) -> bool:
     return False
 
 
-def told(proxy: Running, event: str, **fields: Any) -> dict[str, Any]:
-    return next(line for line in proxy.said if line["event"] == event and fields.items() <= line.items())
-
-
 def down_of(proxy: Running) -> tuple[str, list[str]]:
     """What /readyz says of servers; workers have told of them a second or two after a change."""
-    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
-        ready = json.load(answer)
+    ready = readiness(proxy)
     return ready.get("upstream", ""), ready.get("upstreams_down", [])
 
 
@@ -421,11 +410,11 @@ def test_both_workers_follow_members_that_come_and_go(tmp_path: Path) -> None:
             played.remove(gone)
             until(lambda: all_tell(ports[0], [names[0], names[2]]))
             until(lambda: is_refused(ports[1]))
-            assert told(proxy, "member left")["upstream"] == gone.name
+            assert said(proxy, "member left")["upstream"] == gone.name
 
             # no client tries it: whoever follows the members tells workers of who does not answer
             last.stop()
-            told(proxy, "server is down", upstream=last.name)
+            said(proxy, "server is down", upstream=last.name)
 
             proxy.process.send_signal(signal.SIGTERM)
             assert proxy.process.wait(DEADLINE_S) == 0
@@ -444,8 +433,8 @@ def test_a_worker_that_is_started_anew_has_the_listeners_of_the_others(tmp_path:
         pid = proxy.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGKILL)
-        told(proxy, "worker ended")
-        told(proxy, "worker ready")
+        said(proxy, "worker ended")
+        said(proxy, "worker ready")
         assert all_tell(ports[1], [f"{LOOPBACK}:{port}" for port in ports[:2]])
 
 
@@ -461,17 +450,17 @@ def test_workers_come_up_beside_a_member_that_may_not_be_used(tmp_path: Path) ->
         with serving(site) as proxy:
             bad.play = lambda _name, _command: None
             bad.cut()
-            assert told(proxy, "member is left out")["upstream"] == bad.name
+            assert said(proxy, "member is left out")["upstream"] == bad.name
             until(lambda: is_refused(ports[1]))
             pid = proxy.process.pid
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             os.kill(int(children[0]), signal.SIGKILL)
-            told(proxy, "worker ready")
+            said(proxy, "worker ready")
             assert all_tell(ports[0], [f"{LOOPBACK}:{ports[0]}"])
             until(lambda: down_of(proxy) == ("partly", [bad.name]))
             good.play = bad.play
             proxy.process.send_signal(signal.SIGHUP)
-            assert good.name in told(proxy, "reload refused, nothing changed")["problem"]
+            assert good.name in said(proxy, "reload refused, nothing changed")["problem"]
             assert all_tell(ports[0], [f"{LOOPBACK}:{ports[0]}"])
         good.play = lambda name, _command: UNAUTHORIZED if name == "listDatabases" else None
         checked = site.serve("--check", "--json")
@@ -502,6 +491,6 @@ def test_a_member_that_leads_back_to_the_proxy_has_no_listener(tmp_path: Path, w
         site.config["workers"] = workers
         with serving(site) as proxy:
             name = played.add(PlayedServer(f"{LOOPBACK}:{ports[0]}")).name
-            assert told(proxy, "member is left out", reason="upstream-itself")["upstream"] == name
+            assert said(proxy, "member is left out", reason="upstream-itself")["upstream"] == name
             assert all_tell(ports[0], [f"{LOOPBACK}:{ports[0]}"])
             assert is_refused(ports[1])

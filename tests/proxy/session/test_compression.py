@@ -91,11 +91,8 @@ def test_a_client_that_offers_nothing_is_told_of_nothing() -> None:
 
 def test_the_server_is_offered_ours_whatever_the_client_knows() -> None:
     play = Playbook(session(compress_to_server=(ZLIB,)))
-    (
-        play
-        >> client(legacy_query({"isMaster": 1}))
-        << to_server(legacy_query({"isMaster": 1, "compression": ["zlib"]}))
-    )
+    play >> client(legacy_query({"isMaster": 1}))
+    play << to_server(legacy_query({"isMaster": 1, "compression": ["zlib"]}))
     play >> server(legacy_reply({"ok": 1.0, "compression": ["zlib"]})) << to_client(legacy_reply({"ok": 1.0}))
     play >> client(command(FIND)) << to_server_compressed(command(STORED), ZLIB)
     play.finish()

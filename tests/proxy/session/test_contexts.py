@@ -20,7 +20,6 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.contexts import context_of, database_context
 from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.proxy.session.effects import Effect, LongToServer, NeedKeys, ToClient, ToServer
@@ -40,20 +39,18 @@ from tests.policies.taint.owners import POLICY as OWNERS
 from tests.policies.taint.values import encoded, shown
 from tests.proxy.session.world import OWN_ADDRESS, command, reply
 from tests.strategies import made_op_msg
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.support.skips import takes_samples
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   ssn: {mode: deterministic, type: string, key: {per: tenant}}
   notes: {mode: random, key: {per: tenant}}
 collections:
   clinic.people: {ssn: ssn, notes: notes}
-""",
-    "policy.yaml",
-)
+""")
 KEYRING = Keyring(
     DataKey(name, number, 1, KeyState.ACTIVE, NOW, bytes([number]) * 64)
     for number, name in enumerate(POLICY.class_names, 1)
@@ -282,16 +279,13 @@ def test_no_context_is_in_what_the_session_says(world: World) -> None:
 
 def test_a_view_is_not_asked_about_again_when_the_keys_of_a_filter_are_there(tmp_path: Path) -> None:
     """Else what was found to be nowhere would be forgotten by the time of the second answer."""
-    policy = load_policy(
-        b"""
+    policy = policy_of("""
 version: 1
 classes:
   ward: {mode: deterministic, type: string, key: {per: $database}}
 collections:
   clinic.people: {ward: ward}
-""",
-        "policy.yaml",
-    )
+""")
     keyring = Keyring([DataKey("ward", 1, 1, KeyState.ACTIVE, NOW, bytes(64))])
     with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
         world = World(store)

@@ -18,7 +18,6 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.walk import SETTLED_EDITS
@@ -43,6 +42,7 @@ from tests.proxy.session.world import (
     value_bytes,
     written,
 )
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.support.short_siv import made_with_short_siv
 
@@ -141,10 +141,9 @@ def test_the_checksum_is_that_of_the_new_bytes() -> None:
     assert applied(command(plain, flags=1)) == command(stored, flags=1)
 
 
-RANGED = load_policy(
+RANGED = policy_of(
     b"version: 1\nclasses:\n  visits: {mode: deterministic, type: int, range: {from: 0, to: 300}}\n"
-    b"collections:\n  clinic.patients: {visits: visits}\n",
-    "policy.yaml",
+    b"collections:\n  clinic.patients: {visits: visits}\n"
 )
 
 

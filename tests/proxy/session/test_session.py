@@ -56,6 +56,7 @@ from tests.proxy.session.world import (
     session_of,
     use_settings,
 )
+from tests.support.policies import policy_of
 
 FIND = {"find": "patients", "$db": "clinic"}
 NHS_ID = class_id_of("nhs")
@@ -179,11 +180,8 @@ class TestWaitingForKeys:
 
     def test_a_broken_frame_closes_while_waiting(self, play: Playbook) -> None:
         asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
-        (
-            play
-            >> server(bytes(16))
-            << close(CloseReason.SERVER_PROTOCOL, f"message-length at byte {len(reply(NEW))}")
-        )
+        play >> server(bytes(16))
+        play << close(CloseReason.SERVER_PROTOCOL, f"message-length at byte {len(reply(NEW))}")
 
     def test_tls_at_a_plaintext_listener_is_named(self, play: Playbook) -> None:
         play >> client(b"\x16\x03\x01\x02\x00" + bytes(16)) << close(CloseReason.CLIENT_TLS, "tls at byte 0")
@@ -271,14 +269,8 @@ class TestEnds:
 
     def test_nothing_follows_a_close(self, play: Playbook) -> None:
         asked(play, 1) >> client_eof() << close(CloseReason.CLIENT_EOF)
-        (
-            play
-            >> client(command(FIND, 2))
-            >> server(reply(PLAIN))
-            >> drain()
-            >> tick(1.0)
-            >> keys_loaded(KEYRING)
-        )
+        play >> client(command(FIND, 2)) >> server(reply(PLAIN)) >> drain() >> tick(1.0)
+        play >> keys_loaded(KEYRING)
 
     def test_a_message_cut_off_by_the_end_is_dropped(self, play: Playbook) -> None:
         play >> client(command(FIND)[:-1])
@@ -337,11 +329,8 @@ class TestReplies:
 
     def test_a_refused_command_leaves_its_request_id_free(self, play: Playbook) -> None:
         play >> client(command({**FIND, "sort": {"nhs_number": 1}}))
-        (
-            play
-            << audit("refused", "clinic.patients", "find", "sort", "nhs_number")
-            << error(238, "NotImplemented")
-        )
+        play << audit("refused", "clinic.patients", "find", "sort", "nhs_number")
+        play << error(238, "NotImplemented")
         asked(play, 1)
 
 
@@ -363,10 +352,9 @@ def test_the_next_command_has_all_its_searches_for_contexts() -> None:
     assert side._searches == 0
 
 
-_RANGED = load_policy(
+_RANGED = policy_of(
     b"version: 1\nclasses:\n  visits: {mode: deterministic, type: int, range: {from: 0, to: 20000}}\n"
-    b"collections:\n  clinic.patients: {visits: visits}\n",
-    "policy.yaml",
+    b"collections:\n  clinic.patients: {visits: visits}\n"
 )
 
 

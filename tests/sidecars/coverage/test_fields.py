@@ -11,7 +11,6 @@ from bson import Int64
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.coverage.fields import (
     MAX_PATHS,
     MAX_VALUES,
@@ -26,18 +25,16 @@ from sealwire.sidecars.coverage.fields import (
 )
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, Personal
 from tests.sidecars.drift_samples import envelope
+from tests.support.policies import policy_of
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   nhs: {mode: deterministic, type: string}
   record: {mode: random}
 collections:
   clinic.patients: {nhs: nhs, record: record, kin.phone: record, list.phone: record}
-""",
-    "policy.yaml",
-)
+""")
 OURS = envelope()
 
 
@@ -173,17 +170,14 @@ def test_a_document_that_is_too_deep_is_read_down_to_a_depth() -> None:
 # --------------------------------------- collections are read one by one, and what stops one stops no other
 
 
-READ_POLICY = load_policy(
-    b"""
+READ_POLICY = policy_of("""
 version: 1
 classes: {record: {mode: random}}
 collections:
   clinic.patients: {record: record}
   trust*.patients: {record: record}
   wards.*: {record: record}
-""",
-    "policy.yaml",
-)
+""")
 
 
 class Raw:

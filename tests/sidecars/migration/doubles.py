@@ -8,7 +8,6 @@ import bson
 from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, parse_header
-from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.errors import JobTaken, MigrationReason
@@ -18,7 +17,7 @@ from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, Move
 from sealwire.sidecars.migration.server import Written
 from sealwire.wire.raw_bson import find_element
-from tests.keys.samples import NOW
+from tests.keys.samples import NOW, keyring_up_to
 
 Document = dict[str, Any]
 
@@ -37,19 +36,7 @@ MOVES = (
 
 def keyring(newest: int = 2) -> Keyring:
     """Each class with the versions up to `newest`, always of the same material."""
-    keys = [
-        DataKey(
-            name,
-            class_id,
-            version,
-            KeyState.ACTIVE if version == newest else KeyState.DECRYPT_ONLY,
-            NOW,
-            bytes([class_id, version]) * 32,
-        )
-        for class_id, name in _NAMES.items()
-        for version in range(1, newest + 1)
-    ]
-    return Keyring(keys)
+    return keyring_up_to(newest, {name: class_id for class_id, name in _NAMES.items()})
 
 
 def sealed(keys: Keyring, class_name: str, value: object) -> Binary:

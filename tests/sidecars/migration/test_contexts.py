@@ -16,7 +16,6 @@ from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.contexts.store import CLASS_TAG, ContextRow
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, fields_of
 from sealwire.sidecars.migration.forms import Form, InCollection, Left, WrongType, new_form
@@ -25,10 +24,10 @@ from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element
 from tests.keys.samples import NOW
 from tests.sidecars.migration.doubles import NAMESPACE, NOTES, RANDOM, keyring, sealed
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   notes: {mode: random, key: {per: tenant}}
@@ -36,9 +35,7 @@ classes:
   nhs: {mode: deterministic, type: string, key: {per: tenant}}
 collections:
   clinic.patients: {notes: notes, visits.text: notes, letters: letters, nhs: nhs}
-""",
-    "policy.yaml",
-)
+""")
 KEYS = keyring(1)
 
 

@@ -12,7 +12,6 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import leaves
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.errors import MigrationReason, Unavailable, Unsound, Unusable
@@ -36,6 +35,7 @@ from tests.keys.samples import NOW
 from tests.policies.support import POLICY
 from tests.sidecars.migration.doubles import NAMESPACE, job
 from tests.support.played_set import Document, PlayedServer, play_mongos
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
 
@@ -117,8 +117,7 @@ def test_a_class_in_a_shard_key_is_not_rotated() -> None:
 # Which paths are moved, by a policy; and that a job still fits it.
 
 
-MOVES_POLICY = load_policy(
-    b"""version: 1
+MOVES_POLICY = policy_of("""version: 1
 classes:
   nhs: {mode: deterministic, type: string}
   notes: {mode: random}
@@ -126,9 +125,7 @@ classes:
 collections:
   clinic.patients: {nhs: nhs, notes: notes, visits.by.name: staff, visits.text: notes}
   clinic.wards: {nurse: staff}
-""",
-    "policy.yaml",
-)
+""")
 PATIENTS, WARDS = "clinic.patients", "clinic.wards"
 NOTES = Move(PATIENTS, "notes", "notes")
 

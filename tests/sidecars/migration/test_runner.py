@@ -14,7 +14,6 @@ from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
-from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.errors import JobTaken
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, fields_of
@@ -41,6 +40,7 @@ from tests.sidecars.migration.doubles import (
     sealed,
     versions,
 )
+from tests.support.policies import policy_of
 
 OLD, NEW = keyring(1), keyring(2)
 
@@ -298,16 +298,13 @@ def test_updates_that_do_not_fit_into_one_command_go_in_several() -> None:
 # --- a job where each sub-document says its context: elements keep their own, also while they change places
 
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   notes: {mode: random, key: {per: ./patient}}
 collections:
   clinic.patients: {notes: notes, visits.notes: notes, desk.inner.notes: notes}
-""",
-    "policy.yaml",
-)
+""")
 KEYS = keyring(1)
 PATHS = ("notes", "visits.notes", "desk.inner.notes")
 

@@ -1,12 +1,10 @@
 """The audit writer that cannot read its orders says so in one line of the log, without what was in them."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import bson
@@ -21,6 +19,7 @@ from sealwire.proxy.server.audit_writer.records import write_record
 from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.observability.audit import Keeping, Origin
 from sealwire.proxy.session.effects import Audit
+from tests.audit.logs import largest_file
 from tests.proxy.server.audit_writer.rings import lines_in, log_in, ring_ends, worker
 
 PROGRAM = (sys.executable, "-P", "-m", "sealwire.proxy.server.audit_writer.main")
@@ -51,17 +50,6 @@ RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")
 ORIGIN = Origin("127.0.0.1:5", 7)
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Files cannot grow: a real limit of the system."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def numbered(number: int) -> bytes:
     return write_record({"time": number, "event": "numbered", "number": number})
 
@@ -88,7 +76,7 @@ def test_what_cannot_be_written_waits_in_the_ring_and_nothing_is_missing(
     with worker() as here:
         sink, ring = here.sink(), RingOutput(here.ends.memory)
         writer = AuditWriter(lambda: log_in(tmp_path), [ring])
-        with full_disk():
+        with largest_file(1):
             sink.write(RECORD, ORIGIN)
             assert not writer.turn()
             sink.write(RECORD, ORIGIN)

@@ -79,16 +79,6 @@ def document(frontier: Frontier) -> dict[str, Any]:
     return frontier_document(frontier, new, documents=(READ, DOCUMENTS))
 
 
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_s = 50.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @dataclass
 class MemoryServer:
     """What several stores share."""

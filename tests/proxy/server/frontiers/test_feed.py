@@ -42,14 +42,13 @@ from tests.proxy.server.frontiers.server import (
     OVER,
     QUIET,
     READ,
-    Clock,
     MemoryServer,
     MemoryStore,
     covered,
     data_key,
     document,
 )
-from tests.proxy.server.harness import soon, until
+from tests.proxy.server.harness import StandingClock, soon, until
 
 # A process that follows frontiers, with all that it works on.
 
@@ -79,7 +78,7 @@ class Bench:
     store: MemoryStore | None = field(default_factory=MemoryStore)
     moves: Moves = field(default_factory=Moves)
     metrics: Metrics = field(default_factory=Metrics)
-    clock: Clock = field(default_factory=Clock)
+    clock: StandingClock = field(default_factory=StandingClock)
     connection: Connection = field(default_factory=Connection)
     loads: int = 0
     feed: FrontierFeed = field(init=False)
@@ -109,7 +108,7 @@ class Bench:
 
     def later(self, seconds: float) -> None:
         """Both clocks go on."""
-        self.clock.now_s += seconds
+        self.clock.now += seconds
         self.server.later(seconds)
 
     def known(self, name: str = CLASS) -> Frontier | None:
@@ -232,7 +231,7 @@ async def test_a_lease_that_runs_out_while_it_is_renewed_is_lost() -> None:
     """A command that met that waits until it hears of the next one."""
     bench = await following()
     assert bench.store is not None
-    bench.clock.now_s += LEASE_S - 1
+    bench.clock.now += LEASE_S - 1
     bench.store.meanwhile = lambda name: bench.later(2.0 if name == "renew" else 0.0)
     await bench.rounds()
     assert (bench.connection.lost, bench.feed.following) == (1, Following.LOST)
@@ -241,7 +240,7 @@ async def test_a_lease_that_runs_out_while_it_is_renewed_is_lost() -> None:
 async def test_moves_hear_at_once_of_a_lease_that_has_run_out() -> None:
     bench = await following()
     assert bench.moves.is_current()
-    bench.clock.now_s += LEASE_S
+    bench.clock.now += LEASE_S
     assert not bench.moves.is_current()
 
 
@@ -580,9 +579,9 @@ async def test_a_renewal_that_ends_after_the_lapse_is_not_taken_up() -> None:
 async def test_the_alarm_rings_while_the_server_keeps_the_round_waiting() -> None:
     bench = await following(MOVING, OPEN)
     assert bench.store is not None
-    bench.clock.now_s += LEASE_S - 0.05
+    bench.clock.now += LEASE_S - 0.05
     bench.feed._set_alarm()
-    bench.clock.now_s += 0.05
+    bench.clock.now += 0.05
     await until(lambda: bench.known() is None)
 
 

@@ -43,6 +43,7 @@ from tests.proxy.server.harness import (
     soon,
     until,
 )
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 
 pytestmark = pytest.mark.integration
@@ -322,10 +323,9 @@ async def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_g
 
 
 def test_a_random_class_needs_a_key_that_encrypts() -> None:
-    policy = load_policy(
+    policy = policy_of(
         b"version: 1\nclasses: {a: {mode: random}, b: {mode: deterministic, type: string}}\n"
-        b"collections: {clinic.patients: {a: a, b: b}}\n",
-        "policy.yaml",
+        b"collections: {clinic.patients: {a: a, b: b}}\n"
     )
 
     def keyring(**in_clear: bool) -> Keyring:

@@ -44,6 +44,7 @@ from tests.proxy.session.world import (
     session_of,
     value_bytes,
 )
+from tests.support.policies import policy_of
 
 NHS = sealed("nhs", "1")
 CLASS_ID = int.from_bytes(NHS[4:8], "big")
@@ -169,8 +170,8 @@ def test_who_reads_on_with_anothers_cursor_does_not_say_its_purpose() -> None:
     assert purposes == ["", "direct-care", ""]
 
 
-CLEAR_POLICY = load_policy(
-    POLICY_TEXT + b"subjects: {class: nhs, links: {clinic.visits.p: clinic.patients._id}}\n", "policy.yaml"
+CLEAR_POLICY = policy_of(
+    POLICY_TEXT + b"subjects: {class: nhs, links: {clinic.visits.p: clinic.patients._id}}\n"
 )
 COMMANDS: list[dict[str, Any]] = [
     {"find": "patients", "filter": {"nhs_number": "1"}},
@@ -249,14 +250,13 @@ def test_client_and_server_see_the_same_of_long_replies(seed: int) -> None:
 
 
 ROLE_POLICY = load_policy(POLICY_TEXT + ROLES_TEXT + b"subjects: {class: nhs}\n", "policy.yaml")
-HIDING = load_policy(
+HIDING = policy_of(
     POLICY_TEXT
     + b"""
 roles:
   auditor: {certificates: ["CN=clerk"], classes: {"*": {read: ciphertext}}}
 subjects: {class: nhs}
-""",
-    "policy.yaml",
+"""
 )
 
 

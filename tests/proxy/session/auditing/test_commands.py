@@ -35,16 +35,16 @@ from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session import world
 from tests.proxy.session.world import KEYRING, POLICY_TEXT, command, data_key, reply, sealed, sealed_randomly
+from tests.support.policies import policy_of
 
-POLICY = load_policy(
+POLICY = policy_of(
     POLICY_TEXT.replace(b"  ward.*:", b"  clinic.visits: {report: secret}\n  ward.*:")
     + b"""
 subjects:
   class: nhs
   links:
     clinic.visits.patient.id: clinic.patients._id
-""",
-    "policy.yaml",
+"""
 )
 FIND = {"find": "patients", "filter": {"nhs_number": "943"}, "$db": "clinic"}
 

@@ -10,7 +10,6 @@ from bson.int64 import Int64
 from bson.regex import Regex
 
 from sealwire.keys.keyring.keyring import OpenEnvelope
-from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.auditing.subjects import MAX_IDS, CommandAudit, SubjectPaths
 from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import CommandRecord, CommandResult, Done, ToServer
@@ -20,6 +19,7 @@ from sealwire.wire import kinds
 from tests.proxy.session import world
 from tests.proxy.session.auditing.test_commands import batch, done, named, person
 from tests.proxy.session.world import KEYRING, POLICY_TEXT, command, reply, sealed
+from tests.support.policies import policy_of
 
 PATHS = SubjectPaths(["id"], "d")
 
@@ -51,15 +51,14 @@ def test_a_binary_that_is_no_envelope_says_whose_it_is_as_it_stands() -> None:
     assert looked({"id": Binary(content, 4)}, None) == (True, [expected])
 
 
-POLICY = load_policy(
+POLICY = policy_of(
     POLICY_TEXT.replace(b"  ward.*:", b"  clinic.staff: {note: secret}\n  ward.*:")
     + b"""
 subjects:
   class: nhs
   links:
     clinic.letters.patient: clinic.patients._id
-""",
-    "policy.yaml",
+"""
 )
 PATIENTS, LETTERS = "clinic.patients", "clinic.letters"
 SET = {"$set": {"visits": 1}}

@@ -18,7 +18,6 @@ from sealwire.keys.frontier.frontier import (
 )
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import (
     Count,
     Counter,
@@ -49,6 +48,7 @@ from tests.proxy.session.world import (
     value_bytes,
     written,
 )
+from tests.support.policies import policy_of
 
 NO_KEY, RETRY = 211, 262
 DAY = datetime(2000, 5, 17, tzinfo=UTC)
@@ -202,11 +202,10 @@ def test_documents_of_a_long_command_take_their_forms() -> None:
             assert data == command(message, first={"documents": documents})
 
 
-RULES = load_policy(
+RULES = policy_of(
     b"version: 1\nclasses:\n  nhs: {mode: deterministic, type: string}\n"
     b"  visits: {mode: deterministic, type: int, range: {from: 0, to: 300}}\n"
-    b"collections: {clinic.patients: {visits: visits}}\n",
-    "policy.yaml",
+    b"collections: {clinic.patients: {visits: visits}}\n"
 )
 
 

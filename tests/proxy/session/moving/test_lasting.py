@@ -9,7 +9,6 @@ from bson import Binary, Int64, Timestamp, encode
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Position, Window, position_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.effects import Audit, Close, CloseReason, NeedKeys, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
@@ -21,6 +20,7 @@ from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session import world
 from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits
 from tests.proxy.session.world import body_of, command, data_key, envelope, reply, sealed, written
+from tests.support.policies import policy_of
 
 LOW, MIDDLE, HIGH = sorted(("ann", "bob", "cat"), key=lambda name: envelope("nhs", name))
 CLASS_ID = world.class_id_of("nhs")
@@ -636,8 +636,7 @@ def test_all_but_the_name_stays_as_it_is(flags: int) -> None:
     assert (parsed.flags, tuple(parsed.sequences)) == (0, ())
 
 
-POLICY = load_policy(
-    b"""
+POLICY = policy_of("""
 version: 1
 classes:
   a: {mode: deterministic, type: string}
@@ -646,9 +645,7 @@ classes:
 collections:
   d.one: {x: a, y: b}
   d.two: {x: c}
-""",
-    "policy.yaml",
-)
+""")
 NAMED = {"a": frozenset({b"p"})}
 MOVING = ("a", "b", "c")
 

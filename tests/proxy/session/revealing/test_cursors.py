@@ -14,7 +14,6 @@ from sealwire.crypto.envelope import SUBTYPE
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.keyring import Keyring, OpenEnvelope
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import WINDOW_BYTES, LongReply, has_more_to_come, is_plain
@@ -41,6 +40,7 @@ from tests.proxy.session.world import (
     use_settings,
 )
 from tests.strategies import bson_documents
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.wire.corpus import binary, document, element, int32, string
 
@@ -111,12 +111,8 @@ def test_a_mark_fits_its_own_cursor_and_no_other(change: Any, cursor_id: int, da
 def test_a_mark_under_a_key_that_is_not_there_is_told() -> None:
     other = Keyring([data_key("nhs", 2), *(data_key(name) for name in POLICY.class_names if name != "nhs")])
     play = Playbook(session(other))
-    (
-        play
-        >> client(get_more(marked()))
-        << audit("refused", "clinic.shown", "getMore", "shape")
-        << error(2, "BadValue", 2)
-    )
+    play >> client(get_more(marked())) << audit("refused", "clinic.shown", "getMore", "shape")
+    play << error(2, "BadValue", 2)
     play.finish()
 
 
@@ -165,10 +161,9 @@ def test_a_cursor_of_an_unprotected_collection_yields_what_is_there(play: Playbo
 
 
 def test_a_cursor_on_a_view_is_read_on_when_the_policy_no_longer_knows_its_database() -> None:
-    elsewhere = load_policy(
+    elsewhere = policy_of(
         b"version: 1\nclasses: {nhs: {mode: deterministic, type: string}}\n"
-        b"collections: {other.people: {nhs_number: nhs}}\n",
-        "policy.yaml",
+        b"collections: {other.people: {nhs_number: nhs}}\n"
     )
     collection = marked()
     live = session_of(settings(POLICY))
@@ -185,10 +180,9 @@ def settings(policy: PolicySet, *former: PolicySet) -> SessionSettings:
 
 
 def test_a_cursor_that_was_opened_under_a_former_policy_is_read_on() -> None:
-    narrower = load_policy(
+    narrower = policy_of(
         b"version: 1\nclasses: {nhs: {mode: deterministic, type: string}}\n"
-        b"collections: {other.people: {nhs_number: nhs}}\n",
-        "policy.yaml",
+        b"collections: {other.people: {nhs_number: nhs}}\n"
     )
     live = session_of(settings(POLICY))
     use_settings(live, settings(narrower, POLICY))

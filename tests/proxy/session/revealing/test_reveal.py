@@ -17,7 +17,6 @@ from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.data_key import KeyIds
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, WHOLE, Openings, as_text, from_text
 from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask, Rights
 from sealwire.proxy.session.effects import ToClient
@@ -50,6 +49,7 @@ from tests.proxy.session.world import (
     value_bytes,
 )
 from tests.strategies import bson_documents
+from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.wire.corpus import INVALID, VALID, binary, code_with_scope, document, element, int32, string
 
@@ -597,8 +597,7 @@ def test_of_classes_that_share_a_key_the_least_counts() -> None:
 
 
 def test_a_class_with_keys_for_contexts_is_known_by_the_same_id(tmp_path: Path) -> None:
-    policy = load_policy(
-        b"""
+    policy = policy_of(b"""
 version: 1
 classes:
   ssn: {mode: deterministic, type: string, key: {per: tenant}}
@@ -609,9 +608,7 @@ roles:
   clerk:
     certificates: ["CN=clerk"]
     classes: {ssn: {read: {mask: last4}}, notes: {read: ciphertext}}
-""",
-        "p",
-    )
+""")
     with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
         world = World(store)
         (stored,) = inserted(world, {"tenant": 1, "ssn": NHS_CLASS, "notes": "y"})

@@ -78,12 +78,8 @@ def test_the_envelopes_that_satisfy_are_sent_in_place_of_the_condition() -> None
     others = {"nhs_number": sealed("nhs", "943")}, {"ward": {"$gt": 1}}
     play << to_server(asked(1, *others)) >> server(told(1, *documents(*stored))) << pause(False)
     sent = {"notes": among(*stored[:3]), "nhs_number": sealed("nhs", "943"), "ward": {"$gt": 1}}
-    (
-        play
-        << to_server(command(find(sent), 70))
-        >> server(reply({"ok": 1.0}, 70))
-        << to_client(reply({"ok": 1.0}, 70))
-    )
+    play << to_server(command(find(sent), 70)) >> server(reply({"ok": 1.0}, 70))
+    play << to_client(reply({"ok": 1.0}, 70))
     assert play.count(Counter.VALUE_QUESTIONS) == 1
     assert play.count(Counter.QUESTION_VALUES) == play.count(Counter.VALUES_DECRYPTED) == 4
 

@@ -14,6 +14,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.questions import QuestionBounds
 from sealwire.proxy.session.effects import Audit, Close, CloseReason, Counter, ToServer
 from sealwire.proxy.session.requests import MAX_AWAITED
+from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session.playbook import (
@@ -31,12 +32,12 @@ from tests.proxy.session.playbook import (
 )
 from tests.proxy.session.role_world import ROLES_TEXT, session_as
 from tests.proxy.session.world import POLICY_TEXT, class_id_of, command, data_key, reply, sealed, session_of
+from tests.support.policies import policy_of
 
-ASKING = load_policy(
+ASKING = policy_of(
     POLICY_TEXT.replace(
         b"nhs: {mode: deterministic, type: string}", b"nhs: {mode: deterministic, type: string, ask: true}"
-    ),
-    "policy.yaml",
+    )
 )
 BATCH = 2000
 
@@ -44,6 +45,15 @@ BATCH = 2000
 @pytest.fixture
 def play() -> Playbook:
     return Playbook(session_of(SessionSettings(ASKING, login_required=False)))
+
+
+UNASKED, UNANSWERED = (
+    audit("refused", "clinic.patients", "find", "question", "nhs_number"),
+    error(238, "NotImplemented", 70),
+)
+"""Of a condition that is refused."""
+KILL = {"killCursors": "patients", "cursors": [Int64(5)], "$db": "clinic"}
+CURSOR_KILLED = to_server(command(KILL, 2, flags=MORE_TO_COME))
 
 
 def find(condition: Any, name: str = "nhs_number", **more: Any) -> dict[str, Any]:
@@ -83,12 +93,8 @@ def either(*values: str) -> dict[str, Any]:
 def test_the_values_that_satisfy_a_condition_are_sent_in_its_place(play: Playbook) -> None:
     play >> client(command(find({"$regex": "^94"}), 70)) << pause(True) << to_server(asked(1))
     values = [sealed("nhs", each) for each in ("943", "944", "12")]
-    (
-        play
-        >> server(told(1, *values, None))
-        << pause(False)
-        << to_server(command(find(either("943", "944")), 70))
-    )
+    play >> server(told(1, *values, None)) << pause(False)
+    play << to_server(command(find(either("943", "944")), 70))
     answer = reply({"ok": 1.0, "is": sealed("nhs", "943")}, 70)
     play >> server(answer) << to_client(reply({"ok": 1.0, "is": "943"}, 70))
     assert play.count(Counter.VALUE_QUESTIONS) == 1
@@ -262,12 +268,8 @@ def test_what_the_waiting_command_says_goes_with_its_question(play: Playbook) ->
 def test_the_second_step_is_explained(play: Playbook) -> None:
     inner = {"find": "patients", "filter": {"nhs_number": {"$gt": "5"}}, "maxTimeMS": 9, "limit": 1}
     outer = {"verbosity": "queryPlanner", "$db": "clinic", "maxTimeMS": 500}
-    (
-        play
-        >> client(command({"explain": inner, **outer}, 70))
-        << pause(True)
-        << to_server(asked(1, maxTimeMS=500))
-    )
+    play >> client(command({"explain": inner, **outer}, 70)) << pause(True)
+    play << to_server(asked(1, maxTimeMS=500))
     play >> server(told(1, sealed("nhs", "7"), sealed("nhs", "3"))) << pause(False)
     play << to_server(command({"explain": {**inner, "filter": {"nhs_number": either("7")}}, **outer}, 70))
 
@@ -311,11 +313,7 @@ def test_a_server_learns_nothing_about_values_in_clear_of_its_choice(play: Playb
 def test_a_server_learns_nothing_about_values_of_other_classes(play: Playbook) -> None:
     play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
     play >> server(told(1, sealed("secret", "7"))) << pause(False)
-    (
-        play
-        << audit("refused", "clinic.patients", "find", "question", "nhs_number")
-        << error(238, "NotImplemented", 70)
-    )
+    play << UNASKED << UNANSWERED
 
 
 def test_values_of_a_class_in_clear_are_judged() -> None:
@@ -342,16 +340,14 @@ def test_values_in_clear_are_not_listed_under_a_collation(condition: Any) -> Non
     play = Playbook(session_of(SessionSettings(ASKING, login_required=False), Keyring(keys)))
     play >> client(command(find(condition, **COLLATION), 70)) << pause(True)
     play << to_server(command_of(asked(1), COLLATION)) >> server(told(1, "zoe")) << pause(False)
-    play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
-    play << error(238, "NotImplemented", 70)
+    play << UNASKED << UNANSWERED
 
 
 def test_a_value_that_is_not_known_under_a_collation_is_refused(play: Playbook) -> None:
     play >> client(command(find("strasse", **COLLATION), 70)) << pause(True)
     play << to_server(command_of(asked(1), COLLATION))
     play >> server(told(1, sealed("nhs", "Straße"))) << pause(False)
-    play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
-    play << error(238, "NotImplemented", 70)
+    play << UNASKED << UNANSWERED
 
 
 def test_null_has_no_form_while_a_class_moves_from_plaintext() -> None:
@@ -382,11 +378,7 @@ def test_a_reply_with_more_than_was_asked_for_is_not_read_on(play: Playbook) -> 
     play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
     play >> server(told(1, *[None] * BATCH, cursor_id=5)) << to_server(further(5, 2))
     play >> server(told(2, *[None] * (BATCH + 1), batch="nextBatch")) << pause(False)
-    (
-        play
-        << audit("refused", "clinic.patients", "find", "question", "nhs_number")
-        << error(238, "NotImplemented", 70)
-    )
+    play << UNASKED << UNANSWERED
 
 
 def test_a_key_that_is_missed_is_loaded_first(play: Playbook) -> None:
@@ -409,13 +401,8 @@ def test_a_value_that_does_not_open_is_never_passed_over(play: Playbook) -> None
     broken = bytearray(sealed("nhs", "7"))
     broken[-1] ^= 1
     play >> server(told(1, Binary(bytes(broken), SUBTYPE), cursor_id=5))
-    killed = {"killCursors": "patients", "cursors": [Int64(5)], "$db": "clinic"}
-    play << to_server(command(killed, 2, flags=MORE_TO_COME)) << pause(False)
-    (
-        play
-        << audit("refused", "clinic.patients", "find", "question", "nhs_number")
-        << error(238, "NotImplemented", 70)
-    )
+    play << CURSOR_KILLED << pause(False)
+    play << UNASKED << UNANSWERED
 
 
 def test_a_value_of_a_destroyed_key_satisfies_nothing(play: Playbook) -> None:
@@ -429,16 +416,17 @@ def test_a_value_of_a_destroyed_key_satisfies_nothing(play: Playbook) -> None:
 KEYRING_KEYS = [data_key(name) for name in ASKING.class_names]
 
 
+def in_motion() -> Session:
+    """A session whose class moves to another key."""
+    keys = Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.PENDING)])
+    return session_of(SessionSettings(ASKING, login_required=False), keys)
+
+
 def test_a_pattern_that_takes_too_long_is_refused_and_its_cursor_closed(play: Playbook) -> None:
     play >> client(command(find({"$regex": "(a+)+$"}), 70)) << pause(True) << to_server(asked(1))
     play >> server(told(1, sealed("nhs", "a" * 60 + "b"), cursor_id=5))
-    killed = {"killCursors": "patients", "cursors": [Int64(5)], "$db": "clinic"}
-    play << to_server(command(killed, 2, flags=MORE_TO_COME)) << pause(False)
-    (
-        play
-        << audit("refused", "clinic.patients", "find", "question", "nhs_number")
-        << error(238, "NotImplemented", 70)
-    )
+    play << CURSOR_KILLED << pause(False)
+    play << UNASKED << UNANSWERED
 
 
 def test_an_error_of_the_server_is_the_clients(play: Playbook) -> None:
@@ -450,11 +438,7 @@ def test_an_error_of_the_server_is_the_clients(play: Playbook) -> None:
         "codeName": "MaxTimeMSExpired",
     }
     play >> server(reply(failed, 1)) << pause(False)
-    (
-        play
-        << audit("refused", "clinic.patients", "find", "ValuesUnknown")
-        << error(50, "MaxTimeMSExpired", 70)
-    )
+    play << audit("refused", "clinic.patients", "find", "ValuesUnknown") << error(50, "MaxTimeMSExpired", 70)
 
 
 @pytest.mark.parametrize(
@@ -524,10 +508,7 @@ roles:
 
 
 def test_a_question_for_which_there_is_no_room_holds_up_no_window() -> None:
-    session = session_of(
-        SessionSettings(ASKING, login_required=False),
-        Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.PENDING)]),
-    )
+    session = in_motion()
     moves = session.shared.moves
     start = Window(BEFORE_ALL, BEFORE_ALL)
     moves.follow("nhs", Frontier(class_id_of("nhs"), 1, 2, 2, start))
@@ -541,10 +522,7 @@ def test_a_question_for_which_there_is_no_room_holds_up_no_window() -> None:
 
 def test_a_move_that_begins_while_the_server_answers_waits_for_the_question() -> None:
     """A value that moved meanwhile could be in no batch: before it has moved, and after."""
-    session = session_of(
-        SessionSettings(ASKING, login_required=False),
-        Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.PENDING)]),
-    )
+    session = in_motion()
     moves = session.shared.moves
     moves.is_leased = True
     play = Playbook(session)
@@ -560,8 +538,7 @@ def test_a_move_that_begins_while_the_server_answers_waits_for_the_question() ->
     assert not uses.is_idle
     refused = Binary(b"SW1", SUBTYPE)
     play >> server(told(2, refused, batch="nextBatch")) << pause(False)
-    play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
-    play << error(238, "NotImplemented", 70)
+    play << UNASKED << UNANSWERED
     assert uses.is_idle
 
 
@@ -673,10 +650,7 @@ def test_an_error_of_the_question_is_one_of_the_transaction(play: Playbook) -> N
 
 @pytest.mark.parametrize("is_refused", [False, True])
 def test_a_question_holds_up_windows_until_its_transaction_ends(is_refused: bool) -> None:
-    session = session_of(
-        SessionSettings(ASKING, login_required=False),
-        Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.PENDING)]),
-    )
+    session = in_motion()
     session.shared.moves.follow("nhs", Frontier(class_id_of("nhs"), 1, 2, 2, Window(BEFORE_ALL, BEFORE_ALL)))
     uses = session.shared.moves.classes["nhs"]
     assert uses is not None
@@ -687,8 +661,7 @@ def test_a_question_holds_up_windows_until_its_transaction_ends(is_refused: bool
     value = "a" * 60 + "b" if is_refused else "b"
     play >> server(told(1, sealed("nhs", value))) << pause(False)
     if is_refused:
-        play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
-        play << error(238, "NotImplemented", 70)
+        play << UNASKED << UNANSWERED
     else:
         play << to_server(command(find({"$in": []}, **TRANSACTION), 70))
         play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
@@ -736,15 +709,11 @@ def test_a_snapshot_without_a_time_is_refused(play: Playbook) -> None:
     play >> client(command(find({"$gt": "5"}, **concern), 70)) << pause(True)
     play << to_server(command_of(asked(1), concern))
     play >> server(told(1)) << pause(False)
-    play << audit("refused", "clinic.patients", "find", "question", "nhs_number")
-    play << error(238, "NotImplemented", 70)
+    play << UNASKED << UNANSWERED
 
 
 def test_a_snapshot_from_before_a_value_moved_is_outdated(play: Playbook) -> None:
-    session = session_of(
-        SessionSettings(ASKING, login_required=False),
-        Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.PENDING)]),
-    )
+    session = in_motion()
     play = Playbook(session)
     concern: dict[str, Any] = {"readConcern": {"level": "snapshot"}}
     play >> client(command(find({"$gt": "5"}, **concern), 70)) << pause(True)

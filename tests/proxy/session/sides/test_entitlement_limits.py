@@ -37,6 +37,7 @@ from tests.proxy.session.sides.test_ask_values import (
     told,
 )
 from tests.proxy.session.world import POLICY_TEXT, body_of, command, reply, sealed, session_of, written
+from tests.support.policies import policy_of
 
 
 def test_who_breaks_the_glass_is_on_record_before_the_command_goes_out() -> None:
@@ -156,7 +157,7 @@ def test_a_cursor_that_another_process_opened_may_gather() -> None:
     assert is_denied(shown(talk, more, {"cursor": reading, "ok": 1.0}))
 
 
-COMPARING = load_policy(
+COMPARING = policy_of(
     POLICY_TEXT
     + b"""
 roles:
@@ -164,8 +165,7 @@ roles:
     certificates: ["CN=c"]
     comparisons_per_hour: 4
     classes: {"*": {read: {mask: last4}, filter: true}}
-""",
-    "p",
+"""
 )
 
 

@@ -29,7 +29,6 @@ from sealwire.keys.frontier.frontier import (
 from sealwire.keys.frontier.record import IN_FLIGHT_S
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.contexts import context_of
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.forms import Left, WrongType
@@ -69,6 +68,7 @@ from tests.sidecars.migration.windows.doubles import (
     sealed,
 )
 from tests.sidecars.migration.windows.world import clinic
+from tests.support.policies import policy_of
 
 
 class SlowValues(MemoryValues):
@@ -113,8 +113,7 @@ def test_no_update_is_sent_long_after_the_frontier_was_confirmed(
 # --- a class with a key for each context is taken in: one frontier for all, and each value its context's key
 
 
-POLICIES = load_policy(
-    b"""
+POLICIES = policy_of("""
 version: 1
 classes:
   nhs_number: {mode: deterministic, type: string, key: {per: tenant}}
@@ -122,9 +121,7 @@ classes:
 collections:
   clinic.patients: {nhs: nhs_number, kin.nhs: nhs_number}
   clinic.visits: {of.nhs: beside}
-""",
-    "policy.yaml",
-)
+""")
 ALONE = TurnPace(most=1)
 
 
