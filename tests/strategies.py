@@ -92,9 +92,7 @@ def _name(data: bytes) -> bytes:
 _Element = tuple[bytes, tuple[int, bytes]]
 
 
-def _raw_containers(
-    values: st.SearchStrategy[tuple[int, bytes]],
-) -> st.SearchStrategy[tuple[int, bytes]]:
+def _raw_containers(values: st.SearchStrategy[tuple[int, bytes]]) -> st.SearchStrategy[tuple[int, bytes]]:
     return st.builds(_container, st.binary(min_size=7, max_size=7), _raw_elements(values))
 
 

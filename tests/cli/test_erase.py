@@ -144,11 +144,7 @@ def test_it_is_shown_to_people_and_programs(run: Run) -> None:
 
 def test_what_is_none(run: Run) -> None:
     whole = sign_document("erasure-receipt", CONTENT, SIGNER)
-    for raw in (
-        b"",
-        whole.replace(b'"found":3', b'"found":2'),
-        sign_document("another", CONTENT, SIGNER),
-    ):
+    for raw in (b"", whole.replace(b'"found":3', b'"found":2'), sign_document("another", CONTENT, SIGNER)):
         run("--help")
         Path("receipt").write_bytes(raw)
         assert run("verify-receipt", "receipt", "--key", "audit.key.pub").code == 78

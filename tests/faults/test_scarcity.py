@@ -194,10 +194,7 @@ def test_a_servers_certificate_expires_and_no_new_connection_trusts_it(tmp_path:
                 stores(client, 1)
                 has_passed(end)
                 stores(client, 2)  # on the connection that it has
-            with (
-                tls_client(proxy, serverSelectionTimeoutMS=1_000) as client,
-                pytest.raises(AutoReconnect),
-            ):
+            with tls_client(proxy, serverSelectionTimeoutMS=1_000) as client, pytest.raises(AutoReconnect):
                 stores(client, 3)
             # the client gives up by its own time, perhaps before the proxy has tried
             until(lambda: figure(proxy, UNREACHED, reason="upstream-tls-verify") > 0)

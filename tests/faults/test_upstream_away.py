@@ -170,11 +170,7 @@ def test_a_restarted_server_is_found_again(running: Scene) -> None:
 
 def test_another_server_takes_over(running: Scene, tmp_path: Path) -> None:
     """As when an address moves to the machine that has taken over: clients see what that one holds."""
-    with (
-        secantus(tmp_path) as other,
-        other.connect() as there,
-        running.client(retryWrites=True) as client,
-    ):
+    with secantus(tmp_path) as other, other.connect() as there, running.client(retryWrites=True) as client:
         patients = client["clinic"].patients
         patients.insert_one(document("before-take-over"))
         there["clinic"].patients.insert_many(running.direct["clinic"].patients.find())

@@ -127,9 +127,7 @@ def collections(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFact
         yield both
 
 
-def test_answers_are_those_of_plaintext(
-    collections: Both,
-) -> None:
+def test_answers_are_those_of_plaintext(collections: Both) -> None:
     chance, compared, refused = random.Random(8), 0, []
     for _ in range(400):
         query = condition(chance)
@@ -232,9 +230,7 @@ def test_many_values_come_in_batches(collections: Both) -> None:
     encrypted.delete_many({"_id": {"$gte": 1000}})
 
 
-def test_writes_are_those_of_plaintext(
-    collections: Both,
-) -> None:
+def test_writes_are_those_of_plaintext(collections: Both) -> None:
     """The same documents are written, by each command, in a transaction and outside."""
     chance, compared = random.Random(9), 0
     for number in range(120):
@@ -283,9 +279,7 @@ def _written(collection: Collection[Document], query: Document, chance: random.R
     return done, after
 
 
-def test_a_command_has_several_statements(
-    collections: Both,
-) -> None:
+def test_a_command_has_several_statements(collections: Both) -> None:
     operations: list[UpdateMany | UpdateOne] = [
         UpdateMany({"surname": {"$regex": "^S"}}, {"$set": {"mark": 1}}),
         UpdateOne({"visits": {"$gt": 5}, "_id": {"$gt": 30}}, {"$set": {"mark": 2}}),
@@ -356,9 +350,7 @@ def test_a_transaction_answers_more(collections: Both) -> None:
         assert caught.value.code == 238
 
 
-def test_a_write_never_writes_what_does_not_satisfy_while_others_write(
-    collections: Both,
-) -> None:
+def test_a_write_never_writes_what_does_not_satisfy_while_others_write(collections: Both) -> None:
     """What a document held when it was written is in the document."""
     encrypted, _ = collections
     places, numbers = [2000 + number for number in range(20)], itertools.count()

@@ -94,9 +94,7 @@ def sides(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory) -
         yield both
 
 
-def test_commands_under_collations_do_what_they_do_in_plaintext(
-    sides: Both,
-) -> None:
+def test_commands_under_collations_do_what_they_do_in_plaintext(sides: Both) -> None:
     chance, answered = random.Random(29), 0
     for _ in range(8):
         has_arrays = chance.random() < 0.5

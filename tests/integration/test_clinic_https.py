@@ -129,10 +129,7 @@ def test_plain_http_serves_nothing_and_rewards_no_body(site: Site) -> None:
         for path in ("/health/live", "/patients/" + "a" * 24):
             said = client.get(path)
             location = said.headers["location"]
-            assert (said.status_code, location) == (
-                HTTPStatus.MOVED_PERMANENTLY,
-                f"https://localhost{path}",
-            )
+            assert (said.status_code, location) == (HTTPStatus.MOVED_PERMANENTLY, f"https://localhost{path}")
         elsewhere = client.get("/health/live", headers={"Host": "elsewhere.example"})
         assert elsewhere.headers["location"] == "https://localhost/health/live"
         posted = client.post("/patients/find", json={"nhs_number": NUMBERS[0]}, headers=PURPOSE)

@@ -70,11 +70,7 @@ def test_the_same_answers_or_refusals(tmp_path: Path, record_property: Record) -
 def test_an_older_version_in_the_keyring_changes_no_answer(tmp_path: Path, record_property: Record) -> None:
     seed, examples = chosen_seed(3), FEW_EXAMPLES // 2
     record_property("summary", f"differential: {examples} sequences from seed {seed}")
-    check(
-        run_here(tmp_path, seed, examples, partial(run_campaign, older=True)),
-        examples,
-        record_property,
-    )
+    check(run_here(tmp_path, seed, examples, partial(run_campaign, older=True)), examples, record_property)
 
 
 @pytest.mark.slow(minutes=5)

@@ -259,12 +259,7 @@ def test_shared_documents_are_named_and_asked_for_each(clinic: Clinic) -> None:
     said = json.loads(outcome.stdout)
     name = "clinic.patients:2"
     (shared,) = said["shared_documents"]
-    assert shared == {
-        "document": name,
-        "paths": ["kin.nhs", "kin.phone"],
-        "undecided": 0,
-        "followed": False,
-    }
+    assert shared == {"document": name, "paths": ["kin.nhs", "kin.phone"], "undecided": 0, "followed": False}
     (row,) = (each for each in said["collections"] if each["namespace"] == "clinic.patients")
     assert (row["found"], row["erased"], row["shared"]) == (2, 1, 1)
     assert name in clinic.erase("--delete", "--dry-run").stdout

@@ -80,11 +80,7 @@ def site(bao: RaftServer, database: DatabaseProcess, tmp_path: Path) -> Site:
     secret_id.write_text(role.generate_secret_id("proxy")["data"]["secret_id"])
     config: dict[str, Any] = {
         "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
-        "upstream": {
-            "address": database.address,
-            "access_control": "none",
-            "tls": {"mode": "plaintext"},
-        },
+        "upstream": {"address": database.address, "access_control": "none", "tls": {"mode": "plaintext"}},
         "policy": str(POLICY),
         "keyring": KEYRING,
         "kek": {"provider": "vault", "name": "sealwire"},

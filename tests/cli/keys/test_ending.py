@@ -139,12 +139,7 @@ def test_a_cancelled_key_is_pending_again(run: Run, pending_keyring: Path) -> No
     assert run("cancel", "nhs_number", "--undo", "--dry-run").code == 0
     assert states(pending_keyring) == ["active", "retired"]
     done = run("cancel", "nhs_number", "--undo", "--json")
-    assert json.loads(done.out) == {
-        "dry_run": False,
-        "class": "nhs_number",
-        "version": 2,
-        "state": "pending",
-    }
+    assert json.loads(done.out) == {"dry_run": False, "class": "nhs_number", "version": 2, "state": "pending"}
     assert states(pending_keyring) == ["active", "pending"]
 
 

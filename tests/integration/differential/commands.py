@@ -188,11 +188,7 @@ def _bounded(shape: Shape, key: Document) -> Commands:
     ) | st.builds(
         lambda one, pair: Command(
             "find bounds",
-            {
-                **{"find": PEOPLE, "hint": key},
-                "min": {**one, last: pair[0]},
-                "max": {**one, last: pair[1]},
-            },
+            {**{"find": PEOPLE, "hint": key}, "min": {**one, last: pair[0]}, "max": {**one, last: pair[1]}},
         ),
         *(values, ends),
     )

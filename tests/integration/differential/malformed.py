@@ -104,10 +104,7 @@ def _aggregate(stages: list[Any]) -> Command:
 def _writes(shape: Shape) -> Commands:
     made = _Malformed(shape)
     flags: Values = st.fixed_dictionaries({"multi": st.booleans()}, optional={"upsert": st.booleans()})
-    changes = weighted(
-        (2, st.tuples(made.filters, made.harmless)),
-        (3, st.tuples(made.sound, made.updates)),
-    )
+    changes = weighted((2, st.tuples(made.filters, made.harmless)), (3, st.tuples(made.sound, made.updates)))
     statements: Values = st.builds(lambda pair, said: {"q": pair[0], "u": pair[1], **said}, changes, flags)
     # without an `_id` each way would make one of its own
     statements = statements.map(_with_id)

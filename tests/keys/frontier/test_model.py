@@ -149,10 +149,7 @@ def begun(
     return State(
         documents=tuple(Stored(value, False) for value in documents),
         frontier=frontier,
-        proxies=(
-            Proxy(frontier, (first,), lapses=int(trouble is Trouble.LAPSE)),
-            Proxy(frontier, (second,)),
-        ),
+        proxies=(Proxy(frontier, (first,), lapses=int(trouble is Trouble.LAPSE)), Proxy(frontier, (second,))),
         crashes=int(trouble is Trouble.CRASH),
         withdrawals=int(trouble is Trouble.WITHDRAWAL),
         places=tuple(None if value == keyless else value for value in range(VALUES)),

@@ -259,11 +259,7 @@ def test_parameters_that_together_need_too_much_memory_are_refused_unused(path: 
 )
 def test_the_rest_of_the_file_is_authenticated_too(path: Path, changes: dict[str, object]) -> None:
     edit_json(path, lambda document: document.update(changes))
-    assert refusal(path).reason in {
-        KeysReason.PASSPHRASE_WRONG,
-        KeysReason.SCHEMA,
-        KeysReason.FORMAT_VERSION,
-    }
+    assert refusal(path).reason in {KeysReason.PASSPHRASE_WRONG, KeysReason.SCHEMA, KeysReason.FORMAT_VERSION}
 
 
 def test_an_edited_but_equal_file_is_refused(path: Path) -> None:

@@ -63,10 +63,7 @@ OTHER_KEK = LocalKek(KEK_B)
 PLACE = "vault:secret/keyring"
 SOURCE_KEK = "vault:sealwire"
 HOUR = timedelta(hours=1)
-KEYS = (
-    generate_data_key("nhs_number", 7, 1, NOW),
-    DataKey("postcode", 8, 1, KeyState.DESTROYED, NOW, None),
-)
+KEYS = (generate_data_key("nhs_number", 7, 1, NOW), DataKey("postcode", 8, 1, KeyState.DESTROYED, NOW, None))
 
 
 def cache_at(

@@ -95,10 +95,7 @@ def test_a_window_is_over_a_partition_by_equality() -> None:
         (gather({"$setUnion": "$notes"}), Reason.RANDOM_EQUALITY),
         (gather({"$setUnion": "$contacts"}), Reason.RANDOM_EQUALITY),
         (gather({"$accumulator": {}}), Reason.JAVASCRIPT),
-        (
-            {"$bucket": {"groupBy": "$age", "boundaries": [0], "output": {"a.b": {"$sum": 1}}}},
-            Reason.SHAPE,
-        ),
+        ({"$bucket": {"groupBy": "$age", "boundaries": [0], "output": {"a.b": {"$sum": 1}}}}, Reason.SHAPE),
         ({"$bucket": {"groupBy": "$visits", "boundaries": [0, 5]}}, Reason.COMPUTE),
         ({"$bucket": {"groupBy": "$age", "boundaries": [0, "$visits"]}}, Reason.COMPUTE),
         (
@@ -410,10 +407,7 @@ def test_groups_are_sorted_by_an_extreme() -> None:
         ([{"$group": {"_id": None, "x": {"$max": {"$ifNull": ["$surname", "x"]}}}}], Reason.COMPUTE),
         ([{"$group": {"_id": None, "x": {"$sum": "$surname"}}}], Reason.COMPUTE),
         ([{"$group": {"_id": None, "x": {"$minN": {"input": "$surname"}}}}], Reason.SHAPE),
-        (
-            [{"$group": {"_id": None, "x": {"$max": "$surname"}, "y": {"$push": "$$ROOT"}}}],
-            Reason.QUESTION,
-        ),
+        ([{"$group": {"_id": None, "x": {"$max": "$surname"}, "y": {"$push": "$$ROOT"}}}], Reason.QUESTION),
         (
             [{"$group": {"_id": None, "x": {"$top": {"sortBy": {"surname": 2}, "output": "$_id"}}}}],
             Reason.SHAPE,
@@ -431,10 +425,7 @@ def test_groups_are_sorted_by_an_extreme() -> None:
         ),
         ([{"$limit": 1}, {"$group": {"_id": None, "x": {"$max": "$surname"}}}], Reason.QUESTION),
         ([{"$group": {"_id": {"a": "$surname"}}}, {"$sort": {"_id": 1}}], Reason.SORT),
-        (
-            [{"$unionWith": "staff"}, {"$group": {"_id": None, "x": {"$max": "$surname"}}}],
-            Reason.COMPUTE,
-        ),
+        ([{"$unionWith": "staff"}, {"$group": {"_id": None, "x": {"$max": "$surname"}}}], Reason.COMPUTE),
     ],
 )
 def test_others_are_refused(stages: list[Any], reason: Reason) -> None:

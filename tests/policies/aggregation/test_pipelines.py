@@ -53,15 +53,7 @@ FOLLOWED: list[tuple[list[Stage], list[tuple[str, Any]]]] = [
     ([{"$group": {"_id": "$sex", "x": {"$top": {"sortBy": {"age": 1}, "output": "$name"}}}}], []),
     ([{"$group": {"_id": "$sex", "n": {"$count": {}}, "m": {"$max": "$age"}}}], []),
     ([{"$sortByCount": "$postcode"}, {"$match": {"_id": "a"}}], [("postcode", "a")]),
-    (
-        [
-            {"$sort": {"name": 1, "address.city": -1}},
-            {"$limit": 5},
-            {"$skip": 1},
-            {"$sample": {"size": 2}},
-        ],
-        [],
-    ),
+    ([{"$sort": {"name": 1, "address.city": -1}}, {"$limit": 5}, {"$skip": 1}, {"$sample": {"size": 2}}], []),
     ([{"$unwind": "$contacts"}, {"$match": {"contacts.phone": "a"}}], [("contacts.phone", "a")]),
     ([{"$unwind": "$tags"}, {"$match": {"tags": "a"}}], [("tags", "a")]),
     (
@@ -109,10 +101,7 @@ FOLLOWED: list[tuple[list[Stage], list[tuple[str, Any]]]] = [
     ([{"$group": {"_id": "$sex", "n": {"$sum": 1}}}, {"$out": "by_sex"}], []),
     ([{"$count": "n"}, {"$merge": {"into": {"db": "stats", "coll": "counts"}}}], []),
     (
-        [
-            {"$count": "n"},
-            {"$lookup": {"from": "wards", "localField": "n", "foreignField": "n", "as": "w"}},
-        ],
+        [{"$count": "n"}, {"$lookup": {"from": "wards", "localField": "n", "foreignField": "n", "as": "w"}}],
         [],
     ),
 ]

@@ -59,10 +59,7 @@ def test_what_is_taken_away_is_gone_and_what_is_put_below_it_brings_it_back_in_p
     assert child(tree, b"a", b"c").is_gone
 
 
-@pytest.mark.parametrize(
-    "paths",
-    [[b"x", b"x"], [b"x", b"x.y"], [b"x.y", b"x"], [b".".join([b"x"] * 300)]],
-)
+@pytest.mark.parametrize("paths", [[b"x", b"x"], [b"x", b"x.y"], [b"x.y", b"x"], [b".".join([b"x"] * 300)]])
 def test_paths_that_collide_or_never_end_are_refused(paths: list[bytes]) -> None:
     with raising(Refusal, Reason.SHAPE):
         drop_paths(TREE, paths, Work())
@@ -282,11 +279,7 @@ MOVED = {"$set": {"copy": "$nhs_number"}}
         [MOVED, {"$group": {"_id": None, "all": {"$push": "$$ROOT"}}}, {"$match": {"all.0.copy": "943"}}],
         [MOVED, {"$group": {"_id": None, "all": {"$push": "$$ROOT"}}}, {"$match": {"all.copy": "943"}}],
         [MOVED, {"$facet": {"x": [{"$limit": 1}]}}, {"$match": {"x.0.copy": "943"}}],
-        [
-            {"$unset": "contacts.phone"},
-            {"$set": {"copy": "$contacts"}},
-            {"$match": {"copy.5.phone": "943"}},
-        ],
+        [{"$unset": "contacts.phone"}, {"$set": {"copy": "$contacts"}}, {"$match": {"copy.5.phone": "943"}}],
         [{"$project": {"contacts.phone": 0}}, {"$match": {"contacts.5.phone": "a"}}],
         [{"$set": {"contacts.phone": "$ward"}}, {"$match": {"contacts.0.phone": "Bob"}}],
     ],

@@ -90,11 +90,7 @@ def places(made: Plan) -> list[ListPlace]:
 
 @pytest.mark.parametrize(
     ("query", "is_free"),
-    [
-        ({}, True),
-        ({"room": 1, "$or": [{"surname": "Smith"}]}, True),
-        ({"surname": {"$ne": None}}, False),
-    ],
+    [({}, True), ({"room": 1, "$or": [{"surname": "Smith"}]}, True), ({"surname": {"$ne": None}}, False)],
 )
 def test_the_first_values_lead_along_an_index_if_the_filter_names_no_others(
     query: dict[str, Any], is_free: bool

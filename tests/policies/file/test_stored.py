@@ -22,11 +22,7 @@ VISITS = PathNode(
 )
 TREE = PathNode(
     "",
-    {
-        b"notes": PathNode("notes", leaf=NOTES),
-        b"phones": PathNode("phones", leaf=PHONE),
-        b"visits": VISITS,
-    },
+    {b"notes": PathNode("notes", leaf=NOTES), b"phones": PathNode("phones", leaf=PHONE), b"visits": VISITS},
 )
 
 

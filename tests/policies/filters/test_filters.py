@@ -416,10 +416,7 @@ def test_a_schema_of_shapes_and_of_fields_in_clear_passes(schema: dict[str, Any]
         ({"properties": {"nhs_number": {"enum": ["a"]}}}, Reason.OPERATOR),
         ({"properties": {"nhs_number": {"bsonType": "string"}}}, Reason.OPERATOR),
         ({"properties": {"address": {"properties": {"postcode": {"pattern": "^A"}}}}}, Reason.OPERATOR),
-        (
-            {"properties": {"contacts": {"items": {"properties": {"note": {"type": "int"}}}}}},
-            Reason.OPERATOR,
-        ),
+        ({"properties": {"contacts": {"items": {"properties": {"note": {"type": "int"}}}}}}, Reason.OPERATOR),
         ({"properties": {"contacts": {"uniqueItems": True}}}, Reason.OPERATOR),
         ({"properties": {"tags": {"items": [{}, {"enum": ["a"]}]}}}, Reason.OPERATOR),
         (

@@ -296,10 +296,7 @@ def test_a_join_with_another_database_is_refused() -> None:
 
 
 def test_a_change_stream_over_all_databases_has_no_context() -> None:
-    pipeline = [
-        {"$changeStream": {"allChangesForCluster": True}},
-        {"$match": {"fullDocument.ward": "w"}},
-    ]
+    pipeline = [{"$changeStream": {"allChangesForCluster": True}}, {"$match": {"fullDocument.ward": "w"}}]
     command = {"aggregate": 1, "pipeline": pipeline, "cursor": {}, "$db": "admin"}
     assert refusal_of(command, POLICY).reason in (Reason.CONTEXT, Reason.COMPUTE)
 

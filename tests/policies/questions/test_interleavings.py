@@ -92,10 +92,7 @@ def steps(
                 if written != document:
                     changed = (*documents[:place], written, *documents[place + 1 :])
                     yield replace(
-                        state,
-                        documents=changed,
-                        touched=state.touched | {place},
-                        writes=state.writes + 1,
+                        state, documents=changed, touched=state.touched | {place}, writes=state.writes + 1
                     )
         may_move = state.is_asked or state.at < 0 or Rule.HELD not in rules
         if document and not is_moved and may_move:

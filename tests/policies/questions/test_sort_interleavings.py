@@ -86,11 +86,7 @@ def steps(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Iter
             for written in (*VALUES, None, SEVERAL):
                 if written != value:
                     changed = (*documents[:number], written, *documents[number + 1 :])
-                    seen = (
-                        *state.seen[:number],
-                        state.seen[number] | {written},
-                        *state.seen[number + 1 :],
-                    )
+                    seen = (*state.seen[:number], state.seen[number] | {written}, *state.seen[number + 1 :])
                     yield replace(state, documents=changed, seen=seen, writes=state.writes + 1)
 
 

@@ -241,10 +241,7 @@ def test_the_equalities_of_an_upsert_are_covered_beside_a_pipeline() -> None:
 
 @pytest.mark.parametrize(
     ("innermost", "around"),
-    [
-        ("a", lambda inner: {"$ifNull": [inner]}),
-        ({"postcode": "a"}, lambda inner: {"address": {"x": inner}}),
-    ],
+    [("a", lambda inner: {"$ifNull": [inner]}), ({"postcode": "a"}, lambda inner: {"address": {"x": inner}})],
 )
 def test_expressions_deeper_than_the_server_takes_are_refused(innermost: Any, around: Any) -> None:
     for _ in range(120):

@@ -258,11 +258,7 @@ def test_without_a_frontier_nothing_is_sent(world: MovingWorld) -> None:
 def test_once_it_is_over_the_same_value_is_sent_under_the_key_that_is_active(world: MovingWorld) -> None:
     world.follow(TAKEN_IN, place("m"), place("m"))
     (stored,) = inserted(world, {"tenant": 1, "ssn": "a"})
-    after = [
-        ssn_key(1, KeyState.DECRYPT_ONLY, is_plaintext=True),
-        ssn_key(2, KeyState.ACTIVE),
-        NOTES_KEY,
-    ]
+    after = [ssn_key(1, KeyState.DECRYPT_ONLY, is_plaintext=True), ssn_key(2, KeyState.ACTIVE), NOTES_KEY]
     world.follow(Keyring(after), BEFORE_ALL)
     world.shared.moves.forget("ssn")
     assert asked(world, tenant=1, ssn="a") == stored["ssn"]

@@ -139,10 +139,7 @@ def test_after_many_texts_the_others_are_empty() -> None:
         (b"update", {"n", "nModified", "ok", "writeErrors"}),
         (
             b"bulkWrite",
-            {
-                *("cursor", "nErrors", "nInserted", "nMatched", "nModified", "nUpserted", "nDeleted"),
-                "ok",
-            },
+            {*("cursor", "nErrors", "nInserted", "nMatched", "nModified", "nUpserted", "nDeleted"), "ok"},
         ),
     ],
 )

@@ -143,10 +143,7 @@ def test_the_port_of_one_that_went_is_given_away_when_no_other_is_left() -> None
 
 
 def test_a_member_outside_of_a_range_that_was_changed_gets_another_port() -> None:
-    assert PortMap({ON_A: 5, ON_B: 101}).with_members([ON_A, ON_B], PORTS).ports == {
-        ON_A: 100,
-        ON_B: 101,
-    }
+    assert PortMap({ON_A: 5, ON_B: 101}).with_members([ON_A, ON_B], PORTS).ports == {ON_A: 100, ON_B: 101}
 
 
 @given(st.lists(some_members), some_members)

@@ -52,14 +52,7 @@ _LENT = data_key("lender", 9, 1, KeyState.ACTIVE)
 _BORROWED = DataKey(CLASS, CLASS_ID, 1, KeyState.ACTIVE, NOW, _LENT.material, lender=_LENT.ids)
 LEAVING = Keyring([_LENT, _BORROWED, MOVING_KEYS[1], OTHER_KEY])
 """The class has the key of another one, and moves to its own."""
-JOINING = Keyring(
-    [
-        _LENT,
-        MOVING_KEYS[0],
-        replace(_BORROWED, version=2, state=KeyState.PENDING),
-        OTHER_KEY,
-    ]
-)
+JOINING = Keyring([_LENT, MOVING_KEYS[0], replace(_BORROWED, version=2, state=KeyState.PENDING), OTHER_KEY])
 
 FIRST = Frontier(CLASS_ID, 1, 2, walked=None)
 OPEN = Frontier(CLASS_ID, 1, 2, 2, Window(BEFORE_ALL, b"\0m"))

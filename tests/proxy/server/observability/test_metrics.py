@@ -53,9 +53,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
 BEGINS, ENDS = "class is stored in clear", "class is encrypted"
 
 
-def test_each_class_of_the_policy_is_logged_once_with_the_next_step(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_each_class_of_the_policy_is_logged_once_with_the_next_step(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     classes = ClearClasses()
     classes.use_keyring(steps("b", "a", "other"))

@@ -83,10 +83,7 @@ def asked(
 
 
 def batch(*documents: Any, cursor: int = 0, name: str = "firstBatch") -> dict[str, Any]:
-    return {
-        "cursor": {name: list(documents), "id": bson.Int64(cursor), "ns": "clinic.patients"},
-        "ok": 1.0,
-    }
+    return {"cursor": {name: list(documents), "id": bson.Int64(cursor), "ns": "clinic.patients"}, "ok": 1.0}
 
 
 def test_a_find_counts_what_it_compares_and_what_is_opened_for_it() -> None:

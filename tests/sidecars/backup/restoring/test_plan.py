@@ -67,10 +67,7 @@ def test_without_a_rename_everything_goes_where_it_was_but_what_is_the_servers_o
 
 def test_a_database_and_one_collection_of_it_can_be_renamed_and_the_particular_rename_wins() -> None:
     found = pairs(planned("clinic.patients=spare.people", "clinic=copy", only=["clinic.patients", "clinic"]))
-    assert found == {
-        "clinic.patients": "spare.people",
-        "clinic.appointments.old": "copy.appointments.old",
-    }
+    assert found == {"clinic.patients": "spare.people", "clinic.appointments.old": "copy.appointments.old"}
 
 
 def test_a_view_follows_the_name_of_its_collection() -> None:

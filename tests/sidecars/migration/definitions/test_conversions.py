@@ -503,12 +503,7 @@ def test_a_class_with_a_key_for_each_context_has_no_one_form_of_a_constant() -> 
 # The table of what indexes keep, and how an index is read for it.
 
 
-KEPT, USELESS, LOST, IN_THE_WAY = (
-    Judgement.KEPT,
-    Judgement.USELESS,
-    Judgement.LOST,
-    Judgement.IN_THE_WAY,
-)
+KEPT, USELESS, LOST, IN_THE_WAY = (Judgement.KEPT, Judgement.USELESS, Judgement.LOST, Judgement.IN_THE_WAY)
 
 
 def judged(change: ClassChange, leaf: FieldClass = NAME, **options: Any) -> Judgement:
