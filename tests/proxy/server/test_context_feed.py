@@ -16,7 +16,8 @@ from sealwire.keys.errors import KekUnavailable, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import KeySettings
-from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts, StoreReach
+from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts
+from sealwire.proxy.server.health import StoreReach
 from sealwire.proxy.server.observability.metrics import Metrics
 from tests.keys.contexts.samples import NOTES, keyring, wanted
 from tests.keys.samples import NOW

@@ -10,7 +10,8 @@ from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.keys.private_file import create_private
-from sealwire.proxy.server.observability.audit import Keeping, LogAudit, Origin, command_audit, fields_of
+from sealwire.proxy.server.health import Keeping
+from sealwire.proxy.server.observability.audit import LogAudit, Origin, command_audit, fields_of
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.choices import CommandScope
