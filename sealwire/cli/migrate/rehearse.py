@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -143,10 +144,7 @@ def _document(
             }
             for each in tried
         ],
-        "sampled": [
-            {"namespace": each.namespace, "documents": each.documents, "sampled": each.sampled}
-            for each in sampled
-        ],
+        "sampled": list(map(asdict, sampled)),
         "definitions": list(map(definitions.document_of_judged, judged)),
         "refused": [{"namespace": name, "why": text} for name, text in why.items()],
     }
