@@ -23,14 +23,7 @@ from sealwire.cli.tasks import ended_in_order, metrics_file_option, write_first_
 from sealwire.crypto import selftest
 from sealwire.keys.keyring.file import read_record
 from sealwire.sidecars.backup import commands
-from sealwire.sidecars.backup.archive.dump_files import (
-    DumpFiles,
-    open_plain,
-    open_sealed,
-    require_new,
-    survey,
-    unpack,
-)
+from sealwire.sidecars.backup.archive import dump_files
 from sealwire.sidecars.backup.dumping import dump
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.verification import verify_backup
@@ -242,14 +235,14 @@ restoring_options = options.settings(
 
 
 def restore_into(
-    uri: str, files: DumpFiles, choices: RestoreChoices, manifest: Manifest | None = None
+    uri: str, files: dump_files.DumpFiles, choices: RestoreChoices, manifest: Manifest | None = None
 ) -> None:
     """Plan, ask, restore, show; ends the process with 65 where something is not as in the backup.
 
     `manifest` only tells whoever waits how much there is.
     """
     renames = [parse_rename(text) for text in choices.rename]
-    found = survey(files)
+    found = dump_files.survey(files)
     chosen = plan(list(found.collections.values()), renames, choices.only, logins=choices.users)
     with ended_in_order(), connected(options.required_uri(uri), RESTORE_RIGHTS) as client:
         restore = Restore(client, files, found, chosen)
@@ -270,7 +263,7 @@ def restore_into(
     finish(report, as_json=choices.as_json, more=origin_of(files))
 
 
-def origin_of(files: DumpFiles) -> dict[str, Any]:
+def origin_of(files: dump_files.DumpFiles) -> dict[str, Any]:
     """Who can have written a sealed backup, for programs; empty for a plain dump."""
     return {} if files.origin is None else files.origin.to_json()
 
@@ -412,7 +405,7 @@ def restore(  # noqa: PLR0913 - one parameter an option
     if not (no_verify_first or choices.dry_run):
         with ended_in_order(), output.progress_bar(f"verifying {name}", entry.dump_size) as done:
             verify_backup(store, name, identities, datetime.now(UTC), done, signers)
-    files = open_sealed(store, name, identities, signers)
+    files = dump_files.open_sealed(store, name, identities, signers)
     if not choices.as_json:
         click.echo(f"{name}: {files.origin}")
     if is_drill:
@@ -422,13 +415,13 @@ def restore(  # noqa: PLR0913 - one parameter an option
 
 
 def _drill(
-    files: DumpFiles,
+    files: dump_files.DumpFiles,
     uri: str | None,
     choices: RestoreChoices,
     manifest: Manifest | None,
     metrics_file: Path | None,
 ) -> None:
-    found = survey(files)
+    found = dump_files.survey(files)
     chosen = plan(list(found.collections.values()), only=choices.only)
     with ended_in_order(), _drill_server(uri) as client, progress(chosen, manifest) as tell:
         report = drill(client, files, found, choices.only, tell)
@@ -474,7 +467,7 @@ def restore_dump(path: Path, uri: str, choices: RestoreChoices) -> None:
       sealwire backup restore-dump /var/backups/dump --uri-file /etc/sealwire/uri --dry-run
       sealwire backup restore-dump dump.tar.gz --uri-file /etc/sealwire/uri --rename clinic=clinic_copy
     """
-    restore_into(uri, open_plain(path), choices)
+    restore_into(uri, dump_files.open_plain(path), choices)
 
 
 @click.command(name="unpack")
@@ -500,7 +493,7 @@ def unpack_command(
     entry = read_catalog(store).find(name)
     identities, signers = keys.identities(), keys.signers()
     if manner.dry_run:
-        require_new(directory)
+        dump_files.require_new(directory)
     with ended_in_order(), output.progress_bar(name, entry.dump_size) as done:
         found = verify_backup(store, name, identities, datetime.now(UTC), done, signers)
     document = {"name": name, "directory": str(directory), "bytes": found.manifest.size}
@@ -510,5 +503,5 @@ def unpack_command(
         manner.answer(text, document)
         return
     with ended_in_order(), open_backup(store, name, identities, signers) as source:
-        files = unpack(source, directory)
+        files = dump_files.unpack(source, directory)
     manner.answer(f"{name}: {files} files in {directory}; {found.origin}", document | {"files": files})
