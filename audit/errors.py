@@ -11,7 +11,6 @@ class AuditReason(Enum):
     UNWRITABLE = "unwritable"
     FOREIGN = "foreign"
     CHANGED = "changed"
-    TOO_LONG = "too-long"
     NOT_SIGNED = "not-signed"
     KEY = "key"
     KEY_NAME = "key-name"

@@ -7,15 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from sealwire.audit import signing
 from sealwire.audit.errors import AuditFileProblem, AuditReason, LogDamaged, NotAudited
 from sealwire.audit.line import MAX_LINE_BYTES, NotALine, NotNext, Tail, before
-from sealwire.audit.signing import (
-    MAX_KEY_BYTES,
-    SigningKey,
-    VerificationKey,
-    read_signing_key,
-    read_verification_key,
-)
 from sealwire.keys.private_file import read_private, read_trusted
 
 MODE: Final = 0o600
@@ -38,14 +32,14 @@ class LogPlace:
         return (beside,) if self.also is None else (beside, self.also)
 
 
-def load_signing_key(path: Path) -> SigningKey:
+def load_signing_key(path: Path) -> signing.SigningKey:
     """The key in a file that only its owner can read. Raises AuditKeyProblem; KeysError as `read_private`."""
-    return read_signing_key(read_private(path, MAX_KEY_BYTES))
+    return signing.read_signing_key(read_private(path, signing.MAX_KEY_BYTES))
 
 
-def load_verification_key(path: Path) -> VerificationKey:
+def load_verification_key(path: Path) -> signing.VerificationKey:
     """The key in a file that only its owner changes. Raises AuditKeyProblem; KeysError as `read_trusted`."""
-    return read_verification_key(read_trusted(path, MAX_KEY_BYTES))
+    return signing.read_verification_key(read_trusted(path, signing.MAX_KEY_BYTES))
 
 
 def files_of(path: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from librt.strings import BytesWriter, write_i64_le
 
+from sealwire.crypto import errors
 from sealwire.crypto.envelope import (
     ENCRYPTABLE_TYPES,
     HEADER_BYTES,
@@ -25,14 +26,6 @@ from sealwire.crypto.envelope import (
     associated_data,
     parse_header,
     serialize_header,
-)
-from sealwire.crypto.errors import (
-    DecryptionFailed,
-    EnvelopeReason,
-    InvalidEnvelope,
-    SelfTestFailed,
-    UnsupportedValue,
-    ValueReason,
 )
 from sealwire.crypto.short_siv import IS_IN_USE, SHORT_BYTES, ShortSiv, SivKey
 from sealwire.crypto.unpicklable import refuse_to_serialise
@@ -72,7 +65,7 @@ class OpenedTogether:
         try:
             return self._short.open(buf, self._places.getvalue())
         except InvalidTag:
-            raise DecryptionFailed from None
+            raise errors.DecryptionFailed from None
 
 
 @final
@@ -104,7 +97,7 @@ class HeaderCipher:
     def seal(self, value: bytes) -> bytes:
         """The envelope of `value`. Raises UnsupportedValue. Cost: O(n), two copies."""
         if not 0 < len(value) <= MAX_VALUE_BYTES:
-            raise UnsupportedValue(ValueReason.TOO_LONG if value else ValueReason.EMPTY)
+            raise errors.UnsupportedValue(errors.ValueReason.TOO_LONG if value else errors.ValueReason.EMPTY)
         if self._short is not None and len(value) <= SHORT_BYTES:
             return self._short.seal_one(value)
         header = self.header
@@ -122,7 +115,7 @@ class HeaderCipher:
         """
         length = end - start - self._overhead
         if not 0 < length <= MAX_VALUE_BYTES:
-            raise InvalidEnvelope(EnvelopeReason.LENGTH)
+            raise errors.InvalidEnvelope(errors.EnvelopeReason.LENGTH)
         body = start + HEADER_BYTES
         try:
             if self._short is not None and length <= SHORT_BYTES:
@@ -132,7 +125,7 @@ class HeaderCipher:
             parts = associated_data(self.header, buf[body : start + _RANDOM_BODY])
             return self._decrypt(buf[start + _RANDOM_BODY : end], parts)
         except InvalidTag:
-            raise DecryptionFailed from None
+            raise errors.DecryptionFailed from None
 
     def together(self) -> OpenedTogether | None:
         """An opener of many short values of one buffer by one call; None where each is opened by itself."""
@@ -269,11 +262,11 @@ class ValueCipher:
     def unseal(self, domain: bytes, head: bytes, sealed: bytes) -> bytes:
         """What `seal` was given. Raises DecryptionFailed. Cost: O(n)."""
         if len(sealed) <= TAG_BYTES:
-            raise DecryptionFailed
+            raise errors.DecryptionFailed
         try:
             return self._siv.decrypt(sealed, [domain, head, b"sealed"])
         except InvalidTag:
-            raise DecryptionFailed from None
+            raise errors.DecryptionFailed from None
 
     def encrypt_deterministically(self, bson_type: int, value: bytes) -> bytes:
         """Make the envelope of `value`; equal type and bytes give equal envelopes, which anyone can see.
@@ -290,7 +283,7 @@ class ValueCipher:
         """The cipher of deterministic envelopes for values of this type. Raises UnsupportedValue."""
         found = self._to_deterministic.get(bson_type)
         if found is None:
-            raise UnsupportedValue(ValueReason.BSON_TYPE)
+            raise errors.UnsupportedValue(errors.ValueReason.BSON_TYPE)
         return found
 
     def encrypt_randomly(self, bson_type: int, value: bytes) -> bytes:
@@ -303,7 +296,7 @@ class ValueCipher:
         """
         found = self._to_random.get(bson_type)
         if found is None:
-            raise UnsupportedValue(ValueReason.BSON_TYPE)
+            raise errors.UnsupportedValue(errors.ValueReason.BSON_TYPE)
         return found.seal(value)
 
     def decrypt(self, envelope: bytes) -> tuple[int, bytes]:
@@ -319,7 +312,7 @@ class ValueCipher:
         found = self.by_header.get(envelope[:HEADER_BYTES])
         if found is None:
             parse_header(envelope)
-            raise DecryptionFailed
+            raise errors.DecryptionFailed
         return found.bson_type, found.open(envelope, 0, len(envelope))
 
 
@@ -343,8 +336,8 @@ def _checked(short: ShortSiv, siv: AESSIV, header: bytes) -> ShortSiv:
             if len(some) == 1:
                 is_right &= short.seal_one(some[0]) == buf
                 is_right &= short.open_one(buf, HEADER_BYTES, len(buf)) == some[0]
-        except (DecryptionFailed, InvalidTag):
+        except (errors.DecryptionFailed, InvalidTag):
             is_right = False
         if not is_right:
-            raise SelfTestFailed("AES-SIV of short values")
+            raise errors.SelfTestFailed("AES-SIV of short values")
     return short

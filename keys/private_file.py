@@ -14,15 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sealwire.keys.errors import (
-    AlreadyExists,
-    DamagedFile,
-    KeyringBusy,
-    KeysError,
-    KeySettingError,
-    KeysReason,
-    UnsafeFile,
-)
+from sealwire.keys import errors
 
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
@@ -86,16 +78,16 @@ def ensure_private(path: Path) -> None:
 
 def _check_status(path: Path, status: os.stat_result, max_bytes: int, forbidden: int) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise UnsafeFile(KeysReason.FILE_KIND, f"{path} is not a regular file", "name a file")
+        raise errors.UnsafeFile(errors.KeysReason.FILE_KIND, f"{path} is not a regular file", "name a file")
     if status.st_uid not in (os.geteuid(), 0):
-        raise UnsafeFile(
-            KeysReason.FILE_OWNER,
+        raise errors.UnsafeFile(
+            errors.KeysReason.FILE_OWNER,
             f"{path} belongs to user {status.st_uid}, who could replace it",
             f"chown {os.geteuid()} {path}",
         )
     if status.st_mode & forbidden:
-        raise UnsafeFile(
-            KeysReason.FILE_PERMISSIONS,
+        raise errors.UnsafeFile(
+            errors.KeysReason.FILE_PERMISSIONS,
             f"{path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
             f"chmod go-{'rwx' if forbidden == _OTHERS else 'w'} {path}, and ask who may have used that",
         )
@@ -103,21 +95,23 @@ def _check_status(path: Path, status: os.stat_result, max_bytes: int, forbidden:
         raise _too_large(path, max_bytes)
 
 
-def _too_large(path: Path, max_bytes: int) -> DamagedFile:
-    return DamagedFile(
-        KeysReason.FILE_TOO_LARGE, f"{path} is larger than {max_bytes} bytes", "check that the path is right"
+def _too_large(path: Path, max_bytes: int) -> errors.DamagedFile:
+    return errors.DamagedFile(
+        errors.KeysReason.FILE_TOO_LARGE,
+        f"{path} is larger than {max_bytes} bytes",
+        "check that the path is right",
     )
 
 
-def _unreadable(path: Path, error: OSError) -> KeysError:
+def _unreadable(path: Path, error: OSError) -> errors.KeysError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return KeySettingError(
-            KeysReason.FILE_MISSING,
+        return errors.KeySettingError(
+            errors.KeysReason.FILE_MISSING,
             f"{path} does not exist",
             "check the path; if it was there before, restore a backup",
         )
-    return UnsafeFile(
-        KeysReason.FILE_UNREADABLE,
+    return errors.UnsafeFile(
+        errors.KeysReason.FILE_UNREADABLE,
         f"{path} cannot be read: {error.strerror}",
         "run as the user who owns it",
     )
@@ -171,8 +165,8 @@ def create_public(path: Path, content: bytes) -> None:
 def require_free(path: Path) -> None:
     """Raises AlreadyExists where something is at `path`. For callers whose work would be lost later."""
     if os.path.lexists(path):
-        raise AlreadyExists(
-            KeysReason.FILE_EXISTS, f"{path} exists already", "choose another path, or move it away"
+        raise errors.AlreadyExists(
+            errors.KeysReason.FILE_EXISTS, f"{path} exists already", "choose another path, or move it away"
         )
 
 
@@ -209,9 +203,9 @@ def flush_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _unwritable(path: Path, error: OSError) -> KeySettingError:
-    return KeySettingError(
-        KeysReason.FILE_UNWRITABLE,
+def _unwritable(path: Path, error: OSError) -> errors.KeySettingError:
+    return errors.KeySettingError(
+        errors.KeysReason.FILE_UNWRITABLE,
         f"{path} cannot be written: {error.strerror}",
         "check that the directory exists, is writable and has space",
     )
@@ -235,8 +229,8 @@ def writer_lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise KeyringBusy(
-                KeysReason.WRITER, f"another process is writing {path}", "wait for it, then try again"
+            raise errors.KeyringBusy(
+                errors.KeysReason.WRITER, f"another process is writing {path}", "wait for it, then try again"
             ) from None
         yield
     finally:

@@ -183,7 +183,6 @@ class DetectionReason(Enum):
     MISSING = "missing"
     TRANSITION = "transition"
     NOT_WHOLE = "not-whole"
-    OUTPUT = "output"
     UNREACHABLE = "unreachable"
     REJECTED = "rejected"
 

@@ -15,12 +15,12 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 401,
-    "lines": 104_920,
+    "modules": 398,
+    "lines": 103_980,
     "modules of 50 lines or fewer": 12,
-    "modules with one importer": 62,
+    "modules with one importer": 61,
     "modules that import the envelope": 40,
-    "longest chain of imports": 35,
+    "longest chain of imports": 32,
 }
 SLACK: Final = 1.02
 """How far a ceiling may be above its count: commits that take something out need not all touch it."""

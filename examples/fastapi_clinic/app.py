@@ -18,21 +18,7 @@ from fastapi.responses import JSONResponse
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
-from sealwire.examples.fastapi_clinic.models import (
-    OBJECT_ID,
-    AppointmentChanges,
-    AppointmentSearch,
-    ByNumber,
-    NewAppointment,
-    NewPatient,
-    PatientChanges,
-    PatientSearch,
-    Removed,
-    ShownAppointment,
-    ShownPatient,
-    StatedPurpose,
-    WardCount,
-)
+from sealwire.examples.fastapi_clinic import models
 from sealwire.examples.fastapi_clinic.problems import answer, handle_problems
 from sealwire.examples.fastapi_clinic.records import ClinicRecords
 
@@ -47,76 +33,80 @@ def _records(request: Request) -> ClinicRecords:
 
 
 Kept = Annotated[ClinicRecords, Depends(_records)]
-Stated = Annotated[StatedPurpose, Header(alias="purpose")]
-Id = Annotated[str, Path(pattern=OBJECT_ID)]
+Stated = Annotated[models.StatedPurpose, Header(alias="purpose")]
+Id = Annotated[str, Path(pattern=models.OBJECT_ID)]
 
 
 @router.post("/patients", status_code=HTTPStatus.CREATED)
-async def register(patient: NewPatient, records: Kept, purpose: Stated) -> ShownPatient:
+async def register(patient: models.NewPatient, records: Kept, purpose: Stated) -> models.ShownPatient:
     """Register a patient; 409 where the NHS number or the MRN is known already."""
     return await records.register(patient, purpose)
 
 
 @router.post("/patients/find")
-async def find_patient(wanted: ByNumber, records: Kept, purpose: Stated) -> ShownPatient:
+async def find_patient(wanted: models.ByNumber, records: Kept, purpose: Stated) -> models.ShownPatient:
     """The patient with this NHS number."""
     return await records.patient({"nhs_number": wanted.nhs_number}, purpose)
 
 
 @router.post("/patients/search")
-async def search_patients(wanted: PatientSearch, records: Kept, purpose: Stated) -> list[ShownPatient]:
+async def search_patients(
+    wanted: models.PatientSearch, records: Kept, purpose: Stated
+) -> list[models.ShownPatient]:
     """Patients by postcode, telephone, day of birth or ward; all of them where nothing is asked for."""
     return await records.search_patients(wanted, purpose)
 
 
 @router.get("/patients/{id_}")
-async def show_patient(id_: Id, records: Kept, purpose: Stated) -> ShownPatient:
+async def show_patient(id_: Id, records: Kept, purpose: Stated) -> models.ShownPatient:
     """The patient with this id."""
     return await records.patient({"_id": ObjectId(id_)}, purpose)
 
 
 @router.patch("/patients/{id_}")
-async def change_patient(id_: Id, changes: PatientChanges, records: Kept, purpose: Stated) -> ShownPatient:
+async def change_patient(
+    id_: Id, changes: models.PatientChanges, records: Kept, purpose: Stated
+) -> models.ShownPatient:
     """Change what is given; another NHS number reaches the appointments too."""
     return await records.change_patient(id_, changes, purpose)
 
 
 @router.delete("/patients/{id_}")
-async def remove_patient(id_: Id, records: Kept, purpose: Stated) -> Removed:
+async def remove_patient(id_: Id, records: Kept, purpose: Stated) -> models.Removed:
     """Remove the patient with all appointments."""
     return await records.remove_patient(id_, purpose)
 
 
 @router.get("/wards")
-async def count_by_ward(records: Kept, purpose: Stated) -> list[WardCount]:
+async def count_by_ward(records: Kept, purpose: Stated) -> list[models.WardCount]:
     """How many patients each ward has."""
     return await records.count_by_ward(purpose)
 
 
 @router.post("/appointments", status_code=HTTPStatus.CREATED)
-async def book(wanted: NewAppointment, records: Kept, purpose: Stated) -> ShownAppointment:
+async def book(wanted: models.NewAppointment, records: Kept, purpose: Stated) -> models.ShownAppointment:
     """Book an appointment for the patient with this NHS number."""
     return await records.book(wanted, purpose)
 
 
 @router.post("/appointments/search")
 async def search_appointments(
-    wanted: AppointmentSearch, records: Kept, purpose: Stated
-) -> list[ShownAppointment]:
+    wanted: models.AppointmentSearch, records: Kept, purpose: Stated
+) -> list[models.ShownAppointment]:
     """Appointments by patient, status or time."""
     return await records.search_appointments(wanted, purpose)
 
 
 @router.get("/appointments/{id_}")
-async def show_appointment(id_: Id, records: Kept, purpose: Stated) -> ShownAppointment:
+async def show_appointment(id_: Id, records: Kept, purpose: Stated) -> models.ShownAppointment:
     """The appointment with this id."""
     return await records.appointment(id_, purpose)
 
 
 @router.patch("/appointments/{id_}")
 async def change_appointment(
-    id_: Id, changes: AppointmentChanges, records: Kept, purpose: Stated
-) -> ShownAppointment:
+    id_: Id, changes: models.AppointmentChanges, records: Kept, purpose: Stated
+) -> models.ShownAppointment:
     """Move it, or say what became of it."""
     return await records.change_appointment(id_, changes, purpose)
 

@@ -20,14 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.errors import (
-    KekDenied,
-    KekUnavailable,
-    KeysError,
-    KeySettingError,
-    KeysReason,
-    UnwrapFailed,
-)
+from sealwire.keys import errors
 from sealwire.keys.kek import DEFAULT_VARIABLE
 
 # Wrapping with a KEK that this process holds itself: what the environment and the key file share.
@@ -93,7 +86,7 @@ class KeyService:
 
     def error(
         self, meaning: Meaning, operation: str, code: str, pause_s: float = _USUAL_PAUSE_S
-    ) -> KeysError:
+    ) -> errors.KeysError:
         """The error for what the service answered. A code of no known form is not shown."""
         # it may be anything that the other end likes to have in our log
         shown = code if _CODE.fullmatch(code) else "a strange code"
@@ -101,42 +94,42 @@ class KeyService:
         hint = self.hints.get(meaning, "").format(operation, operation.capitalize())
         match meaning:
             case Meaning.NOT_OURS:
-                return UnwrapFailed()
+                return errors.UnwrapFailed()
             case Meaning.NO_KEY:
-                return KeySettingError(KeysReason.KMS_KEY, problem, hint)
+                return errors.KeySettingError(errors.KeysReason.KMS_KEY, problem, hint)
             case Meaning.DISABLED:
                 lost = "without it nothing that the keyring wraps can be read"
-                return KekDenied(KeysReason.KMS_KEY, problem, f"{hint}: {lost}")
+                return errors.KekDenied(errors.KeysReason.KMS_KEY, problem, f"{hint}: {lost}")
             case Meaning.DENIED:
-                return KekDenied(KeysReason.KMS_DENIED, problem, hint)
+                return errors.KekDenied(errors.KeysReason.KMS_DENIED, problem, hint)
             case Meaning.EXPIRED:
-                return KekDenied(KeysReason.KMS_LOGIN, problem, hint)
+                return errors.KekDenied(errors.KeysReason.KMS_LOGIN, problem, hint)
             case Meaning.BUSY:
-                return KekUnavailable(KeysReason.KMS_FAILED, problem, hint, pause_s)
+                return errors.KekUnavailable(errors.KeysReason.KMS_FAILED, problem, hint, pause_s)
 
-    def strange_answer(self) -> KekUnavailable:
+    def strange_answer(self) -> errors.KekUnavailable:
         """For an answer that the service does not give: somebody else's, or damaged on the way."""
         problem = f"{self.name} answers, but not as it does"
-        return KekUnavailable(KeysReason.KMS_FAILED, problem, self.address_hint, _USUAL_PAUSE_S)
+        return errors.KekUnavailable(errors.KeysReason.KMS_FAILED, problem, self.address_hint, _USUAL_PAUSE_S)
 
-    def no_tls(self, operation: str) -> KekUnavailable:
+    def no_tls(self, operation: str) -> errors.KekUnavailable:
         """For a server that does not prove who it is."""
         problem = f"cannot {operation}: TLS with {self.name} failed"
-        return KekUnavailable(KeysReason.KMS_FAILED, problem, self.address_hint)
+        return errors.KekUnavailable(errors.KeysReason.KMS_FAILED, problem, self.address_hint)
 
     def unreachable(
         self, operation: str, error: Exception, pause_s: float = _USUAL_PAUSE_S
-    ) -> KekUnavailable:
+    ) -> errors.KekUnavailable:
         """For a network that is down, or no answer in time. Of `error` only the class is shown."""
         problem = f"cannot {operation}: {self.name} cannot be reached ({type(error).__name__})"
-        return KekUnavailable(
-            KeysReason.KEK_UNREACHABLE, problem, "check the key's name and the network", pause_s
+        return errors.KekUnavailable(
+            errors.KeysReason.KEK_UNREACHABLE, problem, "check the key's name and the network", pause_s
         )
 
-    def no_login(self, error: Exception) -> KekDenied:
+    def no_login(self, error: Exception) -> errors.KekDenied:
         """For credentials that are not there, or that their issuer does not take."""
         problem = f"there are no valid credentials for {self.name} ({type(error).__name__})"
-        return KekDenied(KeysReason.KMS_LOGIN, problem, self.hints[Meaning.EXPIRED])
+        return errors.KekDenied(errors.KeysReason.KMS_LOGIN, problem, self.hints[Meaning.EXPIRED])
 
 
 def pause_of(retry_after: str | None) -> float:
@@ -154,7 +147,7 @@ def ask_twice(ask: Callable[[], T]) -> T:
     for _ in range(TRIES - 1):
         try:
             return ask()
-        except KekUnavailable as error:
+        except errors.KekUnavailable as error:
             if error.retry_after_s > _MOST_PAUSE_S:
                 raise
             sleep(error.retry_after_s)
@@ -196,11 +189,11 @@ class LocalKek(Unpicklable):
     def unwrap(self, wrapped: bytes, associated_data: bytes) -> bytes:
         """The key inside `wrapped`. Raises UnwrapFailed."""
         if not SIV_BYTES < len(wrapped) <= SIV_BYTES + MAX_KEY_BYTES:
-            raise UnwrapFailed
+            raise errors.UnwrapFailed
         try:
             return self._siv.decrypt(wrapped, [associated_data])
         except InvalidTag:
-            raise UnwrapFailed from None
+            raise errors.UnwrapFailed from None
 
 
 class EnvironmentKek(LocalKek):
@@ -212,8 +205,8 @@ class EnvironmentKek(LocalKek):
         """Raises KeySettingError VARIABLE_UNSET or VARIABLE_MALFORMED; the message never shows the value."""
         encoded = (os.environ if environ is None else environ).get(variable, "").strip()
         if not encoded:
-            raise KeySettingError(
-                KeysReason.VARIABLE_UNSET, f"environment variable {variable} is not set", _HINT
+            raise errors.KeySettingError(
+                errors.KeysReason.VARIABLE_UNSET, f"environment variable {variable} is not set", _HINT
             )
         super().__init__(_decode(encoded, variable))
 
@@ -225,8 +218,8 @@ def _decode(encoded: str, variable: str) -> bytes:
     except (binascii.Error, ValueError):
         kek = b""
     if len(kek) != KEK_BYTES or not looks_random(kek):
-        raise KeySettingError(
-            KeysReason.VARIABLE_MALFORMED,
+        raise errors.KeySettingError(
+            errors.KeysReason.VARIABLE_MALFORMED,
             f"environment variable {variable} is not base64 of {KEK_BYTES} random bytes",
             _HINT,
         )
@@ -284,7 +277,7 @@ class RemoteKek(ABC, Unpicklable):
         """Raises as `KeyEncryptionKey`; KeySettingError."""
         mark, sealed = wrapped[:_MARK_BYTES], wrapped[_MARK_BYTES:]
         if not 0 < len(sealed) <= MAX_SERVICE_BYTES or mark != self._mark(sealed, associated_data):
-            raise UnwrapFailed
+            raise errors.UnwrapFailed
         return self._decrypt(sealed, sha256(associated_data).hexdigest())
 
     @abstractmethod

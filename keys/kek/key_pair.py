@@ -16,17 +16,10 @@ from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys import strict_json
+from sealwire.keys import private_file, strict_json
 from sealwire.keys.errors import UnwrapFailed
 from sealwire.keys.kek.kek import MAX_KEY_BYTES, Purpose
 from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
-from sealwire.keys.private_file import (
-    create_private,
-    create_public,
-    read_private,
-    read_trusted,
-    writer_lock,
-)
 
 PRIVATE_FORMAT = "sealwire-private-key"
 PUBLIC_FORMAT = "sealwire-public-key"
@@ -100,10 +93,10 @@ def create_key_pair(path: Path, passphrase: str, parameters: ScryptParameters = 
     raw = X25519PrivateKey.generate().private_bytes_raw()
     public = PrivateKey(raw).public
     box = seal(Purpose.PRIVATE_KEY, public.id, raw, passphrase, parameters)
-    with writer_lock(path):
+    with private_file.writer_lock(path):
         # The public half is written first. If writing stops in between, the private half is missed at once.
-        create_public(public_path(path), _serialize_public(public))
-        create_private(path, _serialize_private(box))
+        private_file.create_public(public_path(path), _serialize_public(public))
+        private_file.create_private(path, _serialize_private(box))
     return public.id
 
 
@@ -115,7 +108,7 @@ def public_path(path: Path) -> Path:
 def load_public_key(path: Path) -> PublicKey:
     """Read a public file. Raises KeySettingError FILE_MISSING, UnsafeFile, DamagedFile."""
     filename = str(path)
-    raw = read_trusted(path, MAX_FILE_BYTES)
+    raw = private_file.read_trusted(path, MAX_FILE_BYTES)
     fields = strict_json.parse(raw, filename)
     fields.format(PUBLIC_FORMAT, FORMAT_VERSION)
     key_id = fields.text("id")
@@ -130,7 +123,7 @@ def load_public_key(path: Path) -> PublicKey:
 def load_private_key(path: Path, passphrase: str) -> PrivateKey:
     """Open a private file. Raises what KeyFileKek raises. Cost: one scrypt."""
     filename = str(path)
-    raw = read_private(path, MAX_FILE_BYTES)
+    raw = private_file.read_private(path, MAX_FILE_BYTES)
     fields = strict_json.parse(raw, filename)
     fields.format(PRIVATE_FORMAT, FORMAT_VERSION)
     box = read_box(fields, Purpose.PRIVATE_KEY, fields.text("id"), filename)

@@ -18,14 +18,7 @@ from secrets import randbelow
 
 from sealwire.crypto import selftest
 from sealwire.crypto.errors import DecryptionFailed
-from sealwire.keys.errors import (
-    AlreadyExists,
-    DamagedFile,
-    KeySettingError,
-    KeysReason,
-    UnwrapFailed,
-    WrongKek,
-)
+from sealwire.keys import errors
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
 from sealwire.keys.keyring.data_key import DataKey, generate_data_key, whole_seconds
 from sealwire.keys.keyring.keyring import Keyring
@@ -68,8 +61,8 @@ def load_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey, minimum_gene
 def check_generation(record: KeyringRecord, minimum_generation: int, place: object) -> None:
     """`record` is authenticated. Raises DamagedFile ROLLED_BACK."""
     if record.generation < minimum_generation:
-        raise DamagedFile(
-            KeysReason.ROLLED_BACK,
+        raise errors.DamagedFile(
+            errors.KeysReason.ROLLED_BACK,
             f"{place} has generation {record.generation}, {minimum_generation} was seen before",
             "an older copy was put back; restore the newest one",
         )
@@ -211,7 +204,7 @@ def open_record(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> 
     authenticate(record, kek, place)
     try:
         keys = tuple(_unwrap(entry, key, kek) for entry in record.classes for key in entry.keys)
-    except UnwrapFailed:
+    except errors.UnwrapFailed:
         raise _tampered(place) from None
     if not is_same_material(keys):
         raise _tampered(place)
@@ -221,22 +214,22 @@ def open_record(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> 
 def authenticate(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> None:
     """Prove that a holder of `kek` wrote `record`, by one unwrapping. Raises as `open_record`."""
     if record.kek_id != kek.id:
-        raise WrongKek(
-            KeysReason.KEK_OTHER,
+        raise errors.WrongKek(
+            errors.KeysReason.KEK_OTHER,
             f"{place} was made under another key-encryption key ({record.kek_id}, not {kek.id})",
             "use the key-encryption key that the keyring was created with",
         )
     try:
         mac_key = kek.unwrap(record.wrapped_mac_key, _MAC_KEY_ASSOCIATED_DATA)
-    except UnwrapFailed:
+    except errors.UnwrapFailed:
         raise _tampered(place) from None
     if not hmac.compare_digest(_mac(mac_key, record), record.mac):
         raise _tampered(place)
 
 
-def _tampered(place: object) -> DamagedFile:
-    return DamagedFile(
-        KeysReason.TAMPERED,
+def _tampered(place: object) -> errors.DamagedFile:
+    return errors.DamagedFile(
+        errors.KeysReason.TAMPERED,
         f"{place} was altered since Sealwire wrote it",
         "restore it from a backup, and find out who wrote to it",
     )
@@ -279,8 +272,8 @@ def with_new_classes(
     added = []
     for name in class_names:
         if name in names:
-            raise AlreadyExists(
-                KeysReason.CLASS_EXISTS,
+            raise errors.AlreadyExists(
+                errors.KeysReason.CLASS_EXISTS,
                 f"class {name} has a key already",
                 "sealwire keys list shows the classes",
             )
@@ -288,8 +281,10 @@ def with_new_classes(
         class_id = _unused_class_id(ids)
         ids.add(class_id)
         if len(names) > MAX_CLASSES:
-            raise KeySettingError(
-                KeysReason.CLASS_COUNT, f"a keyring holds {MAX_CLASSES} classes at most", "split the policy"
+            raise errors.KeySettingError(
+                errors.KeysReason.CLASS_COUNT,
+                f"a keyring holds {MAX_CLASSES} classes at most",
+                "split the policy",
             )
         added.append(generate_data_key(name, class_id, 1, now, is_plaintext=name in plaintext))
     return (*keys, *added)
@@ -332,8 +327,8 @@ def verify_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey) -> Verific
     keys = open_record(record, kek, place)
     materials = [key.material for key in keys if key.material is not None and key.lender is None]
     if len(set(materials)) != len(materials):
-        raise DamagedFile(
-            KeysReason.TAMPERED, f"{place} holds one key under two names", "restore it from a backup"
+        raise errors.DamagedFile(
+            errors.KeysReason.TAMPERED, f"{place} holds one key under two names", "restore it from a backup"
         )
     for key in keys:
         _round_trip(key)

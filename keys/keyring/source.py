@@ -22,16 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys import strict_json
-from sealwire.keys.errors import (
-    DamagedFile,
-    KekUnavailable,
-    KeysError,
-    KeySettingError,
-    KeysReason,
-    UnwrapFailed,
-    WrongKek,
-)
+from sealwire.keys import errors, strict_json
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import authenticate, check_generation, open_record, read_record, seal_record
@@ -132,8 +123,8 @@ class KeyringCache:
     ) -> None:
         """`cache_kek` is another key than the keyring's own. Raises KeySettingError PROVIDER if it is not."""
         if cache_kek.id == kek_id:
-            raise KeySettingError(
-                KeysReason.PROVIDER,
+            raise errors.KeySettingError(
+                errors.KeysReason.PROVIDER,
                 "the cache has the same key-encryption key as the keyring",
                 "give keys.cache a key of its own: the cache is for when the other cannot be reached",
             )
@@ -173,7 +164,7 @@ class KeyringCache:
         self._require_own(sealed.origin, record.kek_id)
         try:
             mac_key = self._kek.unwrap(sealed.wrapped_mac_key, sealed.origin.associated_data())
-        except UnwrapFailed:
+        except errors.UnwrapFailed:
             raise self._tampered() from None
         if not hmac.compare_digest(hmac.digest(mac_key, sealed.keyring, "sha256"), sealed.mac):
             raise self._tampered()
@@ -182,14 +173,14 @@ class KeyringCache:
 
     def _require_own(self, origin: _Origin, kek_id: str) -> None:
         if (origin.place, origin.kek_id) != (self._place, self._source_kek_id):
-            raise WrongKek(
-                KeysReason.KEK_OTHER,
+            raise errors.WrongKek(
+                errors.KeysReason.KEK_OTHER,
                 f"{self._path} is the cache of another keyring, or of another key-encryption key",
                 "each proxy has a cache of its own; remove this one if it is left over",
             )
         if kek_id != self._kek.id:
-            raise WrongKek(
-                KeysReason.KEK_OTHER,
+            raise errors.WrongKek(
+                errors.KeysReason.KEK_OTHER,
                 f"{self._path} was sealed under another key ({kek_id}, not {self._kek.id})",
                 "use the key that the cache was written with, or remove the cache",
             )
@@ -201,16 +192,16 @@ class KeyringCache:
         except ValueError:
             raise self._tampered() from None
         if not -_CLOCK_TOLERANCE <= age <= self._max_age:
-            raise KeySettingError(
-                KeysReason.CACHE_TOO_OLD,
+            raise errors.KeySettingError(
+                errors.KeysReason.CACHE_TOO_OLD,
                 f"{self._path} was fetched at {fetched}, more than keys.cache.max_age_s ago or in the future",
                 "make the key-encryption key's provider answer",
             )
         return max(age, timedelta(0))
 
-    def _tampered(self) -> DamagedFile:
-        return DamagedFile(
-            KeysReason.TAMPERED,
+    def _tampered(self) -> errors.DamagedFile:
+        return errors.DamagedFile(
+            errors.KeysReason.TAMPERED,
             f"{self._path} was altered since Sealwire wrote it",
             "remove it, and find out who wrote to it",
         )
@@ -223,7 +214,7 @@ class FirstKeyring(Unpicklable):
     keyring: Keyring
     age_s: float | None = None
     """Since the provider was last asked, where the keyring comes from the cache; else None."""
-    unavailable: KekUnavailable | None = None
+    unavailable: errors.KekUnavailable | None = None
     """Why the keyring comes from the cache; None when it comes from the store."""
 
     def take(self) -> Keyring:
@@ -247,7 +238,7 @@ class KeyringSource(Unpicklable):
         store: KeyringStore,
         kek: KeyEncryptionKey,
         cache: KeyringCache | None = None,
-        cache_failed: Callable[[KeysError], None] = lambda _error: None,
+        cache_failed: Callable[[errors.KeysError], None] = lambda _error: None,
     ) -> None:
         """`cache_failed` is told when a later copy cannot be written: the keyring itself is sound then."""
         self._store = store
@@ -265,7 +256,7 @@ class KeyringSource(Unpicklable):
         """
         try:
             opened = self._open()
-        except KekUnavailable as error:
+        except errors.KekUnavailable as error:
             if self._cache is None:
                 raise
             return self._from_cache(self._cache, error)
@@ -282,7 +273,7 @@ class KeyringSource(Unpicklable):
         if self._cache is not None:
             try:
                 self._cache.write(opened.keys, opened.keyring.generation)
-            except KeysError as error:
+            except errors.KeysError as error:
                 self._cache_failed(error)
         return opened.keyring
 
@@ -302,11 +293,11 @@ class KeyringSource(Unpicklable):
         self._opened = _Opened(record, keys, Keyring(keys, record.generation))
         return self._opened
 
-    def _from_cache(self, cache: KeyringCache, unavailable: KekUnavailable) -> FirstKeyring:
+    def _from_cache(self, cache: KeyringCache, unavailable: errors.KekUnavailable) -> FirstKeyring:
         try:
             cached = cache.read()
-        except KeysError as error:
-            raise KekUnavailable(
+        except errors.KeysError as error:
+            raise errors.KekUnavailable(
                 unavailable.reason, f"{unavailable}; and the cache does not help: {error}", unavailable.hint
             ) from None
         self._generation = cached.generation

@@ -22,16 +22,10 @@ from typing import TypeVar
 from hvac import Client
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.contexts.store import (
-    CLASS_TAG,
-    ContextCount,
-    ContextRow,
-    StoreMark,
-    closed,
-    require_usable,
-)
+from sealwire.keys.contexts import store
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
+from sealwire.keys.vault import kv
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.context_documents import (
     FINDING,
@@ -43,12 +37,6 @@ from sealwire.keys.vault.context_documents import (
     EntryState,
     Told,
     at_once,
-)
-from sealwire.keys.vault.kv import (
-    VersionMoved,
-    destroy_versions,
-    keep_newest_only,
-    standing_versions,
 )
 from sealwire.keys.vault.settings import check_path
 
@@ -106,27 +94,27 @@ class VaultContextStore(Unpicklable):
     def __repr__(self) -> str:
         return f"VaultContextStore({str(self)!r})"
 
-    def find(self, class_id: int, tags: Sequence[bytes]) -> list[ContextRow]:
+    def find(self, class_id: int, tags: Sequence[bytes]) -> list[store.ContextRow]:
         """See `contexts.store.ContextStore`. Cost: a request a tag."""
         documents = self._documents
 
-        def row_of(client: Client, tag: bytes) -> ContextRow | None:
+        def row_of(client: Client, tag: bytes) -> store.ContextRow | None:
             return documents.standing(client, class_id, tag).row
 
         found = [row for row in self._each(FINDING, row_of, tags) if row is not None]
         self._heed_mark()
         return found
 
-    def find_ids(self, key_ids: Sequence[bytes]) -> list[ContextRow]:
+    def find_ids(self, key_ids: Sequence[bytes]) -> list[store.ContextRow]:
         """See `contexts.store.ContextStore`. Cost: two requests an id."""
         found = self._of_ids(key_ids, None)
         self._heed_mark()
         return found
 
-    def create(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
+    def create(self, rows: Sequence[store.ContextRow]) -> list[store.ContextRow]:
         """See `contexts.store.ContextStore`. Cost: two requests a row."""
 
-        def keep(client: Client, row: ContextRow) -> ContextRow:
+        def keep(client: Client, row: store.ContextRow) -> store.ContextRow:
             made = self._documents.create(client, row, row.tag or b"")
             if made is None:
                 text = f"{self}: others write the key of a context just now"
@@ -138,11 +126,11 @@ class VaultContextStore(Unpicklable):
         self._heed_mark()
         return made
 
-    def adopt(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
+    def adopt(self, rows: Sequence[store.ContextRow]) -> list[store.ContextRow]:
         """See `contexts.store.ContextStore`. Cost: 4 requests a row, some more for a destroyed one."""
         documents = self._documents
 
-        def keep(client: Client, row: ContextRow) -> ContextRow | None:
+        def keep(client: Client, row: store.ContextRow) -> store.ContextRow | None:
             there = documents.standing_of_id(client, row.key_id).row
             if there is not None:
                 return there
@@ -159,7 +147,7 @@ class VaultContextStore(Unpicklable):
         given = {row.key_id: row for row in rows}
         return [row for row in kept if row is not None and row != given.get(row.key_id)]
 
-    def replace(self, old: ContextRow, new: ContextRow) -> bool:
+    def replace(self, old: store.ContextRow, new: store.ContextRow) -> bool:
         """See `contexts.store.ContextStore`; the tag stays, or is given up by a destroyed row.
 
         Cost: 2 requests, another one where the key is wrapped anew, 5 and a search where it is destroyed
@@ -175,7 +163,7 @@ class VaultContextStore(Unpicklable):
             return False
         place = documents.of_tag(old.class_id, tag)
         if new.is_destroyed and not old.is_destroyed:
-            self._asked(KEEPING, lambda client: keep_newest_only(client, place))
+            self._asked(KEEPING, lambda client: kv.keep_newest_only(client, place))
             self._asked(FINDING, self._log.last)
             self._asked(KEEPING, lambda client: self._log.append(client, old.key_id, standing.version))
         if new.tag is None:
@@ -187,10 +175,10 @@ class VaultContextStore(Unpicklable):
                 lambda client: documents.put_row(client, old.class_id, tag, row, standing.version),
                 repeatable=False,
             )
-        except VersionMoved:
+        except kv.VersionMoved:
             return False
         if old.wrapped is not None and new.wrapped != old.wrapped:
-            self._asked(KEEPING, lambda client: destroy_versions(client, place, standing.version))
+            self._asked(KEEPING, lambda client: kv.destroy_versions(client, place, standing.version))
             self._remember(old.wrapped, place)
         self._heed_mark()
         return True
@@ -219,11 +207,11 @@ class VaultContextStore(Unpicklable):
         """See `contexts.store.ContextStore`. Cost: 256 requests."""
         return sum(len(names) for _, names in self._shards("ids"))
 
-    def mark(self) -> StoreMark | None:
+    def mark(self) -> store.StoreMark | None:
         """See `contexts.store.ContextStore`. Cost: a request."""
         return self._asked(FINDING, self._documents.marked).mark
 
-    def set_mark(self, old: StoreMark | None, new: StoreMark | None) -> bool:
+    def set_mark(self, old: store.StoreMark | None, new: store.StoreMark | None) -> bool:
         """See `contexts.store.ContextStore`. Cost: two requests."""
         standing = self._asked(FINDING, self._documents.marked)
         if standing.mark != old:
@@ -234,7 +222,7 @@ class VaultContextStore(Unpicklable):
                 lambda client: self._documents.put_mark(client, new, standing.version),
                 repeatable=False,
             )
-        except VersionMoved:
+        except kv.VersionMoved:
             return False
         return True
 
@@ -243,7 +231,7 @@ class VaultContextStore(Unpicklable):
         """See `contexts.store.ContextStore`: three times as long as anybody goes by what was read."""
         return _CLOSING_S
 
-    def count(self, class_id: int) -> ContextCount:
+    def count(self, class_id: int) -> store.ContextCount:
         """See `contexts.store.ContextStore`. Cost: 256 requests, and one a row of the class."""
         live = announced = 0
         versions: dict[int, int] = {}
@@ -256,14 +244,14 @@ class VaultContextStore(Unpicklable):
                     destroyed.add(row.key_id)
                     continue
                 versions[row.wrap_version] = versions.get(row.wrap_version, 0) + 1
-                if row.tag != CLASS_TAG:
+                if row.tag != store.CLASS_TAG:
                     live += 1
                     announced += row.shred_after is not None
-        return ContextCount(live, announced, len(destroyed), dict(sorted(versions.items())))
+        return store.ContextCount(live, announced, len(destroyed), dict(sorted(versions.items())))
 
-    def rows(self, class_id: int, after: bytes, limit: int) -> list[ContextRow]:
+    def rows(self, class_id: int, after: bytes, limit: int) -> list[store.ContextRow]:
         """See `contexts.store.ContextStore`. Cost: a request for each of 256 folders, 1 or 2 an id."""
-        found: list[ContextRow] = []
+        found: list[store.ContextRow] = []
         for shard, names in self._shards("ids", first=after[0] if after else 0):
             ids = [key_id for key_id in (bytes([shard]) + each for each in names) if key_id > after]
             for start in range(0, len(ids), _AT_ONCE):
@@ -280,7 +268,7 @@ class VaultContextStore(Unpicklable):
         place = self._replaced.get(sha256(wrapped).digest())
         if place is None:
             return None
-        left = self._asked(FINDING, lambda client: standing_versions(client, place, FINDING))
+        left = self._asked(FINDING, lambda client: kv.standing_versions(client, place, FINDING))
         return True if any(self._documents.holds(fields, wrapped) for fields in left) else None
 
     def close(self) -> None:
@@ -293,13 +281,13 @@ class VaultContextStore(Unpicklable):
         asked_at = self._clock()
         mark = self.mark()
         if mark is not None:
-            raise closed(str(self), mark)
+            raise store.closed(str(self), mark)
         self._heeded_until = asked_at + _HEEDED_S
 
-    def _of_ids(self, key_ids: Sequence[bytes], class_id: int | None) -> list[ContextRow]:
+    def _of_ids(self, key_ids: Sequence[bytes], class_id: int | None) -> list[store.ContextRow]:
         """The rows of these ids, of one class or any, in their order."""
 
-        def row_of(client: Client, key_id: bytes) -> ContextRow | None:
+        def row_of(client: Client, key_id: bytes) -> store.ContextRow | None:
             return self._documents.standing_of_id(client, key_id, class_id).row
 
         return [row for row in self._each(FINDING, row_of, key_ids) if row is not None]
@@ -350,7 +338,7 @@ class VaultContextStore(Unpicklable):
         marked = self._connection.call(FINDING, self._documents.marked)
         if marked.version:
             if not self._for_move:
-                require_usable(str(self), marked.mark)
+                store.require_usable(str(self), marked.mark)
         elif self._create:
             self._connection.call(KEEPING, self._documents.make)
         else:

@@ -4,41 +4,28 @@ Documents are told apart by equality of a key, which equal ciphertext keeps, and
 A value that `$fill` carries on keeps its class; one that it computes, or puts in, must be what lies there.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, final
 
-from sealwire.policies.aggregation.ranked_groups import ranked_group
+from bson import encode
+
+from sealwire.policies.aggregation import sorting, stage_arguments
 from sealwire.policies.aggregation.reshaping import assign_paths, names_of, replaced
-from sealwire.policies.aggregation.stage_arguments import (
-    UNITS,
-    at_least,
-    check_field_name,
-    check_range,
-    plan_sort,
-)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.choices import infer_nothing
 from sealwire.policies.expressions.constants import array_of, is_of_every_class
 from sealwire.policies.expressions.interpreter import infer, infer_number, infer_plain, infer_unknown
 from sealwire.policies.file.ranges import NUMERIC
 from sealwire.policies.file.schema import NOTHING, PathNode, follow
-from sealwire.policies.planning.arguments import (
-    array_items,
-    check_arguments,
-    check_names,
-    document_of,
-    is_document_literal,
-    is_operator_document,
-    only_element,
-    operator_name,
-    signature_of,
-    text_of,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.contexts import NO_FIELDS
+from sealwire.policies.planning.plan import Replacement
 from sealwire.policies.planning.rules import Infer, Rule, never, passed, refused, signed
 from sealwire.policies.planning.trees import OPAQUE, document_node, same_values
 from sealwire.policies.planning.values import tell_apart, tell_apart_by
 from sealwire.policies.planning.walk import Walk
+from sealwire.policies.questions.asked import HeldValue, ValuesAnswer
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 
@@ -53,7 +40,7 @@ def infer_key(walk: Walk, element: Element) -> PathNode:
     key = infer(walk, element)
     if not key.absent:
         # where it is, no ciphertext is there, and constants beside it were refused or covered
-        tell_apart(walk, key, operator_name(element), fields_in_key(walk, element))
+        tell_apart(walk, key, arguments.operator_name(element), fields_in_key(walk, element))
     return key
 
 
@@ -61,15 +48,15 @@ def fields_in_key(walk: Walk, key: Element) -> frozenset[bytes]:
     """The fields of documents that a key holds as they are: `"$field"`, by itself or beside others."""
     if walk.draft.contexts is None:
         return NO_FIELDS
-    parts = elements(walk.buf, key.value) if is_document_literal(walk.buf, key) else (key,)
+    parts = elements(walk.buf, key.value) if arguments.is_document_literal(walk.buf, key) else (key,)
     texts = [string_bytes(walk.buf, part) for part in parts]
     return frozenset(text[1:] for text in texts if text.startswith(b"$"))
 
 
 def infer_accumulated(walk: Walk, field: Element) -> PathNode:
     """`field: {$accumulator: expression}`."""
-    start = document_of(field, field)
-    return apply_accumulator(walk.inside(start), only_element(walk.buf, start, "an accumulator"))
+    start = arguments.document_of(field, field)
+    return apply_accumulator(walk.inside(start), arguments.only_element(walk.buf, start, "an accumulator"))
 
 
 def apply_accumulator(walk: Walk, operator: Element) -> PathNode:
@@ -77,7 +64,7 @@ def apply_accumulator(walk: Walk, operator: Element) -> PathNode:
     rule = ACCUMULATORS.get(operator.name)
     if rule is None:
         return infer_unknown(walk, operator, ACCUMULATORS)
-    check_arguments(walk.buf, operator, rule.signature)
+    arguments.check_arguments(walk.buf, operator, rule.signature)
     return rule.handler(walk, operator)
 
 
@@ -85,7 +72,7 @@ def _few(walk: Walk, operator: Element) -> PathNode:
     """`{input, n}`, or `{sortBy, output, n}`: ordered by fields in clear, what comes out may be covered."""
     inner, parts = walk.parts(operator)
     if b"sortBy" in parts:
-        plan_sort(walk, parts[b"sortBy"])
+        stage_arguments.plan_sort(walk, parts[b"sortBy"])
     if b"n" in parts:
         infer_number(inner, parts[b"n"], operator)
     return infer(inner, parts.get(b"output") or parts[b"input"])
@@ -109,7 +96,7 @@ def _compute(walk: Walk, operator: Element) -> PathNode:
     found = infer(walk, operator)
     # of a bare path that leads to no ciphertext, with no constant beside it, the answer is the plaintext's
     if found.covers and not (found.absent and operator.kind == kinds.STRING):
-        raise Refusal(Reason.COMPUTE, path=found.path, rule=operator_name(operator))
+        raise Refusal(Reason.COMPUTE, path=found.path, rule=arguments.operator_name(operator))
     return NOTHING
 
 
@@ -117,7 +104,7 @@ def _merged(walk: Walk, operator: Element) -> PathNode:
     """`$mergeObjects`: each field comes from one of documents that all have the same covered paths."""
     found = infer(walk, operator)
     if found.leaf is not None or found.opaque:
-        raise Refusal(Reason.COMPUTE, path=found.path, rule=operator_name(operator))
+        raise Refusal(Reason.COMPUTE, path=found.path, rule=arguments.operator_name(operator))
     return found
 
 
@@ -172,7 +159,7 @@ def group(walk: Walk, stage: Element) -> PathNode:
         if element.name == b"_id":
             fields[b"_id"] = infer_key(inner, element)
         else:
-            check_field_name(element.name, stage)
+            stage_arguments.check_field_name(element.name, stage)
             found = None if ranked is None else ranked.accumulated(inner, element, ACCUMULATORS)
             fields[element.name] = infer_accumulated(inner, element) if found is None else found
     if ranked is not None:
@@ -189,7 +176,7 @@ def _gathered_by(walk: Walk, keyed: frozenset[bytes]) -> None:
 def sort_by_count(walk: Walk, stage: Element) -> PathNode:
     """Groups by one expression, most frequent first."""
     is_path = stage.kind == kinds.STRING and string_bytes(walk.buf, stage).startswith(b"$")
-    if not is_path and not is_operator_document(walk.buf, stage):
+    if not is_path and not arguments.is_operator_document(walk.buf, stage):
         raise Refusal(Reason.SHAPE, rule="$sortByCount")
     counted = document_node({b"_id": infer_key(walk, stage)})
     return replaced(walk.node, counted, walk.draft.work, names_of((b"_id", b"count")))
@@ -211,16 +198,16 @@ def bucket(walk: Walk, stage: Element) -> PathNode:
         if part.name == b"output":
             below, outputs = inner.parts(part)
             for element in outputs.values():
-                check_field_name(element.name, part)
+                stage_arguments.check_field_name(element.name, part)
                 fields[element.name] = infer_accumulated(below, element)
         elif part.name == b"buckets":
-            at_least(walk.buf, part, 1)
+            stage_arguments.at_least(walk.buf, part, 1)
         elif part.name == b"granularity":
-            text_of(walk.buf, part)
+            arguments.text_of(walk.buf, part)
         else:
             node = infer(inner, part)
             if node.covers:
-                rule = operator_name(stage)
+                rule = arguments.operator_name(stage)
                 raise Refusal(Reason.COMPUTE, path=node.path, rule=rule, instead=_BUCKETS_BY_RANGE)
     return replaced(walk.node, document_node(fields), walk.draft.work, names_of(fields))
 
@@ -240,10 +227,10 @@ def plan_partitions(walk: Walk, parts: dict[bytes, Element]) -> None:
         infer_key(walk, parts[b"partitionBy"])
         _gathered_by(walk, fields_in_key(walk, parts[b"partitionBy"]))
     if b"partitionByFields" in parts:
-        names = array_items(walk.buf, parts[b"partitionByFields"])
+        names = arguments.array_items(walk.buf, parts[b"partitionByFields"])
         tell_apart_by(walk, names, "partitionByFields")
     if b"sortBy" in parts:
-        plan_sort(walk, parts[b"sortBy"])
+        stage_arguments.plan_sort(walk, parts[b"sortBy"])
 
 
 def _window_field(walk: Walk, field: Element) -> PathNode:
@@ -258,7 +245,7 @@ def _window_field(walk: Walk, field: Element) -> PathNode:
     return replace(OPAQUE, path=found.path) if found.covers and b"." in field.name else found
 
 
-_WINDOW: Final = signature_of("{documents?} | {range unit?}").named
+_WINDOW: Final = arguments.signature_of("{documents?} | {range unit?}").named
 _BOUNDS: Final = frozenset({b"current", b"unbounded"})
 
 
@@ -267,14 +254,14 @@ def _check_window(walk: Walk, window: Element) -> None:
 
     A number may be computed from constants, which are covered as in any expression. Raises Refusal.
     """
-    parts = check_names(walk.buf, window, *_WINDOW)
+    parts = arguments.check_names(walk.buf, window, *_WINDOW)
     unit = parts.pop(b"unit", None)
-    is_known = unit is None or string_bytes(walk.buf, unit) in UNITS
+    is_known = unit is None or string_bytes(walk.buf, unit) in stage_arguments.UNITS
     for bounds in parts.values():
-        items = array_items(walk.buf, bounds)
+        items = arguments.array_items(walk.buf, bounds)
         is_known = is_known and len(items) == 2
         for item in items:
-            if is_operator_document(walk.buf, item):
+            if arguments.is_operator_document(walk.buf, item):
                 infer_plain(walk.inside(window.value).inside(bounds.value), item)
             elif item.kind not in NUMERIC and string_bytes(walk.buf, item) not in _BOUNDS:
                 is_known = False
@@ -316,8 +303,133 @@ def densify(walk: Walk, stage: Element) -> PathNode:
     """`{field, partitionByFields, range}`: documents between others, by a field in clear. Raises Refusal."""
     inner, parts = walk.parts(stage)
     plan_partitions(inner, parts)
-    found = follow(walk.node, text_of(walk.buf, parts[b"field"]))
+    found = follow(walk.node, arguments.text_of(walk.buf, parts[b"field"]))
     if found is not None and not found.absent:
         raise Refusal(Reason.SORT, path=found.path, rule="$densify")
-    check_range(walk.buf, parts[b"range"])
+    stage_arguments.check_range(walk.buf, parts[b"range"])
     return walk.node
+
+
+# ------------------- `$group` in the order of covered fields: their values are asked for, documents get ranks
+#
+# `$min` and `$max` become those of `{r: rank, v: value}`, which the server compares by the rank first. Stages
+# behind the group take the value out again. `$top` and its kin sort by the rank. A `$sort` right behind the
+# group, by its `_id` or by such an extreme, sorts by ranks that the group gathers as well.
+#
+# Documents with a value that was stored after the question are left out, as documents that change meanwhile
+# may be. All others are in their group, with the rank of their value.
+
+_WHOLE: Final = (b"$$ROOT", b"$$CURRENT")
+"""Documents as they are would show their ranks."""
+
+
+def ranked_group(walk: Walk, stage: Element) -> "RankedGroup | None":
+    """The plan of a `$group` that orders by fields that have to be asked for; None for any other.
+
+    Raises Refusal, OrderUnknown, BsonError. Cost: O(stored forms of the values).
+    """
+    if walk.draft.asking is None or stage.kind != kinds.OBJECT:
+        return None
+    behind = sorting.item_of(walk)[1]
+    asked = sorting.asked_keys(walk, sorting.group_orders(walk.buf, stage, behind[:1]))
+    if not asked:
+        return None
+    if any(walk.buf.find(name, stage.start, stage.end) >= 0 for name in _WHOLE):
+        rule = "$$ROOT or $$CURRENT beside an order of stored values"
+        raise Refusal(Reason.QUESTION, path=asked[0][1].path, rule=rule)
+    ranked = sorting.RankedStage(walk, stage)
+    answers = [ranked.ask(name, node) for name, node in asked]
+    ranks = [
+        ranked.put(place, *each, answer)
+        for place, (each, answer) in enumerate(zip(asked, answers, strict=True))
+    ]
+    fields = {name: (rank, answer) for (name, _), rank, answer in zip(asked, ranks, answers, strict=True)}
+    found = RankedGroup(fields)
+    found.note_sort(walk, stage, behind[:1])
+    return found
+
+
+@final
+class RankedGroup:
+    """The accumulators of one `$group`."""
+
+    __slots__ = ("_fields", "_wrapped")
+
+    def __init__(self, fields: Mapping[bytes, tuple[bytes, ValuesAnswer]]) -> None:
+        self._fields: Final = fields
+        """By the path, the field that has the ranks, and the values."""
+        self._wrapped: Final[dict[str, Any]] = {}
+        """Fields of a stage behind the group, which takes values out of their pairs with ranks."""
+
+    def note_sort(self, walk: Walk, stage: Element, behind: Sequence[Element]) -> None:
+        """Gather ranks for a `$sort` behind the stage."""
+        asking, gathered, names = walk.draft.asking, dict[str, Any](), dict[bytes, bytes]()
+        for key, path, gathers in sorting.group_keys(walk.buf, stage, behind):
+            if path in self._fields:
+                names[key] = b"%b_%d" % (sorting.RANK, len(names))
+                rank = f"${self._fields[path][0].decode()}"
+                value = rank if key.startswith(b"_id") else _if_value(path, rank)
+                gathered[names[key].decode()] = {gathers.decode(): value}
+        if not names or asking is None:
+            return
+        place = Element(kinds.NULL, b"", *[stage.end - 1] * 3)
+        parents = walk.inside(stage.value).parents
+        walk.draft.replacements.append(Replacement(place, parents, encode(gathered)[4:-1]))
+        sort = next(elements(walk.buf, behind[0].value))
+        asking.groups[sort.start] = names
+
+    def accumulated(self, walk: Walk, field: Element, table: Mapping[bytes, Rule[Infer]]) -> PathNode | None:
+        """The covered paths of an accumulator's result; None for one that orders by no asked field.
+
+        The walk is in the stage's document. Raises Refusal, BsonError.
+        """
+        at = walk.inside(arguments.document_of(field, field))
+        operator = arguments.only_element(walk.buf, field.value, "an accumulator")
+        if self._fields.keys().isdisjoint(sorting.operator_orders(walk.buf, operator)):
+            return None
+        arguments.check_arguments(walk.buf, operator, table[operator.name].signature)
+        name = field.name.decode()
+        if operator.name in sorting.EXTREMES:
+            self._put_wrapped(at, operator)
+            self._wrapped[name] = {"$ifNull": [f"${name}.v", None]}
+            return infer(at, operator)
+        inner, parts = at.parts(operator)
+        if b"n" in parts:
+            infer_number(inner, parts[b"n"], operator)
+        if operator.name in sorting.FEW:
+            self._put_wrapped(inner, parts[b"input"])
+            self._wrapped[name] = {"$map": {"input": f"${name}", "in": "$$this.v"}}
+            return infer(inner, parts[b"input"])
+        self._put_keys(inner.inside(parts[b"sortBy"].value), parts[b"sortBy"])
+        return infer(inner, parts[b"output"])
+
+    def finish(self, walk: Walk) -> None:
+        """The stage's accumulators are covered; the walk is in its item."""
+        if self._wrapped:
+            sorting.put_behind(walk, sorting.item_of(walk)[0], {"$addFields": self._wrapped})
+
+    def _put_wrapped(self, walk: Walk, part: Element) -> None:
+        """A value with its rank in place of a path. The server leaves null and missing values out."""
+        path = sorting.referred(walk.buf, part)[0]
+        rank, answer = self._fields[path]
+        if answer.ranks is not None:
+            values: dict[int, HeldValue] = {}
+            for number, held in zip(answer.ranks.numbers, answer.all, strict=True):
+                if values.setdefault(number, held).value != held.value:
+                    rule = "equal values of several types, or signs, of which the server takes the first"
+                    raise Refusal(Reason.QUESTION, path=path.decode(), rule=rule)
+        expression = _if_value(path, {"r": f"${rank.decode()}", "v": f"${path.decode()}"})
+        data = encode({part.name.decode(): expression})[4:-1]
+        walk.draft.replacements.append(Replacement(part, walk.parents, data))
+
+    def _put_keys(self, walk: Walk, specification: Element) -> None:
+        for key in arguments.named_parts(walk.buf, specification.value).values():
+            if key.name in self._fields:
+                sorting.rank_key(walk, key, self._fields[key.name][0])
+            else:
+                stage_arguments.plan_sort_key(walk, key)
+
+
+def _if_value(path: bytes, expression: object) -> dict[str, Any]:
+    """An expression, and null for a document without a value at the path."""
+    return {"$cond": [{"$gt": [f"${path.decode()}", None]}, expression, None]}

@@ -16,30 +16,10 @@ from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.schema import NOTHING, PathNode, follow
 from sealwire.policies.filters.asking import allow, deny
 from sealwire.policies.filters.filters import plan_filter_argument
-from sealwire.policies.planning.arguments import (
-    array_items,
-    check_nested,
-    document_of,
-    given,
-    named_parts,
-    one_or_more,
-    only_element,
-    operator_name,
-    text_of,
-)
+from sealwire.policies.planning import arguments, trees
 from sealwire.policies.planning.contexts import NO_FIELDS, KnownContexts
 from sealwire.policies.planning.namespaces import named_namespace
 from sealwire.policies.planning.plan import Use
-from sealwire.policies.planning.trees import (
-    OPAQUE,
-    Work,
-    each_node,
-    either,
-    is_in_clear,
-    placed,
-    present,
-    same_values,
-)
 from sealwire.policies.planning.values import demand_write, note_comparison, note_equality, tell_apart_by
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.questions.asked import Barrier
@@ -57,7 +37,7 @@ def lookup(walk: Walk, stage: Element) -> PathNode:
         local = _field(walk, walk.node, parts[b"localField"])
         _check_join(walk, local, _field(walk, foreign, parts[b"foreignField"]), stage, source)
     if b"pipeline" in parts:
-        bound = given(parts, b"let")  # older servers refuse null, newer ones take it for no `let`
+        bound = arguments.given(parts, b"let")  # older servers refuse null, newer ones take it for no `let`
         variables = {} if bound is None else variables_of(inner, bound)
         foreign = _yielded(inner.binding(variables), foreign, parts[b"pipeline"], source)
     _take(walk, source)
@@ -70,7 +50,7 @@ def graph_lookup(walk: Walk, stage: Element) -> PathNode:
     foreign, source = _foreign_tree(walk, stage)
     restriction = parts.get(b"restrictSearchWithMatch")
     if source is not None and restriction is not None:
-        source.narrow(walk.buf, document_of(restriction, restriction))
+        source.narrow(walk.buf, arguments.document_of(restriction, restriction))
     target = _field(walk, foreign, parts[b"connectToField"])
     _check_join(walk, _field(walk, foreign, parts[b"connectFromField"]), target, stage, source)
     first = infer(inner, parts[b"startWith"])
@@ -103,7 +83,7 @@ def union_with(walk: Walk, stage: Element) -> PathNode:
         if b"pipeline" in parts:
             foreign = _yielded(inner, foreign, parts[b"pipeline"], source)
     _take(walk, source, apart=True)
-    return either(walk.node, foreign, walk.draft.work)
+    return trees.either(walk.node, foreign, walk.draft.work)
 
 
 def _foreign_tree(walk: Walk, stage: Element) -> tuple[PathNode, KnownContexts | None]:
@@ -120,17 +100,20 @@ def _foreign_tree(walk: Walk, stage: Element) -> tuple[PathNode, KnownContexts |
 
 
 def _unnamed(walk: Walk, stage: Element) -> PathNode:
-    if stage.kind == kinds.OBJECT and not named_parts(walk.buf, stage.value).keys() & {b"from", b"coll"}:
+    if stage.kind == kinds.OBJECT and not arguments.named_parts(walk.buf, stage.value).keys() & {
+        b"from",
+        b"coll",
+    }:
         return NOTHING
-    raise Refusal(Reason.SHAPE, rule=operator_name(stage))
+    raise Refusal(Reason.SHAPE, rule=arguments.operator_name(stage))
 
 
 def _narrow_by_leading(walk: Walk, source: KnownContexts | None, pipeline: Element | None) -> None:
     """What a pipeline begins with, before any stage that counts documents, holds for a join as well."""
     if source is None or pipeline is None or pipeline.kind != kinds.ARRAY:
         return
-    for item in array_items(walk.buf, pipeline):
-        stage = only_element(walk.buf, document_of(item, pipeline), "a stage")
+    for item in arguments.array_items(walk.buf, pipeline):
+        stage = arguments.only_element(walk.buf, arguments.document_of(item, pipeline), "a stage")
         if stage.name != b"$match" or stage.kind != kinds.OBJECT:
             return
         source.narrow(walk.buf, stage.value)
@@ -160,7 +143,7 @@ def _take(walk: Walk, source: KnownContexts | None, *, apart: bool = False) -> N
 
 
 def _field(walk: Walk, node: PathNode, part: Element) -> PathNode:
-    return follow(node, text_of(walk.buf, part)) or NOTHING
+    return follow(node, arguments.text_of(walk.buf, part)) or NOTHING
 
 
 def _check_join(
@@ -170,12 +153,14 @@ def _check_join(
 
     Raises Refusal(JOIN, CONTEXT).
     """
-    if is_in_clear(left) and is_in_clear(right):
+    if trees.is_in_clear(left) and trees.is_in_clear(right):
         return
     if left.is_gone or right.is_gone:
         return  # what is not there equals null and nothing else
-    if left.holds_random or right.holds_random or not same_values(left, right, walk.draft.work):
-        raise Refusal(Reason.JOIN, path=(left if left.covers else right).path, rule=operator_name(stage))
+    if left.holds_random or right.holds_random or not trees.same_values(left, right, walk.draft.work):
+        raise Refusal(
+            Reason.JOIN, path=(left if left.covers else right).path, rule=arguments.operator_name(stage)
+        )
     contexts = walk.draft.contexts
     if contexts is None or source is None:
         note_comparison(walk.draft, left if left.covers else right)
@@ -183,7 +168,7 @@ def _check_join(
     outer = contexts.source
     contexts.source = outer.copied()
     contexts.source.take(source)
-    note_equality(walk.draft, left if left.covers else right, operator_name(stage), NO_FIELDS)
+    note_equality(walk.draft, left if left.covers else right, arguments.operator_name(stage), NO_FIELDS)
     contexts.source = outer
 
 
@@ -195,8 +180,8 @@ def _joined(walk: Walk, parts: Mapping[bytes, Element], foreign: PathNode) -> Pa
     above, dot, _ = name.partition(b".")
     if dot and above in node.children and not node.children[above].is_gone:
         # what becomes of a sub-document or an array that is there already is the server's affair
-        return assign_path(node, above, OPAQUE, walk.draft.work)
-    return assign_path(node, name, placed(foreign), walk.draft.work)
+        return assign_path(node, above, trees.OPAQUE, walk.draft.work)
+    return assign_path(node, name, trees.placed(foreign), walk.draft.work)
 
 
 # ---------------------------------------------------------- stages that write their documents to a collection
@@ -218,16 +203,16 @@ def merge_into(walk: Walk, stage: Element) -> PathNode:
         return NOTHING
     inner, parts = walk.parts(stage)
     for part in parts.values():
-        check_nested(walk.buf, part)
+        arguments.check_nested(walk.buf, part)
     matched = parts.get(b"whenMatched")
     pipeline = matched if matched is not None and matched.kind == kinds.ARRAY else None
-    mode = text_of(walk.buf, parts[b"whenNotMatched"]) if b"whenNotMatched" in parts else b""
+    mode = arguments.text_of(walk.buf, parts[b"whenNotMatched"]) if b"whenNotMatched" in parts else b""
     if matched is not None and pipeline is None:
-        text_of(walk.buf, matched)
+        arguments.text_of(walk.buf, matched)
     if pipeline is None or mode not in _WRITING_NOTHING:
         _check_target(walk, stage)
     if b"on" in parts:
-        tell_apart_by(walk, one_or_more(walk.buf, parts[b"on"]), "$merge")
+        tell_apart_by(walk, arguments.one_or_more(walk.buf, parts[b"on"]), "$merge")
     if pipeline is not None:
         variables = {b"new": walk.node}
         if b"let" in parts:
@@ -251,24 +236,24 @@ def _check_target(walk: Walk, stage: Element) -> None:
     tree = _target(walk, stage)
     work = walk.draft.work
     if not _fits(walk.node, tree, work) or _may_be_several(walk.node, tree, work):
-        raise Refusal(Reason.TARGET, path=walk.node.path, rule=operator_name(stage))
+        raise Refusal(Reason.TARGET, path=walk.node.path, rule=arguments.operator_name(stage))
 
 
 def _target(walk: Walk, stage: Element) -> PathNode:
     """The covered paths of the collection that is written to."""
     target = named_namespace(walk.draft, stage, walk.draft.around.database)
     if target is None:
-        raise Refusal(Reason.SHAPE, rule=operator_name(stage))
+        raise Refusal(Reason.SHAPE, rule=arguments.operator_name(stage))
     tree = walk.draft.around.tree(target)
     demand_write(walk.draft, tree)
-    for leaf in each_node(tree, walk.draft.work) if walk.draft.contexts is not None else ():
+    for leaf in trees.each_node(tree, walk.draft.work) if walk.draft.contexts is not None else ():
         if leaf.leaf is not None and leaf.leaf.per is not None:
             # the documents that are written may say another context, or come into another database
-            raise Refusal(Reason.CONTEXT, path=leaf.path, rule=operator_name(stage))
+            raise Refusal(Reason.CONTEXT, path=leaf.path, rule=arguments.operator_name(stage))
     return tree
 
 
-def _fits(node: PathNode, target: PathNode, work: Work) -> bool:
+def _fits(node: PathNode, target: PathNode, work: trees.Work) -> bool:
     """Whether documents are as the target's policy wants them: what it covers is covered alike, or not there.
 
     Behind numbers nothing is known to be gone, so there everything must be the same.
@@ -276,20 +261,20 @@ def _fits(node: PathNode, target: PathNode, work: Work) -> bool:
     work.visit(1 + len(node.children) + len(target.children))
     is_whole = node.leaf is not None or target.leaf is not None or (node.opaque and not node.absent)
     if is_whole or node.behind_number is not None:
-        return same_values(present(node, work), target, work)
+        return trees.same_values(trees.present(node, work), target, work)
     for name in node.children.keys() | target.children.keys():
         found, wanted = node.child(name), target.child(name)
         if found is None:
             return False  # there may be a value in clear
         if wanted is None:
-            if not is_in_clear(found):
+            if not trees.is_in_clear(found):
                 return False
         elif not found.is_gone and not _fits(found, wanted, work):
             return False
     return True
 
 
-def _may_be_several(node: PathNode, target: PathNode, work: Work) -> bool:
+def _may_be_several(node: PathNode, target: PathNode, work: trees.Work) -> bool:
     """Whether a value was moved that ranges at the target rely on to be single: it may be in an array now."""
     work.visit(1 + len(target.children))
     if node.absent:

@@ -12,15 +12,7 @@ from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.aggregation.sorting import look_ahead, sorted_first
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PER_DATABASE, PathNode
-from sealwire.policies.planning.arguments import (
-    array_items,
-    check_arguments,
-    check_nested,
-    document_of,
-    named_parts,
-    only_element,
-    operator_name,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.contexts import NO_FIELDS, KnownContexts
 from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.rules import without_row
@@ -56,7 +48,7 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     is_stored = contexts is not None and not walk.pipelines
     if contexts is not None and not walk.pipelines:
         contexts.read(node, is_stored=False)
-    items = array_items(walk.buf, pipeline)
+    items = arguments.array_items(walk.buf, pipeline)
     walk.draft.stages += len(items)
     check_stages(walk.draft.stages)
     asking = walk.draft.asking
@@ -65,8 +57,8 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
         asking.ahead = look_ahead(inner, items)
     is_windowed = asking is not None and asking.is_windowed
     for item in items:
-        start = document_of(item, pipeline)
-        stage = only_element(walk.buf, start, "a stage")
+        start = arguments.document_of(item, pipeline)
+        stage = arguments.only_element(walk.buf, start, "a stage")
         if is_written or (stage.name in tables.writing and walk.pipelines):
             raise Refusal(Reason.SHAPE, rule="a stage that writes, and is not the last of all")
         is_written = stage.name in tables.writing
@@ -124,7 +116,7 @@ def _passed(walk: Walk, source: KnownContexts, stage: Element) -> None:
 
 def _adds_nothing(buf: bytes, unwind: Element) -> bool:
     """Whether an `$unwind` puts no number into a field. Of a single value, as a context is, it leaves it."""
-    return unwind.kind != kinds.OBJECT or b"includeArrayIndex" not in named_parts(buf, unwind.value)
+    return unwind.kind != kinds.OBJECT or b"includeArrayIndex" not in arguments.named_parts(buf, unwind.value)
 
 
 def _plan_stage(walk: Walk, stage: Element) -> PathNode:
@@ -133,14 +125,14 @@ def _plan_stage(walk: Walk, stage: Element) -> PathNode:
         _check_databases(walk, stage)
     in_reach = _in_reach(walk, stage)
     if in_reach is None and stage.name not in SERVER_STAGES:
-        check_nested(walk.buf, stage)
+        arguments.check_nested(walk.buf, stage)
         return walk.node
     rule = walk.draft.tables.stages.get(stage.name)
     if rule is None:
         known = walk.draft.tables.stages
         unknown, path = Reason.UNKNOWN_STAGE, in_reach or ""
         raise without_row(stage.name, unknown, known, reason=Reason.STAGE, path=path)
-    check_arguments(walk.buf, stage, rule.signature)
+    arguments.check_arguments(walk.buf, stage, rule.signature)
     return rule.handler(walk, stage)
 
 
@@ -152,7 +144,7 @@ def _check_databases(walk: Walk, stage: Element) -> None:
             continue
         for leaf in each_node(walk.draft.around.tree(namespace), walk.draft.work):
             if leaf.leaf is not None and leaf.leaf.per == PER_DATABASE:
-                raise Refusal(Reason.CONTEXT, path=leaf.path, rule=operator_name(stage))
+                raise Refusal(Reason.CONTEXT, path=leaf.path, rule=arguments.operator_name(stage))
 
 
 def _in_reach(walk: Walk, stage: Element) -> str | None:

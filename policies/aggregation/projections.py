@@ -3,29 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from sealwire.policies.aggregation.reshaping import (
-    Assignment,
-    assign_paths,
-    assigned_value,
-    drop_paths,
-    is_array_operator,
-    projected_fields,
-)
+from sealwire.policies.aggregation import reshaping
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.ranges import NUMERIC
 from sealwire.policies.file.schema import PathNode, follow, is_transparent
 from sealwire.policies.filters.filters import plan_elem_match
 from sealwire.policies.filters.operands import refuse_misplaced
-from sealwire.policies.planning.arguments import (
-    array_items,
-    check_nested,
-    document_of,
-    first_name,
-    is_document_literal,
-    only_element,
-    operator_name,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.trees import OPAQUE, Work
 from sealwire.policies.planning.values import FLAGS, demand_result, is_true
 from sealwire.policies.planning.walk import Walk
@@ -35,8 +20,8 @@ from sealwire.wire.raw_bson import Element
 
 def plan_projection(walk: Walk, argument: Element) -> None:
     """Cover the projection document of a `find`, which knows `$slice` and `$elemMatch` of its own."""
-    for inner, element, path in projected_fields(walk, document_of(argument, argument)):
-        if is_array_operator(walk.buf, element):
+    for inner, element, path in reshaping.projected_fields(walk, arguments.document_of(argument, argument)):
+        if reshaping.is_array_operator(walk.buf, element):
             _array_operator(inner, element, path)
         else:
             # a flag for what lies inside an encrypted value would be without effect, and what an expression
@@ -52,7 +37,7 @@ class _Fields:
 
     included: list[bytes] = field(default_factory=list)
     excluded: list[bytes] = field(default_factory=list)
-    computed: list[Assignment] = field(default_factory=list)
+    computed: list[reshaping.Assignment] = field(default_factory=list)
     is_mixed: bool = False
     """Whether it says something that servers refuse, or may read in different ways."""
 
@@ -69,23 +54,25 @@ def plan_project_stage(walk: Walk, argument: Element) -> PathNode:
     Flags keep or drop a path, anything else is an expression. A path that was dropped is marked absent; the
     answer may name another that is not there, and never misses one that is.
     """
-    fields, start = _Fields(), document_of(argument, argument)
-    fields.is_mixed = first_name(walk.buf, start) == b""
-    for inner, element, path in projected_fields(walk, start):
+    fields, start = _Fields(), arguments.document_of(argument, argument)
+    fields.is_mixed = arguments.first_name(walk.buf, start) == b""
+    for inner, element, path in reshaping.projected_fields(walk, start):
         if element.kind in FLAGS:
             follow(walk.node, path)
             is_kept = is_true(element.kind, walk.buf[element.value : element.end])
             (fields.included if is_kept else fields.excluded).append(path)
-        elif is_document_literal(walk.buf, element):
+        elif arguments.is_document_literal(walk.buf, element):
             fields.is_mixed = True  # it is empty
         else:
-            fields.computed.append((path, assigned_value(inner, element)))
+            fields.computed.append((path, reshaping.assigned_value(inner, element)))
     work = walk.draft.work
     if not fields.is_inclusion:
-        return assign_paths(drop_paths(walk.node, fields.excluded, work), fields.computed, work)
+        return reshaping.assign_paths(
+            reshaping.drop_paths(walk.node, fields.excluded, work), fields.computed, work
+        )
     kept = fields.included if b"_id" in fields.excluded else [b"_id", *fields.included]
     left = _including(walk.node, kept, work)
-    node = assign_paths(left, fields.computed, work)
+    node = reshaping.assign_paths(left, fields.computed, work)
     if left is walk.node or not node.is_doubtful:
         return node
     # the documents are new, and none of their names is a number: nothing is hidden behind one
@@ -121,14 +108,14 @@ def _kept(node: PathNode, paths: list[bytes], work: Work) -> PathNode:
 def _array_operator(walk: Walk, element: Element, path: bytes) -> None:
     """Both work on a covered array in deterministic mode; `$elemMatch` as in a filter."""
     target = follow(walk.node, path)
-    operator = only_element(walk.buf, element.value, "a projection of an array")
+    operator = arguments.only_element(walk.buf, element.value, "a projection of an array")
     if target is not None and target.is_random:
-        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
+        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=arguments.operator_name(operator))
     if operator.name == b"$slice":
         _check_slice(walk.buf, operator)
     elif target is None:
-        document_of(operator, operator)
-        check_nested(walk.buf, operator)
+        arguments.document_of(operator, operator)
+        arguments.check_nested(walk.buf, operator)
         refuse_misplaced(walk.buf, operator)
     else:
         before = walk.draft.comparisons
@@ -143,7 +130,7 @@ def _check_slice(buf: bytes, operator: Element) -> None:
     Where it takes several numbers for an expression, that is an error of its own, because none is an array.
     Raises Refusal(SHAPE).
     """
-    numbers = array_items(buf, operator) if operator.kind == kinds.ARRAY else [operator]
+    numbers = arguments.array_items(buf, operator) if operator.kind == kinds.ARRAY else [operator]
     if any(number.kind not in NUMERIC for number in numbers):
         raise Refusal(Reason.SHAPE, rule="$slice")
 

@@ -235,7 +235,7 @@ class _Window(NamedTuple):
     """The items of the pipeline that they are."""
 
 
-# ------------------------------------------------------ what `$group` orders by: see `ranked_groups`
+# ------------------------------------------------------ what `$group` orders by: see `grouping`
 
 EXTREMES: Final = frozenset(b"$min $max".split())
 FEW: Final = frozenset(b"$minN $maxN".split())

@@ -6,45 +6,18 @@ Here are the handlers that need a few lines; grouping, joins, outputs and the li
 from dataclasses import replace
 from typing import Final
 
-from sealwire.policies.aggregation import grouping
+from sealwire.policies.aggregation import grouping, reshaping, stage_arguments
 from sealwire.policies.aggregation.joins import graph_lookup, lookup, merge_into, out, union_with
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.projections import plan_project_stage
-from sealwire.policies.aggregation.reshaping import (
-    assign_path,
-    assign_paths,
-    assigned_value,
-    drop_paths,
-    names_of,
-    replaced,
-    written_names,
-)
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES, first_documents
 from sealwire.policies.aggregation.sorting import plan_sort_stage
-from sealwire.policies.aggregation.stage_arguments import (
-    TEXT,
-    Shape,
-    at_least,
-    check_field_name,
-    field_path,
-    referred_path,
-    shaped,
-    typed,
-    unless_null,
-)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer, infer_plain
 from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.file.schema import NOTHING, PathNode, follow
 from sealwire.policies.filters.filters import plan_filter_argument
-from sealwire.policies.planning.arguments import (
-    check_nested,
-    is_document_literal,
-    named_parts,
-    one_or_more,
-    operator_name,
-    text_of,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.contexts import KnownContexts
 from sealwire.policies.planning.rules import (
     Conversion,
@@ -69,24 +42,26 @@ _FIELDS: Final = b"""_id operationType clusterTime wallTime ns nsType to collect
     fullDocument fullDocumentBeforeChange updateDescription operationDescription stateBeforeChange
     lsid txnNumber splitEvent rawUpdateDescription""".split()
 
-EVENT_FIELDS: Final = names_of(_FIELDS)
+EVENT_FIELDS: Final = reshaping.names_of(_FIELDS)
 """The fields of an event; servers have no others."""
 
-_TOKEN: Final[Shape] = shaped(
+_TOKEN: Final[stage_arguments.Shape] = stage_arguments.shaped(
     {
-        b"_data": unless_null(typed(kinds.STRING, kinds.BIN_DATA)),
-        b"_typeBits": unless_null(typed(kinds.BIN_DATA)),
+        b"_data": stage_arguments.unless_null(stage_arguments.typed(kinds.STRING, kinds.BIN_DATA)),
+        b"_typeBits": stage_arguments.unless_null(stage_arguments.typed(kinds.BIN_DATA)),
     }
 )
-check_options: Final[Shape] = shaped(
+check_options: Final[stage_arguments.Shape] = stage_arguments.shaped(
     {
-        **dict.fromkeys((b"fullDocument", b"fullDocumentBeforeChange"), unless_null(TEXT)),
+        **dict.fromkeys(
+            (b"fullDocument", b"fullDocumentBeforeChange"), stage_arguments.unless_null(stage_arguments.TEXT)
+        ),
         **dict.fromkeys((b"resumeAfter", b"startAfter"), _TOKEN),
-        b"startAtOperationTime": unless_null(typed(kinds.TIMESTAMP)),
+        b"startAtOperationTime": stage_arguments.unless_null(stage_arguments.typed(kinds.TIMESTAMP)),
         **dict.fromkeys(
             b"""allChangesForCluster showExpandedEvents showSystemEvents showMigrationEvents
             showRawUpdateDescription matchCollectionUUIDForUpdateLookup""".split(),
-            unless_null(typed(kinds.BOOL)),
+            stage_arguments.unless_null(stage_arguments.typed(kinds.BOOL)),
         ),
     }
 )
@@ -121,7 +96,7 @@ def geo_near(walk: Walk, stage: Element) -> PathNode:
     inner, parts = walk.parts(stage)
     result = walk.node
     for name, part in parts.items():
-        check_nested(walk.buf, part)
+        arguments.check_nested(walk.buf, part)
         if name == b"query":
             plan_filter_argument(inner, part)
         elif name in _PATHS:
@@ -129,15 +104,15 @@ def geo_near(walk: Walk, stage: Element) -> PathNode:
         elif (name != b"near" or part.kind not in FLAGS) and _is_place(walk.buf, part):
             infer_plain(inner, part)
         else:
-            raise Refusal(Reason.SHAPE, rule=f"$geoNear with {operator_name(part)}")
+            raise Refusal(Reason.SHAPE, rule=f"$geoNear with {arguments.operator_name(part)}")
     return result
 
 
 def _path(walk: Walk, part: Element, result: PathNode) -> PathNode:
     """The tree after the distance, or the place that was found, is put at a path; a key must be in clear."""
-    path = text_of(walk.buf, part)
+    path = arguments.text_of(walk.buf, part)
     if part.name != b"key":
-        return assign_path(result, path, NOTHING, walk.draft.work)
+        return reshaping.assign_path(result, path, NOTHING, walk.draft.work)
     found = follow(walk.node, path)
     if found is not None:
         raise Refusal(Reason.OPERATOR, path=found.path, rule="$geoNear")
@@ -167,14 +142,14 @@ def _match(walk: Walk, stage: Element) -> PathNode:
 def _add_fields(walk: Walk, stage: Element) -> PathNode:
     inner, parts = walk.parts(stage)
     added = [(name, _added(inner, part)) for name, part in parts.items()]
-    return assign_paths(walk.node, added, walk.draft.work)
+    return reshaping.assign_paths(walk.node, added, walk.draft.work)
 
 
 def _added(walk: Walk, element: Element) -> PathNode | None:
     """What is at a field after `$addFields`, for `assign_paths`."""
-    value = assigned_value(walk, element)
+    value = reshaping.assigned_value(walk, element)
     old = follow(walk.node, element.name)
-    if not is_document_literal(walk.buf, element):
+    if not arguments.is_document_literal(walk.buf, element):
         return value
     if old is None:
         # an array that is there is not replaced: the literal goes into each document in it
@@ -189,7 +164,7 @@ def _single(buf: bytes, literal: Element, value: PathNode) -> PathNode:
         return value
     children = dict(value.children)
     for part in elements(buf, literal.value):
-        if part.name in children and is_document_literal(buf, part):
+        if part.name in children and arguments.is_document_literal(buf, part):
             children[part.name] = _single(buf, part, children[part.name])
     return replace(value, children=children, single=True)
 
@@ -206,27 +181,27 @@ def _refuse_below_random(buf: bytes, literal: Element, old: PathNode) -> None:
         return
     for part in elements(buf, literal.value):
         below = follow(old, part.name)
-        if below is not None and is_document_literal(buf, part):
+        if below is not None and arguments.is_document_literal(buf, part):
             _refuse_below_random(buf, part, below)
 
 
 def _unset(walk: Walk, stage: Element) -> PathNode:
-    paths = [field_path(walk.buf, name) for name in one_or_more(walk.buf, stage)]
+    paths = [stage_arguments.field_path(walk.buf, name) for name in arguments.one_or_more(walk.buf, stage)]
     if not paths:
         raise Refusal(Reason.SHAPE, rule="$unset")
-    return drop_paths(walk.node, paths, walk.draft.work)
+    return reshaping.drop_paths(walk.node, paths, walk.draft.work)
 
 
 def _unwind(walk: Walk, stage: Element) -> PathNode:
     """One element a document: paths see through arrays, so the covered paths stay what they were."""
-    parts = named_parts(walk.buf, stage.value) if stage.kind == kinds.OBJECT else {b"path": stage}
+    parts = arguments.named_parts(walk.buf, stage.value) if stage.kind == kinds.OBJECT else {b"path": stage}
     node = walk.node
-    target = follow(node, referred_path(walk.buf, parts[b"path"]))
+    target = follow(node, stage_arguments.referred_path(walk.buf, parts[b"path"]))
     if b"preserveNullAndEmptyArrays" in parts:
-        typed(kinds.BOOL)(walk.buf, parts[b"preserveNullAndEmptyArrays"], stage)
+        stage_arguments.typed(kinds.BOOL)(walk.buf, parts[b"preserveNullAndEmptyArrays"], stage)
     if b"includeArrayIndex" in parts:
-        index = field_path(walk.buf, parts[b"includeArrayIndex"])
-        node = assign_path(node, index, NOTHING, walk.draft.work)
+        index = stage_arguments.field_path(walk.buf, parts[b"includeArrayIndex"])
+        node = reshaping.assign_path(node, index, NOTHING, walk.draft.work)
     if target is not None and target.is_random and not target.absent:
         raise Refusal(Reason.COMPUTE, path=target.path, rule="$unwind")
     return node
@@ -234,24 +209,24 @@ def _unwind(walk: Walk, stage: Element) -> PathNode:
 
 def _limit(walk: Walk, stage: Element) -> PathNode:
     """`$limit` and `$skip`: fewer documents of the same shape."""
-    at_least(walk.buf, stage, 0 if stage.name == b"$skip" else 1)
+    stage_arguments.at_least(walk.buf, stage, 0 if stage.name == b"$skip" else 1)
     return walk.node
 
 
 def _sample(walk: Walk, stage: Element) -> PathNode:
-    at_least(walk.buf, named_parts(walk.buf, stage.value)[b"size"], 0)
+    stage_arguments.at_least(walk.buf, arguments.named_parts(walk.buf, stage.value)[b"size"], 0)
     return walk.node
 
 
 def _server_stage(walk: Walk, stage: Element) -> PathNode:
     """Stages that read no documents: nothing is known of theirs but what is in clear."""
-    return replaced(walk.node, first_documents(walk.draft, stage), walk.draft.work)
+    return reshaping.replaced(walk.node, first_documents(walk.draft, stage), walk.draft.work)
 
 
 def _count(walk: Walk, stage: Element) -> PathNode:
-    name = text_of(walk.buf, stage)
-    check_field_name(name, stage)
-    return replaced(walk.node, NOTHING, walk.draft.work, names_of([name]))
+    name = arguments.text_of(walk.buf, stage)
+    stage_arguments.check_field_name(name, stage)
+    return reshaping.replaced(walk.node, NOTHING, walk.draft.work, reshaping.names_of([name]))
 
 
 def _replace_root(walk: Walk, stage: Element) -> PathNode:
@@ -261,7 +236,7 @@ def _replace_root(walk: Walk, stage: Element) -> PathNode:
     root = infer(walk, stage)
     if root.leaf is not None or (root.opaque and not root.absent):
         raise Refusal(Reason.COMPUTE, path=root.path, rule="$replaceRoot")
-    return replaced(walk.node, root, walk.draft.work, written_names(walk.buf, stage))
+    return reshaping.replaced(walk.node, root, walk.draft.work, reshaping.written_names(walk.buf, stage))
 
 
 def _facet(walk: Walk, stage: Element) -> PathNode:
@@ -271,7 +246,7 @@ def _facet(walk: Walk, stage: Element) -> PathNode:
     source = None if contexts is None else contexts.source
     yielded: list[KnownContexts] = []
     for name, part in parts.items():
-        check_field_name(name, stage)
+        stage_arguments.check_field_name(name, stage)
         if contexts is not None and source is not None:
             contexts.source = source.copied()
             yielded.append(contexts.source)
@@ -282,13 +257,13 @@ def _facet(walk: Walk, stage: Element) -> PathNode:
             source.take(each)
     if not found:
         raise Refusal(Reason.SHAPE, rule="$facet")
-    return replaced(walk.node, document_node(found), walk.draft.work, names_of(found))
+    return reshaping.replaced(walk.node, document_node(found), walk.draft.work, reshaping.names_of(found))
 
 
 def _change_stream(walk: Walk, stage: Element) -> PathNode:
     """What comes before it are the documents that change; what comes behind it are the events."""
     check_options(walk.buf, stage, stage)
-    return replaced(walk.node, events_of(walk.node), walk.draft.work, EVENT_FIELDS)
+    return reshaping.replaced(walk.node, events_of(walk.node), walk.draft.work, EVENT_FIELDS)
 
 
 def _split(walk: Walk, stage: Element) -> PathNode:
@@ -320,7 +295,7 @@ def _documents(walk: Walk, stage: Element) -> PathNode:
     made = infer(walk, stage)
     if made.leaf is not None or made.opaque:
         raise Refusal(Reason.COMPUTE, path=made.path, rule="$documents")
-    return replaced(walk.node, made, walk.draft.work)
+    return reshaping.replaced(walk.node, made, walk.draft.work)
 
 
 _STORED: Final = Yields.STORED

@@ -12,6 +12,7 @@ from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.projections import plan_projection
 from sealwire.policies.aggregation.sorting import is_sorted_by_values
 from sealwire.policies.aggregation.stage_arguments import FLAG, each, plan_sort
+from sealwire.policies.commands import sorted_commands
 from sealwire.policies.commands.command import (
     GENERIC,
     NO_NAME,
@@ -28,37 +29,16 @@ from sealwire.policies.commands.command import (
     unread,
 )
 from sealwire.policies.commands.opening import note_explained, note_openings
-from sealwire.policies.commands.sorted_commands import (
-    FindSortsByValues,
-    check_sorted_write,
-    plan_sorted_write,
-)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.file.schema import NOTHING, PathNode, follow
+from sealwire.policies.filters import hints
 from sealwire.policies.filters.filters import plan_stored_filter
-from sealwire.policies.filters.hints import (
-    fixed_by_bounds,
-    index_fields,
-    is_index_kind,
-    leading_conditions,
-    plan_index_bounds,
-    refuse_hint,
-    sorts,
-    takes_some,
-)
+from sealwire.policies.planning import values
 from sealwire.policies.planning.arguments import check_nested, document_of, given, named_parts, readable
 from sealwire.policies.planning.plan import CLOSED, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family
 from sealwire.policies.planning.trees import is_in_clear
-from sealwire.policies.planning.values import (
-    demand_delete,
-    demand_filter,
-    is_given,
-    plan_stored_document,
-    tell_apart_by,
-    whole_number,
-)
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.questions.asked import Asking
 from sealwire.policies.updates.updates import plan_update, plan_update_in_context
@@ -84,7 +64,7 @@ def hint(walk: Walk, argument: Element) -> None:
     if argument.kind != kinds.OBJECT:
         return
     for part in elements(walk.buf, argument.value):
-        if follow(walk.node, part.name) is not None and not is_index_kind(walk.buf, part):
+        if follow(walk.node, part.name) is not None and not hints.is_index_kind(walk.buf, part):
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule="hint")
 
 
@@ -102,14 +82,14 @@ def _demand_filter(walk: Walk, argument: Element, *, is_view: bool = False) -> N
     """
     if walk.draft.rights is None:
         return
-    names = index_fields(walk.buf, argument)
+    names = hints.index_fields(walk.buf, argument)
     if names is None or (is_view and names):
-        demand_filter(walk.draft, walk.node)
+        values.demand_filter(walk.draft, walk.node)
         return
     for name in names:
         target = follow(walk.node, name)
         if target is not None:
-            demand_filter(walk.draft, target)
+            values.demand_filter(walk.draft, target)
 
 
 def find_hint(command: Command, walk: Walk) -> None:
@@ -119,11 +99,13 @@ def find_hint(command: Command, walk: Walk) -> None:
     if argument is None:
         return
     _demand_filter(walk, argument, is_view=_is_view(command, walk))
-    is_cut = any(is_given(walk.buf, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch"))
-    if is_cut and not sorts(walk.buf, arguments.get(b"sort")):
+    is_cut = any(
+        values.is_given(walk.buf, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch")
+    )
+    if is_cut and not hints.sorts(walk.buf, arguments.get(b"sort")):
         conditions = [arguments[b"filter"]] if b"filter" in arguments else []
-        bounded, is_view = fixed_by_bounds(walk.buf, arguments), _is_view(command, walk)
-        refuse_hint(walk.buf, argument, walk.node, conditions, bounded, is_view=is_view)
+        bounded, is_view = hints.fixed_by_bounds(walk.buf, arguments), _is_view(command, walk)
+        hints.refuse_hint(walk.buf, argument, walk.node, conditions, bounded, is_view=is_view)
 
 
 def aggregate_hint(command: Command, walk: Walk) -> None:
@@ -133,8 +115,10 @@ def aggregate_hint(command: Command, walk: Walk) -> None:
         return
     is_view = _is_view(command, walk)
     _demand_filter(walk, argument, is_view=is_view)
-    if takes_some(walk.buf, pipeline):
-        refuse_hint(walk.buf, argument, walk.node, leading_conditions(walk.buf, pipeline), is_view=is_view)
+    if hints.takes_some(walk.buf, pipeline):
+        hints.refuse_hint(
+            walk.buf, argument, walk.node, hints.leading_conditions(walk.buf, pipeline), is_view=is_view
+        )
 
 
 def _is_view(command: Command, walk: Walk) -> bool:
@@ -147,17 +131,17 @@ def _is_view(command: Command, walk: Walk) -> bool:
 def refuse_hint_on_one(walk: Walk, statement: dict[bytes, Element], filter_name: bytes) -> None:
     """The same for a statement that writes to the first document found. Raises Refusal(SORT), BsonError."""
     argument = given(statement, b"hint")
-    if argument is not None and not sorts(walk.buf, statement.get(b"sort")):
+    if argument is not None and not hints.sorts(walk.buf, statement.get(b"sort")):
         conditions = [statement[filter_name]] if filter_name in statement else []
-        refuse_hint(walk.buf, argument, walk.node, conditions)
+        hints.refuse_hint(walk.buf, argument, walk.node, conditions)
 
 
 def deletes_all(buf: bytes, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> bool:
     """Whether a statement deletes every match: `multi` in `bulkWrite`; elsewhere a limit that is zero."""
     if b"multi" in table:
-        return is_given(buf, statement.get(b"multi"))
+        return values.is_given(buf, statement.get(b"multi"))
     limit = statement.get(b"limit")
-    return limit is not None and whole_number(buf, limit) == 0
+    return limit is not None and values.whole_number(buf, limit) == 0
 
 
 def with_let(handler: Handler) -> Handler:
@@ -190,13 +174,13 @@ _FIND: Final = {
 def _find(command: Command, walk: Walk) -> None:
     sort = given(command.arguments, b"sort")
     if walk.draft.asking is not None and sort is not None and is_sorted_by_values(walk, sort):
-        raise FindSortsByValues
+        raise sorted_commands.FindSortsByValues
     apply_arguments(walk, command.arguments, _FIND)
     if b"hint" in command.arguments:
         find_hint(command, walk)
     low, high = command.arguments.get(b"min"), command.arguments.get(b"max")
     if low is not None or high is not None:
-        plan_index_bounds(walk, low, high)
+        hints.plan_index_bounds(walk, low, high)
 
 
 def _count_fields(walk: Walk, argument: Element) -> None:
@@ -235,7 +219,7 @@ def _distinct(command: Command, walk: Walk) -> None:
     query = command.arguments.get(b"query")
     if walk.draft.contexts is not None and query is not None and query.kind == kinds.OBJECT:
         walk.draft.contexts.source.narrow(walk.buf, query.value)
-    tell_apart_by(walk, [key], "distinct")
+    values.tell_apart_by(walk, [key], "distinct")
 
 
 _WRITE_OPTIONS: Final = plain_arguments("ordered bypassDocumentValidation bypassEmptyTsReplacement")
@@ -250,7 +234,7 @@ def _insert(command: Command, walk: Walk) -> None:
 
 
 def _document(among: Walk, start: int) -> None:
-    plan_stored_document(among, start)
+    values.plan_stored_document(among, start)
 
 
 def _update(command: Command, walk: Walk) -> None:
@@ -266,7 +250,7 @@ def _one_update(among: Walk, start: int) -> None:
         )
     update_statement(among.inside(start), statement, _UPDATE_PARTS)
     if asking is not None:
-        inserts = is_given(among.buf, statement.get(b"upsert"))
+        inserts = values.is_given(among.buf, statement.get(b"upsert"))
         asking.written.note(among.buf, statement.get(b"u"), inserts=inserts)
 
 
@@ -323,7 +307,7 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
     update, array_filters = given(statement, parts.update), statement.get(b"arrayFilters")
     if array_filters is not None and update is None:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
-    seeds = is_given(walk.buf, statement.get(b"upsert"))
+    seeds = values.is_given(walk.buf, statement.get(b"upsert"))
     use = Use.SEED if seeds else Use.MATCH if b"hint" in statement else walk.use
     asking = walk.draft.asking
     if asking is not None and seeds:
@@ -331,13 +315,13 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
     sort, table = given(statement, b"sort"), parts.table
     is_sorted = asking is not None and sort is not None and is_sorted_by_values(walk, sort)
     if is_sorted:
-        check_sorted_write(walk, statement, parts.constants, seeds=seeds)
+        sorted_commands.check_sorted_write(walk, statement, parts.constants, seeds=seeds)
         _note_hint(walk, statement)
         table = {**table, b"sort": planned_apart}
     apply_arguments(walk if use is walk.use else walk.to(use), statement, table)
     if is_sorted and sort is not None:
-        plan_sorted_write(walk, sort, statement, parts.filter)
-    if b"hint" in statement and not is_given(walk.buf, statement.get(b"multi")):
+        sorted_commands.plan_sorted_write(walk, sort, statement, parts.filter)
+    if b"hint" in statement and not values.is_given(walk.buf, statement.get(b"multi")):
         refuse_hint_on_one(walk, statement, parts.filter)
     if asking is not None:
         asking.begin_change("a condition on values of arrays", walk.node)
@@ -375,7 +359,7 @@ BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi")
 
 def delete_statement(walk: Walk, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> None:
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
-    demand_delete(walk.draft, walk.node)
+    values.demand_delete(walk.draft, walk.node)
     if walk.draft.asking is not None:
         note_collation(walk.draft.asking, walk.buf, statement)
     apply_arguments(walk.to(Use.MATCH) if b"hint" in statement else walk, statement, table)
@@ -385,8 +369,8 @@ def delete_statement(walk: Walk, statement: dict[bytes, Element], table: dict[by
 
 
 def _find_and_modify(command: Command, walk: Walk) -> None:
-    if is_given(walk.buf, command.arguments.get(b"remove")):
-        demand_delete(walk.draft, walk.node)
+    if values.is_given(walk.buf, command.arguments.get(b"remove")):
+        values.demand_delete(walk.draft, walk.node)
     _plan_statement(walk, command.arguments, _FIND_AND_MODIFY)
 
 
@@ -526,7 +510,7 @@ def _target(command: Command, start: int) -> _Target | None:
         if not parts.keys() <= {b"ns", b"collectionUUID", b"isTimeseriesNamespace"}:
             # encryptionInformation among others: the server would write more than the operations say
             raise Refusal(Reason.SHAPE, rule="nsInfo")
-        if is_given(command.buf, parts.get(b"isTimeseriesNamespace")):
+        if values.is_given(command.buf, parts.get(b"isTimeseriesNamespace")):
             raise Refusal(Reason.SHAPE, rule="isTimeseriesNamespace")
     return _Target(namespace, node)
 
@@ -559,7 +543,7 @@ def _operation(
     kinds = [name for name in parts if name in _HANDLERS]
     if len(kinds) != 1 or next(iter(parts)) != kinds[0]:
         raise Refusal(Reason.SHAPE, rule="an operation of bulkWrite")
-    index = whole_number(walk.buf, parts[kinds[0]])
+    index = values.whole_number(walk.buf, parts[kinds[0]])
     target = targets[index] if 0 <= index < len(targets) else None
     if target is None:
         raise Refusal(Reason.SHAPE, rule="a namespace index of bulkWrite")
@@ -569,7 +553,7 @@ def _operation(
         walk.draft.asking = asking = asked.get(target.namespace)
         _HANDLERS[kinds[0]](walk.at(target.node), parts)
         if asking is not None and kinds[0] != b"delete":
-            inserts = kinds[0] == b"insert" or is_given(walk.buf, parts.get(b"upsert"))
+            inserts = kinds[0] == b"insert" or values.is_given(walk.buf, parts.get(b"upsert"))
             asking.written.note(walk.buf, parts.get(b"updateMods"), inserts=inserts)
         return
     for part in parts.values():
@@ -577,7 +561,7 @@ def _operation(
 
 
 def _inserted(walk: Walk, argument: Element) -> None:
-    plan_stored_document(walk.to(Use.STORE), document_of(argument, argument))
+    values.plan_stored_document(walk.to(Use.STORE), document_of(argument, argument))
 
 
 _INSERT_PARTS: dict[bytes, Argument] = {b"insert": unread, b"document": _inserted}

@@ -23,16 +23,9 @@ from sealwire.policies.commands.command import (
     unread,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import (
-    BESIDE,
-    PER_DATABASE,
-    PathNode,
-    context_field,
-    follow,
-    leaves,
-    whole_path,
-)
+from sealwire.policies.file import schema
 from sealwire.policies.filters.filters import plan_filter_argument
+from sealwire.policies.planning import values
 from sealwire.policies.planning.arguments import (
     check_nested,
     document_of,
@@ -42,13 +35,6 @@ from sealwire.policies.planning.arguments import (
     string_of,
 )
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted
-from sealwire.policies.planning.values import (
-    demand_definition,
-    demand_delete,
-    is_given,
-    note_comparison,
-    whole_number,
-)
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
@@ -106,7 +92,7 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     lifetime = given(parts, b"expireAfterSeconds")
     if lifetime is not None:
         # on any field: the server deletes the documents, with all that they hold
-        demand_delete(walk.draft, walk.node)
+        values.demand_delete(walk.draft, walk.node)
         if covered is not None:
             raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(lifetime))
     own_collation, partial = given(parts, b"collation"), given(parts, b"partialFilterExpression")
@@ -117,24 +103,24 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     command.draft.check_collation(covered.path if covered is not None else "")
 
 
-def _judge_fields(walk: Walk, parts: dict[bytes, Element], key: Element) -> PathNode | None:
+def _judge_fields(walk: Walk, parts: dict[bytes, Element], key: Element) -> schema.PathNode | None:
     """A covered field of an index that is defined or changed; None: it has none. Raises Refusal, BsonError.
 
     `parts` are its options, `key` is its pattern. An index that is unique, or that is to be, tells by its
     errors which values are equal.
     """
-    covered: PathNode | None = None
+    covered: schema.PathNode | None = None
     for field in elements(walk.buf, document_of(key, key)):
         found = indexed_field(walk, field, parts.get(b"wildcardProjection"))
         if found is not None:
             covered = found
-            note_comparison(walk.draft, found)
-    if covered is not None and any(is_given(walk.buf, parts.get(name)) for name in _UNIQUE):
+            values.note_comparison(walk.draft, found)
+    if covered is not None and any(values.is_given(walk.buf, parts.get(name)) for name in _UNIQUE):
         check_unique(walk.buf, document_of(key, key), walk.node)
     return covered
 
 
-def check_unique(buf: bytes, key: int, tree: PathNode) -> None:
+def check_unique(buf: bytes, key: int, tree: schema.PathNode) -> None:
     """Where the fields of a document at `key` are unique together, what has a key for a context needs that.
 
     Values are told apart within their context only, so a unique index has to name that as well.
@@ -143,13 +129,13 @@ def check_unique(buf: bytes, key: int, tree: PathNode) -> None:
     """
     names = [field.name for field in elements(buf, key)]
     for name in names:
-        target = follow(tree, name)
+        target = schema.follow(tree, name)
         per = None if target is None or target.leaf is None else target.leaf.per
-        if target is None or per is None or per == PER_DATABASE:
+        if target is None or per is None or per == schema.PER_DATABASE:
             continue
         # a number leads to one element, and the field's path to all
-        is_numbered = per.startswith(BESIDE) and name != target.path.encode()
-        if is_numbered or whole_path(context_field(per, target.path)) not in names:
+        is_numbered = per.startswith(schema.BESIDE) and name != target.path.encode()
+        if is_numbered or schema.whole_path(schema.context_field(per, target.path)) not in names:
             raise Refusal(Reason.CONTEXT, path=target.path, rule="a unique index without its field")
 
 
@@ -167,26 +153,26 @@ def _refuse_weights(walk: Walk, weights: Element | None) -> None:
     if weights is None:
         return
     for field in elements(walk.buf, document_of(weights, weights)):
-        covered = walk.node if field.name == b"$**" else follow(walk.node, field.name)
+        covered = walk.node if field.name == b"$**" else schema.follow(walk.node, field.name)
         if covered is not None:
             raise Refusal(Reason.INDEX, path=covered.path, rule="weights")
 
 
-def indexed_field(walk: Walk, field: Element, projection: Element | None) -> PathNode | None:
+def indexed_field(walk: Walk, field: Element, projection: Element | None) -> schema.PathNode | None:
     """The covered node that a field of an index, or of a shard key, leads to; None: nothing covered.
 
     `projection` is that of a wildcard index. Raises Refusal(INDEX).
     """
     if b"$**" in field.name:
         prefix = field.name.removesuffix(b"$**").removesuffix(b".")
-        below = follow(walk.node, prefix) if prefix else _projected(walk, projection)
+        below = schema.follow(walk.node, prefix) if prefix else _projected(walk, projection)
         if below is not None and _shows(below):
             raise Refusal(Reason.INDEX, path=below.path, rule="a wildcard index")
         return None
-    covered = follow(walk.node, field.name)
+    covered = schema.follow(walk.node, field.name)
     if covered is None:
         return None
-    plain = field.kind in _INDEX_KINDS and whole_number(walk.buf, field) != 0
+    plain = field.kind in _INDEX_KINDS and values.whole_number(walk.buf, field) != 0
     if not plain and not (field.kind == kinds.STRING and string_of(walk.buf, field) == "hashed"):
         raise Refusal(Reason.INDEX, path=covered.path, rule="this index type")
     if covered.holds_random:
@@ -194,14 +180,14 @@ def indexed_field(walk: Walk, field: Element, projection: Element | None) -> Pat
     return covered
 
 
-def _projected(walk: Walk, projection: Element | None) -> PathNode:
+def _projected(walk: Walk, projection: Element | None) -> schema.PathNode:
     """What a wildcard index sees of the documents: all but what its projection leaves out."""
     if projection is None or projection.kind != kinds.OBJECT:
         return walk.node
     return plan_project_stage(walk, projection)
 
 
-def _shows(node: PathNode) -> bool:
+def _shows(node: schema.PathNode) -> bool:
     """Whether an index of every field at or below a node would hold ciphertext."""
     if node.absent:
         return False
@@ -216,18 +202,18 @@ def create(command: Command, walk: Walk) -> None:
 def _default_collation(walk: Walk, argument: Element) -> None:
     """Every later comparison would be under it, so no class may hold strings that can be compared."""
     collation(walk, argument)
-    for leaf in leaves(walk.node):
+    for leaf in schema.leaves(walk.node):
         # a filter that fixes a context would find other spellings, which are other contexts
-        has_context = leaf.leaf is not None and leaf.leaf.per not in (None, PER_DATABASE)
+        has_context = leaf.leaf is not None and leaf.leaf.per not in (None, schema.PER_DATABASE)
         if not leaf.is_random or has_context or leaf.asks:
-            note_comparison(walk.draft, leaf)
+            values.note_comparison(walk.draft, leaf)
 
 
 def _time_series(walk: Walk, argument: Element) -> None:
     """Measurements may be covered, and so may what they are grouped by; time is what the server orders by."""
     _TIME_SERIES(walk.buf, argument, argument)
     time = named_parts(walk.buf, argument.value).get(b"timeField")
-    covered = None if time is None else follow(walk.node, string_bytes(walk.buf, time))
+    covered = None if time is None else schema.follow(walk.node, string_bytes(walk.buf, time))
     if covered is not None:
         raise Refusal(Reason.INDEX, path=covered.path, rule="timeField")
 
@@ -245,11 +231,11 @@ def _modified_index(walk: Walk, argument: Element) -> None:
     _check_options(walk.buf, parts, argument, _MODIFIED_OPTIONS)
     expires = b"expireAfterSeconds" in parts
     if expires:
-        demand_delete(walk.draft, walk.node)
+        values.demand_delete(walk.draft, walk.node)
     elif _UNIQUE.isdisjoint(parts):
         return
     else:
-        demand_definition(walk.draft, walk.node)
+        values.demand_definition(walk.draft, walk.node)
     pattern = parts.get(b"keyPattern")
     if pattern is None:
         # which fields an index has does not show in its name
@@ -262,20 +248,22 @@ def _modified_index(walk: Walk, argument: Element) -> None:
 def _losing(walk: Walk, argument: Element) -> None:
     """The server deletes documents by this, sooner or later. Raises Refusal(ROLE)."""
     unread(walk, argument)
-    is_off = argument.kind == kinds.NULL or (argument.kind == kinds.BOOL and not is_given(walk.buf, argument))
+    is_off = argument.kind == kinds.NULL or (
+        argument.kind == kinds.BOOL and not values.is_given(walk.buf, argument)
+    )
     if not is_off:
-        demand_delete(walk.draft, walk.node)
+        values.demand_delete(walk.draft, walk.node)
 
 
 def _validator(walk: Walk, argument: Element) -> None:
     """Another validator, or none. Raises Refusal(ROLE) and what a filter does."""
-    demand_definition(walk.draft, walk.node)
+    values.demand_definition(walk.draft, walk.node)
     plan_filter_argument(walk, argument)
 
 
 def _validation(walk: Walk, argument: Element) -> None:
     """How strictly the validator counts. Raises Refusal(ROLE)."""
-    demand_definition(walk.draft, walk.node)
+    values.demand_definition(walk.draft, walk.node)
     unread(walk, argument)
 
 

@@ -4,14 +4,7 @@ from sealwire.policies.aggregation.reshaping import computes
 from sealwire.policies.commands.command import Command, first_stage
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, follow, is_transparent, parts_of
-from sealwire.policies.planning.arguments import (
-    array_items,
-    document_of,
-    one_or_more,
-    only_element,
-    operator_name,
-    text_of,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, Openings, opening_of, openings_of
 from sealwire.policies.planning.values import FLAGS, is_true
 from sealwire.wire import kinds
@@ -75,7 +68,7 @@ def _rests_on_views(command: Command) -> bool:
 
 def _of_values(command: Command, node: PathNode) -> Openings:
     """Where the values of a `distinct` are opened, which has been planned."""
-    parts = parts_of(text_of(command.buf, command.arguments[b"key"]))
+    parts = parts_of(arguments.text_of(command.buf, command.arguments[b"key"]))
     found = follow(node, b".".join(parts))
     if found is None:
         return CLOSED
@@ -87,10 +80,10 @@ def _of_values(command: Command, node: PathNode) -> Openings:
 def _check_events(command: Command) -> None:
     """Raises Refusal(MIXED) for a stage behind which nobody knows of which collection an event is."""
     pipeline = command.arguments[b"pipeline"]
-    for item in array_items(command.buf, pipeline):
-        stage = only_element(command.buf, document_of(item, pipeline), "a stage")
+    for item in arguments.array_items(command.buf, pipeline):
+        stage = arguments.only_element(command.buf, arguments.document_of(item, pipeline), "a stage")
         if stage.name not in _OF_EVENTS and not _keeps_namespace(command.buf, stage):
-            raise Refusal(Reason.MIXED, rule=operator_name(stage))
+            raise Refusal(Reason.MIXED, rule=arguments.operator_name(stage))
     if command.draft.makes_unknown:
         raise Refusal(Reason.MIXED, rule="an operator that nobody knows")
 
@@ -101,7 +94,9 @@ _COMPUTING = frozenset(b"$set $addFields $project".split())
 def _keeps_namespace(buf: bytes, stage: Element) -> bool:
     """Whether a stage that computes fields of an event from itself leaves `ns` where it is."""
     if stage.name == b"$unset":
-        return not any(_is_of_namespace(text_of(buf, name)) for name in one_or_more(buf, stage))
+        return not any(
+            _is_of_namespace(arguments.text_of(buf, name)) for name in arguments.one_or_more(buf, stage)
+        )
     if stage.kind != kinds.OBJECT or stage.name not in _COMPUTING:
         return False
     parts = list(elements(buf, stage.value))

@@ -13,12 +13,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, follow
 from sealwire.policies.filters.filters import plan_filter, unlisted_operator
 from sealwire.policies.filters.operands import BRANCHES
-from sealwire.policies.planning.arguments import (
-    array_items,
-    check_nested,
-    document_of,
-    named_parts,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.rules import Act, Rule, acts, family, passed
 from sealwire.policies.planning.trees import OPAQUE
 from sealwire.wire import kinds
@@ -46,20 +41,20 @@ def _current_op(command: Command) -> None:
         if name in _FLAGS:
             continue
         if name in BRANCHES:
-            for branch in array_items(command.buf, argument):
-                plan_filter(command.over(CURRENT_OP), document_of(branch, argument))
+            for branch in arguments.array_items(command.buf, argument):
+                plan_filter(command.over(CURRENT_OP), arguments.document_of(branch, argument))
         elif name.startswith(b"$"):
             raise unlisted_operator(argument)
         elif follow(CURRENT_OP, name) is not None:
             # without its path: that is the client's own word, and paths are on record and counted
             raise Refusal(Reason.COMPUTE, rule="currentOp")
         else:
-            check_nested(command.buf, argument)
+            arguments.check_nested(command.buf, argument)
 
 
-def _filtered(command: Command, arguments: dict[bytes, Element], node: PathNode) -> None:
+def _filtered(command: Command, given: dict[bytes, Element], node: PathNode) -> None:
     """`filter` is one of documents with the covered paths `node`; what is no document is no filter."""
-    argument = arguments.get(b"filter")
+    argument = given.get(b"filter")
     if argument is not None and argument.kind == kinds.OBJECT:
         plan_filter(command.over(node), argument.value)
 
@@ -68,7 +63,7 @@ def _parts(command: Command, argument: Element | None) -> dict[bytes, Element]:
     """The parts of an argument that is a document; none of any other."""
     if argument is None or argument.kind != kinds.OBJECT:
         return {}
-    return named_parts(command.buf, argument.value)
+    return arguments.named_parts(command.buf, argument.value)
 
 
 def _profile(command: Command) -> None:

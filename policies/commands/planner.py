@@ -46,6 +46,7 @@ from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.filters.filters import OPERATORS as FILTER_OPERATORS
 from sealwire.policies.filters.filters import TOP_LEVEL
+from sealwire.policies.planning import values
 from sealwire.policies.planning.arguments import (
     document_of,
     given,
@@ -59,13 +60,6 @@ from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, family, passed, without_row
 from sealwire.policies.planning.trees import Work
-from sealwire.policies.planning.values import (
-    demand_definition,
-    demand_delete,
-    demand_role,
-    is_given,
-    note_comparison,
-)
 from sealwire.policies.planning.walk import NO_SURROUNDINGS, Draft, Parents, Walk
 from sealwire.policies.questions.asked import Answers, Asking, ValuesUnknown
 from sealwire.policies.roles.role import Rights
@@ -101,9 +95,9 @@ def _shard(command: Command, walk: Walk) -> None:
     for field in elements(walk.buf, start):
         here = indexed_field(walk, field, None)
         if here is not None:
-            note_comparison(walk.draft, here)
+            values.note_comparison(walk.draft, here)
             covered = here
-    if covered is not None and is_given(walk.buf, command.arguments.get(b"unique")):
+    if covered is not None and values.is_given(walk.buf, command.arguments.get(b"unique")):
         check_unique(walk.buf, start, walk.node)
     walk.draft.check_collation("" if covered is None else covered.path)
 
@@ -329,13 +323,13 @@ def _check_role(command: Command) -> None:
     draft = command.draft
     if command.name == b"dropDatabase":
         for node in command.policies.in_reach(command.database):
-            demand_delete(draft, node)
+            values.demand_delete(draft, node)
 
 
 def _check_any_role(command: Command) -> None:
     draft = command.draft
     if (draft.reveals or draft.others_documents) and command.name not in _WITHOUT_ROLE:
-        demand_role(draft)
+        values.demand_role(draft)
 
 
 def _dispatch(command: Command) -> None:
@@ -376,9 +370,9 @@ def _dispatch(command: Command) -> None:
         raise _without_row(command, draft.namespace)
     _check_sequences(command)
     if command.name in _DROPPING:
-        demand_delete(draft, node)
+        values.demand_delete(draft, node)
     if command.name in _UNINDEXING:
-        demand_definition(draft, node)
+        values.demand_definition(draft, node)
     if draft.contexts is not None and command.policies.covered(namespace) is node:
         # of a view, nobody knows what its documents have in the field
         draft.contexts.over(namespace, node)

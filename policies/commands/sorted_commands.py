@@ -12,13 +12,7 @@ from typing import Any, Final
 
 from bson import Int64, encode
 
-from sealwire.policies.aggregation.sorting import (
-    OrderUnknown,
-    asked_keys,
-    chooses_by_chance,
-    direction_of,
-    enclosed,
-)
+from sealwire.policies.aggregation import sorting
 from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.asking import Among, note_asked, strength_at
@@ -78,11 +72,11 @@ def as_aggregate(buf: bytes, body: int) -> bytes:
     array = b"".join(b"\x03%d\0%b" % (index, stage) for index, stage in enumerate(stages))
     kept = [buf[part.start : part.end] for name, part in parts.items() if name in _KEPT]
     first = encode({"aggregate": string_of(buf, parts[b"find"]), "cursor": cursor})[4:-1]
-    return enclosed(b"".join((first, b"\x04pipeline\0", enclosed(array), *kept)))
+    return sorting.enclosed(b"".join((first, b"\x04pipeline\0", sorting.enclosed(array), *kept)))
 
 
 def _element(name: bytes, buf: bytes, part: Element, start: int) -> bytes:
-    return enclosed(b"\x03%b\0%b" % (name, buf[start : part.end]))
+    return sorting.enclosed(b"\x03%b\0%b" % (name, buf[start : part.end]))
 
 
 def _amount(buf: bytes, parts: dict[bytes, Element], name: bytes) -> int | None:
@@ -141,7 +135,7 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
     """
     draft, buf = walk.draft, walk.buf
     first, *others = named_parts(buf, sort.value).values()
-    asked = asked_keys(walk, [first.name, *(key.name for key in others)])
+    asked = sorting.asked_keys(walk, [first.name, *(key.name for key in others)])
     (_, node), asking, leaf = asked[0], draft.asking, asked[0][1].leaf
     if asking is None or leaf is None:
         raise TypeError("nothing may be asked")
@@ -157,18 +151,18 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
         query is not None and query.kind != kinds.OBJECT
     ):
         raise Refusal(Reason.SHAPE, path=node.path, rule="a sorted write without a filter")
-    if query is not None and chooses_by_chance(buf, query):
+    if query is not None and sorting.chooses_by_chance(buf, query):
         raise Refusal(
             Reason.QUESTION, path=node.path, rule="a choice by chance beside a sort by stored values"
         )
     part = None if query is None else (query.value, query.end)
-    order = SortOrder(direction_of(walk, first) < 0, 1, part, strength_at(walk, node))
+    order = SortOrder(sorting.direction_of(walk, first) < 0, 1, part, strength_at(walk, node))
     options = asking.collation + asking.hint
     question = ValuesQuestion(draft.namespace, node.path, leaf.name, (), order=order, options=options)
     try:
         answer = asking.answers.of(question)
     except ValuesUnknown:
-        raise OrderUnknown(question, None if part is None else _among(walk, part)) from None
+        raise sorting.OrderUnknown(question, None if part is None else _among(walk, part)) from None
     draft.budget.spend(sum(len(held.stored[1]) + LISTED_BYTES for held in answer.all), len(answer.all))
     if query is None:
         name, offset, parents = filter_name, sort.start, walk.parents
@@ -179,7 +173,7 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
     draft.edits.append(RangeEdit([place], node, leaf, answer.all, parents, ListPlace.FIRST, answer.ranks))
     left = b"".join(buf[key.start : key.end] for key in others)
     draft.replacements.append(
-        Replacement(sort, walk.parents, b"\x03sort\0" + enclosed(left) if left else b"")
+        Replacement(sort, walk.parents, b"\x03sort\0" + sorting.enclosed(left) if left else b"")
     )
 
 

@@ -8,14 +8,7 @@ from typing import Final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import NUMERIC
 from sealwire.policies.file.schema import PathNode, has_dot
-from sealwire.policies.planning.arguments import (
-    check_nested,
-    document_of,
-    is_document_literal,
-    named_parts,
-    operator_name,
-    printable,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Operator
 from sealwire.policies.planning.values import match, note_comparison, store, whole_number
@@ -48,11 +41,11 @@ def written(walk: Walk, argument: Element) -> Place | None:
     if argument.kind == kinds.OBJECT:
         inside = list(elements(walk.buf, argument.value))
         if len(inside) == 1 and inside[0].name == b"$literal":
-            check_nested(walk.buf, argument)
+            arguments.check_nested(walk.buf, argument)
             return walk.inside(argument.value), inside[0]
     if not _is_written(walk.buf, argument, 0):
         return None
-    check_nested(walk.buf, argument)
+    arguments.check_nested(walk.buf, argument)
     return walk, argument
 
 
@@ -66,7 +59,7 @@ def _is_written(buf: bytes, element: Element, depth: int) -> bool:
     if element.kind == kinds.OBJECT:
         return all(
             not name.startswith(b"$") and not has_dot(name) and _is_written(buf, item, depth + 1)
-            for name, item in named_parts(buf, element.value).items()
+            for name, item in arguments.named_parts(buf, element.value).items()
         )
     return True
 
@@ -88,7 +81,7 @@ def known_value(walk: Walk, argument: Element) -> Element | None:
 
 def converts_plainly(walk: Walk, operator: Element) -> bool:
     """Whether a `$convert` is to a type that is written out and not binary."""
-    to = named_parts(walk.buf, operator.value).get(b"to") if operator.kind == kinds.OBJECT else None
+    to = arguments.named_parts(walk.buf, operator.value).get(b"to") if operator.kind == kinds.OBJECT else None
     target = None if to is None else known_value(walk, to)
     if target is None:
         return False
@@ -118,21 +111,23 @@ def is_of_every_class(buf: bytes, element: Element) -> bool:
 def array_of(node: PathNode, operator: Element) -> PathNode:
     """`node`, which is known to be an array where plaintext is one. Raises Refusal(COMPUTE)."""
     if node.is_random and not node.absent:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(operator))
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=arguments.operator_name(operator))
     return node
 
 
 def refuse_covered(node: PathNode, operator: Element) -> None:
     """Raises Refusal(COMPUTE) for an argument whose value is needed."""
     if node.covers:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(operator))
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=arguments.operator_name(operator))
 
 
 def check_array(walk: Walk, argument: Element, operator: Element) -> None:
     """Refuse an argument that is written out and neither an array nor null. Raises Refusal(SHAPE)."""
     value = known_value(walk, argument)
     if value is not None and value.kind not in (kinds.ARRAY, kinds.NULL):
-        raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with another value than an array")
+        raise Refusal(
+            Reason.SHAPE, rule=f"{arguments.operator_name(operator)} with another value than an array"
+        )
 
 
 # -------------------------------------------------------------------------------------------------- constants
@@ -160,11 +155,11 @@ def bind_constants(walk: Walk, argument: Element | None, *, literal: bool = Fals
         return walk
     constants: dict[bytes, Constant] = {}
     parents = walk.path_of(argument)
-    for name, element in named_parts(walk.buf, document_of(argument, argument)).items():
+    for name, element in arguments.named_parts(walk.buf, arguments.document_of(argument, argument)).items():
         if not is_variable_name(name):
-            raise Refusal(Reason.SHAPE, rule=f"a variable {printable(name)}")
+            raise Refusal(Reason.SHAPE, rule=f"a variable {arguments.printable(name)}")
         if walk.variable(name) is not None:
-            raise Refusal(Reason.SHAPE, rule=f"a variable {printable(name)} twice")
+            raise Refusal(Reason.SHAPE, rule=f"a variable {arguments.printable(name)} twice")
         if not literal:
             if _reads_document(walk.buf, element, 0):
                 raise Refusal(Reason.SHAPE, rule="let with a field")
@@ -214,7 +209,7 @@ def _is_unread(row: Operator | None) -> bool:
 
 def _has_input(buf: bytes, operator: Element) -> bool:
     """Whether a `$getField` says what document it takes the field from."""
-    return is_document_literal(buf, operator) and any(
+    return arguments.is_document_literal(buf, operator) and any(
         part.name == b"input" for part in elements(buf, operator.value)
     )
 

@@ -12,24 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.constants import (
-    Place,
-    arguments_of,
-    cover_reference,
-    known_value,
-    refuse_covered,
-    written,
-)
+from sealwire.policies.expressions import constants
 from sealwire.policies.file.schema import NOTHING, PathNode, follow, has_dot, is_transparent, parts_of
-from sealwire.policies.planning.arguments import (
-    REFERENCE,
-    check_arguments,
-    check_nested,
-    first_name,
-    named_parts,
-    only_element,
-    operator_name,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.rules import Operator, without_row
 from sealwire.policies.planning.trees import OPAQUE, document_node, merge, placed, same_values
 from sealwire.policies.planning.values import plan_value, store, whole_number
@@ -54,12 +39,12 @@ def infer_plain(walk: Walk, element: Element) -> None:
 
 def infer_number(walk: Walk, number: Element, operator: Element) -> None:
     """Cover an argument that must be a whole number of 32 bits, or null. Raises Refusal(SHAPE, COMPUTE)."""
-    refuse_covered(infer(walk, number), operator)
-    value = known_value(walk, number)
+    constants.refuse_covered(infer(walk, number), operator)
+    value = constants.known_value(walk, number)
     if value is None or value.kind == kinds.NULL:
         return
     if not -_INT32 <= whole_number(walk.buf, value) < _INT32:
-        raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with a number out of range")
+        raise Refusal(Reason.SHAPE, rule=f"{arguments.operator_name(operator)} with a number out of range")
 
 
 def infer(walk: Walk, element: Element) -> PathNode:
@@ -75,11 +60,11 @@ def infer(walk: Walk, element: Element) -> PathNode:
     if element.kind != kinds.OBJECT:
         return NOTHING
     inner = walk.inside(element.value)
-    if first_name(walk.buf, element.value).startswith(b"$"):
-        operator = only_element(walk.buf, element.value, "an expression")
+    if arguments.first_name(walk.buf, element.value).startswith(b"$"):
+        operator = arguments.only_element(walk.buf, element.value, "an expression")
         row = operator_row(walk, operator)
         return infer_unknown(inner, operator) if row is None else row.handler(inner, operator)
-    named = named_parts(walk.buf, element.value)
+    named = arguments.named_parts(walk.buf, element.value)
     if any(name.startswith(b"$") for name in named):
         # read as an operator, its arguments would mean something else
         raise Refusal(Reason.SHAPE, rule="an operator that is not alone")
@@ -113,7 +98,7 @@ def _field_of(node: PathNode, path: bytes) -> PathNode:
         # in an expression a number is a field's name, and an unprotected document may have one
         return replace(OPAQUE, path=found.path) if _is_beside(node, path) else found
     for part in path.split(b"."):
-        if not part or (part.startswith(b"$") and part not in REFERENCE) or b"\0" in part:
+        if not part or (part.startswith(b"$") and part not in arguments.REFERENCE) or b"\0" in part:
             raise Refusal(Reason.SHAPE, rule="a path with an empty or an odd name")
     return NOTHING
 
@@ -137,7 +122,7 @@ def operator_row(walk: Walk, operator: Element) -> Operator | None:
     """
     row = walk.draft.tables.operators.get(operator.name)
     if row is not None:
-        check_arguments(walk.buf, operator, row.signature)
+        arguments.check_arguments(walk.buf, operator, row.signature)
     return row
 
 
@@ -185,10 +170,10 @@ def _names_covered(walk: Walk, element: Element) -> bool:
     )
 
 
-def results_of(walk: Walk, operator: Element) -> list[Place]:
+def results_of(walk: Walk, operator: Element) -> list[constants.Place]:
     """The arguments of which one, or a part, is what an operator yields; all of them by default."""
     row = walk.draft.tables.operators[operator.name]
-    return arguments_of(walk, operator) if row.results is None else row.results(walk, operator)
+    return constants.arguments_of(walk, operator) if row.results is None else row.results(walk, operator)
 
 
 def check_clear(walk: Walk, element: Element) -> None:
@@ -199,7 +184,7 @@ def check_clear(walk: Walk, element: Element) -> None:
     found = infer(walk, element)
     if found.covers:
         raise Refusal(Reason.PIPELINE_UPDATE, path=found.path, rule="a copy of a covered value")
-    check_nested(walk.buf, element)
+    arguments.check_nested(walk.buf, element)
 
 
 def check(walk: Walk, element: Element, target: PathNode) -> None:
@@ -212,7 +197,7 @@ def check(walk: Walk, element: Element, target: PathNode) -> None:
     """
     check_single(element, target, several=element.kind == kinds.ARRAY)
     if _is_whole(target) and element.kind != kinds.STRING:
-        constant = written(walk, element)
+        constant = constants.written(walk, element)
         if constant is not None:
             # a random class encrypts an array or a sub-document as a whole
             store(constant[0], constant[1], target)
@@ -227,7 +212,7 @@ def check(walk: Walk, element: Element, target: PathNode) -> None:
             check(inner, item, target)
     elif element.kind != kinds.OBJECT:
         plan_value(walk, element, target)
-    elif first_name(walk.buf, element.value).startswith(b"$"):
+    elif arguments.first_name(walk.buf, element.value).startswith(b"$"):
         _check_operator(walk, element, target)
     else:
         _check_document(walk, element, target)
@@ -250,7 +235,7 @@ def _is_whole(target: PathNode) -> bool:
 
 def computed(target: PathNode, element: Element) -> Refusal:
     """The refusal of what is not known to be ciphertext of the target's class."""
-    name = operator_name(element) if element.name.startswith(b"$") else ""
+    name = arguments.operator_name(element) if element.name.startswith(b"$") else ""
     return Refusal(Reason.PIPELINE_UPDATE, path=target.path, rule=name)
 
 
@@ -260,7 +245,7 @@ def _check_reference(walk: Walk, element: Element, target: PathNode) -> None:
     if text == b"$$REMOVE":
         return
     found = infer(walk, element)
-    if target.leaf is not None and cover_reference(walk, element, target, stores=True):
+    if target.leaf is not None and constants.cover_reference(walk, element, target, stores=True):
         return
     name, _, path = text[2:].partition(b".") if text.startswith(b"$$") else (b"ROOT", b".", text[1:])
     if not same_values(found, target, walk.draft.work) or (name not in _DOCUMENT and target.is_ranged):
@@ -277,7 +262,7 @@ def _check_document(walk: Walk, element: Element, target: PathNode) -> None:
         # no class in deterministic mode takes a document, and in random mode it would be one in clear
         raise Refusal(Reason.PIPELINE_UPDATE if target.is_random else Reason.TYPE, path=target.path)
     inner = walk.inside(element.value)
-    for name, field in named_parts(walk.buf, element.value).items():
+    for name, field in arguments.named_parts(walk.buf, element.value).items():
         if has_dot(name) or name.startswith(b"$"):
             raise Refusal(Reason.SHAPE, path=target.path, rule="a field name with a dot or dollar")
         child = target.child(name)
@@ -290,7 +275,7 @@ def _check_document(walk: Walk, element: Element, target: PathNode) -> None:
 
 
 def _check_operator(walk: Walk, element: Element, target: PathNode) -> None:
-    operator = only_element(walk.buf, element.value, "an expression")
+    operator = arguments.only_element(walk.buf, element.value, "an expression")
     row = operator_row(walk, operator)
     inner = walk.inside(element.value)
     if row is None:

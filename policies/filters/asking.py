@@ -23,17 +23,7 @@ from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, U
 from sealwire.policies.planning.rules import Rows, asks_of
 from sealwire.policies.planning.values import demand_filter, note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
-from sealwire.policies.questions.asked import (
-    AskedOperator,
-    Asking,
-    Barrier,
-    HeldValue,
-    Met,
-    TakenOver,
-    ValuesAnswer,
-    ValuesQuestion,
-    ValuesUnknown,
-)
+from sealwire.policies.questions import asked
 from sealwire.policies.questions.collation import SIMPLE
 from sealwire.policies.questions.conditions import MAX_BITS, Asks, Value
 from sealwire.policies.roles.role import Level
@@ -67,17 +57,19 @@ class Among:
 
 
 @final
-class CandidatesUnknown(ValuesUnknown):
+class CandidatesUnknown(asked.ValuesUnknown):
     """The server has to be asked for the documents with values of a random class that may satisfy."""
 
-    def __init__(self, question: ValuesQuestion) -> None:
+    def __init__(self, question: asked.ValuesQuestion) -> None:
         """Raises as ValuesUnknown."""
         super().__init__(question)
         self.among: list[Among] = []
         """Conditions of the filter that each document has to meet as well."""
 
 
-def plan_met(walk: Walk, element: Element, met: list[Met], plan: Callable[[Walk, Element], None]) -> None:
+def plan_met(
+    walk: Walk, element: Element, met: list[asked.Met], plan: Callable[[Walk, Element], None]
+) -> None:
     """Plan a condition of a filter on documents, beside others that are `met` as well.
 
     If it needs the values of a random class, the others say at which documents the question looks: so they
@@ -101,10 +93,10 @@ def plan_met(walk: Walk, element: Element, met: list[Met], plan: Callable[[Walk,
     is_within = all(element.start <= each.element.start < element.end for each in draft.edits[edits:])
     if is_within and not _UNREPEATABLE.search(walk.buf, element.start, element.end):
         made = (edits, len(draft.edits)), (replacements, len(draft.replacements))
-        met.append(Met(element, walk.parents, *made))
+        met.append(asked.Met(element, walk.parents, *made))
 
 
-def plan_candidates(draft: Draft, asking: Asking, met: list[Met]) -> None:
+def plan_candidates(draft: Draft, asking: asked.Asking, met: list[asked.Met]) -> None:
     """All conditions of a filter are planned. Raises CandidatesUnknown."""
     unknown, asking.lacking = asking.lacking, None
     if not isinstance(unknown, CandidatesUnknown):
@@ -116,7 +108,7 @@ def plan_candidates(draft: Draft, asking: Asking, met: list[Met]) -> None:
     raise unknown
 
 
-def deny(draft: Draft, barrier: Barrier) -> Asking | None:
+def deny(draft: Draft, barrier: asked.Barrier) -> asked.Asking | None:
     """Ask nothing from here to `allow`. A refusal in between ends the plan, so it needs no `allow`."""
     asking = draft.asking
     if asking is not None:
@@ -124,13 +116,13 @@ def deny(draft: Draft, barrier: Barrier) -> Asking | None:
     return asking
 
 
-def allow(asking: Asking | None) -> None:
+def allow(asking: asked.Asking | None) -> None:
     """The end of what `deny` began."""
     if asking is not None:
         asking.barriers.pop()
 
 
-def turn(draft: Draft) -> Asking | None:
+def turn(draft: Draft) -> asked.Asking | None:
     """What follows, until `turn_back`, lets documents in by not being satisfied; or that is over."""
     asking = draft.asking
     if asking is not None:
@@ -138,7 +130,7 @@ def turn(draft: Draft) -> Asking | None:
     return asking
 
 
-def turn_back(asking: Asking | None) -> None:
+def turn_back(asking: asked.Asking | None) -> None:
     """The end of what `turn` began."""
     if asking is not None:
         asking.is_negated = not asking.is_negated
@@ -235,7 +227,7 @@ def _is_listed(walk: Walk, conditions: list[Element]) -> bool:
     return found is not None and len(found) <= most
 
 
-def _forbids(asking: Asking, node: PathNode) -> str:
+def _forbids(asking: asked.Asking, node: PathNode) -> str:
     """Why the command may not ask about a node, in words; empty if it may."""
     if asking.written.meets(node.path):
         return "a field that an earlier statement of the command may write"
@@ -286,7 +278,7 @@ def _is_taken_over(
     walk: Walk,
     start: int,
     group: list[Element],
-    operators: tuple[AskedOperator, ...],
+    operators: tuple[asked.AskedOperator, ...],
     rows: Rows | None = None,
     beside: frozenset[bytes] = NOTHING_ASKED,
 ) -> bool:
@@ -304,22 +296,22 @@ def _is_taken_over(
     is_listed = is_listed and any(asks_of(rows or {}, name) is Asks.ORDER for name in beside)
     ahead.operators += operators
     takes_list = b"$in" not in beside and not is_listed
-    ahead.taken.append(TakenOver(group, walk.parents, bool(beside), takes_list, is_pattern))
+    ahead.taken.append(asked.TakenOver(group, walk.parents, bool(beside), takes_list, is_pattern))
     return True
 
 
-def read_alone(walk: Walk, element: Element, node: PathNode) -> AskedOperator:
+def read_alone(walk: Walk, element: Element, node: PathNode) -> asked.AskedOperator:
     """A pattern or a value that stands without an operator."""
     if element.kind != kinds.REGEX:
-        return AskedOperator(Asks.EQUAL, b"$eq", (_value(walk, element),), strength_at(walk, node))
+        return asked.AskedOperator(Asks.EQUAL, b"$eq", (_value(walk, element),), strength_at(walk, node))
     pattern, options = _literal(walk.buf, element)
     operands = (kinds.STRING, pattern), (kinds.STRING, options)
-    return AskedOperator(Asks.PATTERN, b"$regex", operands, strength_at(walk, node))
+    return asked.AskedOperator(Asks.PATTERN, b"$regex", operands, strength_at(walk, node))
 
 
 def answer_to(
-    walk: Walk, node: PathNode, operators: tuple[AskedOperator, ...], *, is_outside: bool = False
-) -> ValuesAnswer:
+    walk: Walk, node: PathNode, operators: tuple[asked.AskedOperator, ...], *, is_outside: bool = False
+) -> asked.ValuesAnswer:
     """The answer; with `is_outside`, about the values that do not satisfy. Raises Refusal, ValuesUnknown.
 
     Its comparisons are counted when it is asked, because a refusal tells of values too.
@@ -332,7 +324,7 @@ def answer_to(
     if rule:
         raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
     namespace = asking.namespace or draft.namespace
-    question = ValuesQuestion(
+    question = asked.ValuesQuestion(
         namespace, node.path, node.leaf.name, operators, is_outside=is_outside, options=asking.collation
     )
     if not node.is_random:
@@ -345,7 +337,7 @@ def answer_to(
     question = replace(question, among=among, needs_newest=not asking.is_at_one_time)
     try:
         return asking.answers.of(question)
-    except ValuesUnknown:
+    except asked.ValuesUnknown:
         raise CandidatesUnknown(question) from None
 
 
@@ -365,7 +357,7 @@ def strength_at(walk: Walk, node: PathNode) -> int:
 
 
 def _place(
-    walk: Walk, groups: Groups, answer: ValuesAnswer, names: Mapping[bytes, Element], rows: Rows
+    walk: Walk, groups: Groups, answer: asked.ValuesAnswer, names: Mapping[bytes, Element], rows: Rows
 ) -> None:
     places = [group.elements for group in groups.values()]
     if answer.is_single or len(places) == 1:
@@ -392,7 +384,7 @@ def _place(
 
 
 def put_list(
-    walk: Walk, group: list[Element], node: PathNode, found: tuple[HeldValue, ...], place: ListPlace
+    walk: Walk, group: list[Element], node: PathNode, found: tuple[asked.HeldValue, ...], place: ListPlace
 ) -> None:
     """Put the stored forms of values in place of operators."""
     draft, leaf = walk.draft, node.leaf
@@ -404,12 +396,12 @@ def put_list(
     draft.replacements.extend(Replacement(element, walk.parents) for element in group[1:])
 
 
-def read_asked(walk: Walk, groups: Groups, names: Mapping[bytes, Element]) -> tuple[AskedOperator, ...]:
+def read_asked(walk: Walk, groups: Groups, names: Mapping[bytes, Element]) -> tuple[asked.AskedOperator, ...]:
     """These operators with their operands. Raises Refusal."""
     return tuple(_read(walk, group.asks, name, names) for name, group in groups.items())
 
 
-def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -> AskedOperator:
+def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -> asked.AskedOperator:
     element = names[name]
     match asks:
         case Asks.ORDER:
@@ -430,7 +422,7 @@ def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -
             operands = tuple(_value(walk, item) for item in items)
         case _:
             assert_never(asks)
-    return AskedOperator(asks, name, operands, strength_at(walk, walk.node))
+    return asked.AskedOperator(asks, name, operands, strength_at(walk, walk.node))
 
 
 def _value(walk: Walk, element: Element) -> Value:

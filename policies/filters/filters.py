@@ -11,6 +11,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import arguments_of
 from sealwire.policies.expressions.interpreter import infer_plain
 from sealwire.policies.file.schema import PathNode, follow, has_dot, is_below_scalars
+from sealwire.policies.filters import operands
 from sealwire.policies.filters.asking import (
     NOTHING_ASKED,
     allow,
@@ -26,19 +27,6 @@ from sealwire.policies.filters.asking import (
     turn_back,
 )
 from sealwire.policies.filters.negations import plan_negated, plan_negated_item
-from sealwire.policies.filters.operands import (
-    BRANCHES,
-    comment,
-    exists,
-    is_least_text,
-    misplaced,
-    no_document,
-    only_exists,
-    pass_condition,
-    put_types,
-    stored_types,
-    type_number,
-)
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
@@ -274,7 +262,7 @@ def _in_element(walk: Walk, start: int, *, is_branch: bool) -> None:
 def _element_conditions(walk: Walk, start: int) -> None:
     inner = walk.inside(start)
     for element in elements(walk.buf, start):
-        if element.name in BRANCHES:
+        if element.name in operands.BRANCHES:
             below, starts = inner.documents(element)
             turned = turn(walk.draft) if element.name == b"$nor" else None
             for branch in starts:
@@ -284,7 +272,7 @@ def _element_conditions(walk: Walk, start: int) -> None:
                     _in_element(below, branch, is_branch=True)
             turn_back(turned)
         elif element.name == b"$expr":
-            raise misplaced(element)
+            raise operands.misplaced(element)
         elif element.name.startswith(b"$"):
             _top_level(inner, element)
         else:
@@ -335,8 +323,8 @@ TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
     ),
     b"$nor": encrypted(_branches, "each condition for itself", converted=Conversion.NO_FILTERS),
     b"$expr": encrypted(_expression, "see the expressions", converted=Conversion.EXPRESSION),
-    b"$comment": passed(no_document, named=True, converted=Conversion.KEPT),
-    **family("$sampleRate $alwaysTrue $alwaysFalse", passed(no_document, converted=Conversion.KEPT)),
+    b"$comment": passed(operands.no_document, named=True, converted=Conversion.KEPT),
+    **family("$sampleRate $alwaysTrue $alwaysFalse", passed(operands.no_document, converted=Conversion.KEPT)),
     b"$where": never(Reason.JAVASCRIPT),
     b"$jsonSchema": passed(
         plan_schema, "where it says nothing of covered values", converted=Conversion.SCHEMA
@@ -347,14 +335,14 @@ TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
 
 def _field(walk: Walk, element: Element) -> None:
     if is_below_scalars(walk.node, element.name):
-        operator = only_exists(walk.buf, element)
+        operator = operands.only_exists(walk.buf, element)
         if operator is not None:
             # no document is stored there, in plaintext or as ciphertext
-            exists(walk.inside(element.value), operator)
+            operands.exists(walk.inside(element.value), operator)
             return
     target = follow(walk.node, element.name)
     if target is None:
-        pass_condition(walk.buf, element)
+        operands.pass_condition(walk.buf, element)
         return
     if walk.draft.asking is not None and any(map(bytes.isdigit, element.name.split(b"."))):
         before = deny(walk.draft, Barrier.NESTING)
@@ -445,8 +433,8 @@ def _range(walk: Walk, element: Element) -> None:
     """
     names = named_parts(walk.buf, walk.parents[-1])
     ranges = [part for name, part in names.items() if asks_of(OPERATORS, name) is Asks.ORDER]
-    if is_least_text(walk, element) and len(ranges) == 1 and b"$type" not in names:
-        put_types(walk, element, stored_types(walk.node, kinds.STRING) or (), b"$type")
+    if operands.is_least_text(walk, element) and len(ranges) == 1 and b"$type" not in names:
+        operands.put_types(walk, element, operands.stored_types(walk.node, kinds.STRING) or (), b"$type")
         return
     if walk.node.leaf is None or {b"$in", b"$not"} <= names.keys():
         raise Refusal(Reason.RANGE, path=walk.node.path, rule=operator_name(ranges[0]))
@@ -533,15 +521,15 @@ def _size(walk: Walk, element: Element) -> None:
 def _type(walk: Walk, element: Element) -> None:
     """Asks whether a value is a document, an array, null or of the class's one type; ciphertext is binary."""
     node = walk.node
-    asked = [type_number(*place) for place in arguments_of(walk, element)]
+    asked = [operands.type_number(*place) for place in arguments_of(walk, element)]
     if node.absent or (node.leaf is None and not node.opaque):
         return
-    found = [stored_types(node, each) for each in asked]
+    found = [operands.stored_types(node, each) for each in asked]
     types = [kind for each in found if each is not None for kind in each]
     if None in found:
         raise Refusal(Reason.OPERATOR, path=node.path, rule=operator_name(element))
     if types != asked:
-        put_types(walk, element, types)
+        operands.put_types(walk, element, types)
 
 
 def _refuse_on_random(walk: Walk, element: Element) -> None:
@@ -570,8 +558,8 @@ OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
             ),
         ),
     ),
-    b"$exists": passed(exists, converted=Conversion.KEPT),
-    b"$comment": passed(comment, named=True, converted=Conversion.KEPT),
+    b"$exists": passed(operands.exists, converted=Conversion.KEPT),
+    b"$comment": passed(operands.comment, named=True, converted=Conversion.KEPT),
     b"$size": passed(_size, "deterministic classes", named=True, converted=Conversion.LENGTH),
     b"$type": passed(
         _type, "deterministic classes; of a random class only `null`", converted=Conversion.TYPES

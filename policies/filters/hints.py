@@ -15,14 +15,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import NUMERIC
 from sealwire.policies.file.schema import PathNode, follow
 from sealwire.policies.filters.operands import BRANCHES
-from sealwire.policies.planning.arguments import (
-    check_nested,
-    document_of,
-    first_name,
-    is_operator_document,
-    named_parts,
-    only_element,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.plan import ValueEdit
 from sealwire.policies.planning.values import match, whole_number
 from sealwire.policies.planning.walk import Draft, Walk
@@ -96,7 +89,7 @@ def sorts(buf: bytes, sort: Element | None) -> bool:
     """Whether a sort specification gives an order of its own."""
     if sort is None or sort.kind != kinds.OBJECT:
         return False
-    return first_name(buf, sort.value) not in (b"", b"$natural")
+    return arguments.first_name(buf, sort.value) not in (b"", b"$natural")
 
 
 def index_fields(buf: bytes, hint: Element) -> list[bytes] | None:
@@ -152,7 +145,7 @@ def _mention(buf: bytes, condition: Element, mentions: _Mentions, *, is_needed: 
 
 
 def _is_equality(buf: bytes, element: Element) -> bool:
-    if is_operator_document(buf, element):
+    if arguments.is_operator_document(buf, element):
         parts = list(elements(buf, element.value))
         return len(parts) == 1 and parts[0].name == b"$eq" and parts[0].kind not in _NO_EQUALITY
     return element.kind not in _NO_EQUALITY
@@ -187,7 +180,7 @@ def _stages(buf: bytes, pipeline: Element) -> Sequence[Element]:
     if pipeline.kind != kinds.ARRAY:
         return ()
     return [
-        only_element(buf, item.value, "a stage")
+        arguments.only_element(buf, item.value, "a stage")
         for item in elements(buf, pipeline.value)
         if item.kind == kinds.OBJECT
     ]
@@ -198,7 +191,7 @@ def _chooses(buf: bytes, group: Element) -> bool:
     if group.kind != kinds.OBJECT:
         return False
     return any(
-        part.kind == kinds.OBJECT and first_name(buf, part.value) in _CHOOSING
+        part.kind == kinds.OBJECT and arguments.first_name(buf, part.value) in _CHOOSING
         for part in elements(buf, group.value)
     )
 
@@ -217,11 +210,11 @@ def plan_index_bounds(walk: Walk, low: Element | None, high: Element | None) -> 
     """Cover `min` and `max`. Raises Refusal(RANGE) where covered fields have an order in them, BsonError."""
     bounds = [bound for bound in (low, high) if bound is not None and bound.kind != kinds.NULL]
     node = walk.node
-    parts = [named_parts(walk.buf, document_of(bound, bound)) for bound in bounds]
+    parts = [arguments.named_parts(walk.buf, arguments.document_of(bound, bound)) for bound in bounds]
     covered = [name for part in parts for name in part if follow(node, name) is not None]
     for part in parts:
         for value in part.values():
-            check_nested(walk.buf, value)
+            arguments.check_nested(walk.buf, value)
     if not covered:
         return
     if len(parts) != 2 or list(parts[0]) != list(parts[1]):
@@ -236,9 +229,9 @@ def plan_index_bounds(walk: Walk, low: Element | None, high: Element | None) -> 
             raise _ordered(node, name if name in covered else covered[-1])
 
 
-def fixed_by_bounds(buf: bytes, arguments: dict[bytes, Element]) -> frozenset[bytes]:
+def fixed_by_bounds(buf: bytes, given: dict[bytes, Element]) -> frozenset[bytes]:
     """The fields that stand in both `min` and `max`; no others may be covered in them."""
-    low, high = arguments.get(b"min"), arguments.get(b"max")
+    low, high = given.get(b"min"), given.get(b"max")
     if low is None or high is None or not low.kind == high.kind == kinds.OBJECT:
         return frozenset()
     names = [{element.name for element in elements(buf, bound.value)} for bound in (low, high)]

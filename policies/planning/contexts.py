@@ -11,19 +11,7 @@ from collections.abc import Collection
 from typing import Final, final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import (
-    BESIDE,
-    NOTHING,
-    PER_DATABASE,
-    ContextField,
-    FieldClass,
-    PathNode,
-    belongs_to_server,
-    context_field,
-    context_fields,
-    is_transparent,
-    parts_of,
-)
+from sealwire.policies.file import schema
 from sealwire.policies.planning.arguments import array_items, document_of, is_operator_document
 from sealwire.policies.planning.plan import ContextUse
 from sealwire.policies.planning.trees import Work, each_node
@@ -36,7 +24,7 @@ _SIGNED: Final = frozenset({kinds.INT, kinds.LONG})
 _DATABASE_KIND: Final = b"$"
 
 NO_FIELDS: Final[frozenset[bytes]] = frozenset()
-_NOTHING_FIXED: Final[dict[ContextField, bytes]] = {}
+_NOTHING_FIXED: Final[dict[schema.ContextField, bytes]] = {}
 
 _EACH: Final = b""
 """In place of a context: each document has one, which all its values of the class are in."""
@@ -59,14 +47,14 @@ class KnownContexts:
         """Fields by which the documents are told apart that are gathered just now."""
 
     @classmethod
-    def behind(cls, node: PathNode, work: Work, *, is_stored: bool) -> "KnownContexts":
+    def behind(cls, node: schema.PathNode, work: Work, *, is_stored: bool) -> "KnownContexts":
         """What is known of documents with this tree. Raises Refusal(WORK). Cost: O(its different nodes)."""
         found = cls(is_stored=is_stored)
         for each in each_node(node, work, behind=True):
             per = None if each.leaf is None else each.leaf.per
-            if each.leaf is None or per is None or per == PER_DATABASE:
+            if each.leaf is None or per is None or per == schema.PER_DATABASE:
                 continue
-            place, field = context_field(per, each.path)
+            place, field = schema.context_field(per, each.path)
             if place or not is_stored:
                 found.known[each.leaf.name] = None
             else:
@@ -134,7 +122,7 @@ class Contexts:
         self.is_kept = False
         """Whether the server compares with the command's values later as well: then their contexts need keys
         now, or it would compare with what equals nothing."""
-        self._read = (NOTHING, False)
+        self._read = (schema.NOTHING, False)
         self._source: KnownContexts | None = None
 
     @property
@@ -148,16 +136,16 @@ class Contexts:
     def source(self, source: KnownContexts) -> None:
         self._source = source
 
-    def read(self, node: PathNode, *, is_stored: bool) -> None:
+    def read(self, node: schema.PathNode, *, is_stored: bool) -> None:
         """What follows reads documents with this tree, which is no longer that of stored ones, or is."""
         if self._read[0] is not node or is_stored:
             self._read = (node, is_stored)
             self._source = None
 
-    def over(self, namespace: str, node: PathNode) -> None:
+    def over(self, namespace: str, node: schema.PathNode) -> None:
         """The command, or what follows of it, is about stored documents of a collection."""
         self.database = namespace.partition(".")[0]
-        self.fields = context_fields(node)
+        self.fields = schema.context_fields(node)
         self.fixed = _NOTHING_FIXED
         self.read(node, is_stored=True)
 
@@ -166,24 +154,24 @@ class Contexts:
         self.database = ""
         self.fields = {}
 
-    def of(self, field_class: FieldClass, node: PathNode, *, is_stored: bool) -> ContextUse:
+    def of(self, field_class: schema.FieldClass, node: schema.PathNode, *, is_stored: bool) -> ContextUse:
         """The context of a value at `node`. Raises Refusal(CONTEXT) where nothing fixes it."""
         is_stored = is_stored or self.is_kept
         per = field_class.per or b""
-        if per == PER_DATABASE:
+        if per == schema.PER_DATABASE:
             self._check_database(node)
             return ContextUse(database_context(self.database), is_stored)
-        found = self.fixed.get(context_field(per, node.path))
-        if found is None or (not self.is_as_stored and per.startswith(BESIDE)):
+        found = self.fixed.get(schema.context_field(per, node.path))
+        if found is None or (not self.is_as_stored and per.startswith(schema.BESIDE)):
             # what has been computed may come from another place than its tree says
             raise unfixed(per, node)
         return ContextUse(found, is_stored)
 
-    def _check_database(self, node: PathNode) -> None:
-        if not self.database or belongs_to_server(f"{self.database}.x"):
+    def _check_database(self, node: schema.PathNode) -> None:
+        if not self.database or schema.belongs_to_server(f"{self.database}.x"):
             raise Refusal(Reason.CONTEXT, path=node.path, rule="in no database of its own")
 
-    def check_equality(self, node: PathNode, rule: str, keyed: frozenset[bytes] | None) -> bool:
+    def check_equality(self, node: schema.PathNode, rule: str, keyed: frozenset[bytes] | None) -> bool:
         """Values at a node are compared with each other: those of one class have to be in one context.
 
         Equal ones of two contexts have different ciphertext. Within a document (`keyed` is None) it is that
@@ -196,7 +184,7 @@ class Contexts:
             per = None if each.leaf is None or each.absent else each.leaf.per
             if per is None or each.leaf is None:
                 continue
-            if per == PER_DATABASE:
+            if per == schema.PER_DATABASE:
                 self._check_database(each)
                 continue
             source = self.source
@@ -214,20 +202,20 @@ class Contexts:
         """Whether each sub-document at a place says contexts, or has them fixed, for itself."""
         return self.is_as_stored and place != "" and place in self.fields
 
-    def entered(self, place: str, said: dict[bytes, bytes]) -> dict[ContextField, bytes]:
+    def entered(self, place: str, said: dict[bytes, bytes]) -> dict[schema.ContextField, bytes]:
         """What is fixed in a document at a place that says this: what another one there said is not."""
         others = {field: value for field, value in self.fixed.items() if field[0] != place}
         return others | {(place, path): value for path, value in said.items()}
 
-    def narrowed(self, place: str, said: dict[bytes, bytes]) -> dict[ContextField, bytes]:
+    def narrowed(self, place: str, said: dict[bytes, bytes]) -> dict[schema.ContextField, bytes]:
         """What is fixed in a branch of a filter on a document at a place."""
         return self.fixed | {(place, path): value for path, value in said.items()}
 
-    def followed(self, place: str, path: bytes) -> dict[ContextField, bytes]:
+    def followed(self, place: str, path: bytes) -> dict[schema.ContextField, bytes]:
         """What is fixed where a path leads from a sub-document at a place: by a number into another one."""
-        return self.entered(place, {}) if is_transparent(parts_of(path)[0]) else self.fixed
+        return self.entered(place, {}) if schema.is_transparent(schema.parts_of(path)[0]) else self.fixed
 
-    def written_at(self, path: bytes, node: PathNode) -> dict[ContextField, bytes]:
+    def written_at(self, path: bytes, node: schema.PathNode) -> dict[schema.ContextField, bytes]:
         """What is fixed where an update writes to `path`, which leads to `node`.
 
         The filter says it for a sub-document that the path names without an array on the way. An array filter
@@ -237,11 +225,11 @@ class Contexts:
         place = node.path.rpartition(".")[0]
         if node.leaf is None or not self.holds(place):
             return self.fixed
-        parts = parts_of(path)
-        while parts and is_transparent(parts[-1]):
+        parts = schema.parts_of(path)
+        while parts and schema.is_transparent(parts[-1]):
             parts.pop()  # elements of the value itself
         above = parts[:-1]
-        if not any(map(is_transparent, above)):
+        if not any(map(schema.is_transparent, above)):
             return self.fixed
         prefix = above[-1].removeprefix(b"$[").removesuffix(b"]") + b"."
         said = {name: self.elements.get(prefix + name) for name in self.fields[place]}
@@ -254,7 +242,7 @@ class Contexts:
         return any(value[0] == kinds.STRING for value in fixed)
 
 
-def unfixed(path: bytes, node: PathNode, what: str = "") -> Refusal:
+def unfixed(path: bytes, node: schema.PathNode, what: str = "") -> Refusal:
     """The refusal of a value whose context is not known."""
     rule = f"{what}without '{path.decode('utf-8', 'replace')}'"
     return Refusal(Reason.CONTEXT, path=node.path, rule=rule)
@@ -295,7 +283,7 @@ def fixed_in_document(buf: bytes, start: int, paths: Collection[bytes]) -> dict[
 def element_at(buf: bytes, start: int, path: bytes) -> Element | None:
     """The field of a context in the document at `start`. Raises and costs as `fixed_in_document`."""
     found: Element | None = None
-    for number, part in enumerate(parts_of(path)):
+    for number, part in enumerate(schema.parts_of(path)):
         if number:
             if found is None or found.kind != kinds.OBJECT:
                 return None
@@ -377,9 +365,9 @@ def stored_context(per: bytes, namespace: str, path: str, raw: bytes, holder: in
     `holder` is where in `raw` the document begins that holds the value.
     Raises BsonError. Cost: O(elements on the way to the field)
     """
-    if per == PER_DATABASE:
+    if per == schema.PER_DATABASE:
         return database_context(namespace.partition(".")[0])
-    place, field = context_field(per, path)
+    place, field = schema.context_field(per, path)
     try:
         return fixed_in_document(raw, holder if place else 0, [field]).get(field)
     except Refusal:

@@ -5,16 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file import ranges
 from sealwire.policies.file.coercion import coerce, is_negative_zero
-from sealwire.policies.file.ranges import (
-    NUMERIC,
-    RangeDomain,
-    find_positions,
-    is_canonical,
-    read_number,
-    read_stored,
-    whole,
-)
 from sealwire.policies.file.schema import (
     FieldClass,
     Mode,
@@ -137,7 +129,7 @@ def _accesses_at(draft: Draft, rights: Rights, node: PathNode) -> Iterator[Class
 # Numbers that decide what a command does: flags, counts, places, directions. They mean what the server
 # takes them for, or are refused.
 
-FLAGS: Final = NUMERIC | {kinds.BOOL}
+FLAGS: Final = ranges.NUMERIC | {kinds.BOOL}
 """Types of which a projection takes any value for a flag."""
 
 _FALSE: Final = frozenset({kinds.NULL, kinds.UNDEFINED})
@@ -153,11 +145,11 @@ def is_true(kind: int, value: bytes) -> bool:
     """
     if kind == kinds.BOOL or kind in _INTEGERS:
         return any(value)
-    if kind not in NUMERIC:
+    if kind not in ranges.NUMERIC:
         return kind not in _FALSE
-    if kind == kinds.DECIMAL and not is_canonical(value):
+    if kind == kinds.DECIMAL and not ranges.is_canonical(value):
         raise Refusal(Reason.SHAPE, rule="a decimal that is not canonical")
-    return bool(read_number(kind, value))
+    return bool(ranges.read_number(kind, value))
 
 
 def is_given(buf: bytes, argument: Element | None) -> bool:
@@ -172,8 +164,8 @@ def whole_number(buf: bytes, element: Element) -> int:
     server would cut some of these to size), a decimal that is not canonical, a value that is no number.
     """
     kind, value = element.kind, buf[element.value : element.end]
-    if kind in NUMERIC and (kind != kinds.DECIMAL or is_canonical(value)):
-        number = whole(read_number(kind, value), -(2**63), 2**63 - 1)
+    if kind in ranges.NUMERIC and (kind != kinds.DECIMAL or ranges.is_canonical(value)):
+        number = ranges.whole(ranges.read_number(kind, value), -(2**63), 2**63 - 1)
         if number is not None:
             return number
     raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} that is not a whole number")
@@ -266,7 +258,7 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_amo
     if domain is None or field_class.value_type is None or node.moved:
         raise Refusal(Reason.RANGE, path=node.path, rule=conditions[0].name.decode())
     operands = [(item.name, item.kind, walk.buf[item.value : item.end]) for item in conditions]
-    found = find_positions(domain, field_class.kind, operands)
+    found = ranges.find_positions(domain, field_class.kind, operands)
     if found is None:
         raise Refusal(Reason.RANGE, path=node.path, rule="a range with null, a pattern, MinKey or MaxKey")
     if walk.use is Use.SEED and len(found) == 1:
@@ -368,7 +360,11 @@ def wrong_type(node: PathNode) -> Refusal:
 def _without_equal(buf: bytes, element: Element, node: PathNode) -> Refusal:
     """The refusal of a value that equals no value which the class of a path stores."""
     refusal = wrong_type(node)
-    number = read_number(element.kind, buf[element.value : element.end]) if element.kind in NUMERIC else 0
+    number = (
+        ranges.read_number(element.kind, buf[element.value : element.end])
+        if element.kind in ranges.NUMERIC
+        else 0
+    )
     if math.isnan(number) and _leaf_class(node).value_type is ValueType.DOUBLE:
         refusal.rule = "NaN"
         why = "NaN has many encodings that are equal, and their ciphertexts would differ"
@@ -438,11 +434,11 @@ def _context(walk: Walk, field_class: FieldClass, node: PathNode, use: Use) -> C
     return found
 
 
-def _check_grid(domain: RangeDomain, node: PathNode, kind: int, value: bytes, arrays: int) -> None:
+def _check_grid(domain: ranges.RangeDomain, node: PathNode, kind: int, value: bytes, arrays: int) -> None:
     """What ranges rely on: a stored value lies on the grid, and there is one at its path."""
     if arrays:
         raise Refusal(Reason.GRID, path=node.path, rule="an array", wanted=domain.grid)
-    if not domain.holds(read_stored(kind, value)):
+    if not domain.holds(ranges.read_stored(kind, value)):
         raise Refusal(Reason.GRID, path=node.path, wanted=domain.grid)
 
 

@@ -6,7 +6,7 @@ the values that are stored, judges each (`ValuesJudgement`), learns the answer, 
 An answer counts for that command alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -556,12 +556,8 @@ def condition_of(operator: AskedOperator) -> Condition:
         case Asks.REMAINDER:
             return modulo(*operands[:2])
         case Asks.BITS:
-            return bits(name, _positions(operands))
+            return bits(name, [int.from_bytes(data, "little") for _, data in operands])
         case Asks.EQUAL:
             return among(operands, operator.strength)
         case _:
             assert_never(asks)
-
-
-def _positions(operands: Sequence[Value]) -> list[int]:
-    return [int.from_bytes(data, "little") for _, data in operands]

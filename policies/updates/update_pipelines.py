@@ -11,15 +11,7 @@ from typing import Final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import check, check_clear
 from sealwire.policies.file.schema import PathNode, follow, is_transparent
-from sealwire.policies.planning.arguments import (
-    document_of,
-    is_document_literal,
-    named_parts,
-    one_or_more,
-    only_element,
-    operator_name,
-    text_of,
-)
+from sealwire.policies.planning import arguments
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, without_row
 from sealwire.policies.planning.values import FLAGS, demand_write
 from sealwire.policies.planning.walk import Walk, check_stages
@@ -33,8 +25,8 @@ def plan_update_pipeline(walk: Walk, pipeline: Element) -> None:
     """
     inner, items = walk.items(pipeline)
     check_stages(len(items))
-    for start in (document_of(item, pipeline) for item in items):
-        stage = only_element(walk.buf, start, "a stage")
+    for start in (arguments.document_of(item, pipeline) for item in items):
+        stage = arguments.only_element(walk.buf, start, "a stage")
         rule = STAGES.get(stage.name)
         if rule is None:
             known = walk.draft.tables.stages
@@ -50,7 +42,7 @@ def _assign(walk: Walk, stage: Element) -> None:
     flags = stage.name == b"$project"
     if flags:
         demand_write(walk.draft, walk.node)  # what it does not name goes
-    _assignments(walk, document_of(stage, stage), walk.node, flags=flags)
+    _assignments(walk, arguments.document_of(stage, stage), walk.node, flags=flags)
 
 
 def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool) -> None:
@@ -59,9 +51,9 @@ def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool)
     `above` is where the names begin in the covered paths, None when nothing is covered there.
     """
     inner = walk.inside(start)
-    for name, element in named_parts(walk.buf, start).items():
+    for name, element in arguments.named_parts(walk.buf, start).items():
         if name.startswith(b"$"):
-            raise Refusal(Reason.SHAPE, rule=operator_name(element))
+            raise Refusal(Reason.SHAPE, rule=arguments.operator_name(element))
         # raises below a value that is encrypted as a whole, where also a flag finds nothing to keep
         target = None if above is None else follow(above, name)
         if flags and element.kind in FLAGS:
@@ -71,7 +63,7 @@ def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool)
         if target is not None and any(is_transparent(part) for part in name.split(b".")):
             # here a number is a field's name, in a filter it is also an index
             raise Refusal(Reason.PIPELINE_UPDATE, path=target.path, rule="a number in an assigned path")
-        if is_document_literal(walk.buf, element):
+        if arguments.is_document_literal(walk.buf, element):
             _assignments(inner, element.value, target, flags=flags)
         elif target is None:
             check_clear(inner, element)
@@ -80,8 +72,8 @@ def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool)
 
 
 def _unset(walk: Walk, stage: Element) -> None:
-    for name in one_or_more(walk.buf, stage):
-        target = follow(walk.node, text_of(walk.buf, name))
+    for name in arguments.one_or_more(walk.buf, stage):
+        target = follow(walk.node, arguments.text_of(walk.buf, name))
         if target is not None:
             demand_write(walk.draft, target)
 

@@ -18,21 +18,9 @@ from sealwire.policies.file.schema import (
     parts_of,
     whole_path,
 )
-from sealwire.policies.filters.filters import (
-    is_operator_condition,
-    plan_condition,
-    plan_element_filter,
-    unlisted_operator,
-)
+from sealwire.policies.filters import filters
 from sealwire.policies.filters.operands import BRANCHES, pass_condition, refuse_misplaced
-from sealwire.policies.planning.arguments import (
-    array_items,
-    check_nested,
-    document_of,
-    first_name,
-    named_parts,
-    operator_name,
-)
+from sealwire.policies.planning import arguments, values
 from sealwire.policies.planning.contexts import (
     NO_FIELDS,
     Contexts,
@@ -43,15 +31,6 @@ from sealwire.policies.planning.contexts import (
 from sealwire.policies.planning.plan import FormPlace, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused, without_row
 from sealwire.policies.planning.trees import same_values
-from sealwire.policies.planning.values import (
-    demand_write,
-    match,
-    note_comparison,
-    plan_document,
-    plan_value,
-    put,
-    whole_number,
-)
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
@@ -105,7 +84,7 @@ def identifiers_of(walk: Walk, update: int) -> dict[bytes, PathNode | None]:
 def _paths_of(buf: bytes, update: int) -> Iterator[bytes]:
     for operator in elements(buf, update):
         if operator.kind == kinds.OBJECT:
-            for argument in elements(buf, document_of(operator, operator)):
+            for argument in elements(buf, arguments.document_of(operator, operator)):
                 yield argument.name
 
 
@@ -180,7 +159,7 @@ def _array_filter(walk: Walk, start: int, known: _Identified, said: dict[bytes, 
             _array_filters(inner, element, known, said)
             continue
         if element.name.startswith(b"$"):
-            raise unlisted_operator(element)
+            raise filters.unlisted_operator(element)
         identifier, _, path = element.name.partition(b".")
         if identifier not in known.nodes:
             # the server would refuse it too, but it would have read the value
@@ -199,7 +178,7 @@ def _on_element(
     """A condition on an element at `node`, or on what it holds."""
     contexts, place = walk.draft.contexts, node.path
     if contexts is None or not contexts.holds(place):
-        plan_condition(walk, element, target)
+        filters.plan_condition(walk, element, target)
         return
     identifier, _, path = element.name.partition(b".")
     prefix = identifier + b"."
@@ -209,7 +188,7 @@ def _on_element(
     )
     contexts.fixed = contexts.followed(place, path)
     try:
-        plan_condition(walk, element, target)
+        filters.plan_condition(walk, element, target)
     finally:
         contexts.fixed = before
 
@@ -249,11 +228,11 @@ def plan_update_in_context(
     if condition is not None and condition.kind == kinds.OBJECT:
         paths = frozenset(map(whole_path, fields))
         found = fixed_in_filter(walk.buf, condition.value, paths, seeds=seeds)
-    start = document_of(update, update)
+    start = arguments.document_of(update, update)
     before = contexts.fixed, contexts.elements
     contexts.is_as_stored = True
     try:
-        if first_name(walk.buf, start).startswith(b"$"):
+        if arguments.first_name(walk.buf, start).startswith(b"$"):
             _check_operators(walk.buf, start, fields, found)
             contexts.fixed = {field: found[path] for field in fields if (path := whole_path(field)) in found}
             if array_filters is not None and array_filters.kind == kinds.ARRAY:
@@ -330,12 +309,12 @@ def plan_update(walk: Walk, element: Element, array_filters: Element | None = No
             raise Refusal(Reason.SHAPE, rule="array filters beside a pipeline")
         plan_update_pipeline(stored, element)
         return
-    start = document_of(element, element)
-    if not first_name(walk.buf, start).startswith(b"$"):
+    start = arguments.document_of(element, element)
+    if not arguments.first_name(walk.buf, start).startswith(b"$"):
         if array_filters is not None:
             raise Refusal(Reason.SHAPE, rule="array filters beside a replacement")
-        demand_write(walk.draft, walk.node)  # what it does not name goes
-        plan_document(stored, start, walk.node)
+        values.demand_write(walk.draft, walk.node)  # what it does not name goes
+        values.plan_document(stored, start, walk.node)
         return
     inner = stored.inside(start)
     for operator in elements(walk.buf, start):
@@ -344,9 +323,9 @@ def plan_update(walk: Walk, element: Element, array_filters: Element | None = No
             _check_unknown(walk, operator)
         else:
             try:
-                rule.handler(inner.inside(document_of(operator, operator)), operator)
+                rule.handler(inner.inside(arguments.document_of(operator, operator)), operator)
             except Refusal as refusal:
-                raise refusal.within(operator_name(operator)) from None
+                raise refusal.within(arguments.operator_name(operator)) from None
     if array_filters is not None and array_filters.kind != kinds.NULL:
         plan_array_filters(walk.to(Use.FIND), array_filters, identifiers_of(walk, start))
 
@@ -359,7 +338,7 @@ def _check_unknown(walk: Walk, operator: Element) -> None:
     is_operator = operator.name.startswith(b"$") and operator.kind == kinds.OBJECT
     if not is_operator or any(target_of(walk, part.name) for part in elements(walk.buf, operator.value)):
         raise without_row(operator.name, Reason.UNKNOWN_MODIFIER, OPERATORS, reason=Reason.OPERATOR)
-    check_nested(walk.buf, operator)
+    arguments.check_nested(walk.buf, operator)
 
 
 _Covered = Callable[[Walk, Element, Element], None]
@@ -374,9 +353,9 @@ def _on_covered(handler: _Covered) -> Handler:
         for argument in elements(walk.buf, operator.value):
             target = target_of(walk, argument.name)
             if target is None:
-                check_nested(walk.buf, argument)
+                arguments.check_nested(walk.buf, argument)
                 continue
-            demand_write(walk.draft, target)
+            values.demand_write(walk.draft, target)
             if (contexts := walk.draft.contexts) is None:
                 handler(walk.at(target), operator, argument)
             else:
@@ -394,7 +373,7 @@ def _on_arrays(handler: _Covered) -> Handler:
 
     def handle(walk: Walk, operator: Element, argument: Element) -> None:
         if walk.node.is_random:
-            raise Refusal(Reason.RANDOM_EQUALITY, path=walk.node.path, rule=operator_name(operator))
+            raise Refusal(Reason.RANDOM_EQUALITY, path=walk.node.path, rule=arguments.operator_name(operator))
         handler(walk, operator, argument)
 
     return _on_covered(handle)
@@ -403,15 +382,15 @@ def _on_arrays(handler: _Covered) -> Handler:
 def _set(walk: Walk, operator: Element, argument: Element) -> None:
     del operator
     arrays = arrays_in(argument.name)
-    plan_value(walk.in_arrays(arrays) if arrays else walk, argument, walk.node)
+    values.plan_value(walk.in_arrays(arrays) if arrays else walk, argument, walk.node)
 
 
 def _unset(walk: Walk, operator: Element, argument: Element) -> None:
     """The server ignores the value, which could be one that is stored: nothing goes in its place."""
     del operator
-    check_nested(walk.buf, argument)
+    arguments.check_nested(walk.buf, argument)
     if walk.buf[argument.value : argument.end] not in _USUAL:
-        put(walk, argument, kinds.STRING, b"\1\0\0\0\0")
+        values.put(walk, argument, kinds.STRING, b"\1\0\0\0\0")
 
 
 _USUAL: Final = frozenset(
@@ -423,7 +402,7 @@ _USUAL: Final = frozenset(
 def _uncovered_only(walk: Walk, operator: Element, argument: Element) -> None:
     """Operators that compute on the stored value."""
     del argument
-    raise Refusal(Reason.OPERATOR, path=walk.node.path, rule=operator_name(operator))
+    raise Refusal(Reason.OPERATOR, path=walk.node.path, rule=arguments.operator_name(operator))
 
 
 def _rename(walk: Walk, operator: Element) -> None:
@@ -436,14 +415,14 @@ def _rename(walk: Walk, operator: Element) -> None:
         covered = source or target
         if covered is None:
             continue
-        demand_write(walk.draft, covered)
+        values.demand_write(walk.draft, covered)
         if covered.leaf is not None and (covered.leaf.per or b"").startswith(BESIDE):
             # the value would move, and the field beside it would stay
-            raise Refusal(Reason.CONTEXT, path=covered.path, rule=operator_name(operator))
+            raise Refusal(Reason.CONTEXT, path=covered.path, rule=arguments.operator_name(operator))
         numbered = any(map(is_transparent, (*argument.name.split(b"."), *new_path.split(b"."))))
         # a field whose name is a number may be anything that an element of an array may be
         if source is None or target is None or not same_values(source, target, walk.draft.work) or numbered:
-            raise Refusal(Reason.OPERATOR, path=covered.path, rule=operator_name(operator))
+            raise Refusal(Reason.OPERATOR, path=covered.path, rule=arguments.operator_name(operator))
 
 
 def _push(walk: Walk, operator: Element, argument: Element) -> None:
@@ -452,13 +431,13 @@ def _push(walk: Walk, operator: Element, argument: Element) -> None:
         # an element with random ciphertext equals no stored one: the set would grow duplicates
         if walk.node.holds_random:
             raise Refusal(Reason.RANDOM_EQUALITY, path=walk.node.path, rule="$addToSet")
-        note_comparison(walk.draft, walk.node)
+        values.note_comparison(walk.draft, walk.node)
     walk = walk.in_arrays(1)
     if not _has_each(walk.buf, operator, argument):
-        plan_value(walk, argument, walk.node)
+        values.plan_value(walk, argument, walk.node)
         return
     inner = walk.inside(argument.value)
-    for name, modifier in named_parts(walk.buf, argument.value).items():
+    for name, modifier in arguments.named_parts(walk.buf, argument.value).items():
         rule = PUSH_MODIFIERS.get(name)
         if rule is None or (operator.name != b"$push" and name != b"$each"):
             unknown, path = Reason.UNKNOWN_OPERATOR, walk.node.path
@@ -474,19 +453,19 @@ def _has_each(buf: bytes, operator: Element, argument: Element) -> bool:
     if argument.kind != kinds.OBJECT:
         return False
     if operator.name != b"$push":
-        return first_name(buf, argument.value) == b"$each"
+        return arguments.first_name(buf, argument.value) == b"$each"
     return any(part.name == b"$each" for part in elements(buf, argument.value))
 
 
 def _each(walk: Walk, modifier: Element) -> None:
     inner = walk.inside(modifier.value)
-    for item in array_items(walk.buf, modifier):
-        plan_value(inner, item, walk.node)
+    for item in arguments.array_items(walk.buf, modifier):
+        values.plan_value(inner, item, walk.node)
 
 
 def _place(walk: Walk, modifier: Element) -> None:
     """Where in the array, and how much of it is kept: numbers that say nothing of the values."""
-    whole_number(walk.buf, modifier)
+    values.whole_number(walk.buf, modifier)
 
 
 def _push_sort(walk: Walk, modifier: Element) -> None:
@@ -498,7 +477,7 @@ def _push_sort(walk: Walk, modifier: Element) -> None:
         covered = follow(walk.node, key.name)
         if covered is not None:
             raise Refusal(Reason.SORT, path=covered.path, rule="$sort")
-        if whole_number(walk.buf, key) not in (1, -1):
+        if values.whole_number(walk.buf, key) not in (1, -1):
             raise Refusal(Reason.SHAPE, path=path, rule="a direction of $sort")
 
 
@@ -520,13 +499,13 @@ def _pull(walk: Walk, operator: Element) -> None:
 def _pulled(walk: Walk, operator: Element, argument: Element) -> None:
     del operator
     walk, target = walk.to(Use.FIND), walk.node
-    if argument.kind != kinds.OBJECT or is_operator_condition(walk.buf, argument):
-        plan_condition(walk, argument, target, FormPlace.ELEMENT)
+    if argument.kind != kinds.OBJECT or filters.is_operator_condition(walk.buf, argument):
+        filters.plan_condition(walk, argument, target, FormPlace.ELEMENT)
     elif target.leaf is not None:
         # the server takes a document for conditions on fields, not for a value
         raise Refusal(Reason.BELOW_ENCRYPTED, path=target.path, rule="$pull")
     else:
-        plan_element_filter(walk, argument.value)
+        filters.plan_element_filter(walk, argument.value)
 
 
 _PULLED: Final[Handler] = _on_arrays(_pulled)
@@ -537,15 +516,15 @@ def _pull_all(walk: Walk, operator: Element, argument: Element) -> None:
     inner, items = walk.to(Use.FIND).items(argument)
     for item in items:
         if walk.node.leaf is not None and item.kind != kinds.ARRAY:
-            match(inner, item, walk.node, FormPlace.ITEM)
+            values.match(inner, item, walk.node, FormPlace.ITEM)
         else:
-            plan_value(inner, item, walk.node)
+            values.plan_value(inner, item, walk.node)
 
 
 def _pop(walk: Walk, operator: Element, argument: Element) -> None:
     """Takes away the first element or the last: the number says which."""
     del operator
-    if whole_number(walk.buf, argument) not in (1, -1):
+    if values.whole_number(walk.buf, argument) not in (1, -1):
         raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$pop of neither 1 nor -1")
 
 

@@ -21,10 +21,15 @@ from typing import Any, ClassVar, Final, cast, final
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sealwire.proxy.server.config.settings import Address, Config
-from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import Health, HealthView, is_ready, status_of
-from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.health import (
+    Following,
+    Health,
+    HealthView,
+    Keeping,
+    StoreReach,
+    is_ready,
+    status_of,
+)
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.page.door import (
     MAX_FORM_BYTES,

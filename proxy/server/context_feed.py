@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -21,6 +20,7 @@ from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KekUnavailable, KeysError, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import KeySettings
+from sealwire.proxy.server.health import StoreReach
 from sealwire.proxy.server.observability.logs import LogGate, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn
@@ -34,16 +34,6 @@ _MOST_KEYRINGS = 3
 """How many keyrings in a row one search may meet: they change seldom, and a load takes longer than a look."""
 
 T = TypeVar("T")
-
-
-class StoreReach(Enum):
-    """What /readyz says of the store."""
-
-    OFF = "off"
-    """There is none."""
-    ANSWERS = "ok"
-    AWAY = "away"
-    """It did not answer when it was asked last."""
 
 
 class Keyrings(Protocol):

@@ -1,27 +1,18 @@
 """Whether the proxy is alive and ready, as /healthz and /readyz show it: one event loop, or all workers."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TypeVar
 
-from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.observability.reach import MAX_SHOWN, Reachable
-
 # A loop beats once a second; ten missed beats are more than any pause it should have.
 STUCK_AFTER_S = 10.0
 
-_OLDEST_FIRST = (Freshness.EXPIRED, Freshness.STALE, Freshness.FRESH)
-_LOST_FIRST = (Following.LOST, Following.FOLLOWS, Following.OFF)
-_FULL_FIRST = (Keeping.FULL, Keeping.WAITING, Keeping.KEPT, Keeping.OFF)
-_UP_FIRST = (Reachable.UP, Reachable.PARTLY, Reachable.DOWN)
-_AWAY_FIRST = (StoreReach.AWAY, StoreReach.ANSWERS, StoreReach.OFF)
+MAX_SHOWN = 20
+"""Places of plaintext that /readyz shows."""
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Enum)
 S = TypeVar("S", str, tuple[str, str])
 
 
@@ -33,29 +24,78 @@ class Phase(Enum):
     DRAINING = "draining"
 
 
+# What parts of the proxy say of themselves. The worst stands first, and counts where workers differ; but of
+# servers that which one of them reaches is there. The value is what /readyz says.
+
+
+class Freshness(Enum):
+    """How far the keyring can be trusted to be the newest."""
+
+    EXPIRED = "expired"
+    """The keys are too old and serve no longer."""
+    STALE = "stale"
+    """The last load failed; the keys from before serve."""
+    FRESH = "ok"
+
+
+class StoreReach(Enum):
+    """Whether the store of the keys of contexts answers."""
+
+    AWAY = "away"
+    """It did not answer when it was asked last."""
+    ANSWERS = "ok"
+    OFF = "off"
+    """There is none."""
+
+
+class Following(Enum):
+    """Whether the classes that move are followed."""
+
+    LOST = "lost"
+    """There is no lease, or a class that moves or has moved is refused."""
+    FOLLOWS = "ok"
+    OFF = "off"
+    """Nothing is set, and nothing moves."""
+
+
+class Keeping(Enum):
+    """What becomes of audit lines."""
+
+    FULL = "full"
+    """No more can wait: connections that have something to report are cut."""
+    WAITING = "waiting"
+    """The audit log cannot be written; they wait in memory."""
+    KEPT = "kept"
+    OFF = "off"
+    """There is no audit log: they go into the proxy's log."""
+
+
+class Reachable(Enum):
+    """How many of the servers can be reached."""
+
+    UP = "up"
+    PARTLY = "partly"
+    DOWN = "down"
+
+
 @dataclass(slots=True)
 class Beat:
     """The state that the event loop of a worker reports about once a second."""
 
     phase: Phase = Phase.STARTING
     keyring: Freshness = Freshness.FRESH
-    """How far the keys can be trusted to be the newest."""
     policies: tuple[str, ...] = ()
     """The shown part of the hash of the policy that counts, if one does yet; workers may differ in it."""
     frontier: Following = Following.OFF
-    """Whether the classes that move are followed."""
     plaintext: tuple[tuple[str, str], ...] = ()
     """Namespaces and paths where plaintext was met since the start, sorted, MAX_SHOWN at most."""
     in_clear: tuple[str, ...] = ()
     """The classes that are stored in clear, sorted."""
     audit: Keeping = Keeping.OFF
-    """Whether audit lines are in the audit log."""
     contexts: StoreReach = StoreReach.OFF
-    """Whether the store of the keys of contexts answers."""
     audit_trouble: str = ""
     """Why audit lines cannot be written, as `AuditSink.trouble` says; empty: they can."""
     reach: Reachable = Reachable.UP
-    """How many of the servers can be reached."""
     down: tuple[str, ...] = ()
     """The servers that cannot, sorted."""
     observed: tuple[str, ...] = ()
@@ -127,15 +167,15 @@ class JointHealth:
         phase = Phase.READY if is_ready else Phase.STARTING
         return Health(
             Phase.DRAINING if self.draining else phase,
-            _first(_OLDEST_FIRST, (each.keyring for each in workers), Freshness.FRESH),
+            _first((each.keyring for each in workers), Freshness.FRESH),
             _joined(each.policies for each in workers),
-            _first(_LOST_FIRST, (each.frontier for each in workers), Following.OFF),
+            _first((each.frontier for each in workers), Following.OFF),
             _joined(each.plaintext for each in workers)[:MAX_SHOWN],
             _joined(each.in_clear for each in workers),
-            _first(_FULL_FIRST, (each.audit for each in workers), Keeping.OFF),
-            _first(_AWAY_FIRST, (each.contexts for each in workers), StoreReach.OFF),
+            _first((each.audit for each in workers), Keeping.OFF),
+            _first((each.contexts for each in workers), StoreReach.OFF),
             max((each.audit_trouble for each in workers), default=""),
-            _first(_UP_FIRST, (each.reach for each in workers), Reachable.UP),
+            _first((each.reach for each in workers), Reachable.UP),
             _joined(each.down for each in workers),
             _joined(each.observed for each in workers),
             min(each.beat_at for each in (self.own, *workers)),
@@ -148,8 +188,8 @@ HealthView = Health | JointHealth
 """The admin address asks it by `now`, from a thread of its own."""
 
 
-def _first(order: Sequence[T], said: Iterable[T], without: T) -> T:
-    return min(said, key=order.index, default=without)
+def _first(said: Iterable[T], without: T) -> T:
+    return min(said, key=list(type(without)).index, default=without)
 
 
 def _joined(said: Iterable[tuple[S, ...]]) -> tuple[S, ...]:

@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 from sealwire.keys.errors import KekUnavailable, KeysError
@@ -22,6 +21,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import FirstKeyring
 from sealwire.keys.keyring.turning import moving_command
 from sealwire.proxy.server.config.settings import KeySettings
+from sealwire.proxy.server.health import Freshness
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn
@@ -46,16 +46,6 @@ class Source(Protocol):
     def forget(self) -> None:
         """Let go of the keys."""
         ...
-
-
-class Freshness(Enum):
-    """How far the keyring can be trusted to be the newest; the value is what /readyz says."""
-
-    FRESH = "ok"
-    STALE = "stale"
-    """The last load failed; the keys from before serve."""
-    EXPIRED = "expired"
-    """They are too old and serve no longer."""
 
 
 @dataclass(frozen=True, slots=True)

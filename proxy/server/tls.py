@@ -13,13 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sealwire.crypto.x509 import (
-    InvalidCertificate,
-    Validity,
-    bundle_validities,
-    certificate_names,
-    certificate_validity,
-)
+from sealwire.crypto import x509
 from sealwire.proxy.server.config.settings import ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 
@@ -105,8 +99,8 @@ def _with_certificate(context: ssl.SSLContext, certificate: Path | None, key: Pa
     pem = _read(certificate)
     _check_private(key)
     try:
-        validity, names = certificate_validity(pem), certificate_names(pem)
-    except InvalidCertificate:
+        validity, names = x509.certificate_validity(pem), x509.certificate_names(pem)
+    except x509.InvalidCertificate:
         raise _bad_pem(certificate, "certificate") from None
     try:
         context.load_cert_chain(certificate, key, password=_refuse_password)
@@ -130,7 +124,7 @@ def _with_certificate(context: ssl.SSLContext, certificate: Path | None, key: Pa
     return TlsSide(context, validity.not_after, names, warning)
 
 
-def _require_valid(validity: Validity, path: Path, now: datetime) -> None:
+def _require_valid(validity: x509.Validity, path: Path, now: datetime) -> None:
     """Raises FileProblem."""
     if validity.not_after < now:
         raise FileProblem(
@@ -152,7 +146,7 @@ def _valid_authorities(pem: bytes, path: Path) -> str:
     One that has expired is no error while others are valid: bundles keep old ones beside the new.
     """
     now = datetime.now(UTC)
-    found = bundle_validities(pem)
+    found = x509.bundle_validities(pem)
     valid = [each for each in found if each.not_before <= now <= each.not_after]
     if not found:  # a form that is not known here: OpenSSL has read it
         return ""

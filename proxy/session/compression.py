@@ -13,15 +13,7 @@ Source: OP_COMPRESSED (driver specifications).
 from collections.abc import Sequence
 from typing import Final, final
 
-from sealwire.proxy.session.effects import (
-    Count,
-    Counter,
-    Effect,
-    LongToClient,
-    LongToServer,
-    ToClient,
-    ToServer,
-)
+from sealwire.proxy.session import effects
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import COMPRESSED, MSG, op_code_of, request_id_of, response_to_of
@@ -73,7 +65,7 @@ class Compression:
         # By what a request was compressed, by the id that the next reply to it answers.
         self._requests: dict[int, Compressor] = {}
         # Compressed messages that no effect has told of yet.
-        self._counts: list[Effect] = []
+        self._counts: list[effects.Effect] = []
         self.inflated_bytes = 0
         """What has come out of messages in the present step; the session resets it."""
 
@@ -132,25 +124,25 @@ class Compression:
         self._count("server", "received", compressor)
         return inflated
 
-    def packed(self, effects: list[Effect]) -> list[Effect]:
+    def packed(self, given: list[effects.Effect]) -> list[effects.Effect]:
         """The effects, with messages compressed as agreed, after a Count for each that is or was compressed.
 
         Cost: O(bytes of these messages), at once
         """
-        packed = [self._packed(effect) for effect in effects]
+        packed = [self._packed(effect) for effect in given]
         counts, self._counts = self._counts, []
         return counts + packed
 
-    def _packed(self, effect: Effect) -> Effect:
+    def _packed(self, effect: effects.Effect) -> effects.Effect:
         match effect:
-            case ToClient() if self._requests:
-                return ToClient(self._reply(effect.data))
-            case LongToClient() if self._requests:
-                return ToClient(self._reply(_joined(effect.pieces)))
-            case ToServer() if self._with_server is not None:
-                return ToServer(self._request(effect.data, self._with_server))
-            case LongToServer() if self._with_server is not None:
-                return ToServer(self._request(_joined(effect.pieces), self._with_server))
+            case effects.ToClient() if self._requests:
+                return effects.ToClient(self._reply(effect.data))
+            case effects.LongToClient() if self._requests:
+                return effects.ToClient(self._reply(_joined(effect.pieces)))
+            case effects.ToServer() if self._with_server is not None:
+                return effects.ToServer(self._request(effect.data, self._with_server))
+            case effects.LongToServer() if self._with_server is not None:
+                return effects.ToServer(self._request(_joined(effect.pieces), self._with_server))
             case _:
                 return effect
 
@@ -177,7 +169,7 @@ class Compression:
 
     def _count(self, peer: str, direction: str, compressor: Compressor) -> None:
         label = compressed_label(peer, direction, compressor.name)
-        self._counts.append(Count(Counter.COMPRESSED_MESSAGES, label=label))
+        self._counts.append(effects.Count(effects.Counter.COMPRESSED_MESSAGES, label=label))
 
 
 def compressed_label(peer: str, direction: str, compressor: str) -> str:

@@ -200,9 +200,8 @@ erase = _group(
     "erase",
     "Find and erase a person's data, and prove it.",
     {
-        "sidecars.erasure.commands": "check find",
+        "sidecars.erasure.commands": "check find run",
         "sidecars.erasure.file_commands": "verify-receipt",
-        "sidecars.erasure.run_command": "run",
     },
     {
         1: "documents remain, and run goes on; or check: somebody who was erased is there again",
@@ -313,8 +312,7 @@ keys = _group(
         "cli.keys.ending": "cancel retire destroy",
         "cli.keys.export": "export import",
         "cli.keys.show": "list status verify",
-        "cli.keys.shred": "shred",
-        "cli.keys.contexts": "contexts move-contexts rewrap-contexts",
+        "cli.keys.contexts": "contexts move-contexts rewrap-contexts shred",
     },
 )
 migrate = _group(

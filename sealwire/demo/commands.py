@@ -18,29 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sealwire.cli.exit_codes import EX_DATAERR
 from sealwire.cli.options import Decorator, json_option
 from sealwire.cli.tasks import ended_in_order
+from sealwire.demo import governance_story, moving_story
 from sealwire.demo.backup_story import BACKUP_STEPS, BackupStory, show_backup, tell_backup, write_policy
-from sealwire.demo.governance_story import (
-    GOVERNANCE_SETUP_STEPS,
-    GOVERNANCE_STEPS,
-    GovernanceStory,
-    build_governance,
-    keep_pages,
-    show_governance,
-    tell_governance,
-)
-from sealwire.demo.moving_story import (
-    MOVING_SETUP_STEPS,
-    MOVING_STEPS,
-    MovingStory,
-    build_moving,
-    show_moving,
-    tell_moving,
-)
 from sealwire.demo.stage import SETUP_STEPS, Announce, build, write_asking_policy
 from sealwire.demo.story import STORY_STEPS, show, show_connections, tell
 from sealwire.demo.story import as_json as story_as_json
 
-T = TypeVar("T", BackupStory, MovingStory, GovernanceStory)
+T = TypeVar("T", BackupStory, moving_story.MovingStory, governance_story.GovernanceStory)
 
 _seed_option = click.option(
     "--seed", type=int, default=1948, show_default=True, help="Other seeds invent other patients."
@@ -134,11 +118,11 @@ def migration(patients: int, seed: int, as_json: bool) -> None:
     """
     with (
         _folder() as folder,
-        _progress(MOVING_SETUP_STEPS + MOVING_STEPS, quiet=as_json) as announce,
-        build_moving(folder, patients, seed, announce) as stage,
+        _progress(moving_story.MOVING_SETUP_STEPS + moving_story.MOVING_STEPS, quiet=as_json) as announce,
+        moving_story.build_moving(folder, patients, seed, announce) as stage,
     ):
-        story = tell_moving(stage, announce)
-    _end(story, show_moving, as_json=as_json)
+        story = moving_story.tell_moving(stage, announce)
+    _end(story, moving_story.show_moving, as_json=as_json)
 
 
 @command.command()
@@ -163,13 +147,15 @@ def governance(patients: int, seed: int, pages: Path | None, as_json: bool) -> N
     """
     with (
         _folder() as folder,
-        _progress(GOVERNANCE_SETUP_STEPS + GOVERNANCE_STEPS, quiet=as_json) as announce,
-        build_governance(folder, patients, seed, announce) as stage,
+        _progress(
+            governance_story.GOVERNANCE_SETUP_STEPS + governance_story.GOVERNANCE_STEPS, quiet=as_json
+        ) as announce,
+        governance_story.build_governance(folder, patients, seed, announce) as stage,
     ):
-        story = tell_governance(stage, announce)
-        kept = keep_pages(story, pages or Path(tempfile.mkdtemp(prefix="sealwire-pages-")))
+        story = governance_story.tell_governance(stage, announce)
+        kept = governance_story.keep_pages(story, pages or Path(tempfile.mkdtemp(prefix="sealwire-pages-")))
     story = replace(story, pages=tuple(map(str, kept)))
-    _end(story, partial(show_governance, pages=kept), as_json=as_json)
+    _end(story, partial(governance_story.show_governance, pages=kept), as_json=as_json)
 
 
 @contextmanager

@@ -297,11 +297,11 @@ def _runs(story: Story, width: int) -> RenderableType:
     table.add_column("Sealwire\nms", justify="right", width=_TIME_WIDTH)
     table.add_column("ratio", justify="right", width=5)
     for one, other in zip(story.direct, story.guarded, strict=False):
-        same = one.result == other.result
+        same, guarded = one.result == other.result, f"through Sealwire: {summary(other.result)}"
         table.add_row(
             one.name.replace("_", " "),
             "[green]=[/]" if same else "[bold red]≠[/]",
-            Text(summary(one.result) if same else _both(one.result, other.result)),
+            Text(summary(one.result) if same else f"directly: {summary(one.result)}\n{guarded}"),
             f"{one.milliseconds:,.0f}",
             f"{other.milliseconds:,.0f}",
             _ratio(one.milliseconds, other.milliseconds),
@@ -311,10 +311,6 @@ def _runs(story: Story, width: int) -> RenderableType:
     times = (f"{direct_ms:,.0f}", f"{guarded_ms:,.0f}", _ratio(direct_ms, guarded_ms))
     table.add_row("the whole day", "", "", *times, style="bold")
     return Group(Text(f"\n1. What the application sees: {story.patients:,} patients", style="bold"), table)
-
-
-def _both(direct: dict[str, Any], guarded: dict[str, Any]) -> str:
-    return f"directly: {summary(direct)}\nthrough Sealwire: {summary(guarded)}"
 
 
 def total_ms(steps: tuple[AppStep, ...]) -> float:

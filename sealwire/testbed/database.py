@@ -16,16 +16,7 @@ from typing import Any, Final
 from pymongo import MongoClient
 
 from sealwire import from_lock
-from sealwire.keys.frontier.record import (
-    DATABASE,
-    LEASES,
-    STANDS,
-    addresses_of,
-    counted_names,
-    leases_pipeline,
-    parse_lease,
-    place_of,
-)
+from sealwire.keys.frontier import record
 from sealwire.keys.keyring.file import read_record
 from sealwire.testbed.child import LOOPBACK, Arguments
 from sealwire.testbed.errors import TestbedError, TestbedReason
@@ -117,11 +108,15 @@ def vouch_for_leases(client: MongoClient[dict[str, Any]], keyring: Path | None =
     Otherwise a job that moves a deterministic class waits until a lost lease cannot matter any more. Jobs
     with `--proxies 0` do not wait either for classes of the `keyring`. Raises as `read_record`
     """
-    leases = client[DATABASE][LEASES]
-    stands = {"_id": STANDS, "since": datetime(2000, 1, 1, tzinfo=UTC), "counted": _vouched(keyring, [])}
-    leases.replace_one({"_id": STANDS}, stands, upsert=True)
-    (listed,) = client[DATABASE].list_collections(filter={"name": LEASES})
-    leases.update_one({"_id": STANDS}, {"$set": {"place": place_of(listed)}})
+    leases = client[record.DATABASE][record.LEASES]
+    stands = {
+        "_id": record.STANDS,
+        "since": datetime(2000, 1, 1, tzinfo=UTC),
+        "counted": _vouched(keyring, []),
+    }
+    leases.replace_one({"_id": record.STANDS}, stands, upsert=True)
+    (listed,) = client[record.DATABASE].list_collections(filter={"name": record.LEASES})
+    leases.update_one({"_id": record.STANDS}, {"$set": {"place": record.place_of(listed)}})
 
 
 def first_move(client: MongoClient[dict[str, Any]], proxies: int, keyring: Path | None) -> tuple[str, str]:
@@ -131,11 +126,11 @@ def first_move(client: MongoClient[dict[str, Any]], proxies: int, keyring: Path 
     classes of the `keyring`.
     Raises:  TestbedError (SILENT); as `read_record`
     """
-    leases = client[DATABASE][LEASES]
+    leases = client[record.DATABASE][record.LEASES]
     until = time.monotonic() + _LEASES_S
     while True:
-        found = map(parse_lease, leases.aggregate(leases_pipeline()))
-        addresses = addresses_of(each for each in found if each is not None)
+        found = map(record.parse_lease, leases.aggregate(record.leases_pipeline()))
+        addresses = record.addresses_of(each for each in found if each is not None)
         if len(addresses) == proxies:
             break
         if time.monotonic() > until:
@@ -143,7 +138,7 @@ def first_move(client: MongoClient[dict[str, Any]], proxies: int, keyring: Path 
             raise TestbedError(TestbedReason.SILENT, text, "do all of them have frontier.uri_file?")
         time.sleep(0.1)
     vouched = {"$addToSet": {"counted": {"$each": _vouched(keyring, addresses)}}}
-    leases.update_one({"_id": STANDS}, vouched)
+    leases.update_one({"_id": record.STANDS}, vouched)
     return "--proxies", str(proxies)
 
 
@@ -151,7 +146,7 @@ def _vouched(keyring: Path | None, addresses: Sequence[str]) -> list[str]:
     """As if they had been counted long ago for the early moves of each class."""
     class_ids = [] if keyring is None else list(read_record(keyring).names)
     moves = itertools.product(class_ids, _VERSIONS)
-    return [name for move in moves for name in counted_names(*move, addresses)]
+    return [name for move in moves for name in record.counted_names(*move, addresses)]
 
 
 def server_program() -> Path:

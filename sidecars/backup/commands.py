@@ -43,6 +43,7 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.kek.key_pair import create_key_pair, load_private_key, load_public_key, public_path
 from sealwire.keys.private_file import create_public, require_free
 from sealwire.keys.providers import Providers
+from sealwire.sidecars.backup.keeping import verification
 from sealwire.sidecars.backup.keeping.catalog import (
     Entry,
     RetentionPolicy,
@@ -60,13 +61,6 @@ from sealwire.sidecars.backup.keeping.schedule import (
     kubernetes_cron_job,
     systemd_units,
     write_metrics,
-)
-from sealwire.sidecars.backup.keeping.verification import (
-    Verification,
-    plan_rekey,
-    reencrypt,
-    rewrap,
-    verify_backup,
 )
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.sealed.manifest import format_time
@@ -449,7 +443,9 @@ def verify(names: tuple[str, ...], latest: bool, store: Store, keys: KeyOptions,
     rows = []
     for entry in entries[-1:] if latest else entries:
         with failures.collect(entry.name), progress_bar(entry.name, entry.dump_size) as progress:
-            found = verify_backup(store, entry.name, identities, datetime.now(UTC), progress, signers)
+            found = verification.verify_backup(
+                store, entry.name, identities, datetime.now(UTC), progress, signers
+            )
             rows.append(_verified_row(found))
             if not as_json:
                 click.echo(_verified_line(found))
@@ -458,7 +454,7 @@ def verify(names: tuple[str, ...], latest: bool, store: Store, keys: KeyOptions,
     failures.exit()
 
 
-def _verified_row(found: Verification) -> dict[str, Any]:
+def _verified_row(found: verification.Verification) -> dict[str, Any]:
     return {
         "name": found.name,
         "documents": found.manifest.documents,
@@ -470,7 +466,7 @@ def _verified_row(found: Verification) -> dict[str, Any]:
     }
 
 
-def _verified_line(found: Verification) -> str:
+def _verified_line(found: verification.Verification) -> str:
     documents, files = found.manifest.documents, len(found.manifest.members)
     rebuilt = "; sidecar written again" if found.rebuilt else ""
     unrecorded = "" if found.recorded else "; not noted: the store cannot be written"
@@ -511,13 +507,13 @@ def rekey(names: tuple[str, ...], anew: bool, store: Store, keys: KeyOptions, ma
     for entry in entries:
         with ended_in_order(), failures.collect(entry.name), progress_bar(entry.name, entry.size) as progress:
             if manner.dry_run:
-                done = plan_rekey(entry, recipients, anew=anew)
+                done = verification.plan_rekey(entry, recipients, anew=anew)
             elif anew:
-                done = reencrypt(
+                done = verification.reencrypt(
                     store, entry.name, identities, recipients, progress, signers, sign_with=signing_key
                 )
             else:
-                done = rewrap(store, entry.name, identities, recipients, signers)
+                done = verification.rewrap(store, entry.name, identities, recipients, signers)
             opens = not manner.dry_run or any(identity.id in done.before for identity in identities)
             rows.append(asdict(done) | {"key_given": opens})
             if not manner.as_json:

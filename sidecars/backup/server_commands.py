@@ -17,54 +17,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from sealwire.audit.signing import SigningKey
+from sealwire.cli import options, output
 from sealwire.cli.exit_codes import EX_DATAERR
-from sealwire.cli.options import (
-    PATH,
-    PRESENT_FILE,
-    dry_run_option,
-    json_option,
-    refuse_typed_password,
-    required_uri,
-    server_options,
-    settings,
-    variable_option,
-)
-from sealwire.cli.output import (
-    Manner,
-    answer,
-    document_bar,
-    manner_options,
-    print_json,
-    progress_bar,
-    show_table,
-)
 from sealwire.cli.tasks import ended_in_order, metrics_file_option, write_first_run, write_success
 from sealwire.crypto import selftest
 from sealwire.keys.keyring.file import read_record
-from sealwire.sidecars.backup.archive.dump_files import (
-    DumpFiles,
-    open_plain,
-    open_sealed,
-    require_new,
-    survey,
-    unpack,
-)
-from sealwire.sidecars.backup.commands import (
-    KeyOptions,
-    new_store_option,
-    reading_options,
-    store_option,
-    writing_options,
-)
-from sealwire.sidecars.backup.dumping.dump import (
-    Dumped,
-    DumpOptions,
-    Progress,
-    ReaderChoice,
-    Wanted,
-    dump,
-    namespaces,
-)
+from sealwire.sidecars.backup import commands
+from sealwire.sidecars.backup.archive import dump_files
+from sealwire.sidecars.backup.dumping import dump
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.restoring.plan import RestorePlan, default_path, opened, parse_rename, plan
@@ -81,47 +41,47 @@ BACKUP_RIGHTS = "log in as a user with the role `backup` (or read on what --only
 
 @click.command()
 @click.argument("name", required=False)
-@new_store_option
-@writing_options
-@server_options
+@commands.new_store_option
+@commands.writing_options
+@options.server_options
 @click.option("--only", multiple=True, metavar="DB|DB.COLL", help="Not everything. May be repeated.")
 @click.option(
     "--consistency",
-    type=click.Choice([wanted.value for wanted in Wanted]),
-    default=Wanted.AUTO.value,
+    type=click.Choice([wanted.value for wanted in dump.Wanted]),
+    default=dump.Wanted.AUTO.value,
     show_default=True,
     help="auto: a snapshot where the server has them. none: each collection as it is when read, in parallel.",
 )
 @click.option(
     "--reader",
-    type=click.Choice([choice.value for choice in ReaderChoice]),
-    default=ReaderChoice.AUTO.value,
+    type=click.Choice([choice.value for choice in dump.ReaderChoice]),
+    default=dump.ReaderChoice.AUTO.value,
     show_default=True,
     help="auto: at a snapshot the driver, else mongodump where it is on the path.",
 )
 @click.option(
     "--parallel", type=click.IntRange(1, 16), default=2, show_default=True, help="Without a snapshot."
 )
-@variable_option(
+@options.variable_option(
     "--policy",
     envvar="SEALWIRE_BACKUP_POLICY",
-    type=PRESENT_FILE,
+    type=options.PRESENT_FILE,
     help="Note this policy file's checksum in the manifest.",
 )
-@variable_option(
+@options.variable_option(
     "--keyring",
     envvar="SEALWIRE_BACKUP_KEYRING",
-    type=PRESENT_FILE,
+    type=options.PRESENT_FILE,
     help="Note the ids of this keyring's keys in the manifest: those that the covered fields need.",
 )
 @metrics_file_option
-@dry_run_option
-@json_option
+@options.dry_run_option
+@options.json_option
 def create(  # noqa: PLR0913 - one parameter an option
     *,
     name: str | None,
     store: Store,
-    keys: KeyOptions,
+    keys: commands.KeyOptions,
     uri: str,
     only: tuple[str, ...],
     consistency: str,
@@ -150,11 +110,11 @@ def create(  # noqa: PLR0913 - one parameter an option
         write_first_run(metrics_file, "backup", datetime.now(UTC))
     selftest.run()
     began_s = monotonic()
-    options = DumpOptions(
-        required_uri(uri),
+    how = dump.DumpOptions(
+        options.required_uri(uri),
         only,
-        Wanted(consistency),
-        ReaderChoice(reader),
+        dump.Wanted(consistency),
+        dump.ReaderChoice(reader),
         parallel,
         policy_sha256=None if policy is None else hashlib.sha256(policy.read_bytes()).hexdigest(),
         key_ids=() if keyring is None else _key_ids(keyring),
@@ -164,10 +124,10 @@ def create(  # noqa: PLR0913 - one parameter an option
     name = name or f"backup-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with ended_in_order(), connected(uri, BACKUP_RIGHTS) as client:
         if dry_run:
-            _show_plan(name, store.address, namespaces(client, only), as_json=as_json)
+            _show_plan(name, store.address, dump.namespaces(client, only), as_json=as_json)
             return
         with create_backup(store, name, recipients, sign_with=signing_key) as sink, _bar(name) as tell:
-            dumped = dump(client, sink, options, tell)
+            dumped = dump.dump(client, sink, how, tell)
     _show(name, store.address, dumped, signing_key, as_json=as_json)
     if metrics_file is not None:
         write_success(metrics_file, "backup", datetime.now(UTC), monotonic() - began_s)
@@ -181,11 +141,11 @@ def _key_ids(keyring: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
+def _bar(name: str) -> Iterator[Callable[[dump.Progress], None]]:
     """Shows how far the dump is. The total is what the server said; documents come and go."""
-    with document_bar(name) as show:
+    with output.document_bar(name) as show:
 
-        def tell(now: Progress) -> None:
+        def tell(now: dump.Progress) -> None:
             text = f"{now.collections} of {now.of_collections} collections: {now.namespace}"
             show(text, now.size, None if now.of_size is None else max(now.of_size, now.size))
 
@@ -195,13 +155,15 @@ def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
 def _show_plan(name: str, store: str, found: list[tuple[str, str]], *, as_json: bool) -> None:
     if as_json:
         rows = [{"namespace": namespace, "kind": kind} for namespace, kind in found]
-        print_json({"dry_run": True, "name": name, "store": store, "collections": rows})
+        output.print_json({"dry_run": True, "name": name, "store": store, "collections": rows})
         return
-    show_table(("collection", "kind"), found)
+    output.show_table(("collection", "kind"), found)
     click.echo(f"{name}: {len(found)} collections and views would be backed up to {store}")
 
 
-def _show(name: str, store: str, dumped: Dumped, signing_key: SigningKey | None, *, as_json: bool) -> None:
+def _show(
+    name: str, store: str, dumped: dump.Dumped, signing_key: SigningKey | None, *, as_json: bool
+) -> None:
     manifest, contents = dumped.manifest, dumped.contents
     signer = None if signing_key is None else signing_key.verification
     lines = (
@@ -232,7 +194,7 @@ def _show(name: str, store: str, dumped: Dumped, signing_key: SigningKey | None,
         ],
         "notes": list(contents.notes),
     }
-    answer("\n".join(lines), document, as_json=as_json)
+    output.answer("\n".join(lines), document, as_json=as_json)
 
 
 _STYLES = {Outcome.RESTORED: "green", Outcome.INCOMPLETE: "yellow", Outcome.DIFFERENT: "bold red"}
@@ -254,7 +216,7 @@ class RestoreChoices:
 
 
 # The command gets `choices: RestoreChoices`.
-restoring_options = settings(
+restoring_options = options.settings(
     "choices",
     RestoreChoices,
     click.option("--rename", multiple=True, metavar="OLD=NEW", help="DB=DB or DB.COLL=DB.COLL; repeatable."),
@@ -264,25 +226,25 @@ restoring_options = settings(
     click.option("--yes", is_flag=True, help="Do not ask before --drop."),
     click.option(
         "--journal",
-        type=PATH,
+        type=options.PATH,
         help="Where to note what is done, to go on from. Default: in ~/.local/state/sealwire.",
     ),
-    dry_run_option,
-    json_option,
+    options.dry_run_option,
+    options.json_option,
 )
 
 
 def restore_into(
-    uri: str, files: DumpFiles, choices: RestoreChoices, manifest: Manifest | None = None
+    uri: str, files: dump_files.DumpFiles, choices: RestoreChoices, manifest: Manifest | None = None
 ) -> None:
     """Plan, ask, restore, show; ends the process with 65 where something is not as in the backup.
 
     `manifest` only tells whoever waits how much there is.
     """
     renames = [parse_rename(text) for text in choices.rename]
-    found = survey(files)
+    found = dump_files.survey(files)
     chosen = plan(list(found.collections.values()), renames, choices.only, logins=choices.users)
-    with ended_in_order(), connected(required_uri(uri), RESTORE_RIGHTS) as client:
+    with ended_in_order(), connected(options.required_uri(uri), RESTORE_RIGHTS) as client:
         restore = Restore(client, files, found, chosen)
         if choices.dry_run:
             occupied = [planned.target for planned in restore.occupied()]
@@ -301,7 +263,7 @@ def restore_into(
     finish(report, as_json=choices.as_json, more=origin_of(files))
 
 
-def origin_of(files: DumpFiles) -> dict[str, Any]:
+def origin_of(files: dump_files.DumpFiles) -> dict[str, Any]:
     """Who can have written a sealed backup, for programs; empty for a plain dump."""
     return {} if files.origin is None else files.origin.to_json()
 
@@ -311,7 +273,7 @@ def finish(report: RestoreReport, *, as_json: bool, more: dict[str, Any] | None 
     if as_json:
         results = [asdict(result) for result in report.collections]
         document = {"holds": report.holds, "collections": results, "left_out": _rows(report.left_out)}
-        print_json((more or {}) | document | {"remarks": list(report.remarks)})
+        output.print_json((more or {}) | document | {"remarks": list(report.remarks)})
     else:
         rows = (
             (
@@ -324,7 +286,7 @@ def finish(report: RestoreReport, *, as_json: bool, more: dict[str, Any] | None 
             for result in report.collections
         )
         columns = ("from the backup", "to the server", "documents", "outcome", "remarks")
-        show_table(columns, rows, Console(highlight=False))
+        output.show_table(columns, rows, Console(highlight=False))
         _show_left_out(report.left_out)
         for remark in report.remarks:
             click.secho(f"not done: {remark}", fg="yellow")
@@ -335,7 +297,7 @@ def finish(report: RestoreReport, *, as_json: bool, more: dict[str, Any] | None 
 def progress(chosen: RestorePlan, manifest: Manifest | None) -> Iterator[Callable[[RestoreProgress], None]]:
     """What is being done now, and how much of all documents is in place, if that is known."""
     total = None if manifest is None else manifest.documents_size(chosen.sources())
-    with document_bar("restoring") as show:
+    with output.document_bar("restoring") as show:
         size = 0
 
         def tell(now: RestoreProgress) -> None:
@@ -354,9 +316,9 @@ def show_plan(
     if as_json:
         collections = [{"source": source, "target": target, "what": part} for source, target, part in rows]
         document = {"dry_run": True, "collections": collections, "left_out": _rows(chosen.left_out)}
-        print_json((more or {}) | document | {"occupied": occupied})
+        output.print_json((more or {}) | document | {"occupied": occupied})
         return
-    show_table(("from the backup", "to the server", "what"), rows)
+    output.show_table(("from the backup", "to the server", "what"), rows)
     _show_left_out(chosen.left_out)
     for target in occupied:
         click.secho(f"in the way: {target} is there already", fg="yellow")
@@ -388,9 +350,9 @@ def _show_left_out(left_out: tuple[tuple[str, str], ...]) -> None:
 
 @click.command()
 @click.argument("name")
-@store_option
-@reading_options
-@server_options
+@commands.store_option
+@commands.reading_options
+@options.server_options
 @restoring_options
 @click.option(
     "--no-verify-first",
@@ -398,7 +360,7 @@ def _show_left_out(left_out: tuple[tuple[str, str], ...]) -> None:
     help="Read the backup once instead of twice. Damage is then noticed when a part is in place already.",
 )
 @click.option("--drill", "is_drill", is_flag=True, help="Into a server that is thrown away; report.")
-@variable_option(
+@options.variable_option(
     "--drill-uri",
     envvar="SEALWIRE_DRILL_URI",
     help="An empty server for the drill. Default: one of the `demo` extra, on this machine.",
@@ -408,7 +370,7 @@ def restore(  # noqa: PLR0913 - one parameter an option
     *,
     name: str,
     store: Store,
-    keys: KeyOptions,
+    keys: commands.KeyOptions,
     uri: str,
     choices: RestoreChoices,
     no_verify_first: bool,
@@ -436,14 +398,14 @@ def restore(  # noqa: PLR0913 - one parameter an option
     if metrics_file is not None and not is_drill:
         raise click.UsageError("--metrics-file is about a drill: add --drill")
     write_first_run(metrics_file, "restore_drill", datetime.now(UTC))
-    refuse_typed_password("drill_uri", drill_uri)
+    options.refuse_typed_password("drill_uri", drill_uri)
     selftest.run()
     entry = read_catalog(store).find(name)
     identities, signers = keys.identities(), keys.signers()
     if not (no_verify_first or choices.dry_run):
-        with ended_in_order(), progress_bar(f"verifying {name}", entry.dump_size) as done:
+        with ended_in_order(), output.progress_bar(f"verifying {name}", entry.dump_size) as done:
             verify_backup(store, name, identities, datetime.now(UTC), done, signers)
-    files = open_sealed(store, name, identities, signers)
+    files = dump_files.open_sealed(store, name, identities, signers)
     if not choices.as_json:
         click.echo(f"{name}: {files.origin}")
     if is_drill:
@@ -453,13 +415,13 @@ def restore(  # noqa: PLR0913 - one parameter an option
 
 
 def _drill(
-    files: DumpFiles,
+    files: dump_files.DumpFiles,
     uri: str | None,
     choices: RestoreChoices,
     manifest: Manifest | None,
     metrics_file: Path | None,
 ) -> None:
-    found = survey(files)
+    found = dump_files.survey(files)
     chosen = plan(list(found.collections.values()), only=choices.only)
     with ended_in_order(), _drill_server(uri) as client, progress(chosen, manifest) as tell:
         report = drill(client, files, found, choices.only, tell)
@@ -491,8 +453,8 @@ def _drill_server(uri: str | None) -> Iterator[Client]:
 
 
 @click.command()
-@click.argument("path", type=PATH)
-@server_options
+@click.argument("path", type=options.PATH)
+@options.server_options
 @restoring_options
 def restore_dump(path: Path, uri: str, choices: RestoreChoices) -> None:
     """Restore PATH, a directory that mongodump wrote or a .tar or .tar.gz of one, and compare afterwards.
@@ -505,16 +467,18 @@ def restore_dump(path: Path, uri: str, choices: RestoreChoices) -> None:
       sealwire backup restore-dump /var/backups/dump --uri-file /etc/sealwire/uri --dry-run
       sealwire backup restore-dump dump.tar.gz --uri-file /etc/sealwire/uri --rename clinic=clinic_copy
     """
-    restore_into(uri, open_plain(path), choices)
+    restore_into(uri, dump_files.open_plain(path), choices)
 
 
 @click.command(name="unpack")
 @click.argument("name")
-@click.argument("directory", type=PATH)
-@store_option
-@reading_options
-@manner_options
-def unpack_command(name: str, directory: Path, store: Store, keys: KeyOptions, manner: Manner) -> None:
+@click.argument("directory", type=options.PATH)
+@commands.store_option
+@commands.reading_options
+@output.manner_options
+def unpack_command(
+    name: str, directory: Path, store: Store, keys: commands.KeyOptions, manner: output.Manner
+) -> None:
     """Write the backup NAME to DIRECTORY, which must not exist, in the layout of mongodump.
 
     For mongorestore, and for looking into. Covered fields stay ciphertext; everything else is then on the
@@ -529,8 +493,8 @@ def unpack_command(name: str, directory: Path, store: Store, keys: KeyOptions, m
     entry = read_catalog(store).find(name)
     identities, signers = keys.identities(), keys.signers()
     if manner.dry_run:
-        require_new(directory)
-    with ended_in_order(), progress_bar(name, entry.dump_size) as done:
+        dump_files.require_new(directory)
+    with ended_in_order(), output.progress_bar(name, entry.dump_size) as done:
         found = verify_backup(store, name, identities, datetime.now(UTC), done, signers)
     document = {"name": name, "directory": str(directory), "bytes": found.manifest.size}
     document |= found.origin.to_json()
@@ -539,5 +503,5 @@ def unpack_command(name: str, directory: Path, store: Store, keys: KeyOptions, m
         manner.answer(text, document)
         return
     with ended_in_order(), open_backup(store, name, identities, signers) as source:
-        files = unpack(source, directory)
+        files = dump_files.unpack(source, directory)
     manner.answer(f"{name}: {files} files in {directory}; {found.origin}", document | {"files": files})

@@ -20,25 +20,14 @@ from sealwire.policies.errors import one_line
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.proxy.server.errors import read_named_file
-from sealwire.sidecars.coverage.fields import (
-    RIGHTS,
-    CollectionFields,
-    Cover,
-    FieldReport,
-    databases_of,
-    databases_on,
-    first_policy,
-    namespaces_in,
-    read_fields,
-    suggested,
-)
+from sealwire.sidecars.coverage import fields
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, require_libraries
 from sealwire.sidecars.direct import connected, size_of
 
 _COLUMNS = ("collection", "path", "is", "values", "look like")
 _SECTIONS = ("classes", "collections")
 _BEGUN = {"version", *_SECTIONS}
-_NEEDS_SOMEBODY = (Cover.PLAINTEXT, Cover.PERSONAL)
+_NEEDS_SOMEBODY = (fields.Cover.PLAINTEXT, fields.Cover.PERSONAL)
 
 
 # Which covered fields nobody reads or searches by, as far as an audit log goes back: why are they kept?.
@@ -157,11 +146,11 @@ def coverage(  # noqa: PLR0913 - one parameter an option
     require_libraries()
     policies = _policy_or_none(policy)
     read = None if audit_log is None else ReadClasses(lines_of(audit_log), policies)
-    databases = databases or tuple(databases_of(policies))
+    databases = databases or tuple(fields.databases_of(policies))
     found = _scan(uri, databases, policies, sample, use=suggest)
     shown = [field for each in found for field in each.fields if field.cover in _NEEDS_SOMEBODY]
     if suggest:
-        click.echo(suggested(found), nl=False)
+        click.echo(fields.suggested(found), nl=False)
     elif as_json:
         print_json({"sample": sample or None, "collections": [_document(each, read) for each in found]})
     else:
@@ -192,23 +181,23 @@ def _policy_or_none(path: Path) -> PolicySet:
 
 def _scan(
     uri: str, databases: tuple[str, ...], policies: PolicySet, sample: int, *, use: bool
-) -> list[CollectionFields]:
+) -> list[fields.CollectionFields]:
     """What is stored in these databases; in all if there are none and the policy has no collections."""
-    with connected(required_uri(uri), RIGHTS) as client:
+    with connected(required_uri(uri), fields.RIGHTS) as client:
         if not databases and not policies.collections and not policies.patterns:
-            databases = tuple(databases_on(client))
+            databases = tuple(fields.databases_on(client))
         return [
             _read(client, namespace, policies, sample or None, use=use)
-            for namespace in namespaces_in(client, databases)
+            for namespace in fields.namespaces_in(client, databases)
         ]
 
 
 def _read(
     client: Any, namespace: str, policies: PolicySet, sample: int | None, *, use: bool
-) -> CollectionFields:
+) -> fields.CollectionFields:
     size = size_of(client, namespace)
     with document_count_bar(namespace, min(size, sample or size)) as progress:
-        return read_fields(client, namespace, policies, sample, progress, use=use)
+        return fields.read_fields(client, namespace, policies, sample, progress, use=use)
 
 
 @click.command()
@@ -237,7 +226,7 @@ def suggest(uri: str, databases: tuple[str, ...], sample: int, output: Path | No
         raise AlreadyExists(KeysReason.FILE_EXISTS, f"{output} exists already", hint)
     require_libraries()
     found = _scan(uri, databases, PolicySet({}, {}), sample, use=True)
-    text = first_policy(found)
+    text = fields.first_policy(found)
     for each in found:
         if each.problem:
             click.echo(f"sealwire: warning: {one_line(each.namespace)}: {each.problem}", err=True)
@@ -254,11 +243,15 @@ def suggest(uri: str, databases: tuple[str, ...], sample: int, output: Path | No
     sys.exit(EX_NO if any(each.problem for each in found) else 0)
 
 
-def _is_never_read(found: CollectionFields, field: FieldReport, read: ReadClasses | None) -> bool:
+def _is_never_read(
+    found: fields.CollectionFields, field: fields.FieldReport, read: ReadClasses | None
+) -> bool:
     return read is not None and bool(field.class_name) and not read.has(found.namespace, field.class_name)
 
 
-def _rows(found: CollectionFields, read: ReadClasses | None, *, show_all: bool) -> Iterator[tuple[str, ...]]:
+def _rows(
+    found: fields.CollectionFields, read: ReadClasses | None, *, show_all: bool
+) -> Iterator[tuple[str, ...]]:
     if found.problem:
         yield found.namespace, "", found.problem, "", ""
     if found.long_texts:
@@ -280,15 +273,15 @@ def _rows(found: CollectionFields, read: ReadClasses | None, *, show_all: bool) 
             )
 
 
-def _looks(field: FieldReport) -> str:
-    if field.cover is Cover.PLAINTEXT:
+def _looks(field: fields.FieldReport) -> str:
+    if field.cover is fields.Cover.PLAINTEXT:
         return f"{field.share:.0%} in clear"
     if field.kind is None:
         return ""
     return f"{field.kind.value}{' in text' if field.in_text else ''} ({field.share:.0%})"
 
 
-def _document(found: CollectionFields, read: ReadClasses | None) -> dict[str, Any]:
+def _document(found: fields.CollectionFields, read: ReadClasses | None) -> dict[str, Any]:
     return {
         "namespace": found.namespace,
         "documents": found.documents,

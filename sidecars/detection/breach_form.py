@@ -5,7 +5,7 @@ The questions are in our own words. What a log cannot know is left open, with a 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -82,17 +82,7 @@ class BreachReport:
         """For programs. The pseudonyms are in it: who has their key can tell whose they are."""
         collected, log, incident = self.evidence.collected, self.evidence.log, self.incident
         return {
-            "incident": {
-                "id": incident.id,
-                "title": incident.title,
-                "state": incident.state.value,
-                "aware": _text(incident.aware),
-                "deadline": _text(incident.deadline),
-                "opened": _text(incident.opened),
-                "acknowledged": incident.acknowledged,
-                "risk": None if incident.risk is None else incident.risk.value,
-                "outcome": incident.outcome,
-            },
+            "incident": incident.document() | {"opened": _text(incident.opened)},
             "made": _text(self.made),
             "proof": {
                 "text": self.proof,
@@ -118,10 +108,7 @@ class BreachReport:
             "last": collected.last,
             **{name: dict(getattr(collected, name)) for name in _COUNTED},
             "alerts": [alert.document() for alert in self.alerts],
-            "entries": [
-                {"time": each.time, "operator": each.operator, "kind": each.kind, "text": each.text}
-                for each in self.entries
-            ],
+            "entries": [asdict(each) for each in self.entries],
             "timeline": [{"time": time, "what": what} for time, what in self.timeline()],
         }
 

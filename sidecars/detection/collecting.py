@@ -13,17 +13,8 @@ from typing import Final, final
 from sealwire.audit.line import Line
 from sealwire.audit.signing import Checkpoint
 from sealwire.audit.verification import LogReport, verify
+from sealwire.sidecars.detection import observations
 from sealwire.sidecars.detection.alerts import Alert
-from sealwire.sidecars.detection.observations import (
-    MAX_TEXT,
-    address_of,
-    amounts,
-    breaks_glass,
-    moment_of,
-    number_of,
-    subjects_of,
-    who,
-)
 from sealwire.sidecars.errors import DetectionReason, Unsound
 
 MAX_SUBJECTS: Final = 1_000_000
@@ -59,12 +50,12 @@ class Scope:
 
     def has(self, fields: Mapping[str, object]) -> bool:
         """Whether a line belongs to it; one without a readable time does, for nobody can say when it was."""
-        moment = moment_of(fields.get("time"))
+        moment = observations.moment_of(fields.get("time"))
         if moment is not None and not self.since <= moment <= self.until:
             return False
         if not self.users and not self.addresses:
             return True
-        return who(fields) in self.users or address_of(fields) in self.addresses
+        return observations.who(fields) in self.users or observations.address_of(fields) in self.addresses
 
     def document(self) -> dict[str, object]:
         """For programs."""
@@ -81,7 +72,7 @@ def scope_of(alerts: Sequence[Alert], aware: datetime, now: datetime) -> Scope:
 
     Without alerts: the day before one became aware of it.
     """
-    times = [moment_of(text) for alert in alerts for text in (alert.first, alert.last)]
+    times = [observations.moment_of(text) for alert in alerts for text in (alert.first, alert.last)]
     moments = [each for each in times if each is not None]
     if not moments:
         return Scope(aware - timedelta(days=1), now)
@@ -110,7 +101,7 @@ class FurtherLines:
 
     def note(self, line: Mapping[str, object]) -> None:
         """Note one line: `parts` of the first says how many there are, `part` which of them another is."""
-        parts, part = number_of(line, "parts"), number_of(line, "part")
+        parts, part = observations.number_of(line, "parts"), observations.number_of(line, "part")
         if parts or part:
             key = tuple(str(line.get(name)) for name in _OF_COMMAND)
             self._wanted[key] = max(parts, part, self._wanted.get(key, 0))
@@ -155,15 +146,15 @@ class Collected:
     def add(self, line: Line) -> None:
         """Count one line."""
         fields = line.fields
-        event, time = str(fields.get("event"))[:MAX_TEXT], str(fields.get("time", ""))[:40]
-        read, documents = amounts(fields, "read"), number_of(fields, "documents")
+        event, time = str(fields.get("event"))[: observations.MAX_TEXT], str(fields.get("time", ""))[:40]
+        read, documents = observations.amounts(fields, "read"), observations.number_of(fields, "documents")
         self.lines += 1
         self.last_line = max(self.last_line, line.number)
         self.first, self.last = min(self.first or time, time), max(self.last, time)
         self.documents += documents
-        self.unknown += number_of(fields, "subjects_unknown")
-        self.unnamed += number_of(fields, "unnamed")
-        for each in subjects_of(fields):
+        self.unknown += observations.number_of(fields, "subjects_unknown")
+        self.unnamed += observations.number_of(fields, "unnamed")
+        for each in observations.subjects_of(fields):
             if len(self.subjects) < MAX_SUBJECTS or each in self.subjects:
                 self.subjects.add(each)
             else:
@@ -171,15 +162,18 @@ class Collected:
         self.further.note(fields)
         # a command about many persons has several lines
         _count(self.events, event, int("part" not in fields))
-        for counter, found in ((self.read, read), (self.written, amounts(fields, "written"))):
+        for counter, found in ((self.read, read), (self.written, observations.amounts(fields, "written"))):
             for name, amount in found.items():
                 _count(counter, name, amount)
-        for counter, name in ((self.users, who(fields)), (self.addresses, address_of(fields))):
+        for counter, name in (
+            (self.users, observations.who(fields)),
+            (self.addresses, observations.address_of(fields)),
+        ):
             _count(counter, name, 1)
         for counter, name in ((self.namespaces, "namespace"), (self.reasons, "reason")):
-            _count(counter, str(fields.get(name, ""))[:MAX_TEXT], 1)
-        if breaks_glass(fields):
-            _count(self.glass, str(fields["glass"])[:MAX_TEXT], 1)
+            _count(counter, str(fields.get(name, ""))[: observations.MAX_TEXT], 1)
+        if observations.breaks_glass(fields):
+            _count(self.glass, str(fields["glass"])[: observations.MAX_TEXT], 1)
         self._add_hour(time[:13], event, documents, sum(read.values()))
 
     def _add_hour(self, hour: str, event: str, documents: int, values: int) -> None:

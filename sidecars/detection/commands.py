@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -125,18 +125,8 @@ def left_text(incident: Incident, now: datetime) -> str:
 
 def incident_document(incident: Incident, now: datetime) -> dict[str, Any]:
     """For programs."""
-    return {
-        "id": incident.id,
-        "title": incident.title,
-        "state": incident.state.value,
-        "aware": incident.aware.isoformat(timespec="seconds"),
-        "deadline": incident.deadline.isoformat(timespec="seconds"),
-        "left_s": int(incident.left(now).total_seconds()),
-        "stage": incident.stage(now).value,
-        "acknowledged": incident.acknowledged,
-        "risk": None if incident.risk is None else incident.risk.value,
-        "outcome": incident.outcome,
-    }
+    left_s = int(incident.left(now).total_seconds())
+    return incident.document() | {"left_s": left_s, "stage": incident.stage(now).value}
 
 
 _CELL = 200
@@ -229,10 +219,7 @@ def show(incident: int, desk: IncidentDesk, as_json: bool) -> None:
     if as_json:
         document = incident_document(found, desk.now)
         document["alerts"] = [alert.document() for alert in alerts]
-        document["entries"] = [
-            {"time": each.time, "operator": each.operator, "kind": each.kind, "text": each.text}
-            for each in entries
-        ]
+        document["entries"] = [asdict(each) for each in entries]
         print_json(document)
         return
     click.echo(

@@ -98,6 +98,19 @@ class Incident:
             return DeadlineStage.OVERDUE
         return DeadlineStage.SOON if left < SOON else DeadlineStage.RUNNING
 
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "state": self.state.value,
+            "aware": _text(self.aware),
+            "deadline": _text(self.deadline),
+            "acknowledged": self.acknowledged,
+            "risk": None if self.risk is None else self.risk.value,
+            "outcome": self.outcome,
+        }
+
 
 def require_step(
     incident: Incident, to: IncidentState, now: datetime, *, risk: Risk | None = None, text: str = ""

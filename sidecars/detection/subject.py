@@ -13,19 +13,10 @@ from bson.int64 import Int64
 from rich.table import Column
 
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey, load_pseudonym_key
+from sealwire.cli import pages
 from sealwire.cli.audit import Days, days_option, lines_of, log_argument, shown
 from sealwire.cli.options import PATH, PRESENT_FILE, json_option, read_uri, variable_option
 from sealwire.cli.output import print_json, show_table
-from sealwire.cli.pages import (
-    PageSection,
-    PageTable,
-    ReportPage,
-    columns,
-    html_option,
-    rows,
-    unverified,
-    write_page,
-)
 from sealwire.cli.subjects import ask_identifier, read_policy, subjects_key_option, subjects_of
 from sealwire.policies.file.schema import LinkEnd, PolicySet, Subjects, identifiers
 from sealwire.sidecars.covered import covered_collections
@@ -170,7 +161,7 @@ class Sighting:
     help="A file with the connection string of Sealwire, to look up which documents are the person's.",
 )
 @days_option
-@html_option
+@pages.html_option
 @json_option
 def subject(  # noqa: PLR0913, PLR0917 - one for each option
     log: Path,
@@ -217,7 +208,7 @@ def subject(  # noqa: PLR0913, PLR0917 - one for each option
             if _is_about(line, names):
                 found.append(_sighting(line))
     if html is not None:
-        write_page(html, _page(found, log, days, gaps.remarks()))
+        pages.write_page(html, _page(found, log, days, gaps.remarks()))
     if as_json:
         print_json({"lines": [asdict(each) for each in found], **gaps.document(), "unreadable": unread})
         return
@@ -353,21 +344,24 @@ def _sighting(line: Mapping[str, object]) -> Sighting:
     )
 
 
-def _page(found: list[Sighting], log: Path, days: Days, remarks: list[str]) -> ReportPage:
+def _page(found: list[Sighting], log: Path, days: Days, remarks: list[str]) -> pages.ReportPage:
     by_day = Counter(each.time[:10] for each in found)
     by_who = Counter(each.who for each in found)
     by_purpose = Counter(each.purpose or _NOBODY for each in found)
     plots = (
-        columns("Lines each day", sorted(by_day.items())),
-        rows("Lines by who it was", by_who.most_common(_MAX_BARS)),
-        rows("Lines by stated purpose", by_purpose.most_common(_MAX_BARS)),
+        pages.columns("Lines each day", sorted(by_day.items())),
+        pages.rows("Lines by who it was", by_who.most_common(_MAX_BARS)),
+        pages.rows("Lines by stated purpose", by_purpose.most_common(_MAX_BARS)),
     )
     facts = (("log", str(log)), ("days (UTC)", str(days)), ("lines about the person", len(found)))
-    verdict = unverified(f"{len(found)} lines about this person")
-    overview = PageSection("Overview", tuple(remarks), plots)
-    table = PageTable.of(_COLUMNS, (each.cells for each in found))
-    return ReportPage(
-        "Who saw one person's record", verdict, facts, (overview, PageSection("Lines", (), (), (table,)))
+    verdict = pages.unverified(f"{len(found)} lines about this person")
+    overview = pages.PageSection("Overview", tuple(remarks), plots)
+    table = pages.PageTable.of(_COLUMNS, (each.cells for each in found))
+    return pages.ReportPage(
+        "Who saw one person's record",
+        verdict,
+        facts,
+        (overview, pages.PageSection("Lines", (), (), (table,))),
     )
 
 

@@ -13,16 +13,7 @@ from sealwire.audit.files import LogPlace, files_to_verify, load_verification_ke
 from sealwire.audit.following import LogFollower, NewLines
 from sealwire.audit.signing import VerificationKey
 from sealwire.audit.verification import Flaw, FlawKind, LogReport, Spot, read_checkpoints, verify
-from sealwire.sidecars.detection.alerts import Alerts
-from sealwire.sidecars.detection.delivery import (
-    Channel,
-    Courier,
-    Document,
-    LogChannel,
-    ProgramChannel,
-    WebhookChannel,
-    deliver,
-)
+from sealwire.sidecars.detection import delivery
 from sealwire.sidecars.detection.incidents import IncidentBook
 from sealwire.sidecars.detection.judging import Judge, Now, read_place
 from sealwire.sidecars.detection.rules import RuleName, WatchSettings
@@ -109,13 +100,15 @@ def machine_clocks() -> Now:
     return Now(datetime.now(UTC), time.monotonic())
 
 
-def channels_of(settings: WatchSettings, state: StateFile, log: LogChannel) -> list[Channel]:
+def channels_of(
+    settings: WatchSettings, state: StateFile, log: delivery.LogChannel
+) -> list[delivery.Channel]:
     """Whom the file names. Raises Unusable; KeysError for the secret's file."""
-    channels: list[Channel] = [log] if settings.is_logged else []
+    channels: list[delivery.Channel] = [log] if settings.is_logged else []
     if settings.webhook is not None:
-        channels.append(WebhookChannel(settings.webhook, _origin(state)))
+        channels.append(delivery.WebhookChannel(settings.webhook, _origin(state)))
     if settings.program is not None:
-        channels.append(ProgramChannel(settings.program))
+        channels.append(delivery.ProgramChannel(settings.program))
     return channels
 
 
@@ -137,8 +130,8 @@ class AuditWatch:
         self,
         settings: WatchSettings,
         state: StateFile,
-        channels: Sequence[Channel],
-        note: Callable[[Document], None],
+        channels: Sequence[delivery.Channel],
+        note: Callable[[delivery.Document], None],
         clocks: Callable[[], Now] = machine_clocks,
         *,
         is_learning: bool = False,
@@ -188,13 +181,13 @@ class AuditWatch:
         """Read to the end, tell once, and return whether everybody was told."""
         self.read()
         self.look_at_deadlines()
-        told = [deliver(self._state, channel, self._note) for channel in self._channels]
+        told = [delivery.deliver(self._state, channel, self._note) for channel in self._channels]
         return all(told)
 
     def run(self, stop: threading.Event) -> None:
         """Go on until `stop`. Raises AuditFileProblem, Unavailable: what is kept is told after a restart."""
         recheck = Recheck(self._settings.place, self._key, self._settings.verify_every_s)
-        couriers = [Courier(self._settings.state, channel, self._note) for channel in self._channels]
+        couriers = [delivery.Courier(self._settings.state, channel, self._note) for channel in self._channels]
         recheck.start()
         for courier in couriers:
             courier.start()
@@ -212,6 +205,3 @@ class AuditWatch:
             for courier in couriers:
                 courier.stop(_STOP_S)
             self._follower.close()
-
-    def untold(self) -> dict[str, dict[str, int]]:
-        return Alerts(self._state).untold()

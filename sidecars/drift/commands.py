@@ -8,17 +8,8 @@ from typing import Any
 
 import click
 
+from sealwire.cli import options
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import (
-    KekOptions,
-    contexts_option,
-    json_option,
-    kek_options,
-    keyring_option,
-    open_keyring_store,
-    required_uri,
-    server_options,
-)
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.keys.keyring.file import load_keyring, read_record
@@ -26,32 +17,24 @@ from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected, size_of
-from sealwire.sidecars.drift.scan import (
-    RIGHTS,
-    CollectionReport,
-    Condition,
-    ContextJudge,
-    Keys,
-    PathReport,
-    read_collection,
-)
+from sealwire.sidecars.drift import scan
 
 _COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
 
 
 @click.command()
 @policy_argument
-@keyring_option
-@server_options
+@options.keyring_option
+@options.server_options
 @click.option(
     "--sample",
     type=click.IntRange(1),
     metavar="N",
     help="Read N random documents of each collection, not all.",
 )
-@contexts_option("The store of the keys of contexts, to see that each envelope is of its document's.")
-@kek_options
-@json_option
+@options.contexts_option("The store of the keys of contexts, to see that each envelope is of its document's.")
+@options.kek_options
+@options.json_option
 def drift(  # noqa: PLR0913 - one parameter an option
     *,
     policy: Path,
@@ -59,7 +42,7 @@ def drift(  # noqa: PLR0913 - one parameter an option
     uri: str,
     sample: int | None,
     contexts: str | None,
-    kek: KekOptions,
+    kek: options.KekOptions,
     as_json: bool,
 ) -> None:
     """Read what is stored, and say where it is not what POLICY and the keyring say.
@@ -84,25 +67,25 @@ def drift(  # noqa: PLR0913 - one parameter an option
     """
     policies = read_policy(policy, may_observe=True)
     providers = Providers()
-    store = open_keyring_store(keyring, providers)
-    keys = Keys.of(read_record(store))
+    store = options.open_keyring_store(keyring, providers)
+    keys = scan.Keys.of(read_record(store))
     with ExitStack() as stack:
-        client = stack.enter_context(connected(required_uri(uri), RIGHTS))
+        client = stack.enter_context(connected(options.required_uri(uri), scan.RIGHTS))
         judge = None
         if contexts is not None:
             opened = stack.enter_context(
                 closing(providers.context_store(parse_place(contexts), create=False))
             )
-            judge = ContextJudge(opened, load_keyring(store, kek.open(providers)))
+            judge = scan.ContextJudge(opened, load_keyring(store, kek.open(providers)))
         reports = []
         for found in covered_collections(client, policies):
             size = size_of(client, found.namespace)
             with document_count_bar(found.namespace, min(size, sample or size)) as progress:
-                reports.append(read_collection(client, found, keys, sample, progress, judge))
+                reports.append(scan.read_collection(client, found, keys, sample, progress, judge))
     repairs = _repairs(reports)
     if as_json:
         documents = [_document(report) for report in reports]
-        in_clear = _classes_with(reports, Condition.IN_CLEAR)
+        in_clear = _classes_with(reports, scan.Condition.IN_CLEAR)
         said = {"sample": sample, "repair": repairs, "in_clear": in_clear, "observed": policies.unprotected}
         print_json({**said, "collections": documents})
     else:
@@ -111,7 +94,7 @@ def drift(  # noqa: PLR0913 - one parameter an option
             click.echo(
                 f"joins and unique indexes know the newest version only; to move other values: {command}"
             )
-        for name in _classes_with(reports, Condition.IN_CLEAR):
+        for name in _classes_with(reports, scan.Condition.IN_CLEAR):
             click.echo(
                 f"class {name} is stored in clear; to encrypt it: sealwire migrate encrypt POLICY {name}; "
                 "if it is to stay so: accept_plaintext: true"
@@ -124,19 +107,19 @@ def drift(  # noqa: PLR0913 - one parameter an option
     sys.exit(EX_NO if is_wrong or policies.observed else 0)
 
 
-def _repairs(reports: Iterable[CollectionReport]) -> list[str]:
+def _repairs(reports: Iterable[scan.CollectionReport]) -> list[str]:
     """The commands that move what older keys of deterministic classes have left behind."""
-    names = _classes_with(reports, Condition.LEFT_BEHIND)
+    names = _classes_with(reports, scan.Condition.LEFT_BEHIND)
     return [f"sealwire migrate repair POLICY {name}" for name in names]
 
 
-def _classes_with(reports: Iterable[CollectionReport], condition: Condition) -> list[str]:
+def _classes_with(reports: Iterable[scan.CollectionReport], condition: scan.Condition) -> list[str]:
     """The classes of which a value is in this condition, each once."""
     paths = [path for report in reports for path in report.paths if path.values.get(condition)]
     return list(dict.fromkeys(path.class_name for path in paths))
 
 
-def _document(report: CollectionReport) -> dict[str, Any]:
+def _document(report: scan.CollectionReport) -> dict[str, Any]:
     return {
         "namespace": report.namespace,
         "documents": report.documents,
@@ -146,7 +129,7 @@ def _document(report: CollectionReport) -> dict[str, Any]:
                 "path": path.path,
                 "class": path.class_name,
                 "documents": path.documents,
-                "values": {condition.value: path.values.get(condition, 0) for condition in Condition},
+                "values": {condition.value: path.values.get(condition, 0) for condition in scan.Condition},
                 "nearest": path.hint or None,
             }
             for path in report.paths
@@ -154,7 +137,7 @@ def _document(report: CollectionReport) -> dict[str, Any]:
     }
 
 
-def _rows(report: CollectionReport) -> Iterator[tuple[str, ...]]:
+def _rows(report: scan.CollectionReport) -> Iterator[tuple[str, ...]]:
     if report.skipped:
         yield report.namespace, "", "", str(report.documents), "", report.skipped
     for path in report.paths:
@@ -169,9 +152,9 @@ def _rows(report: CollectionReport) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _problem(report: CollectionReport, path: PathReport) -> str:
+def _problem(report: scan.CollectionReport, path: scan.PathReport) -> str:
     if not path.documents:
         meant = f"; did you mean {path.hint}?" if path.hint else ""
         return f"no document has this path{meant}" if report.documents else ""
-    counts = [f"{path.values[each]} {each.value}" for each in Condition if path.values.get(each)]
-    return ", ".join(counts[1:] if path.values.get(Condition.PROTECTED) else counts)
+    counts = [f"{path.values[each]} {each.value}" for each in scan.Condition if path.values.get(each)]
+    return ", ".join(counts[1:] if path.values.get(scan.Condition.PROTECTED) else counts)

@@ -13,14 +13,7 @@ from enum import Enum
 
 from pymongo.errors import PyMongoError
 
-from sealwire.crypto.envelope import (
-    BINARY_HEAD,
-    EnvelopeMode,
-    context_key_id,
-    is_envelope,
-    is_of_context,
-    parse_any_header,
-)
+from sealwire.crypto import envelope
 from sealwire.crypto.errors import InvalidEnvelope
 from sealwire.keys.contexts.resolver import Resolver, tag_of
 from sealwire.keys.contexts.store import ContextStore
@@ -34,7 +27,7 @@ from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import Client, documents_of, failure
 from sealwire.wire.errors import BsonError
 
-_MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeMode.RANDOM}
+_MODES = {Mode.DETERMINISTIC: envelope.EnvelopeMode.DETERMINISTIC, Mode.RANDOM: envelope.EnvelopeMode.RANDOM}
 _LENGTH_BYTES = 4
 """They stand before the subtype of a BSON Binary."""
 
@@ -103,16 +96,16 @@ class Keys:
 
     def judge(self, kind: int, value: bytes, field_class: FieldClass) -> Condition:
         """The condition of a value of BSON type `kind` where `field_class` is expected. Cost: O(1)."""
-        if not is_envelope(kind, value):
+        if not envelope.is_envelope(kind, value):
             if field_class.mode is not Mode.DETERMINISTIC or field_class.name not in self.in_clear:
                 return Condition.PLAINTEXT
             return Condition.DECLARED if field_class.accepts_plaintext else Condition.IN_CLEAR
         try:
-            header = parse_any_header(value[BINARY_HEAD:])
+            header = envelope.parse_any_header(value[envelope.BINARY_HEAD :])
         except InvalidEnvelope:
             return Condition.DAMAGED
         entry, is_mode = self.classes.get(field_class.name), header.mode is _MODES[field_class.mode]
-        if is_of_context(value, BINARY_HEAD):
+        if envelope.is_of_context(value, envelope.BINARY_HEAD):
             # whether its key is there, only the store of context keys says
             is_ours = entry is not None and header.class_id == entry.class_id and is_mode
             return Condition.PROTECTED if is_ours else Condition.OTHER_CLASS
@@ -204,7 +197,7 @@ class ContextJudge:
         context = stored_context(leaf.per, namespace, walk.node.path, raw, walk.holder)
         if context is None:
             return Condition.OTHER_CONTEXT
-        key = context_key_id(raw, walk.value + BINARY_HEAD), leaf.name, context
+        key = envelope.context_key_id(raw, walk.value + envelope.BINARY_HEAD), leaf.name, context
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:

@@ -7,16 +7,8 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli import options
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import (
-    KekOptions,
-    kek_options,
-    open_keyring_store,
-    optional_keyring_option,
-    settings,
-    variable_option,
-    yes_option,
-)
 from sealwire.cli.output import Manner, manner_options, question_console, show_table, with_bar
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.crypto import selftest
@@ -28,15 +20,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.enforcement.validators import (
-    RIGHTS,
-    Change,
-    Options,
-    Outcome,
-    carry_out,
-    plan_install,
-    plan_removal,
-)
+from sealwire.sidecars.enforcement import validators
 from sealwire.sidecars.migration.windows.frontiers import require_unbegun
 
 
@@ -44,7 +28,7 @@ from sealwire.sidecars.migration.windows.frontiers import require_unbegun
 class Enforcement:
     """The wish of a command: options to install, or none to remove what was installed."""
 
-    options: Options | None
+    options: validators.Options | None
     versions: bool = False
 
 
@@ -52,7 +36,7 @@ def _wish(
     remove: bool, create: bool, level: str | None, action: str | None, allow_existing: bool, versions: bool
 ) -> Enforcement:
     if not remove:
-        return Enforcement(Options(level, action, create, allow_existing), versions)
+        return Enforcement(validators.Options(level, action, create, allow_existing), versions)
     if create or allow_existing or level or action or versions:
         raise click.UsageError(
             "--remove takes none of --create, --allow-existing, --level, --action and --versions"
@@ -62,13 +46,13 @@ def _wish(
 
 @click.command()
 @policy_argument
-@variable_option(
+@options.variable_option(
     "--uri",
     required=True,
     envvar="SEALWIRE_SERVER_URI",
     help="The server itself, not Sealwire. From the environment no other user of the machine sees it.",
 )
-@settings(
+@options.settings(
     "wish",
     _wish,
     click.option(
@@ -91,9 +75,9 @@ def _wish(
         "Needs --keyring.",
     ),
 )
-@optional_keyring_option
-@kek_options
-@yes_option
+@options.optional_keyring_option
+@options.kek_options
+@options.yes_option
 @manner_options
 def enforce(  # noqa: PLR0913 - one parameter an option
     *,
@@ -101,7 +85,7 @@ def enforce(  # noqa: PLR0913 - one parameter an option
     uri: str,
     wish: Enforcement,
     keyring: str | None,
-    kek: KekOptions,
+    kek: options.KekOptions,
     manner: Manner,
     yes: bool,
 ) -> None:
@@ -122,18 +106,22 @@ def enforce(  # noqa: PLR0913 - one parameter an option
       sealwire policy enforce policy.yaml --uri mongodb://... --versions --keyring keyring.json
     """
     policies = read_policy(policy)
-    options, opened = wish.options, None
-    if options is not None and wish.versions:
+    wanted, opened = wish.options, None
+    if wanted is not None and wish.versions:
         opened = _open(keyring, kek)
-        options = replace(options, headers=_headers(policies, opened))
-    with connected(uri, RIGHTS) as client:
+        wanted = replace(wanted, headers=_headers(policies, opened))
+    with connected(uri, validators.RIGHTS) as client:
         _require_unmoved(client, policies, opened)
         found = covered_collections(client, policies)
         changes = with_bar(
             found,
             len(found),
             lambda each: f"looking at {each.namespace}",
-            lambda each: plan_removal(each) if options is None else plan_install(client, each, options),
+            lambda each: (
+                validators.plan_removal(each)
+                if wanted is None
+                else validators.plan_install(client, each, wanted)
+            ),
         )
         pending = [change for change in changes if change.command is not None]
         if pending and not manner.dry_run:
@@ -145,7 +133,7 @@ def enforce(  # noqa: PLR0913 - one parameter an option
                 changes,
                 len(changes),
                 lambda change: f"changing {change.namespace}",
-                lambda change: carry_out(client, change),
+                lambda change: validators.carry_out(client, change),
             )
     rows = [
         {
@@ -157,15 +145,15 @@ def enforce(  # noqa: PLR0913 - one parameter an option
         for change in changes
     ]
     manner.show_table(_columns(will=manner.dry_run), map(_cells, changes), {"collections": rows})
-    sys.exit(EX_NO if any(change.outcome is Outcome.FAILED for change in changes) else 0)
+    sys.exit(EX_NO if any(change.outcome is validators.Outcome.FAILED for change in changes) else 0)
 
 
-def _open(keyring: str | None, kek: KekOptions) -> Keyring:
+def _open(keyring: str | None, kek: options.KekOptions) -> Keyring:
     if keyring is None:
         raise click.UsageError("--versions needs --keyring")
     selftest.run()
     providers = Providers()
-    return load_keyring(open_keyring_store(keyring, providers), kek.open(providers))
+    return load_keyring(options.open_keyring_store(keyring, providers), kek.open(providers))
 
 
 def _versioned(policies: PolicySet) -> Iterable[FieldClass]:
@@ -202,6 +190,6 @@ def _columns(*, will: bool) -> tuple[str, ...]:
     return "collection", "would be" if will else "outcome", "documents in the way", "reason"
 
 
-def _cells(change: Change) -> tuple[str, ...]:
+def _cells(change: validators.Change) -> tuple[str, ...]:
     counts = "\n".join(f"{path}: {count}" for path, count in change.plaintext.items())
     return change.namespace, change.outcome.value, counts, change.reason

@@ -18,17 +18,8 @@ from pymongo import ReadPreference
 from pymongo.collation import Collation
 
 from sealwire.policies.errors import Refusal
+from sealwire.policies.file import schema
 from sealwire.policies.file.ranges import NUMERIC, read_number
-from sealwire.policies.file.schema import (
-    NOTHING,
-    Link,
-    PathNode,
-    PolicySet,
-    Subjects,
-    ValueType,
-    context_field,
-    leaves,
-)
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import element_at
 from sealwire.sidecars.covered import covered_collections
@@ -79,7 +70,7 @@ class Findings:
 
     documents: dict[str, dict[bytes, FoundDocument]] = field(default_factory=dict, repr=False)
     """By namespace and identity."""
-    followed: dict[Link, set[Value]] = field(default_factory=dict, repr=False)
+    followed: dict[schema.Link, set[Value]] = field(default_factory=dict, repr=False)
     """The values that were looked for along each link."""
     others: set[str] = field(default_factory=set)
     """Pseudonyms of other persons whose identifiers stand in these documents."""
@@ -121,8 +112,8 @@ class PersonSearch:
     """Looks for one person on one server, with one policy."""
 
     client: Client
-    policies: PolicySet
-    subjects: Subjects
+    policies: schema.PolicySet
+    subjects: schema.Subjects
     forms: IdentifierForms
     persons: Persons
     pseudonym: str
@@ -131,7 +122,7 @@ class PersonSearch:
     """Those of other spellings of the identifier."""
 
     def find(
-        self, followed: Mapping[Link, Iterable[Value]] | None = None, replaced: Container[Value] = ()
+        self, followed: Mapping[schema.Link, Iterable[Value]] | None = None, replaced: Container[Value] = ()
     ) -> Findings:
         """All documents of the person.
 
@@ -159,7 +150,7 @@ class PersonSearch:
         of files never are. Raises what the driver raises. Cost: a list of collections for each database.
         """
         named, name = list(self.forms.not_searched), self.subjects.class_name
-        if self.policies.classes[name].value_type is ValueType.STRING:
+        if self.policies.classes[name].value_type is schema.ValueType.STRING:
             named.append(f"{name}: spellings other than the {1 + len(self.aliases)} that were looked for")
         covered = covered_collections(self.client, self.policies)
         searched = {each.namespace for each in covered if self._identifier_paths(each.tree)}
@@ -193,9 +184,9 @@ class PersonSearch:
                 "name the collection that has the documents",
             )
 
-    def _identifier_paths(self, tree: PathNode) -> list[str]:
+    def _identifier_paths(self, tree: schema.PathNode) -> list[str]:
         name = self.subjects.class_name
-        return [node.path for node in leaves(tree) if node.leaf is not None and node.leaf.name == name]
+        return [node.path for node in schema.leaves(tree) if node.leaf is not None and node.leaf.name == name]
 
 
 class _Step(NamedTuple):
@@ -217,7 +208,7 @@ class _Run:
         """Documents with the identifier whose link may lead to somebody else, by namespace and identity."""
         self.findings = Findings()
 
-    def follow_all(self, followed: Mapping[Link, Iterable[Value]]) -> None:
+    def follow_all(self, followed: Mapping[schema.Link, Iterable[Value]]) -> None:
         """Go along the links, until nothing new is found."""
         findings = self.findings
         wanted = {link: set(values) for link, values in followed.items()}
@@ -234,7 +225,7 @@ class _Run:
                     self._follow(link, values, level)
             wanted = {}
 
-    def _values_of(self, link: Link, level: int) -> Iterator[Value]:
+    def _values_of(self, link: schema.Link, level: int) -> Iterator[Value]:
         """The values that lead from the documents of one level to others along a link."""
         found = self.findings.documents.get(link.target.namespace, {})
         leading = [each for each in found.values() if each.level == level and each.leads]
@@ -248,7 +239,7 @@ class _Run:
             for raw in self._search.matching(link.target.namespace, condition):
                 yield from values_at(raw, link.target.path)
 
-    def _follow(self, link: Link, values: set[Value], level: int) -> None:
+    def _follow(self, link: schema.Link, values: set[Value], level: int) -> None:
         self.findings.followed.setdefault(link, set()).update(values)
         self._search.refuse_view(link.source.namespace)
         step = _Step(link.source.path, frozenset(values), level)
@@ -260,7 +251,7 @@ class _Run:
             for raw in self._search.matching(link.source.namespace, one_of(link.source.path.encode(), batch)):
                 self.note(link.source.namespace, raw, step)
 
-    def _refuse_shared(self, link: Link, values: Iterable[Value]) -> None:
+    def _refuse_shared(self, link: schema.Link, values: Iterable[Value]) -> None:
         for raw in self._search.matching(link.target.namespace, one_of(link.target.path.encode(), values)):
             if not self.findings.leads(link.target.namespace, identity_of(raw)):
                 raise Unusable(
@@ -294,7 +285,7 @@ class _Run:
                 for raw in found:
                     self.note(namespace, raw, None, others)
 
-    def _others(self, link: Link, found: Iterable[bytes]) -> set[object]:
+    def _others(self, link: schema.Link, found: Iterable[bytes]) -> set[object]:
         """The values of a link in these documents that lead to documents of other persons."""
         wanted = {value for raw in found for value in values_at(raw, link.source.path)}
         others: set[object] = set()
@@ -319,7 +310,7 @@ class _Run:
             text = f"more than {MAX_DOCUMENTS} documents are found"
             raise Unusable(ErasureReason.TOO_MANY, text, "see whether the value identifies one person")
         search = self._search
-        tree, link = search.policies.covered(namespace) or NOTHING, search.subjects.link_of(namespace)
+        tree, link = search.policies.covered(namespace) or schema.NOTHING, search.subjects.link_of(namespace)
         owned = Ownership(raw, tree, search.subjects.class_name, self._whose)
         if link is not None:
             owned.led_by(link.source.path, _leads_to(raw, link.source.path, step, others))
@@ -346,7 +337,7 @@ class _Run:
             self.findings.readable += 1
             return
         self.findings.keys[key_id] = walk.leaf.name
-        place, path = context_field(walk.leaf.per or b"", walk.node.path)
+        place, path = schema.context_field(walk.leaf.per or b"", walk.node.path)
         try:
             found = element_at(raw, walk.holder if place else 0, path)
         except Refusal:
@@ -407,8 +398,8 @@ class Returned:
 
 def find_returned(
     client: Client,
-    policies: PolicySet,
-    subjects: Subjects,
+    policies: schema.PolicySet,
+    subjects: schema.Subjects,
     persons: Persons,
     wanted: Collection[str],
     tell: Callable[[int], None],
@@ -423,7 +414,7 @@ def find_returned(
     for place in covered_collections(client, policies):
         nodes = [
             node.path
-            for node in leaves(place.tree)
+            for node in schema.leaves(place.tree)
             if node.leaf is not None and node.leaf.name == subjects.class_name
         ]
         if not nodes or not place.exists or place.kind == "view":

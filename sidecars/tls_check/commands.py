@@ -3,6 +3,7 @@
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,12 @@ from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
+from sealwire.cli import pages
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import json_option, settings
 from sealwire.cli.output import print_json, progress, show_table
 from sealwire.cli.tasks import until_signal, write_first_run
+from sealwire.files.html.frame import Mark, Tone
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.tls_check.certificate import http_fetch, load_identity, load_trust
@@ -29,7 +32,6 @@ from sealwire.sidecars.tls_check.report import (
     TlsMetrics,
     days_left,
     make_report,
-    to_html,
     to_json,
     write_whole,
 )
@@ -165,19 +167,25 @@ def _show_target(report: TargetReport, console: Console, *, quiet: bool) -> None
 
 def _show_facts(facts: EndpointFacts, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
+    for name, value in _rows_of(facts):
+        table.add_row(Text(f"  {name}"), Text(value))
+    console.print(table)
+
+
+def _rows_of(facts: EndpointFacts) -> Iterator[tuple[str, str]]:
+    """What was seen of a server, for the terminal and the page."""
     if facts.versions:
-        _row(table, "versions", _versions(facts))
+        yield "versions", _versions(facts)
     for found in facts.accepted:
         kinds = Counter(suite.verdict for suite in found.suites)
         counts = ", ".join(f"{kinds[verdict]} {verdict.value}" for verdict in Verdict if kinds[verdict])
-        _row(table, f"{found.version.label} suites", counts)
+        yield f"{found.version.label} suites", counts
     if facts.presented is not None:
-        _show_certificate(table, facts.presented)
+        yield from _certificate_rows(facts.presented)
     if facts.plaintext is not None:
-        _row(table, "without TLS", facts.plaintext.value)
+        yield "without TLS", facts.plaintext.value
     if facts.http is not None:
-        _row(table, "HSTS", facts.http.hsts or "none")
-    console.print(table)
+        yield "HSTS", facts.http.hsts or "none"
 
 
 def _versions(facts: EndpointFacts) -> str:
@@ -191,20 +199,16 @@ def _versions(facts: EndpointFacts) -> str:
     return f"{text}; no answer to {unknown}" if unknown else text
 
 
-def _show_certificate(table: Table, shown: Presented) -> None:
+def _certificate_rows(shown: Presented) -> Iterator[tuple[str, str]]:
     for number, certificate in enumerate(shown.chain):
         end = f"until {certificate.not_after:%Y-%m-%d} ({days_left(certificate)} days)"
         subject = f"{certificate.subject or '-'}, {certificate.key}, {certificate.signature}, {end}"
-        _row(table, "certificate" if number == 0 else "  issued by", subject)
-    _row(table, "names", ", ".join(shown.chain[0].names) or "none")
-    _row(table, "trusted", shown.distrust or "yes")
+        yield "certificate" if number == 0 else "  issued by", subject
+    yield "names", ", ".join(shown.chain[0].names) or "none"
+    yield "trusted", shown.distrust or "yes"
     staple = ", stapled" if shown.revocation.stapled else ""
-    _row(table, "revocation", f"{shown.revocation.status.value}{staple}")
-    _row(table, "client cert", shown.client_certificate.value)
-
-
-def _row(table: Table, name: str, value: str) -> None:
-    table.add_row(Text(f"  {name}"), Text(value))
+    yield "revocation", f"{shown.revocation.status.value}{staple}"
+    yield "client cert", shown.client_certificate.value
 
 
 def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:
@@ -222,6 +226,69 @@ def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:
         console.print(table)
 
 
+# The same as a page: a section for each target and each of its servers.
+
+_TONES = {Severity.FAIL: Tone.ACT, Severity.WARN: Tone.LOOK}
+_SUITE_TONES = {
+    **dict.fromkeys((Verdict.RECOMMENDED, Verdict.SUFFICIENT), Tone.FINE),
+    Verdict.LEGACY: Tone.LOOK,
+    **dict.fromkeys((Verdict.NO_FORWARD_SECRECY, Verdict.INSECURE), Tone.ACT),
+}
+
+
+def page_of(report: Report) -> pages.ReportPage:
+    """The whole report as a page."""
+    verdict = Mark(VERDICT_WORDS[report.verdict], _TONES.get(report.verdict, Tone.FINE))
+    facts = (
+        ("Targets", len(report.targets)),
+        ("Failures", report.count(Severity.FAIL)),
+        ("Warnings", report.count(Severity.WARN)),
+        ("Finished", f"{report.finished:%Y-%m-%d %H:%M:%S} UTC"),
+    )
+    sections = tuple(section for target in report.targets for section in _sections(target))
+    return pages.ReportPage(f"TLS report: {verdict.text}", verdict, facts, sections)
+
+
+def _sections(report: TargetReport) -> Iterator[pages.PageSection]:
+    label, endpoints = report.facts.target.label, report.facts.endpoints
+    if label not in {facts.endpoint.label for facts in endpoints}:
+        yield _section(label, report.at(label))
+    for facts in endpoints:
+        found = report.at(facts.endpoint.label)
+        member = ", a member that another one named" if facts.discovered else ""
+        yield _section(f"{facts.endpoint.label}{member}", found, *_tables(facts))
+
+
+def _section(title: str, findings: tuple[Finding, ...], *seen: pages.PageTable) -> pages.PageSection:
+    if not findings:
+        return pages.PageSection(title, ("Nothing to complain of.",), tables=seen)
+    columns = ("", "rule", "what was found", "what it is about", "remedy", "source")
+    rows = []
+    for each in findings:
+        mark, rule = Mark(each.severity.value, _TONES[each.severity]), RULES[each.rule]
+        rows.append((mark, rule.id, each.detail, rule.explanation, rule.remedy, rule.source))
+    return pages.PageSection(title, tables=(pages.PageTable.of(columns, rows), *seen))
+
+
+def _tables(facts: EndpointFacts) -> Iterator[pages.PageTable]:
+    rows = list(_rows_of(facts))
+    if facts.trouble is not None:
+        rows.append(("trouble", facts.trouble.value))
+    shown = facts.presented
+    if shown is not None:
+        rows.append(("agreed on", f"{shown.version}, {shown.suite}"))
+        rows.append(("names this host", "yes" if shown.names_host else "no"))
+        rows.append(("issued by", ", ".join(each.issuer for each in shown.chain)))
+    yield pages.PageTable.of(("what", "seen"), rows)
+    suites = []
+    for version, suite in ((found.version, suite) for found in facts.accepted for suite in found.suites):
+        mark = Mark(suite.verdict.value, _SUITE_TONES[suite.verdict])
+        suites.append((version.label, suite.name, mark, suite.why, suite.source))
+    if suites:
+        names = ("version", "cipher suite, in the server's order", "verdict", "why", "source")
+        yield pages.PageTable.of(names, suites)
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where a report goes, as the options say."""
@@ -235,7 +302,7 @@ class Output:
         """Files first: a terminal that went away is not to keep them from being written."""
         metrics.update(report)
         if self.html is not None:
-            write_whole(self.html, to_html(report).encode())
+            write_whole(self.html, pages.page_html(page_of(report)).encode())
         if self.metrics_file is not None:
             metrics.write(self.metrics_file)
         if self.as_json:

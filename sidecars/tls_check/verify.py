@@ -17,15 +17,7 @@ from OpenSSL import SSL
 
 from sealwire.crypto.host_names import ascii_host, authority, names_host
 from sealwire.sidecars.errors import Unusable
-from sealwire.sidecars.tls_check.certificate import (
-    ClientIdentity,
-    Fetch,
-    Trust,
-    check_revocation,
-    describe,
-    load_identity,
-    load_trust,
-)
+from sealwire.sidecars.tls_check import certificate
 from sealwire.sidecars.tls_check.handshake import (
     ClientCertificate,
     Hello,
@@ -58,15 +50,15 @@ PARALLEL_TARGETS = 8
 class Settings:
     """How to look. Without `trust` and `identity`, the files that a connection string names are used."""
 
-    trust: Trust | None = None
-    identity: ClientIdentity | None = None
+    trust: certificate.Trust | None = None
+    identity: certificate.ClientIdentity | None = None
     timeout_s: float = 5.0
     """Limit of each connection, from connecting to its end."""
     budget_s: float = 60.0
     """Limit of the look at the versions and suites of one endpoint."""
     http_port: int = HTTP_PORT
     """The port at which an https:// target is asked for its redirect; 0 turns this off."""
-    fetch: Fetch | None = None
+    fetch: certificate.Fetch | None = None
     """Asks authorities about revocation; None: only what servers send along counts."""
 
 
@@ -75,8 +67,8 @@ def settings_for(target: Target, settings: Settings) -> Settings:
 
     Raises:  Unusable
     """
-    trust = settings.trust or load_trust(target.authorities)
-    identity = settings.identity or (load_identity(target.identity) if target.identity else None)
+    trust = settings.trust or certificate.load_trust(target.authorities)
+    identity = settings.identity or (certificate.load_identity(target.identity) if target.identity else None)
     return replace(settings, trust=trust, identity=identity)
 
 
@@ -201,7 +193,7 @@ class _Look:
                 self._converse(self.settings.identity, self._speak)
         verified = tls.verified_chain
         issuer = next(iter(verified[1:] or chain[1:]), None)
-        described = tuple(describe(certificate) for certificate in chain)
+        described = tuple(certificate.describe(each) for each in chain)
         return Presented(
             version=tls.version,
             suite=tls.suite,
@@ -209,7 +201,7 @@ class _Look:
             names_host=names_host(described[0].names, self.endpoint.host),
             distrust=tls.distrust,
             client_certificate=tls.client_certificate,
-            revocation=check_revocation(chain[0], issuer, tls.staple, self.settings.fetch),
+            revocation=certificate.check_revocation(chain[0], issuer, tls.staple, self.settings.fetch),
             renegotiates=self._renegotiates(),
         )
 
@@ -219,7 +211,7 @@ class _Look:
             return False
         try:
             with closing(self._dial()) as stream:
-                trust, identity = self.settings.trust or Trust(), self.settings.identity
+                trust, identity = self.settings.trust or certificate.Trust(), self.settings.identity
                 tls = TlsStream(stream, self.endpoint.host, trust, identity, newest=SSL.TLS1_2_VERSION)
                 tls.shake_hands()
                 return tls.begin_anew()
@@ -237,11 +229,13 @@ class _Look:
             self._note(application_trouble=trouble)
         return tls
 
-    def _converse(self, identity: ClientIdentity | None, speak: Callable[[TlsStream], None]) -> TlsStream:
+    def _converse(
+        self, identity: certificate.ClientIdentity | None, speak: Callable[[TlsStream], None]
+    ) -> TlsStream:
         """Shake hands and speak; what goes wrong is noted, and what was seen until then stays."""
         self._note(trouble=None, application_trouble=None)
         with closing(self._dial()) as stream:
-            tls = TlsStream(stream, self.endpoint.host, self.settings.trust or Trust(), identity)
+            tls = TlsStream(stream, self.endpoint.host, self.settings.trust or certificate.Trust(), identity)
             try:
                 tls.shake_hands()
             except StreamFailed as failure:

@@ -12,8 +12,8 @@ from sealwire.audit.signing import make_key, sign_document
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.private_file import create_private, create_public
 from sealwire.sidecars.backup.keeping.catalog import RetentionPolicy, read_catalog
+from sealwire.sidecars.erasure.commands import backups_with
 from sealwire.sidecars.erasure.holds import create_holds
-from sealwire.sidecars.erasure.run_command import backups_with
 from tests.cli.runs import Run
 from tests.cli.test_hold import POLICY
 from tests.keys.samples import KEK_A, NOW, environment_kek

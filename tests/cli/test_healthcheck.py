@@ -14,11 +14,7 @@ from sealwire.cli import doctor as command
 from sealwire.cli import healthcheck
 from sealwire.proxy.server.doctor.diagnosis import Diagnosis, good
 from sealwire.proxy.server.errors import FileProblem, StartReason
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import Health, Phase, is_ready
-from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.observability.reach import Reachable
+from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, Phase, Reachable, is_ready
 from tests.cli.runs import Run
 
 UNREADY: dict[str, set[Any]] = {

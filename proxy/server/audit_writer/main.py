@@ -17,15 +17,8 @@ from sealwire.audit.errors import AuditError, AuditReason
 from sealwire.audit.files import load_signing_key
 from sealwire.audit.line import Fields
 from sealwire.audit.log import AuditLog
+from sealwire.proxy.server.audit_writer import records
 from sealwire.proxy.server.audit_writer.copies import Copies, LogCopy
-from sealwire.proxy.server.audit_writer.records import (
-    UNREADABLE,
-    WriterOrders,
-    read_log,
-    read_orders,
-    read_record,
-    shortened,
-)
 from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.observability.logs import LogGate, configure, log_outcries, note
 
@@ -77,17 +70,17 @@ class AuditWriter:
         now_ns = time.monotonic_ns()
         for ring in self._rings:
             ring.beat(now_ns)
-        records = [record for ring in self._rings for record in ring.look(MOST)]
+        taken = [record for ring in self._rings for record in ring.look(MOST)]
         is_due = self._clock() - self._ticked_s >= TICK_S
-        if not records and not is_due and not self.is_troubled and self._log is not None:
+        if not taken and not is_due and not self.is_troubled and self._log is not None:
             return False
         has_written = False
         try:
-            self._write([_line(record) for record in records])
+            self._write([_line(record) for record in taken])
             # before the checkpoint: where that fails, the lines are there all the same
             for ring in self._rings:
                 ring.taken()
-            has_written = bool(records)
+            has_written = bool(taken)
             if is_due:
                 self._ticked_s = self._clock()
                 self._opened().tick()
@@ -168,24 +161,24 @@ class AuditWriter:
 
 
 def _write_alone(log: AuditLog, line: Fields) -> None:
-    for fields in (line, shortened(line)):
+    for fields in (line, records.shortened(line)):
         try:
             log.append([fields])
         except _NO_LINE:
             continue
         return
     note(_log, logging.CRITICAL, "bug: a record that no line can hold")
-    log.append([UNREADABLE])
+    log.append([records.UNREADABLE])
 
 
 def _line(record: bytes) -> Fields:
     try:
-        return read_record(record)
+        return records.read_record(record)
     except ValueError:
-        return UNREADABLE
+        return records.UNREADABLE
 
 
-def run(orders: WriterOrders) -> int:
+def run(orders: records.WriterOrders) -> int:
     """Write until nobody is left; 0 when all is written and signed, 1 when something is not."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -238,10 +231,10 @@ def _serve(writer: AuditWriter, wakes: set[int], tell: Callable[[], None]) -> No
 def main() -> None:
     """Take the orders from the command line; 1 where they are none, which the log says."""
     said = sys.argv[1] if len(sys.argv) > 1 else ""
-    configure(*read_log(said))
+    configure(*records.read_log(said))
     log_outcries()
     try:
-        sys.exit(run(read_orders(said)))
+        sys.exit(run(records.read_orders(said)))
     except Exception as error:  # noqa: BLE001 - the last one who sees it
         note(_log, logging.CRITICAL, "bug: the audit writer ended", error)
         sys.exit(1)

@@ -17,7 +17,8 @@ from typing import Final, final
 from sealwire.audit.errors import AuditReason
 from sealwire.proxy.server.audit_writer.records import RingEnds, shortened_record
 from sealwire.proxy.server.audit_writer.ring import MAX_RECORD_BYTES, RingInput
-from sealwire.proxy.server.observability.audit import Keeping, Origin, fields_of
+from sealwire.proxy.server.health import Keeping
+from sealwire.proxy.server.observability.audit import Origin, fields_of
 from sealwire.proxy.server.observability.audit_settings import WhenFull
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics

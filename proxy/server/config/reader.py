@@ -15,37 +15,7 @@ from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
-from sealwire.proxy.server.config.sections import (
-    Section,
-    read_admin_tls,
-    read_audit,
-    read_compressed,
-    read_discovery,
-    read_identities,
-    read_kek,
-    read_keys,
-    read_listen_tls,
-    read_members,
-    read_page,
-    read_part,
-    read_sides,
-    read_upstream_tls,
-    read_vault,
-    read_whole,
-)
-from sealwire.proxy.server.config.settings import (
-    KNOWN_VARIABLES,
-    SETTINGS,
-    Config,
-    Discovery,
-    IdentitySettings,
-    Limits,
-    ListenTls,
-    PageSettings,
-    Setting,
-    TraceSettings,
-    UpstreamTls,
-)
+from sealwire.proxy.server.config import sections, settings
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason, read_named_file
 
 T = TypeVar("T")
@@ -60,19 +30,19 @@ _LIKENESS = 0.9
 _LIKENESS_OF_FIRST = 0.85
 # So alike is what follows such a word to what follows ours: LOG_LEVLE, WORKER, KEKK.
 _LIKENESS_OF_REST = 0.8
-_RESTS = tuple(name.removeprefix(_PREFIX) for name in KNOWN_VARIABLES)
+_RESTS = tuple(name.removeprefix(_PREFIX) for name in settings.KNOWN_VARIABLES)
 
 
 def overridden(root: Node, environ: Mapping[str, str]) -> Node:
     """The document at `root` with the values that `environ` gives its keys. Raises SourceError."""
-    for setting in SETTINGS.values():
+    for setting in settings.SETTINGS.values():
         # An empty variable is an unset one: compose files write `${NAME:-}`.
         if setting.has_variable and (text := environ.get(setting.variable)):
             root = _overlaid(root, tuple(setting.name.split(".")), _override(setting, text))
     return root
 
 
-def ignored_variables(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
+def ignored_variables(config: settings.Config, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Variables that look like Sealwire's, and that neither `config` names nor anybody reads, sorted.
 
     They are reported, not refused: somebody else's program may have made them.
@@ -87,11 +57,11 @@ def unnamed_variables(source: bytes, environ: Mapping[str, str]) -> tuple[str, .
 
 
 def _unread(environ: Mapping[str, str], own: frozenset[str]) -> tuple[str, ...]:
-    others = environ.keys() - KNOWN_VARIABLES - own
+    others = environ.keys() - settings.KNOWN_VARIABLES - own
     return tuple(sorted(name for name in others if _looks_ours(name, environ[name])))
 
 
-def _override(setting: Setting, text: str) -> Node:
+def _override(setting: settings.Setting, text: str) -> Node:
     if setting.value.is_text:
         return Node(setting.variable, 1, 1, text)
     return parse_yaml(text.encode(), setting.variable, "docs/configuration.md")
@@ -113,14 +83,14 @@ def _looks_ours(name: str, value: str) -> bool:
     if name.startswith(_PREFIX):
         return True
     upper = name.upper()
-    if upper.startswith("SEAL") and get_close_matches(upper, KNOWN_VARIABLES, 1, _LIKENESS):
+    if upper.startswith("SEAL") and get_close_matches(upper, settings.KNOWN_VARIABLES, 1, _LIKENESS):
         return True
     first, _, rest = upper.partition("_")
     is_alike = bool(get_close_matches(first, (_PREFIX.rstrip("_"),), 1, _LIKENESS_OF_FIRST))
     return is_alike and bool(get_close_matches(rest, _RESTS, 1, _LIKENESS_OF_REST))
 
 
-def _own_variables(config: Config) -> Iterator[str]:
+def _own_variables(config: settings.Config) -> Iterator[str]:
     cache = config.keys.cache
     for kek in (config.kek, *(() if cache is None else (cache.kek,))):
         if kek.kind is ProviderKind.ENVIRONMENT:
@@ -128,7 +98,7 @@ def _own_variables(config: Config) -> Iterator[str]:
     yield from (identity.password_variable for identity in config.identities)
 
 
-def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+def load_config(path: Path, environ: Mapping[str, str]) -> settings.Config:
     """Read `path`, apply the overrides in `environ`. Raises SourceError, FileProblem, PermissionProblem."""
     return parse_config(read_named_file(path, "the configuration"), path, environ)
 
@@ -145,7 +115,7 @@ def variables_unread(path: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
     return unnamed_variables(source, environ)
 
 
-def reload_config(path: Path, environ: Mapping[str, str]) -> Config:
+def reload_config(path: Path, environ: Mapping[str, str]) -> settings.Config:
     """The same once more, for a process that runs. Raises as `load_config` does."""
     expect_file(path)
     return load_config(path, environ)
@@ -161,7 +131,7 @@ def expect_file(path: Path) -> None:
         )
 
 
-def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> Config:
+def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> settings.Config:
     """The configuration in `source`; relative paths start at the folder of `path`. Raises SourceError."""
     root = parse_yaml(source, str(path), "docs/configuration.md")
     config = _Reader(path.absolute().parent, environ).config(overridden(root, environ))
@@ -176,11 +146,11 @@ class _Reader:
         self._environ = environ
         self._complaints = Complaints()
 
-    def config(self, root: Node) -> Config:
+    def config(self, root: Node) -> settings.Config:
         """Raises SourceError: the first by its place, with all others that can be told."""
         read = self._complaints.read
-        top = read_whole(root, self._path, self._complaints)
-        listen, upstream = read_sides(top, self._path, self._complaints)
+        top = sections.read_whole(root, self._path, self._complaints)
+        listen, upstream = sections.read_sides(top, self._path, self._complaints)
         listen_tls, upstream_tls = self._tls(top, listen, upstream)
         keys = self._keys(root, top)
         admin, log, frontier = (
@@ -189,16 +159,16 @@ class _Reader:
             self._part(top, "frontier", ("uri_file",)),
         )
         made: dict[str, Any] = {
-            "members": read(lambda: read_members(top, listen, upstream), ()),
+            "members": read(lambda: sections.read_members(top, listen, upstream), ()),
             "listen_tls": listen_tls,
             "upstream_tls": upstream_tls,
             "identities": self._identities(upstream, listen_tls, upstream_tls),
             "discovery": self._discovery(listen, upstream, upstream_tls),
-            "limits": Limits(**self._part(top, "limits").values),
+            "limits": settings.Limits(**self._part(top, "limits").values),
             "traces": self._traces(top),
-            "audit": self._at(top, "audit", lambda node: read_audit(node, self._path)),
-            "listen_compression": read(lambda: read_compressed(listen), None),
-            "upstream_compression": read(lambda: read_compressed(upstream), None),
+            "audit": self._at(top, "audit", lambda node: sections.read_audit(node, self._path)),
+            "listen_compression": read(lambda: sections.read_compressed(listen), None),
+            "upstream_compression": read(lambda: sections.read_compressed(upstream), None),
             **keys,
             **self._page(admin),
         }
@@ -206,11 +176,17 @@ class _Reader:
         self._complaints.check()
         # What stands for itself goes where its row says.
         for part in (top, listen, upstream, admin, log, frontier):
-            rows = {key: SETTINGS[f"{part.name}.{key}".removeprefix(".")] for key in part.values}
+            rows = {key: settings.SETTINGS[f"{part.name}.{key}".removeprefix(".")] for key in part.values}
             made |= {row.field: part.values[key] for key, row in rows.items() if row.field}
-        return Config(**made)
+        return settings.Config(**made)
 
-    def _judge(self, top: Section, listen: Section, upstream: Section, vault: VaultSettings | None) -> None:
+    def _judge(
+        self,
+        top: sections.Section,
+        listen: sections.Section,
+        upstream: sections.Section,
+        vault: VaultSettings | None,
+    ) -> None:
         """Complains of what does not go together."""
         is_single = "members" not in top.nodes and "uri" not in upstream.nodes
         if listen.values.get("load_balanced") and not is_single:
@@ -227,24 +203,24 @@ class _Reader:
             self._complaints.add(error)
 
     def _tls(
-        self, top: Section, listen: Section, upstream: Section
-    ) -> tuple[ListenTls | None, UpstreamTls | None]:
+        self, top: sections.Section, listen: sections.Section, upstream: sections.Section
+    ) -> tuple[settings.ListenTls | None, settings.UpstreamTls | None]:
         """None stands for what could not be read, and is complained of; what depends on it is not judged."""
         # of what is no mapping there is a complaint already
         nodes = {name: node for name, node in top.nodes.items() if isinstance(node.value, Mapping)}
-        sides = Section("", nodes, {})
+        sides = sections.Section("", nodes, {})
         return (
-            self._at(sides, "listen", lambda node: read_listen_tls(node, listen, self._path)),
-            self._at(sides, "upstream", lambda node: read_upstream_tls(node, upstream, self._path)),
+            self._at(sides, "listen", lambda node: sections.read_listen_tls(node, listen, self._path)),
+            self._at(sides, "upstream", lambda node: sections.read_upstream_tls(node, upstream, self._path)),
         )
 
-    def _keys(self, root: Node, top: Section) -> dict[str, Any]:
+    def _keys(self, root: Node, top: sections.Section) -> dict[str, Any]:
         """Where keys come from. What is said of Vault counts where something of them lies there."""
-        kek = self._at(top, "kek", lambda node: read_kek(node, self._path))
+        kek = self._at(top, "kek", lambda node: sections.read_kek(node, self._path))
         keyring = top.values.get("keyring")
         remote = (kek is not None and kek.kind.is_remote) or isinstance(keyring, VaultDocument)
         keys = self._complaints.read(
-            lambda: read_keys(top.nodes.get("keys"), self._path, remote=remote), None
+            lambda: sections.read_keys(top.nodes.get("keys"), self._path, remote=remote), None
         )
         in_vault = (kek is not None and kek.kind is ProviderKind.VAULT_TRANSIT) or any(
             isinstance(place, VaultDocument) for place in (keyring, keys and keys.contexts)
@@ -252,53 +228,58 @@ class _Reader:
         where, named = top.nodes.get("kek", root), top.nodes.get("vault")
         vault = None
         if in_vault:
-            vault = self._complaints.read(lambda: read_vault(named, self._path, self._environ, where), None)
+            vault = self._complaints.read(
+                lambda: sections.read_vault(named, self._path, self._environ, where), None
+            )
         return {"kek": kek, "keys": keys, "vault": vault}
 
-    def _page(self, admin: Section) -> dict[str, Any]:
-        address = admin.values.get("address", SETTINGS["admin.address"].default)
-        tls = self._complaints.read(lambda: read_admin_tls(admin.nodes.get("tls"), self._path), None)
-        page = PageSettings()
+    def _page(self, admin: sections.Section) -> dict[str, Any]:
+        address = admin.values.get("address", settings.SETTINGS["admin.address"].default)
+        tls = self._complaints.read(lambda: sections.read_admin_tls(admin.nodes.get("tls"), self._path), None)
+        page = settings.PageSettings()
         if tls is not None:
             page = self._complaints.read(
-                lambda: read_page(admin.nodes.get("page"), self._path, address, tls), page
+                lambda: sections.read_page(admin.nodes.get("page"), self._path, address, tls), page
             )
         return {"admin_tls": tls, "admin_page": page}
 
     def _discovery(
-        self, listen: Section, upstream: Section, upstream_tls: UpstreamTls | None
-    ) -> Discovery | None:
+        self, listen: sections.Section, upstream: sections.Section, upstream_tls: settings.UpstreamTls | None
+    ) -> settings.Discovery | None:
         if "ports" not in listen.values or "address" not in listen.nodes or upstream_tls is None:
             return None
-        return self._at(upstream, "uri", lambda _: read_discovery(listen, upstream, upstream_tls))
+        return self._at(upstream, "uri", lambda _: sections.read_discovery(listen, upstream, upstream_tls))
 
     def _identities(
-        self, upstream: Section, listen_tls: ListenTls | None, upstream_tls: UpstreamTls | None
-    ) -> tuple[IdentitySettings, ...]:
+        self,
+        upstream: sections.Section,
+        listen_tls: settings.ListenTls | None,
+        upstream_tls: settings.UpstreamTls | None,
+    ) -> tuple[settings.IdentitySettings, ...]:
         if listen_tls is None or upstream_tls is None:
             return ()
         return (
             self._at(
                 upstream,
                 "identities",
-                lambda node: read_identities(node, self._path, listen_tls, upstream_tls),
+                lambda node: sections.read_identities(node, self._path, listen_tls, upstream_tls),
             )
             or ()
         )
 
-    def _traces(self, top: Section) -> TraceSettings | None:
+    def _traces(self, top: sections.Section) -> settings.TraceSettings | None:
         values = self._part(top, "traces", ("endpoint",)).values
-        return TraceSettings(**values) if values else None
+        return settings.TraceSettings(**values) if values else None
 
     def _path(self, node: Node) -> Path:
         return self._folder / Path(node.text()).expanduser()
 
-    def _at(self, part: Section, key: str, look: Callable[[Node], T]) -> T | None:
+    def _at(self, part: sections.Section, key: str, look: Callable[[Node], T]) -> T | None:
         """What is read at `key`; None where there is nothing, or nothing that can be read."""
         return self._complaints.read(lambda: look(part.nodes[key]), None) if key in part.nodes else None
 
-    def _part(self, top: Section, name: str, required: tuple[str, ...] = ()) -> Section:
+    def _part(self, top: sections.Section, name: str, required: tuple[str, ...] = ()) -> sections.Section:
         found = self._at(
-            top, name, lambda node: read_part(node, name, self._path, self._complaints, required)
+            top, name, lambda node: sections.read_part(node, name, self._path, self._complaints, required)
         )
-        return found or Section(name, {}, {})
+        return found or sections.Section(name, {}, {})

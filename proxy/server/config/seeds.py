@@ -54,7 +54,8 @@ def read_seeds(node: Node, *, has_tls: bool) -> Seeds:
     if is_srv and not has_tls and "tls" not in said:
         hint = "add tls=false to the string to do without TLS on purpose"
         raise node.error("mongodb+srv:// means TLS, and upstream.tls has none", hint)
-    hosts = [address_of(f"{_bracketed(host)}:{port}") for host, port in parsed["nodelist"]]
+    named = ((f"[{host}]" if ":" in host else host, port) for host, port in parsed["nodelist"])
+    hosts = [address_of(f"{host}:{port}") for host, port in named]
     known = tuple(dict.fromkeys(host for host in hosts if host is not None))
     if None in hosts or len(known) > MAX_SEEDS:
         raise node.error("a host in the connection string cannot be used", _HINT)
@@ -93,10 +94,6 @@ def address_of(text: str) -> Address | None:
         address = None if "%" in bare else as_address(bare)
         return Address(bare, int(port)) if address is not None and address.version == 6 else None
     return Address(host.removesuffix("."), int(port)) if _NAME.fullmatch(host) else None
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _option(text: str, name: str) -> str:

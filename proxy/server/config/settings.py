@@ -24,13 +24,7 @@ from sealwire.proxy.server.audit_writer.destinations import COPY_FORMS, parse_co
 from sealwire.proxy.server.observability.audit_settings import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.choices import CommandScope, Holder, Reveal, ScramHash
-from sealwire.wire.compressors import (
-    COMPRESSOR_NAMES,
-    DEFAULT_ZLIB_LEVEL,
-    ZLIB_LEVELS,
-    CompressorMissing,
-    compressor_named,
-)
+from sealwire.wire import compressors
 
 
 class Address(NamedTuple):
@@ -220,7 +214,7 @@ class Compressed:
 
     names: tuple[str, ...] = ()
     """In the order of preference; empty: nothing is compressed."""
-    zlib_level: int = DEFAULT_ZLIB_LEVEL
+    zlib_level: int = compressors.DEFAULT_ZLIB_LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,12 +340,12 @@ def _compressors(node: Node, _: ToPath) -> tuple[str, ...]:
     text = node.text()
     names = tuple(part.strip() for part in text.split(",")) if text != "none" else ()
     for name in names:
-        if name not in COMPRESSOR_NAMES:
-            every = ",".join(COMPRESSOR_NAMES)
+        if name not in compressors.COMPRESSOR_NAMES:
+            every = ",".join(compressors.COMPRESSOR_NAMES)
             raise node.error("not a list of compressors", f"write some of {every}, with commas, or none")
         try:
-            compressor_named(name)
-        except CompressorMissing as missing:
+            compressors.compressor_named(name)
+        except compressors.CompressorMissing as missing:
             raise node.error(str(missing), missing.hint) from None
     if len(set(names)) < len(names):
         raise node.error("a compressor is named twice", "name each once, the best first")
@@ -405,8 +399,10 @@ _FLAG = Value("boolean", lambda node, _: node.boolean(), is_text=False)
 _MINIMUM = _choice({"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3})
 _TLS_VERSION = replace(_MINIMUM, shown='`"1.2"`, `"1.3"`')
 _WHERE = Value("path, or `vault:MOUNT/PATH`", _place)
-_COMPRESSION = Value("some of " + ", ".join(f"`{name}`" for name in COMPRESSOR_NAMES), _compressors)
-_LEVEL = _whole(ZLIB_LEVELS[0], ZLIB_LEVELS[-1])
+_COMPRESSION = Value(
+    "some of " + ", ".join(f"`{name}`" for name in compressors.COMPRESSOR_NAMES), _compressors
+)
+_LEVEL = _whole(compressors.ZLIB_LEVELS[0], compressors.ZLIB_LEVELS[-1])
 _AGE = replace(_number(1, _YEAR_S), shown="1 second to a year")
 _KEK = Value(
     ", ".join(f"`{kind.word}`" for kind in ProviderKind)
@@ -457,7 +453,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         Setting("listen.tls.require_client_certificate", _FLAG, False),
         Setting("listen.tls.minimum", _TLS_VERSION, '"1.2"'),
         Setting("listen.compression", _COMPRESSION, "none"),
-        Setting("listen.zlib_level", _LEVEL, DEFAULT_ZLIB_LEVEL),
+        Setting("listen.zlib_level", _LEVEL, compressors.DEFAULT_ZLIB_LEVEL),
         Setting("listen.load_balanced", _FLAG, False, "load_balanced", "listen.load_balanced"),
         Setting("upstream.address", _ADDRESS),
         Setting("upstream.uri", _SEVERAL),
@@ -475,7 +471,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         Setting("upstream.identities", _SEVERAL, has_variable=False),
         Setting("upstream.tls.minimum", _TLS_VERSION, '"1.2"'),
         Setting("upstream.compression", _COMPRESSION, "none"),
-        Setting("upstream.zlib_level", _LEVEL, DEFAULT_ZLIB_LEVEL),
+        Setting("upstream.zlib_level", _LEVEL, compressors.DEFAULT_ZLIB_LEVEL),
         Setting("policy", _PATH, field="policy"),
         Setting("reveal", _member_of(Reveal), Reveal.PROTECTED, "reveal"),
         Setting("keyring", _WHERE, None, "keyring", "keyring"),

@@ -6,13 +6,7 @@ from hashlib import sha256
 from time import perf_counter
 from typing import final
 
-from sealwire.crypto.x509 import (
-    InvalidCertificate,
-    SubjectLine,
-    issuer_of,
-    subject_line,
-    subject_spellings,
-)
+from sealwire.crypto import x509
 from sealwire.proxy.server.connections.services import Services, is_of_nobody
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
@@ -78,8 +72,8 @@ def names_of(transport: asyncio.Transport) -> tuple[str, ...]:
     """
     shown = _shown(transport)
     try:
-        return subject_spellings(shown) if shown else ()
-    except InvalidCertificate:  # another library has verified it, and reads more than this one
+        return x509.subject_spellings(shown) if shown else ()
+    except x509.InvalidCertificate:  # another library has verified it, and reads more than this one
         return ()
 
 
@@ -87,8 +81,8 @@ def signer_of(transport: asyncio.Transport) -> str:
     """The name of the authority that has signed it, likewise; empty where none was shown."""
     shown = _shown(transport)
     try:
-        return issuer_of(shown) if shown else ""
-    except InvalidCertificate:
+        return x509.issuer_of(shown) if shown else ""
+    except x509.InvalidCertificate:
         return ""
 
 
@@ -98,12 +92,12 @@ def fingerprint_of(transport: asyncio.Transport) -> str:
     return sha256(shown).hexdigest() if shown else ""
 
 
-def subject_of(transport: asyncio.Transport) -> SubjectLine:
+def subject_of(transport: asyncio.Transport) -> x509.SubjectLine:
     """The same for a line of a log; empty where none was shown."""
     names = names_of(transport)
     if names:
-        return subject_line(names[0])
-    return SubjectLine("unreadable" if _shown(transport) else "")
+        return x509.subject_line(names[0])
+    return x509.SubjectLine("unreadable" if _shown(transport) else "")
 
 
 def _shown(transport: asyncio.Transport) -> bytes | None:

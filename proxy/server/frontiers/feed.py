@@ -24,7 +24,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from enum import Enum
 from typing import Final, Protocol, final
 
 from sealwire.keys.frontier.frontier import Frontier, Uses
@@ -47,6 +46,7 @@ from sealwire.proxy.server.frontiers.store import (
     unfollowed,
     unnamed,
 )
+from sealwire.proxy.server.health import Following
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn, within
@@ -174,16 +174,6 @@ class FollowedClasses:
 def steady_clock() -> float:
     """Seconds since some moment, those included in which the machine slept."""
     return time.clock_gettime(_STEADY)
-
-
-class Following(Enum):
-    """What /readyz says."""
-
-    OFF = "off"
-    """Nothing is set, and nothing moves."""
-    FOLLOWS = "ok"
-    LOST = "lost"
-    """There is no lease, or a class that moves or has moved is refused."""
 
 
 class Follower(Protocol):

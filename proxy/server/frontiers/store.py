@@ -19,20 +19,8 @@ from bson.int64 import Int64
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile
+from sealwire.keys.frontier import record
 from sealwire.keys.frontier.frontier import Frontier, has_moved
-from sealwire.keys.frontier.record import (
-    DATABASE,
-    FRONTIERS,
-    LEASE_S,
-    LEASES,
-    LIMITS,
-    leases_pipeline,
-    named_seen,
-    parse_frontier,
-    parse_lease,
-    place_of,
-    stated_generation,
-)
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.private_file import read_private
 from sealwire.policies.file.schema import FieldClass, Mode
@@ -210,14 +198,14 @@ def _is_copy(move: PendingClass, document: Mapping[str, Any] | None, others: Oth
     if document is None or document.get("new") != move.new.key_version:
         return move.key in others.seen
     try:
-        return stated_generation(document) < others.seen.get(move.key, 0)
+        return record.stated_generation(document) < others.seen.get(move.key, 0)
     except DamagedFile:
         return True
 
 
 def _parsed(move: PendingClass, document: Mapping[str, Any], seen: Seen) -> Frontier | Loss:
     try:
-        frontier = parse_frontier(document, move.new)
+        frontier = record.parse_frontier(document, move.new)
     except DamagedFile:
         return Loss.DAMAGED
     if frontier.old_version != move.old.key_version:
@@ -255,7 +243,11 @@ class OwnLease:
 
     def is_due(self, told: Renewal, now_s: float) -> bool:
         """Whether to renew it now: it has something else to tell, or was renewed a while ago."""
-        return not self.is_registered or told != self.told or now_s >= self.valid_until_s - LEASE_S + RENEW_S
+        return (
+            not self.is_registered
+            or told != self.told
+            or now_s >= self.valid_until_s - record.LEASE_S + RENEW_S
+        )
 
     def renew(self, renewed: datetime | None, told: Renewal, sent_at_s: float) -> bool:
         """The server's answer to a renewal that was sent then. False: the lease is not to be relied on.
@@ -266,10 +258,10 @@ class OwnLease:
         if renewed is None:
             return False
         before, self._renewed = self._renewed, renewed
-        if before is not None and (renewed - before).total_seconds() >= LEASE_S:
+        if before is not None and (renewed - before).total_seconds() >= record.LEASE_S:
             return False
         self.is_registered, self.told = True, told
-        self.valid_until_s = sent_at_s + LEASE_S
+        self.valid_until_s = sent_at_s + record.LEASE_S
         return True
 
     def has_run_out(self, now_s: float) -> bool:
@@ -371,13 +363,13 @@ class ServerStore:
         from pymongo import ReturnDocument  # noqa: PLC0415 - see read_uri
 
         said = {
-            "acknowledged": _named(told.acknowledged),
-            "seen": named_seen(told.seen),
+            "acknowledged": {str(key): Int64(generation) for key, generation in told.acknowledged.items()},
+            "seen": record.named_seen(told.seen),
             "place": self._place,
         }
         update = {"$currentDate": {"renewed": True}, "$set": said}
         async with _asking():
-            leases = await self._collection(LEASES)
+            leases = await self._collection(record.LEASES)
             if self._session is not None:
                 await self._session.end_session()
             self._session = self._client.start_session(causal_consistency=True)
@@ -395,7 +387,7 @@ class ServerStore:
         """See FrontierStore."""
         wanted = {"_id": {"$in": [Int64(class_id) for class_id in class_ids]}}
         async with _asking():
-            collection = await self._collection(FRONTIERS)
+            collection = await self._collection(record.FRONTIERS)
             found = collection.find(wanted, session=self._session)
             return {document["_id"]: document async for document in found}
 
@@ -403,12 +395,12 @@ class ServerStore:
         """See FrontierStore. Cost: one read of all leases, of which those of a day are there."""
         newest: dict[tuple[int, int], int] = {}
         async with _asking():
-            leases = await self._collection(LEASES)
+            leases = await self._collection(record.LEASES)
             found = await leases.aggregate(
-                [{"$limit": _MOST_LEASES}, *leases_pipeline()], session=self._session
+                [{"$limit": _MOST_LEASES}, *record.leases_pipeline()], session=self._session
             )
             async for document in found:
-                lease = parse_lease(document)
+                lease = record.parse_lease(document)
                 for key, generation in ({} if lease is None else lease.seen).items():
                     newest[key] = max(generation, newest.get(key, 0))
         return newest
@@ -416,15 +408,15 @@ class ServerStore:
     async def place(self) -> str:
         """See FrontierStore."""
         async with _asking():
-            listed = await self._client[DATABASE].list_collections(filter={"name": FRONTIERS})
+            listed = await self._client[record.DATABASE].list_collections(filter={"name": record.FRONTIERS})
             async for found in listed:
-                return place_of(found)
+                return record.place_of(found)
         return ""
 
     async def end_lease(self, proxy: str) -> None:
         """See FrontierStore."""
         async with _asking():
-            await (await self._collection(LEASES)).delete_one({"_id": proxy})
+            await (await self._collection(record.LEASES)).delete_one({"_id": proxy})
 
     async def report(self, grants: Sequence[Granted]) -> None:
         """See LimitStore."""
@@ -437,7 +429,7 @@ class ServerStore:
             place = {"_id": f"{each.process} {each.who} {each.bucket}"}
             updates.append(UpdateOne(place, {"$set": said, "$currentDate": {"changed": True}}, upsert=True))
         async with _asking():
-            limits = await self._collection(LIMITS)
+            limits = await self._collection(record.LIMITS)
             if not self._deletes_grants:
                 await limits.create_index("changed", expireAfterSeconds=_GRANTS_KEPT_S)
                 self._deletes_grants = True
@@ -452,7 +444,7 @@ class ServerStore:
             wanted["changed"] = {"$gte": since}
         async with _asking():
             # what a majority does not have yet was granted all the same
-            limits = (await self._collection(LIMITS)).with_options(read_concern=ReadConcern("local"))
+            limits = (await self._collection(record.LIMITS)).with_options(read_concern=ReadConcern("local"))
             found = limits.find(wanted).sort("changed", -1).limit(_MOST_GRANTS)
             parsed = [_parse_granted(document) async for document in found]
         return [each for each in parsed if each is not None]
@@ -469,7 +461,7 @@ class ServerStore:
             hello = await self._client.admin.command("hello")
             self._is_set = "setName" in hello or hello.get("msg") == "isdbgrid"
         level, w = ("majority", "majority") if self._is_set else (None, 1)
-        database = self._client[DATABASE]
+        database = self._client[record.DATABASE]
         return database.get_collection(name, read_concern=ReadConcern(level), write_concern=WriteConcern(w))
 
 
@@ -483,10 +475,6 @@ def _parse_granted(document: Document) -> Granted | None:
     if not (isinstance(bucket, int) and isinstance(amount, int) and 0 <= amount < _MAX_AMOUNT):
         return None
     return Granted(process, who, int(bucket), int(amount), changed)
-
-
-def _named(generations: Mapping[int, int]) -> dict[str, Int64]:
-    return {str(class_id): Int64(generation) for class_id, generation in generations.items()}
 
 
 @asynccontextmanager

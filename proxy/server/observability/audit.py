@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import cached_property
 from typing import Protocol, final
 
 from sealwire.audit.pseudonyms import load_pseudonym_key
+from sealwire.proxy.server.health import Keeping
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.record_bytes import RecordBytes
@@ -62,18 +62,6 @@ class Origin:
         for name, value in self.fields.items():
             out.field(name, value)
         return out.body()
-
-
-class Keeping(Enum):
-    """What becomes of audit lines."""
-
-    OFF = "off"
-    """There is no audit log: they go into the proxy's log."""
-    KEPT = "kept"
-    WAITING = "waiting"
-    """The audit log cannot be written; they wait in memory."""
-    FULL = "full"
-    """No more can wait: connections that have something to report are cut."""
 
 
 class AuditSink(Protocol):

@@ -27,17 +27,9 @@ from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.observed import ObservedCounts
 from sealwire.proxy.server.observability.reach import PlaintextCounts, UpstreamReach
 from sealwire.proxy.server.observability.traces import SpanFigures
+from sealwire.proxy.session import requests
 from sealwire.proxy.session.effects import CloseReason, Counter
 from sealwire.proxy.session.login.authentication import MECHANISMS
-from sealwire.proxy.session.requests import (
-    COMMAND_LABELS,
-    COMPRESSED_LABELS,
-    PROTOCOL_LABELS,
-    REFUSAL_LABELS,
-    WITHHELD_LABELS,
-    WRITE_LABELS,
-    split_label,
-)
 
 REJECTIONS = ("limit", "handshake")
 """Why a client is not served."""
@@ -215,23 +207,27 @@ _LABELLED: Final[dict[Counter, tuple[str, str, tuple[str, ...]]]] = {
     Counter.SERVER_ERRORS: (
         "Commands that the server answered with an error; logins are not among them",
         "command",
-        COMMAND_LABELS,
+        requests.COMMAND_LABELS,
     ),
     Counter.WRITE_ERRORS: (
         "Commands that the server answered with errors of single writes",
         "command",
-        WRITE_LABELS,
+        requests.WRITE_LABELS,
     ),
-    Counter.REFUSALS: ("Commands and statements answered with an error of ours", "reason", REFUSAL_LABELS),
+    Counter.REFUSALS: (
+        "Commands and statements answered with an error of ours",
+        "reason",
+        requests.REFUSAL_LABELS,
+    ),
     Counter.DECRYPTION_FAILURES: (
         "Replies withheld because they do not decrypt",
         "failure",
-        WITHHELD_LABELS,
+        requests.WITHHELD_LABELS,
     ),
     Counter.PROTOCOL_ERRORS: (
         "Connections closed because a peer broke the protocol",
         "reason",
-        PROTOCOL_LABELS,
+        requests.PROTOCOL_LABELS,
     ),
 }
 """With one label, and all values of it."""
@@ -257,7 +253,7 @@ class CoreCollector(Collector):
         sums = self._counts.sums()
         by_command, by_collection = _commands(sums)
         text = "Commands received from clients, by what became of them; handshakes are not among them"
-        yield _by_outcome("commands", text, "command", COMMAND_LABELS, OUTCOMES, by_command)
+        yield _by_outcome("commands", text, "command", requests.COMMAND_LABELS, OUTCOMES, by_command)
         text = "The same commands by the protected collection that they name, as the policy names it"
         collections = tuple(sorted({name for _, name in by_collection}))
         yield _by_outcome("collection_commands", text, "collection", collections, OUTCOMES, by_collection)
@@ -291,7 +287,7 @@ def _commands(sums: _Sums) -> tuple[_Sums, _Sums]:
     by_command, by_collection = Tally[tuple[Counter, str]](), Tally[tuple[Counter, str]]()
     for (counter, label), total in sums.items():
         if counter in OUTCOMES.values():
-            command, collection = split_label(label)
+            command, collection = requests.split_label(label)
             by_command[counter, command] += total
             by_collection[counter, collection] += total
     return by_command, by_collection
@@ -316,7 +312,7 @@ def _compressed(sums: _Sums) -> CounterMetricFamily:
     text = "Messages that were compressed, by peer, direction as the proxy sees it, and compressor"
     labels = ["peer", "direction", "compressor"]
     family = CounterMetricFamily("sealwire_compressed_messages", text, labels=labels)
-    for label, values in COMPRESSED_LABELS.items():
+    for label, values in requests.COMPRESSED_LABELS.items():
         family.add_metric(values, sums.get((Counter.COMPRESSED_MESSAGES, label), 0))
     return family
 

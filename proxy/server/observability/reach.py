@@ -3,19 +3,19 @@
 Each server is known by its configured address. A connection that cannot be opened says that it is down. One
 that is opened does not say that it is back: the kernel accepts for a process that is frozen. That it is back
 says its answer to a hello. A lost connection, or a reply that does not come, is a reason to ask for one
-(`proxy.server.reaching`).
+(`proxy.server.workers.pulse`).
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
 from time import monotonic
 from typing import final
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sealwire.proxy.server.health import MAX_SHOWN, Reachable
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.session.effects import Audit, PlaintextMet
 
@@ -30,9 +30,6 @@ _log = logging.getLogger("sealwire.server")
 # ever has a value.
 
 MAX_PAIRS = 256
-MAX_SHOWN = 20
-"""Pairs that /readyz shows."""
-
 RECORD_S = 60.0
 """A pair is put on record no more often than this."""
 
@@ -79,14 +76,6 @@ class PlaintextCounts(Collector):
         for pair, amount in dict(self._sums).items():
             family.add_metric(pair, amount)
         yield family
-
-
-class Reachable(Enum):
-    """How many of the servers can be reached; the value is what /readyz says."""
-
-    UP = "up"
-    PARTLY = "partly"
-    DOWN = "down"
 
 
 @final

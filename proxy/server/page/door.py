@@ -33,16 +33,8 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 from sealwire.proxy.server.health import HealthView
 from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.page import panels
 from sealwire.proxy.server.page.facts import PageFacts
-from sealwire.proxy.server.page.panels import (
-    Cell,
-    Code,
-    LastHour,
-    Panel,
-    SeenNow,
-    WatchedNow,
-    WatchReader,
-)
 from sealwire.proxy.server.page.standing import (
     alerts,
     audit,
@@ -68,7 +60,7 @@ AGAIN: Final = (("Refresh", "60"),)
 FRESH_S: Final = 1.0
 """A page that was made within this time is shown again: visitors cannot keep the process busy."""
 
-PANELS: Final[tuple[Callable[[SeenNow], Panel], ...]] = (
+PANELS: Final[tuple[Callable[[panels.SeenNow], panels.Panel], ...]] = (
     *(overview, observed, alerts, coverage, traffic, refusals, keys, certificates, moves, audit),
 )
 """The sections in their order."""
@@ -316,13 +308,13 @@ class PageDoor:
         health: HealthView,
         feed: PageFeed,
         token: Token | None,
-        watch: WatchReader | None = None,
+        watch: panels.WatchReader | None = None,
     ) -> None:
         """`token` is None where only certificates count; `watch` reads what `admin.page.watch` names."""
         self._health, self._feed, self._token, self._watch = health, feed, token, watch
         self._is_tls = config.admin_tls.certificate is not None
         self._hosts = known_hosts(config)
-        self._hour = LastHour(feed.render)
+        self._hour = panels.LastHour(feed.render)
         self._visits, self._tries = Visits(), Tries()
         self._cookie = "__Host-sealwire" if self._is_tls else "sealwire"
         self._made: dict[tuple[bool, str], tuple[float, str]] = {}
@@ -458,7 +450,7 @@ class PageDoor:
 
         Raises TimeoutError, ValueError.
         """
-        seen = SeenNow(
+        seen = panels.SeenNow(
             config=self._feed.config,
             health=self._health.now(),
             readings=self._hour.take(),
@@ -468,15 +460,15 @@ class PageDoor:
             certificate_ends=self.certificate_ends,
             now=datetime.now(UTC),
         )
-        panels = [panel(seen) for panel in PANELS]
-        shown = lamps(seen, panels)
+        shown_panels = [panel(seen) for panel in PANELS]
+        shown = lamps(seen, shown_panels)
         state = verdict(seen, shown)
-        values = {"state": state, "lamps": shown, "plots": plots(seen), "panels": panels, "kind": _kind}
+        values = {"state": state, "lamps": shown, "plots": plots(seen), "panels": shown_panels, "kind": _kind}
         paths = {"is_live": path == LIVE, "page": PAGE, "live": LIVE, "logout": logout}
         title = f"Sealwire: {state.text}"
         return render(_FOLDER, "page.html.j2", title=title, made=seen.now, **values, **paths)
 
-    def _watched(self) -> WatchedNow | None:
+    def _watched(self) -> panels.WatchedNow | None:
         named = self._feed.config.admin_page.watch
         return None if named is None or self._watch is None else self._watch(named)
 
@@ -505,12 +497,12 @@ def is_known_host(header: str, hosts: frozenset[str]) -> bool:
     return host in hosts or as_address(host) is not None
 
 
-def _kind(cell: Cell) -> str:
+def _kind(cell: panels.Cell) -> str:
     """How the template writes a cell down."""
     match cell:
         case Mark():
             return "mark"
-        case Code():
+        case panels.Code():
             return "code"
         case int():
             return "number"

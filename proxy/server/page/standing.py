@@ -16,12 +16,8 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.turning import moving_command
 from sealwire.policies.errors import EXPLANATIONS, Reason
 from sealwire.policies.file.schema import Mode
-from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.dry_run import shapes_in
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import Phase, is_ready
-from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.health import Following, Freshness, Keeping, Phase, StoreReach, is_ready
 from sealwire.proxy.server.observability.observed import COMMANDS as OBSERVED_COMMANDS
 from sealwire.proxy.server.observability.observed import LABELS as OBSERVED_LABELS
 from sealwire.proxy.server.observability.observed import SHAPES as OBSERVED_SHAPES

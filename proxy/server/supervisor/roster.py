@@ -31,18 +31,9 @@ from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.ports import PortRange, reserve
 from sealwire.proxy.server.tls import TlsSide, upstream_side
+from sealwire.proxy.server.workers import worker_channel
 from sealwire.proxy.server.workers.announce import announce_addresses
 from sealwire.proxy.server.workers.joint_metrics import JointMetrics
-from sealwire.proxy.server.workers.worker_channel import (
-    Ask,
-    Family,
-    Figures,
-    Members,
-    Message,
-    Seat,
-    Silent,
-    encode,
-)
 
 # A worker that served this long had no trouble with its start.
 STABLE_S = 10.0
@@ -84,7 +75,9 @@ FIGURES_S: Final = 2.0
 class AskedWorkers:
     """For one event loop."""
 
-    def __init__(self, numbers: Callable[[], Iterable[int]], send: Callable[[int, Ask], None]) -> None:
+    def __init__(
+        self, numbers: Callable[[], Iterable[int]], send: Callable[[int, worker_channel.Ask], None]
+    ) -> None:
         """`numbers` are the workers that can answer now; `send` asks one of them."""
         self._numbers = numbers
         self._send = send
@@ -100,7 +93,7 @@ class AskedWorkers:
         await self._ask(facts=True)
         return next((self._facts[number] for number in sorted(self._facts)), None)
 
-    async def page(self, own: Callable[[], tuple[Family, ...]]) -> bytes:
+    async def page(self, own: Callable[[], tuple[worker_channel.Family, ...]]) -> bytes:
         """The metrics page of all workers and of `own`, which is called once they have answered."""
         await self._ask()
         return self._joint.render(own())
@@ -109,7 +102,7 @@ class AskedWorkers:
         """There are these servers now."""
         self._joint.use_servers(names)
 
-    def heard(self, number: int, figures: Figures) -> None:
+    def heard(self, number: int, figures: worker_channel.Figures) -> None:
         """The answer of a worker."""
         self._joint.heard(number, figures.families)
         if figures.facts is not None:
@@ -133,7 +126,7 @@ class AskedWorkers:
             answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._answers[number, self._asked] = answer
             waiting.append(answer)
-            self._send(number, Ask(self._asked, facts))
+            self._send(number, worker_channel.Ask(self._asked, facts))
         if waiting:
             await asyncio.wait(waiting, timeout=FIGURES_S)
         self._answers = {key: answer for key, answer in self._answers.items() if answer not in waiting}
@@ -151,7 +144,7 @@ class WorkerProcesses:
         """For workers whose process is just being made."""
 
     async def start(
-        self, number: int, ring: RingEnds | None, seat: Callable[[], Seat]
+        self, number: int, ring: RingEnds | None, seat: Callable[[], worker_channel.Seat]
     ) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
         """Start one and give it its seat, made once it can be told of changes. Raises OSError."""
         ours, theirs = socket.socketpair()
@@ -167,16 +160,16 @@ class WorkerProcesses:
         ours.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         self._writers[number] = writer
-        writer.write(encode(seat()))
+        writer.write(worker_channel.encode(seat()))
         return process, reader
 
-    def tell(self, number: int, message: Message) -> None:
+    def tell(self, number: int, message: worker_channel.Message) -> None:
         """Write to the line of one that runs."""
-        self._writers[number].write(encode(message))
+        self._writers[number].write(worker_channel.encode(message))
 
-    def tell_all(self, message: Message) -> None:
+    def tell_all(self, message: worker_channel.Message) -> None:
         """Write to every line."""
-        told = encode(message)
+        told = worker_channel.encode(message)
         for writer in self._writers.values():
             writer.write(told)
 
@@ -212,7 +205,9 @@ def _send(process: asyncio.subprocess.Process, what: signal.Signals) -> None:
 class MemberPorts:
     """`find` first, then `watch` as a task. For one event loop."""
 
-    def __init__(self, changed: Callable[[Members], None], tell: Callable[[Silent], None]) -> None:
+    def __init__(
+        self, changed: Callable[[worker_channel.Members], None], tell: Callable[[worker_channel.Silent], None]
+    ) -> None:
         """`changed` is told of every other layout, and workers by `tell` of servers that do not answer."""
         self._changed = changed
         self._tell = tell
@@ -256,7 +251,7 @@ class MemberPorts:
     async def watch(self) -> None:
         """Follow the servers for ever, where they are followed."""
         if self._monitor is not None:
-            await self._monitor.run(self._follow, lambda servers: self._tell(Silent(servers)))
+            await self._monitor.run(self._follow, lambda servers: self._tell(worker_channel.Silent(servers)))
 
     async def require_usable(self, config: Config, tls: TlsSide) -> None:
         """Raises as `UpstreamMonitor.require_usable`."""
@@ -288,7 +283,7 @@ class MemberPorts:
         known = set(self.members)
         self.members = tuple(each for each in layout.members if each in known or self._is_free(each))
         self.left_out = layout.left_out
-        self._changed(Members(self.members, self.numeric, self.left_out))
+        self._changed(worker_channel.Members(self.members, self.numeric, self.left_out))
         for member, addresses in zip(self.members, self.numeric, strict=True):
             if member not in known:
                 announce_addresses(member, addresses)

@@ -24,35 +24,13 @@ from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.probe import own_mark
-from sealwire.proxy.server.supervisor.roster import (
-    AllReady,
-    AskedWorkers,
-    Cut,
-    Drain,
-    Finish,
-    MemberPorts,
-    Order,
-    Outcome,
-    Renew,
-    Roster,
-    Start,
-    WorkerCommand,
-    WorkerProcesses,
-)
+from sealwire.proxy.server.supervisor import roster
 from sealwire.proxy.server.tasks import OneAtATime, spawn, take_signals
 from sealwire.proxy.server.tls import NO_TLS, listen_side, upstream_side
+from sealwire.proxy.server.workers import worker_channel
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.reload import note_refused
 from sealwire.proxy.server.workers.start import ReadConfig
-from sealwire.proxy.server.workers.worker_channel import (
-    ChannelError,
-    Family,
-    Figures,
-    Members,
-    Seat,
-    Stranger,
-    read_message,
-)
 
 _log = logging.getLogger("sealwire.server")
 
@@ -83,7 +61,11 @@ class Supervisor:
     """Runs the workers of one configuration until they have drained or failed."""
 
     def __init__(
-        self, config: Config, reread: ReadConfig, command: WorkerCommand, watch: WatchReader | None = None
+        self,
+        config: Config,
+        reread: ReadConfig,
+        command: roster.WorkerCommand,
+        watch: WatchReader | None = None,
     ) -> None:
         """`watch` reads for the page what the watch has to tell."""
         self._watch = watch
@@ -91,19 +73,19 @@ class Supervisor:
         self._config = config
         self._reread = reread
         self._reloads = OneAtATime(self._reload, "reload")
-        self._processes = WorkerProcesses(command)
-        self._roster = Roster(config.workers, config.limits.drain_s)
+        self._processes = roster.WorkerProcesses(command)
+        self._roster = roster.Roster(config.workers, config.limits.drain_s)
         self._seated: set[int] = set()
         """The numbers of workers that were ready once."""
         self._health = JointHealth(Health(beat_at=time.monotonic(), provider=config.kek.kind.value))
-        self._ports = MemberPorts(self._use_members, self._processes.tell_all)
-        self._asked = AskedWorkers(lambda: tuple(self._health.workers), self._processes.tell)
+        self._ports = roster.MemberPorts(self._use_members, self._processes.tell_all)
+        self._asked = roster.AskedWorkers(lambda: tuple(self._health.workers), self._processes.tell)
         self._audit_writer: WriterKeeper | None = None
         self._loop: asyncio.AbstractEventLoop
-        self._finish: asyncio.Future[Finish]
+        self._finish: asyncio.Future[roster.Finish]
         self._admin: AdminServer | None = None
 
-    async def run(self) -> Finish:
+    async def run(self) -> roster.Finish:
         """Reserve the ports, serve until `stop` or failure. Raises ListenProblem; AuditError, KeysError."""
         self._loop = asyncio.get_running_loop()
         self._finish = self._loop.create_future()
@@ -129,7 +111,7 @@ class Supervisor:
             if self._admin is not None:
                 self._admin.close()
 
-    def _use_members(self, told: Members) -> None:
+    def _use_members(self, told: worker_channel.Members) -> None:
         """Servers have come or gone: tell every worker, which opens and drains listeners."""
         self._show_members()
         self._processes.tell_all(told)
@@ -207,7 +189,7 @@ class Supervisor:
         """
         return asyncio.run_coroutine_threadsafe(self._asked.facts(), self._loop).result(PAGE_S)
 
-    def _own_figures(self) -> tuple[Family, ...]:
+    def _own_figures(self) -> tuple[worker_channel.Family, ...]:
         self.metrics.workers_ready.set(self._roster.ready)
         self.metrics.ready.set(is_ready(self._health.now()))
         return families_of(self.metrics.registry)
@@ -219,22 +201,22 @@ class Supervisor:
             self._carry_out(self._roster.tick(now_s))
             await asyncio.sleep(TICK_S)
 
-    def _carry_out(self, orders: list[Order]) -> None:
+    def _carry_out(self, orders: list[roster.Order]) -> None:
         for order in orders:
             match order:
-                case Start():
+                case roster.Start():
                     spawn(self._run_worker(order.number), f"worker {order.number}")
-                case Drain():
+                case roster.Drain():
                     self._processes.signal(order.number, signal.SIGTERM)
-                case Renew():
+                case roster.Renew():
                     self._processes.signal(order.number, signal.SIGHUP)
-                case Cut():
+                case roster.Cut():
                     self._processes.signal(order.number, signal.SIGKILL)
-                case AllReady():
+                case roster.AllReady():
                     self._ports.announce()
                     note(_log, logging.INFO, "ready", workers=self._roster.ready)
-                case Finish():
-                    if order.outcome is Outcome.DRAINED:
+                case roster.Finish():
+                    if order.outcome is roster.Outcome.DRAINED:
                         note(_log, logging.INFO, "stopped")
                     if not self._finish.done():
                         self._finish.set_result(order)
@@ -259,31 +241,31 @@ class Supervisor:
     async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
         ring = None if self._audit_writer is None else self._audit_writer.ends(number)
 
-        def seat() -> Seat:
+        def seat() -> worker_channel.Seat:
             ports = self._ports
             members = ports.members if ports.are_followed else ()
             where = ports.numeric, ring, members, ports.left_out
             again = number in self._seated
-            return Seat(number, self._config.workers, *where, own_mark.text, again)
+            return worker_channel.Seat(number, self._config.workers, *where, own_mark.text, again)
 
         return await self._processes.start(number, ring, seat)
 
     async def _listen(self, number: int, reader: asyncio.StreamReader) -> None:
         try:
             while True:
-                message = await read_message(reader)
+                message = await worker_channel.read_message(reader)
                 match message:
-                    case Stranger():
+                    case worker_channel.Stranger():
                         self._ports.stranger_met.set()
                     case Beat():
                         self._beat(number, message)
-                    case Figures():
+                    case worker_channel.Figures():
                         self._asked.heard(number, message)
                     case _:
-                        raise ChannelError(type(message).__name__)
+                        raise worker_channel.ChannelError(type(message).__name__)
         except (asyncio.IncompleteReadError, OSError):
             return  # the worker is ending; the exit of its process tells how
-        except (ChannelError, ValueError) as error:
+        except (worker_channel.ChannelError, ValueError) as error:
             note(_log, logging.CRITICAL, "bug: a worker says what none should", error, worker=number)
             self._processes.signal(number, signal.SIGKILL)
 
@@ -299,7 +281,7 @@ class Supervisor:
         self._health.workers.pop(number, None)
         self._asked.ended(number)
         orders = self._roster.ended(number, code, time.monotonic())
-        said_why = any(isinstance(order, Finish) and order.code > 0 for order in orders)
+        said_why = any(isinstance(order, roster.Finish) and order.code > 0 for order in orders)
         if not self._roster.draining and not said_why:
             how = "exit" if code >= 0 else "signal"
             self.metrics.exits.labels(how).inc()
@@ -307,13 +289,13 @@ class Supervisor:
         self._carry_out(orders)
 
 
-async def _run_with_signals(supervisor: Supervisor) -> Finish:
+async def _run_with_signals(supervisor: Supervisor) -> roster.Finish:
     take_signals(supervisor.stop, supervisor.reload)
     return await supervisor.run()
 
 
 def serve(
-    config: Config, reread: ReadConfig, command: WorkerCommand, watch: WatchReader | None = None
+    config: Config, reread: ReadConfig, command: roster.WorkerCommand, watch: WatchReader | None = None
 ) -> int:
     """Run workers until SIGTERM or SIGINT; the exit code. Raises ServerError.
 
@@ -322,13 +304,13 @@ def serve(
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         finish = runner.run(_run_with_signals(Supervisor(config, reread, command, watch)))
     match finish.outcome:
-        case Outcome.DRAINED:
+        case roster.Outcome.DRAINED:
             return 0
-        case Outcome.NEVER_STARTED if finish.code > 0:
+        case roster.Outcome.NEVER_STARTED if finish.code > 0:
             return finish.code
-        case Outcome.NEVER_STARTED:
+        case roster.Outcome.NEVER_STARTED:
             problem = f"the first worker was ended before it was ready: {_how(finish.code)}"
-        case Outcome.GAVE_UP:
+        case roster.Outcome.GAVE_UP:
             problem = f"workers ended again and again soon after their start, the last: {_how(finish.code)}"
     raise WorkersFailed(
         StartReason.WORKERS_FAILED, problem, "lines of the log with a worker's number say what it met"

@@ -38,9 +38,9 @@ from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.dry_run import MAX_NAMED, observed_findings
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import warn
-from sealwire.proxy.server.frontiers.feed import Following, FrontierFeed
+from sealwire.proxy.server.frontiers.feed import FrontierFeed
 from sealwire.proxy.server.frontiers.store import ServerStore
-from sealwire.proxy.server.health import Health, Phase, is_ready
+from sealwire.proxy.server.health import Following, Health, Phase, is_ready
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.limit_feed import LimitFeed
 from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, command_audit
@@ -51,16 +51,7 @@ from sealwire.proxy.server.page.facts import PageFacts, facts_of
 from sealwire.proxy.server.probe import own_mark
 from sealwire.proxy.server.tasks import OneAtATime, spawn, take_signals, within
 from sealwire.proxy.server.tls import TlsSide
-from sealwire.proxy.server.workers import memory
-from sealwire.proxy.server.workers.announce import (
-    announce_addresses,
-    announce_reload,
-    announce_start,
-    role_findings,
-    show_certificates,
-    show_policy,
-    warn_of_less,
-)
+from sealwire.proxy.server.workers import announce, memory
 from sealwire.proxy.server.workers.command_listeners import CommandListeners
 from sealwire.proxy.server.workers.member_listeners import MemberListeners
 from sealwire.proxy.server.workers.memory import allow_connections
@@ -155,7 +146,7 @@ class InForce:
         if is_same and not identities and not self._identities:
             return False
         self._identities = identities
-        warn_of_less(self.policies[0].rules, policies[0].rules)
+        announce.warn_of_less(self.policies[0].rules, policies[0].rules)
         self.policies = policies
         self.shared.use_settings(make_settings(config, policies, self._audited, identities))
         return True
@@ -344,7 +335,7 @@ class Proxy:
             self._admin.use_tls(renewed.admin)
         self.metrics.reloads.labels("loaded").inc()
         self.metrics.certificate_reloads.labels("loaded").inc()
-        announce_reload(before, config, renewed, None if self._seat is None else self._seat.number)
+        announce.announce_reload(before, config, renewed, None if self._seat is None else self._seat.number)
         if config.limits.connections > before.limits.connections:
             allow_connections(config.limits.connections)
         self._show(renewed.listen, renewed.upstream)
@@ -369,7 +360,7 @@ class Proxy:
         self.members.place(self._entrances, config, self._probed.topologies)
 
     def _announce(self) -> None:
-        announce_start(self.config, self._loaded, self._probed)
+        announce.announce_start(self.config, self._loaded, self._probed)
         self._show(self._loaded.listen, self._loaded.upstream)
         allow_connections(self.config.limits.connections)
         if self._admin is not None:
@@ -378,7 +369,7 @@ class Proxy:
         if self._entrances is not None:
             self._entrances.start()
             for entrance in self._entrances if self._seat is None else ():
-                announce_addresses(entrance.member, entrance.listener.addresses)
+                announce.announce_addresses(entrance.member, entrance.listener.addresses)
         self.health.frontier = self.frontiers.following
         generation = self._pulse.note_keyring()
         self.services.audit.say(
@@ -391,10 +382,10 @@ class Proxy:
     def _show(self, listen: TlsSide, upstream: TlsSide) -> None:
         policy = self.policy
         self.health.policies = (policy.shown,)
-        show_policy(policy, self.metrics)
+        announce.show_policy(policy, self.metrics)
         self.health.observed = policy.rules.unprotected[:MAX_NAMED]
-        warn([*observed_findings(policy.rules), *role_findings(policy.rules, self.config)])
-        show_certificates(listen, upstream, self.config, self.metrics)
+        warn([*observed_findings(policy.rules), *announce.role_findings(policy.rules, self.config)])
+        announce.show_certificates(listen, upstream, self.config, self.metrics)
 
     def _use_keyring(self, keyring: Keyring) -> None:
         """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""

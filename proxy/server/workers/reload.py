@@ -17,21 +17,13 @@ from sealwire.proxy.server.config.reader import expect_file
 from sealwire.proxy.server.config.settings import Config, changed, effective
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding
-from sealwire.proxy.server.key_feed import Freshness, KeyFeed
+from sealwire.proxy.server.health import Freshness
+from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.stored_plaintext import stored_findings
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
-from sealwire.proxy.server.workers.start import (
-    NO_LOADED_IDENTITIES,
-    LoadedIdentities,
-    ReadConfig,
-    load_identities,
-    make_upstreams,
-    probe,
-    require_classes,
-    require_store,
-)
+from sealwire.proxy.server.workers import start
 
 _log = logging.getLogger("sealwire.server")
 
@@ -63,7 +55,7 @@ class Renewed:
     admin: TlsSide = NO_TLS
     waiting: tuple[str, ...] = ()
     """Keys whose new values wait for a restart."""
-    identities: LoadedIdentities = NO_LOADED_IDENTITIES
+    identities: start.LoadedIdentities = start.NO_LOADED_IDENTITIES
     findings: tuple[Finding, ...] = ()
     """What the servers said to a changed setting."""
 
@@ -71,7 +63,7 @@ class Renewed:
 class Reload:
     """Reads everything again for one proxy; `renew` does it once."""
 
-    def __init__(self, reread: ReadConfig, keys: KeyFeed, metrics: Metrics, uri: str | None) -> None:
+    def __init__(self, reread: start.ReadConfig, keys: KeyFeed, metrics: Metrics, uri: str | None) -> None:
         """`uri` is that of frontier.uri_file."""
         self._uri = uri
         self._reread = reread
@@ -98,7 +90,7 @@ class Reload:
     async def _look_for_plaintext(self, renewed: Renewed) -> list[Finding]:
         """Raises PlaintextStored: certificates do not wait for that, a policy does."""
         config, rules = renewed.config, renewed.policy.rules
-        upstreams = make_upstreams(config, renewed.upstream)
+        upstreams = start.make_upstreams(config, renewed.upstream)
         return await stored_findings(config, rules, self._keys.keyring, upstreams, self._uri)
 
     def _read(self, now: Config) -> tuple[Config, Renewed]:
@@ -109,7 +101,7 @@ class Reload:
             listen, upstream = listen_side(read.listen_tls), upstream_side(read.upstream_tls)
             # where the files lie waits for a restart, what is in them does not
             admin = listen_side(now.admin_tls)
-            identities = load_identities(read)
+            identities = start.load_identities(read)
         except ServerError:
             self._metrics.certificate_reloads.labels("failed").inc()
             raise
@@ -130,8 +122,8 @@ class Reload:
         failure = await self._keys.load_anew()
         if failure is not None and (not failure.unavailable or self._keys.freshness is Freshness.EXPIRED):
             raise ReloadRefused(failure.problem, failure.hint)
-        require_classes(renewed.policy.rules, self._keys.keyring, renewed.config)
-        require_store(renewed.policy.rules, renewed.config)
+        start.require_classes(renewed.policy.rules, self._keys.keyring, renewed.config)
+        start.require_store(renewed.policy.rules, renewed.config)
 
 
 async def _ask_servers(now: Config, renewed: Renewed) -> tuple[Finding, ...]:
@@ -139,4 +131,4 @@ async def _ask_servers(now: Config, renewed: Renewed) -> tuple[Finding, ...]:
     config = renewed.config
     if config.access_control is now.access_control:
         return ()
-    return (await probe(config, make_upstreams(config, renewed.upstream))).findings
+    return (await start.probe(config, start.make_upstreams(config, renewed.upstream))).findings

@@ -21,19 +21,12 @@ from sealwire.keys.keyring.store import Place
 from sealwire.keys.private_file import read_private
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet, leaves
+from sealwire.proxy.server import errors
 from sealwire.proxy.server.admin import AdminFiles, admin_files
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.settings import Config, IdentitySettings, Member
 from sealwire.proxy.server.context_feed import OpenContexts
 from sealwire.proxy.server.discovery.view import unfit_of
-from sealwire.proxy.server.errors import (
-    FileProblem,
-    KeyringIncomplete,
-    ServerError,
-    StartReason,
-    TopologyProblem,
-    UpstreamUnavailable,
-)
 from sealwire.proxy.server.findings import Finding, compare_access
 from sealwire.proxy.server.frontiers.store import read_uri, unnamed
 from sealwire.proxy.server.key_feed import Source
@@ -98,8 +91,10 @@ def load_identities(config: Config, environ: Mapping[str, str] | None = None) ->
         try:
             identity = CertificateIdentity(subject_of_pem(settings.certificate.read_bytes()))
         except (InvalidCertificate, OSError):  # it was read well a moment ago
-            raise FileProblem(
-                StartReason.BAD_PEM, f"{settings.certificate}: has changed while it was read", "try again"
+            raise errors.FileProblem(
+                errors.StartReason.BAD_PEM,
+                f"{settings.certificate}: has changed while it was read",
+                "try again",
             ) from None
         identities[settings.holder] = identity
         ways[settings.holder] = UpstreamWay(shown.context, identity)
@@ -125,8 +120,8 @@ def _user(settings: IdentitySettings, environ: Mapping[str, str]) -> ScramIdenti
     except ValueError:  # an unassigned or forbidden character: it stays empty
         pass
     if not prepared:
-        raise FileProblem(
-            StartReason.PASSWORD_UNUSABLE,
+        raise errors.FileProblem(
+            errors.StartReason.PASSWORD_UNUSABLE,
             f"{place}: no password that a login could have",
             "put the user's password there, in UTF-8 and without anything else",
         )
@@ -149,7 +144,7 @@ def _read(path: Path) -> bytes:
     try:
         return read_private(path, _MAX_PASSWORD_BYTES)
     except KeysError as error:
-        raise FileProblem(StartReason.FILE_FORBIDDEN, str(error), error.hint) from None
+        raise errors.FileProblem(errors.StartReason.FILE_FORBIDDEN, str(error), error.hint) from None
 
 
 # Which address stands for which: what the servers call themselves, and what clients are told instead.
@@ -172,8 +167,8 @@ def topologies(members: Sequence[Member], hellos: Sequence[Hello]) -> list[Topol
     advertised = {str(member.upstream).lower(): str(member.advertise) for member in members}
     uncovered = [name for name in named if name.lower() not in advertised]
     if uncovered:
-        raise TopologyProblem(
-            StartReason.MEMBER_WITHOUT_LISTENER,
+        raise errors.TopologyProblem(
+            errors.StartReason.MEMBER_WITHOUT_LISTENER,
             f"no listener stands for the replica set members {', '.join(uncovered)}",
             "list every member under `members:`, by the name that rs.conf() gives it",
         )
@@ -290,14 +285,14 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
             missing.append(name)
             continue
         if is_plaintext and field_class.mode is Mode.RANDOM:
-            raise KeyringIncomplete(
-                StartReason.KEYRING_INCOMPLETE,
+            raise errors.KeyringIncomplete(
+                errors.StartReason.KEYRING_INCOMPLETE,
                 f"{config.keyring}: class {name} is in clear, which its mode rules out",
                 f"sealwire keys rotate {name} gives it a key; what is stored in clear is read as it is",
             )
     if missing:
-        raise KeyringIncomplete(
-            StartReason.KEYRING_INCOMPLETE,
+        raise errors.KeyringIncomplete(
+            errors.StartReason.KEYRING_INCOMPLETE,
             f"{config.keyring}: no active key for the classes {', '.join(missing)}",
             f"if it is new: sealwire keys create {missing[0]}; if it had a key before, this is an older "
             "keyring: restore the newest",
@@ -306,8 +301,8 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
     named = {leaf.leaf.name for _, tree in policy.observed_trees for leaf in leaves(tree) if leaf.leaf}
     moving = ", ".join(sorted(named.intersection(keyring.pending_classes)))
     if moving:
-        raise KeyringIncomplete(
-            StartReason.KEYRING_INCOMPLETE,
+        raise errors.KeyringIncomplete(
+            errors.StartReason.KEYRING_INCOMPLETE,
             f"{config.keyring}: {moving} moves to another key, and a collection of it is only observed",
             "finish the move under a policy that protects it: sealwire migrate status",
         )
@@ -316,15 +311,15 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
 def _require_right_sharing(policy: PolicySet, keyring: Keyring, config: Config) -> None:
     unlike = " and ".join(policy.unlike(keyring.shared_keys))
     if unlike:
-        raise KeyringIncomplete(
-            StartReason.KEYRING_INCOMPLETE,
+        raise errors.KeyringIncomplete(
+            errors.StartReason.KEYRING_INCOMPLETE,
             f"{config.keyring}: two classes have one key, and the policy's {unlike} may not",
             "both have to be deterministic, of one type and range, and without keys for contexts",
         )
     moving = ", ".join(sorted(unnamed(keyring, policy.used_classes)))
     if moving:
-        raise KeyringIncomplete(
-            StartReason.KEYRING_INCOMPLETE,
+        raise errors.KeyringIncomplete(
+            errors.StartReason.KEYRING_INCOMPLETE,
             f"{config.keyring}: values move between {moving} and a class of the policy, which has it nowhere",
             f"keep {moving} at its paths in the policy until the move is over: sealwire migrate status",
         )
@@ -334,8 +329,8 @@ def require_store(policy: PolicySet, config: Config) -> None:
     """Classes with a key for each context need a store. Raises KeyringIncomplete."""
     if policy.has_contexts and config.keys.contexts is None:
         name = next(each.name for each in policy.classes.values() if each.per is not None)
-        raise KeyringIncomplete(
-            StartReason.KEYRING_INCOMPLETE,
+        raise errors.KeyringIncomplete(
+            errors.StartReason.KEYRING_INCOMPLETE,
             f"class {name} has a key for each context, and there is no store of such keys",
             "set keys.contexts to a file that is not in the data's own backups, or to vault:MOUNT/PATH",
         )
@@ -372,9 +367,9 @@ async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
         *(ask_hello(upstream, config.limits) for upstream in upstreams), return_exceptions=True
     )
     hellos: list[Hello] = []
-    away: list[ServerError] = []
+    away: list[errors.ServerError] = []
     for upstream, answer in zip(upstreams, answers, strict=True):
-        if not isinstance(answer, Hello | UpstreamUnavailable):
+        if not isinstance(answer, Hello | errors.UpstreamUnavailable):
             raise answer
         unfit = unfit_of(upstream.address, answer, config.access_control)
         if unfit is not None and config.discovery is None:

@@ -38,14 +38,7 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.login.authentication import (
-    COMMAND_SUFFIX,
-    LEGACY_COMMANDS,
-    LOGINS_BY_CERTIFICATE,
-    LegacyQueries,
-    check_login,
-    mechanism_in,
-)
+from sealwire.proxy.session.login import authentication, handshake
 from sealwire.proxy.session.login.caller import (
     LOGIN_COMMANDS,
     NOTHING_STATED,
@@ -54,15 +47,6 @@ from sealwire.proxy.session.login.caller import (
     Stated,
     UsersUnknown,
     stated_in,
-)
-from sealwire.proxy.session.login.handshake import (
-    ACCEPTED_CLIENT_MESSAGE_BYTES,
-    HELLO_COMMANDS,
-    MEMBERS_COMMANDS,
-    NAMING_MEMBERS,
-    BalancerMismatch,
-    OwnProbe,
-    names_own_address,
 )
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.moving.lasting import ENDING, abort_of, held_by
@@ -124,12 +108,12 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
     """
     if name in LOGIN_COMMANDS:
         if name == b"saslStart":
-            conversation.mechanism = mechanism_in(plan.buf, body)
+            conversation.mechanism = authentication.mechanism_in(plan.buf, body)
         conversation.forget_users()
         return Request(RequestKind.LOGIN, plan.command, "")
-    if name in MEMBERS_COMMANDS:
+    if name in handshake.MEMBERS_COMMANDS:
         return Request(RequestKind.MEMBERS, plan.command, "")
-    if name in NAMING_MEMBERS:
+    if name in handshake.NAMING_MEMBERS:
         _check_members(conversation, plan.buf, body)
     if name == b"logout":
         conversation.log_out()
@@ -181,7 +165,7 @@ def _note_answers(conversation: Conversation, plan: Plan, request: Request) -> N
 
 def _check_members(conversation: Conversation, message: bytes, body: int) -> None:
     """Members that were told of the proxy's addresses would reach each other through it."""
-    if names_own_address(message, body, conversation.topology):
+    if handshake.names_own_address(message, body, conversation.topology):
         raise Refusal(Reason.COMMAND, rule="an address of Sealwire in place of a member's own")
 
 
@@ -206,7 +190,7 @@ class ClientSide(Side):
     def __init__(self, conversation: Conversation) -> None:
         framer = Framer(_accepted_bytes(conversation))
         super().__init__(conversation, framer, CloseReason.CLIENT_PROTOCOL)
-        self.legacy = LegacyQueries()
+        self.legacy = authentication.LegacyQueries()
         """What the client has asked in legacy queries, and awaits."""
         self._searches = 0
         """How often in a row the keys of contexts were searched for on behalf of the command at hand."""
@@ -231,9 +215,9 @@ class ClientSide(Side):
     def _op_query(self, message: bytes) -> list[Effect]:
         query = parse_op_query(message)
         first = next(elements(message, query.query), None)
-        is_command = query.namespace.endswith(COMMAND_SUFFIX) and first is not None
+        is_command = query.namespace.endswith(authentication.COMMAND_SUFFIX) and first is not None
         name = b"" if first is None or not is_command else first.name
-        if name not in HELLO_COMMANDS and name not in LEGACY_COMMANDS:
+        if name not in handshake.HELLO_COMMANDS and name not in authentication.LEGACY_COMMANDS:
             answer = replies.legacy_error(self._conversation.new_id(), request_id_of(message))
             return [*denials(self._conversation, Reason.OPCODE.value, OTHER), ToClient(answer)]
         if query.end != len(message):
@@ -241,15 +225,18 @@ class ClientSide(Side):
             raise ProtocolError(WireReason.MESSAGE_TRAILING, query.end)
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
-        if name in LEGACY_COMMANDS:
+        if name in authentication.LEGACY_COMMANDS:
             converted = self.legacy.as_message(message, query)
             return self._op_msg(converted, parse_op_msg(converted))
         request = Request(RequestKind.LEGACY_HELLO, "hello", "")
         try:
             hello = self._conversation.hello_request(message, query.query)
-        except BalancerMismatch:
+        except handshake.BalancerMismatch:
             answer = replies.legacy_mismatch(self._conversation.new_id(), request_id_of(message))
-            return [*denials(self._conversation, BalancerMismatch.__name__, OTHER), ToClient(answer)]
+            return [
+                *denials(self._conversation, handshake.BalancerMismatch.__name__, OTHER),
+                ToClient(answer),
+            ]
         questions.introduced(self._conversation, message, query.query)
         return [self._send_on(hello, request)]
 
@@ -395,10 +382,10 @@ class ClientSide(Side):
             return [count, self._send_on(message, None if unanswered else request)]
         cursor = Cursor(message, parsed.body)
         name = cursor.name if cursor.advance() else b""
-        if name in HELLO_COMMANDS:
+        if name in handshake.HELLO_COMMANDS:
             return self._hello(message, parsed)
-        if name in LOGINS_BY_CERTIFICATE:
-            check_login(message, parsed.body, name)
+        if name in authentication.LOGINS_BY_CERTIFICATE:
+            authentication.check_login(message, parsed.body, name)
         opened, opens = Opened.NO, None
         if name in cursors.CURSOR_COMMANDS:
             message, opened, opens = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
@@ -484,7 +471,7 @@ class ClientSide(Side):
             raise Refusal(Reason.SHAPE, rule="this document sequence")
         mark = self._conversation.shared.probe_mark
         if mark and message.find(mark, parsed.body) >= 0:
-            raise OwnProbe
+            raise handshake.OwnProbe
         hello = refresh_checksum(self._conversation.hello_request(message, parsed.body))
         questions.introduced(self._conversation, message, parsed.body)
         request = Request(RequestKind.HELLO, "hello", "")
@@ -575,7 +562,7 @@ class ClientSide(Side):
 
 def _accepted_bytes(conversation: Conversation) -> int:
     """The longest message that the client may send."""
-    longest = ACCEPTED_CLIENT_MESSAGE_BYTES if conversation.is_let_in else MAX_BYTES_BEFORE_LOGIN
+    longest = handshake.ACCEPTED_CLIENT_MESSAGE_BYTES if conversation.is_let_in else MAX_BYTES_BEFORE_LOGIN
     return min(conversation.shared.settings.max_message_bytes, longest)
 
 

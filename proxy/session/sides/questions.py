@@ -31,26 +31,8 @@ from sealwire.policies.file.schema import PathNode
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, LoginByCertificate, LookUp
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, PauseClient, ToClient, ToServer
-from sealwire.proxy.session.login.authentication import (
-    CERTIFICATE,
-    CertificateLogin,
-    answer_of,
-    certificate_speculations,
-    is_own_claim,
-    mechanism_in,
-    with_speculation,
-    without_certificate_mechanism,
-)
+from sealwire.proxy.session.login import authentication, identities
 from sealwire.proxy.session.login.caller import described, users_in
-from sealwire.proxy.session.login.identities import (
-    NONCE_BYTES,
-    CertificateSteps,
-    NotLoggedIn,
-    Question,
-    ScramIdentity,
-    ScramSteps,
-    UpstreamIdentity,
-)
 from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.requests import NAME_UNKNOWN, Request, RequestKind
 from sealwire.proxy.session.sides.denying import failed
@@ -270,7 +252,7 @@ def introduced(conversation: Conversation, message: bytes, hello: int) -> None:
     speculation = find_element(message, hello, b"speculativeAuthenticate")
     if speculation is not None:
         if speculation.kind == kinds.OBJECT:
-            conversation.mechanism = mechanism_in(message, speculation.value)
+            conversation.mechanism = authentication.mechanism_in(message, speculation.value)
         conversation.forget_users()
     _speculated(conversation, message, hello)
 
@@ -303,18 +285,18 @@ def failed_or_begun(
 
     Raises BsonError, and ProtocolError when too much is awaited.
     """
-    if isinstance(failure, CertificateLogin):
+    if isinstance(failure, authentication.CertificateLogin):
         return _login(conversation, failure, message, parsed)
     return failed(conversation, failure, message, parsed)
 
 
 def _login(
-    conversation: Conversation, failure: CertificateLogin, message: bytes, parsed: OpMsg
+    conversation: Conversation, failure: authentication.CertificateLogin, message: bytes, parsed: OpMsg
 ) -> list[Effect]:
     """A login by certificate, for the first time or again: ask the server, answer, or refuse."""
     outcome = conversation.take_outcome()
     is_plain = not parsed.sequences and not parsed.flags & MORE_TO_COME
-    if not is_plain or not is_own_claim(
+    if not is_plain or not authentication.is_own_claim(
         message, parsed.body, b"$db", conversation.by_certificate.certified.names
     ):
         return failed(conversation, failure, message, parsed)
@@ -333,9 +315,9 @@ def _speculated(conversation: Conversation, message: bytes, hello: int) -> None:
     conversation.take_outcome()
     if _identity(conversation) is None:
         return
-    for each in certificate_speculations(message, hello):
+    for each in authentication.certificate_speculations(message, hello):
         names = login.certified.names
-        if each.kind == kinds.OBJECT and is_own_claim(message, each.value, b"db", names):
+        if each.kind == kinds.OBJECT and authentication.is_own_claim(message, each.value, b"db", names):
             first = next(elements(message, each.value), None)
             login.speculation = b"" if first is None else first.name
 
@@ -359,11 +341,11 @@ def hello_reply(conversation: Conversation, message: bytes, hello: int) -> bytes
     """A hello's reply with what the client learns of logins by certificate. Raises BsonError."""
     login = conversation.by_certificate
     if _identity(conversation) is None:
-        message = without_certificate_mechanism(message, hello)
+        message = authentication.without_certificate_mechanism(message, hello)
     outcome = conversation.take_outcome()
     name, login.speculation = login.speculation, b""
     if name and outcome is State.ACCEPTED:
-        return with_speculation(message, hello, name, login.certified.names[0])
+        return authentication.with_speculation(message, hello, name, login.certified.names[0])
     return message
 
 
@@ -375,43 +357,48 @@ def login_answered(conversation: Conversation, message: bytes, parsed: OpMsg) ->
         raise ProtocolError(WireReason.RESPONSE_TO, 8)
     try:
         question = login.steps.after(message, parsed.body)
-    except NotLoggedIn as failure:
+    except identities.NotLoggedIn as failure:
         return [*_lines_of_failure(login, failure), *_ended(conversation, Event.LOGIN_REJECTED)]
     if question is not None:
         return [_ask(conversation, question)]
     conversation.states.happened(Event.LOGGED_IN)
     login.has_failed_early = False
-    return [Count(Counter.LOGINS, label=CERTIFICATE), *_ended(conversation, Event.LOGIN_ACCEPTED)]
+    return [
+        Count(Counter.LOGINS, label=authentication.CERTIFICATE),
+        *_ended(conversation, Event.LOGIN_ACCEPTED),
+    ]
 
 
-def _lines_of_failure(login: LoginByCertificate, failure: NotLoggedIn) -> list[Effect]:
+def _lines_of_failure(login: LoginByCertificate, failure: identities.NotLoggedIn) -> list[Effect]:
     """What is said of a login that has failed, once: a driver asks again for the one of its handshake."""
     is_early, is_known = bool(login.speculation), login.has_failed_early
     login.has_failed_early = is_early
     if is_known and not is_early:
         return []
     line = Audit("login-failed", "", _COMMAND, failure.why)
-    return [line, Count(Counter.LOGIN_FAILURES, label=CERTIFICATE)]
+    return [line, Count(Counter.LOGIN_FAILURES, label=authentication.CERTIFICATE)]
 
 
-def _identity(conversation: Conversation) -> UpstreamIdentity | None:
+def _identity(conversation: Conversation) -> identities.UpstreamIdentity | None:
     return conversation.by_certificate.certified.identity(conversation.shared.settings.identities)
 
 
-def _begin(conversation: Conversation, identity: UpstreamIdentity, api: dict[str, object]) -> list[Effect]:
+def _begin(
+    conversation: Conversation, identity: identities.UpstreamIdentity, api: dict[str, object]
+) -> list[Effect]:
     """The first question. Who was there before is not there any more, whatever comes of it."""
-    conversation.mechanism = CERTIFICATE
+    conversation.mechanism = authentication.CERTIFICATE
     conversation.log_out()
     login = conversation.by_certificate
-    if isinstance(identity, ScramIdentity):
-        login.steps = ScramSteps(identity, secrets.token_bytes(NONCE_BYTES))
+    if isinstance(identity, identities.ScramIdentity):
+        login.steps = identities.ScramSteps(identity, secrets.token_bytes(identities.NONCE_BYTES))
     else:
-        login.steps = CertificateSteps()
+        login.steps = identities.CertificateSteps()
     login.api = _version_of(api)
     return [PauseClient(True), _ask(conversation, login.steps.first())]
 
 
-def _ask(conversation: Conversation, question: Question) -> ToServer:
+def _ask(conversation: Conversation, question: identities.Question) -> ToServer:
     request_id = asking(conversation, RequestKind.CERTIFICATE_LOGIN, _COMMAND)
     conversation.states.happened(Event.LOGIN_ASKED)
     return ToServer(build_op_msg(request_id, 0, encode({**question, **conversation.by_certificate.api})))
@@ -427,7 +414,7 @@ def _ended(conversation: Conversation, event: Event) -> list[Effect]:
 def _answer(conversation: Conversation, message: bytes, parsed: OpMsg, *, is_yes: bool) -> ToClient:
     if is_yes:
         name = next(elements(message, parsed.body)).name
-        body = encode(answer_of(name, conversation.by_certificate.certified.names[0]))
+        body = encode(authentication.answer_of(name, conversation.by_certificate.certified.names[0]))
     else:
         body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_NOT_TAKEN)
     return ToClient(build_op_msg(conversation.new_id(), request_id_of(message), body))

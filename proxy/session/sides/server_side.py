@@ -27,13 +27,8 @@ from sealwire.proxy.session.effects import (
     StrangerMet,
     ToClient,
 )
+from sealwire.proxy.session.login import handshake
 from sealwire.proxy.session.login.caller import is_speculative_yes, is_yes
-from sealwire.proxy.session.login.handshake import (
-    MAX_CLIENT_MESSAGE_BYTES,
-    UnknownMember,
-    names_stranger,
-    rewrite_members,
-)
 from sealwire.proxy.session.moving.lasting import answered
 from sealwire.proxy.session.requests import Request, RequestKind, command_label, write_label
 from sealwire.proxy.session.revealing import cursors
@@ -142,7 +137,7 @@ def handshake_reply(
     if request.kind is RequestKind.HELLO:
         return hello_reply(conversation, message, body, refresh_checksum)
     if request.kind is RequestKind.MEMBERS:
-        rewritten = rewrite_members(message, body, conversation.topology)
+        rewritten = handshake.rewrite_members(message, body, conversation.topology)
         done = on_record.of_reply(conversation.shared, request, message, parsed)
         return [*done, ToClient(refresh_checksum(rewritten)), *counted_errors(request, message, body)]
     if request.kind is RequestKind.ABORT:
@@ -168,12 +163,12 @@ def hello_reply(
     """
     topology = conversation.topology
     strangers: list[Effect] = []
-    if topology.withholds and names_stranger(message, document, topology):
+    if topology.withholds and handshake.names_stranger(message, document, topology):
         strangers.append(StrangerMet())
     try:
         told = questions.hello_reply(conversation, message, document)
         rewritten = finish(conversation.hello_reply(told, document))
-    except UnknownMember as error:
+    except handshake.UnknownMember as error:
         return [*strangers, conversation.end(CloseReason.TOPOLOGY, str(error))]
     reply: list[Effect] = [ToClient(rewritten), *strangers]
     if is_speculative_yes(message, document):
@@ -300,7 +295,7 @@ class ServerSide(Side):
         request = self._answered(message, more_to_come=more_to_come)
         if request.hold is not None and not more_to_come:
             answered(conversation.shared.moves, request.hold, message, parsed.body)
-        if len(revealed) > MAX_CLIENT_MESSAGE_BYTES:
+        if len(revealed) > handshake.MAX_CLIENT_MESSAGE_BYTES:
             failure = replies.ReplyTooLong()
         if failure is not None:
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
@@ -500,7 +495,7 @@ class ServerSide(Side):
         request = self._answered(message.head, more_to_come=more_to_come)
         if request.hold is not None and not more_to_come:
             request.hold.end()  # a move began while the reply arrived; its cursor has no mark
-        if sum(map(len, pieces)) > MAX_CLIENT_MESSAGE_BYTES:
+        if sum(map(len, pieces)) > handshake.MAX_CLIENT_MESSAGE_BYTES:
             failure = replies.ReplyTooLong()
         if failure is not None:
             response_to = response_to_of(message.head)

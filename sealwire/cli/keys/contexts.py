@@ -1,34 +1,32 @@
-"""`sealwire keys contexts`, `rewrap-contexts` and `move-contexts`: the keys of contexts and their store."""
+"""`sealwire keys shred`, `contexts`, `rewrap-contexts`, `move-contexts`: keys of contexts and their store."""
 
+import getpass
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import bson
 import click
 
-from sealwire.cli.options import (
-    Decorator,
-    KekOptions,
-    contexts_option,
-    declare,
-    kek_options,
-    keyring_option,
-    open_keyring_store,
-    settings,
-)
+from sealwire.cli import options
+from sealwire.cli.keys.options import require_typed
 from sealwire.cli.output import Manner, document_count_bar, manner_options
 from sealwire.cli.subjects import bson_value
 from sealwire.crypto import selftest
 from sealwire.keys.contexts import shredding, transfer
-from sealwire.keys.contexts.resolver import Resolver, wrapping_cipher
+from sealwire.keys.contexts.resolver import Resolver, tag_of, wrapping_cipher
 from sealwire.keys.contexts.store import ContextRow, ContextStore, every_row
-from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
+from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.record import format_time
 from sealwire.keys.keyring.store import Place, parse_place
+from sealwire.keys.keyring.turning import DEFAULT_WAIT, MINIMUM_WAIT, moving_command
+from sealwire.keys.private_file import create_public, require_free
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import ValueType
 from sealwire.policies.planning.contexts import context_of, database_context
@@ -52,7 +50,7 @@ class ClassOfContexts:
 
     class_name: str
     keyring: str
-    kek: KekOptions
+    kek: options.KekOptions
     contexts: str
 
     @contextmanager
@@ -60,7 +58,7 @@ class ClassOfContexts:
         """Raises what opening a keyring and a store raises."""
         selftest.run()
         providers = Providers()
-        loaded = load_keyring(open_keyring_store(self.keyring, providers), self.kek.open(providers))
+        loaded = load_keyring(options.open_keyring_store(self.keyring, providers), self.kek.open(providers))
         place = parse_place(self.contexts)
         with closing(providers.context_store(place, create=False)) as store:
             yield OpenClass(self.class_name, loaded, store, Resolver(store))
@@ -105,16 +103,18 @@ class OpenClass:
         )
 
 
-def class_options() -> Decorator:
+def class_options() -> options.Decorator:
     """Gives the command `subject: ClassOfContexts`."""
-    taken = settings(
+    taken = options.settings(
         "subject",
         ClassOfContexts,
         click.argument("class_name", metavar="CLASS"),
-        keyring_option,
-        contexts_option("The store of the keys of contexts, as keys.contexts names it.", required=True),
+        options.keyring_option,
+        options.contexts_option(
+            "The store of the keys of contexts, as keys.contexts names it.", required=True
+        ),
     )
-    return declare(kek_options, taken)
+    return options.declare(options.kek_options, taken)
 
 
 context_argument = click.argument("context", metavar="[CONTEXT|-]", required=False)
@@ -213,7 +213,7 @@ def rewrap_contexts(subject: ClassOfContexts, manner: Manner) -> None:
 
 
 @click.command(name="move-contexts")
-@contexts_option("The store that is to be left, as keys.contexts names it.", required=True)
+@options.contexts_option("The store that is to be left, as keys.contexts names it.", required=True)
 @click.option("--to", metavar="PATH|vault:MOUNT/PATH", required=True, help="Where no store is yet.")
 @click.option("--cancel", is_flag=True, help="Call off a move that is not over: use the old store again.")
 @manner_options
@@ -289,3 +289,138 @@ def _show_moved(old: str, new: str, done: transfer.Transferred, manner: Manner) 
     text = f"{new}: {done.rows} keys, {done.destroyed} of them destroyed, {verb} from {old}"
     document = {"from": old, "to": new, "keys": done.rows, "destroyed": done.destroyed, "next": steps}
     manner.answer("\n".join([text, *(f"next: {step}" for step in steps)]), document)
+
+
+@click.command()
+@class_options()
+@context_argument
+@type_option
+@click.option(
+    "--wait",
+    type=options.Interval(),
+    metavar="30d",
+    default=f"{DEFAULT_WAIT.days}d",
+    show_default=True,
+    help="How long it can be taken back; one day at least.",
+)
+@click.option("--now", "at_once", is_flag=True, help="Without waiting; needs --confirm.")
+@click.option("--confirm", metavar="CLASS", help="The class once more, for --now.")
+@click.option("--cancel", is_flag=True, help="Take an announced destruction back.")
+@click.option("--receipt", type=options.PATH, help="Where the receipt goes; else it is printed.")
+@click.option(
+    "--verify", "to_verify", type=options.PRESENT_FILE, help="Check a receipt against keyring and store."
+)
+@manner_options
+def shred(  # noqa: PLR0913, PLR0917 - one parameter an option
+    subject: ClassOfContexts,
+    context: str | None,
+    context_type: str,
+    wait: timedelta | None,
+    confirm: str | None,
+    receipt: Path | None,
+    to_verify: Path | None,
+    manner: Manner,
+    *,
+    at_once: bool,
+    cancel: bool,
+) -> None:
+    """Destroy the key of one CONTEXT of CLASS, in two steps: announce it, and run this again after --wait.
+
+    What it encrypted cannot be read again by anyone, in no replica and no backup of the data. Only backups
+    of the store itself still have the key: keep few, and apart. Proxies that run forget it within
+    keys.refresh_s.
+
+    \b
+    Examples:
+      sealwire keys shred notes patient-17 --contexts contexts.db --keyring keyring.json
+      sealwire keys shred notes - --contexts contexts.db --keyring keyring.json < patient.txt
+      sealwire keys shred notes 17 --type int --now --confirm notes --receipt receipt.json
+      sealwire keys shred notes --verify receipt.json --contexts contexts.db --keyring keyring.json
+    """
+    if to_verify is not None:
+        wanted = None if context is None else read_context(context, context_type)
+        with subject.opened() as opened:
+            _verify(opened, to_verify, wanted, manner)
+        return
+    named = read_context(context, context_type)
+    if receipt is not None:
+        require_free(receipt)
+    now = datetime.now(UTC)
+    if at_once:
+        require_typed(subject.class_name, confirm)
+    elif wait is None or wait < MINIMUM_WAIT:
+        raise click.UsageError("--wait is one day at least; --now is for less")
+    with subject.opened() as opened:
+        if not cancel:
+            _refuse_in_clear(opened)
+        row = opened.row_of(named)
+        if cancel:
+            if not manner.dry_run:
+                row = shredding.cancel(opened.store, row)
+            _tell(row, manner)
+        elif at_once or row.shred_after is not None:
+            _destroy(opened, row, now, receipt, manner, at_once=at_once)
+        else:
+            if not manner.dry_run:
+                row = shredding.announce(opened.store, row, now, wait or MINIMUM_WAIT)
+            _tell(row, manner)
+
+
+def _refuse_in_clear(opened: OpenClass) -> None:
+    """Values in clear outlive every key. Raises KeySettingError KEY_STATE."""
+    name = opened.class_name
+    if name in opened.keyring.partly_plaintext:
+        raise KeySettingError(
+            KeysReason.KEY_STATE,
+            f"values of class {name} may be stored in clear still, which the end of a key does not touch",
+            "delete them in the application; or let the class be encrypted, by "
+            f"{moving_command(name, from_plaintext=True)}, and then destroy the key",
+        )
+
+
+def _destroy(
+    opened: OpenClass, row: ContextRow, now: datetime, receipt: Path | None, manner: Manner, *, at_once: bool
+) -> None:
+    if manner.dry_run:
+        _tell(row, manner)
+        return
+    store, wrapped = opened.store, row.wrapped or b""
+    tag_key = opened.tag_key()
+    if at_once and row.shred_after is not None and row.shred_after > now:
+        row = shredding.cancel(store, row)
+    if at_once and not row.is_destroyed and row.shred_after is None:
+        row = shredding.announce(store, row, now, timedelta(0))
+    row = shredding.shred(store, row, now)
+    standing = store.find_ids([row.key_id])
+    still = store.has_bytes(wrapped)
+    found = {
+        "key_in_row": not all(each.is_destroyed for each in standing),
+        "key_in_files": {True: "yes", False: "no", None: "unknown"}[still],
+    }
+    by = f"{getpass.getuser()}@{platform.node()}"
+    text = shredding.receipt_of(row, opened.class_name, by, str(store), found).serialize(tag_key)
+    if receipt is None:
+        click.echo(text.decode())
+        return
+    create_public(receipt, text)
+    document = {"class": opened.class_name, "key_id": row.key_id.hex(), "receipt": str(receipt), **found}
+    manner.answer(f"{store}: the key is destroyed; the receipt is {receipt}", document)
+
+
+def _verify(opened: OpenClass, path: Path, context: bytes | None, manner: Manner) -> None:
+    with path.open("rb") as file:
+        raw = file.read(shredding.MAX_BYTES + 1)
+    receipt, tag = shredding.parse_receipt(raw, str(path))
+    tag_key = opened.tag_key()
+    row = next(iter(opened.store.find_ids([receipt.key_id])), None)
+    shredding.check_receipt(receipt, tag, tag_key, row, str(path))
+    if context is not None and tag_of(tag_key, context) != receipt.context_tag:
+        raise DamagedFile(KeysReason.TAMPERED, f"{path} is of another context", "look for the right one")
+    document = {"class": receipt.class_name, "key_id": receipt.key_id.hex(), "destroyed": receipt.destroyed}
+    manner.answer(f"{path}: genuine; the key was destroyed at {receipt.destroyed} by {receipt.by}", document)
+
+
+def _tell(row: ContextRow, manner: Manner) -> None:
+    until = None if row.shred_after is None else format_time(row.shred_after)
+    text = "the key stays" if until is None else f"the key may be destroyed after {until}"
+    manner.answer(text, {"key_id": row.key_id.hex(), "shred_after": until})

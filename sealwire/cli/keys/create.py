@@ -8,18 +8,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from sealwire.cli import options
 from sealwire.cli.keys.options import require_alike, shown_key_of
-from sealwire.cli.options import (
-    PATH,
-    PRESENT_FILE,
-    KekOptions,
-    ask_new_passphrase,
-    kek_options,
-    keyring_option,
-    open_kek,
-    open_keyring_store,
-    passphrase_file_option,
-)
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
@@ -44,7 +34,9 @@ _MADE_BY = {
 
 @click.command()
 @click.argument("class_names", metavar="[CLASS]...", nargs=-1)
-@click.option("--policy", type=PRESENT_FILE, help="Make a key for every class of this policy that has none.")
+@click.option(
+    "--policy", type=options.PRESENT_FILE, help="Make a key for every class of this policy that has none."
+)
 @click.option(
     "--plaintext",
     metavar="CLASS",
@@ -57,15 +49,15 @@ _MADE_BY = {
     help="CLASS begins with the key that this class has now, for paths of it that are to leave it.",
 )
 @click.option("--plaintext-all", is_flag=True, help="All new deterministic classes of --policy begin so.")
-@keyring_option
-@kek_options
+@options.keyring_option
+@options.kek_options
 def create(  # noqa: PLR0913 - one parameter an option
     class_names: tuple[str, ...],
     policy: Path | None,
     plaintext: tuple[str, ...],
     sharing: str | None,
     keyring: str,
-    kek: KekOptions,
+    kek: options.KekOptions,
     *,
     plaintext_all: bool,
 ) -> None:
@@ -106,7 +98,7 @@ def create(  # noqa: PLR0913 - one parameter an option
     in_clear = _in_clear(classes, plaintext, every=plaintext_all)
     selftest.run()
     providers = Providers()
-    store = open_keyring_store(keyring, providers)
+    store = options.open_keyring_store(keyring, providers)
     now = datetime.now(UTC)
     is_first = not store.exists()
     opened = _open_first(kek, providers) if is_first else kek.open(providers)
@@ -127,10 +119,10 @@ def create(  # noqa: PLR0913 - one parameter an option
         click.echo(f"{store}: every class has a key already")
 
 
-def _create_borrowed(keyring: str, kek: KekOptions, names: tuple[str, str]) -> None:
+def _create_borrowed(keyring: str, kek: options.KekOptions, names: tuple[str, str]) -> None:
     selftest.run()
     providers = Providers()
-    store = open_keyring_store(keyring, providers)
+    store = options.open_keyring_store(keyring, providers)
     made = create_borrowed(store, kek.open(providers), names, datetime.now(UTC))
     lent = shown_key_of(made.lender, read_record(store).names)
     click.echo(f"{store}: created key {names[0]}, id {made.class_id}, version {made.version}{lent}")
@@ -165,7 +157,7 @@ def _can_be_clear(field_class: FieldClass) -> bool:
     return field_class.mode is Mode.DETERMINISTIC
 
 
-def _open_first(kek: KekOptions, providers: Providers) -> KeyEncryptionKey:
+def _open_first(kek: options.KekOptions, providers: Providers) -> KeyEncryptionKey:
     """The key for a first keyring. Only here a hint says how to make one: other data needs the old one."""
     try:
         return kek.open(providers)
@@ -189,9 +181,9 @@ def _report(store: KeyringStore, keyring: Keyring, names: Iterable[str]) -> None
 
 
 @click.command()
-@click.option("--output", "path", type=PATH, help="Write a passphrase-protected key file.")
-@click.option("--file", "older_path", type=PATH, hidden=True)
-@passphrase_file_option
+@click.option("--output", "path", type=options.PATH, help="Write a passphrase-protected key file.")
+@click.option("--file", "older_path", type=options.PATH, hidden=True)
+@options.passphrase_file_option
 def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path | None) -> None:
     """Make a key-encryption key: printed as base64, or in a file under a passphrase.
 
@@ -213,7 +205,7 @@ def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path
             err=True,
         )
         return
-    passphrase = ask_new_passphrase(passphrase_file)
+    passphrase = options.ask_new_passphrase(passphrase_file)
     with Console(stderr=True).status("deriving a key from the passphrase"):
         kek_id = create_key_file(path, passphrase)
     click.echo(f"{path}: created key-encryption key {kek_id}")
@@ -224,17 +216,17 @@ def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path
 
 
 @click.command()
-@keyring_option
-@kek_options
+@options.keyring_option
+@options.kek_options
 @click.option(
     "--to",
     metavar="KEK",
     help="The new key-encryption key, as --kek. Without it, wrap under the newest version of the old one.",
 )
-@click.option("--to-passphrase-file", type=PATH, help="Passphrase of a new key file.")
+@click.option("--to-passphrase-file", type=options.PATH, help="Passphrase of a new key file.")
 @manner_options
 def rewrap(
-    keyring: str, kek: KekOptions, to: str | None, to_passphrase_file: Path | None, manner: Manner
+    keyring: str, kek: options.KekOptions, to: str | None, to_passphrase_file: Path | None, manner: Manner
 ) -> None:
     """Wrap all data keys anew. No data is touched, and nothing is encrypted again.
 
@@ -252,9 +244,9 @@ def rewrap(
     """
     selftest.run()
     providers = Providers()
-    store = open_keyring_store(keyring, providers)
+    store = options.open_keyring_store(keyring, providers)
     old = kek.open(providers)
-    new = old if to is None else open_kek(to, to_passphrase_file, providers)
+    new = old if to is None else options.open_kek(to, to_passphrase_file, providers)
     record = file.rewrap(store, old, new, datetime.now(UTC), dry_run=manner.dry_run)
     count = sum(len(entry.keys) for entry in record.classes)
     done = "would be wrapped" if manner.dry_run else "wrapped"

@@ -8,19 +8,8 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli import options
 from sealwire.cli.keys.options import policy_option, require_typed, require_unnamed
-from sealwire.cli.options import (
-    Decorator,
-    Interval,
-    KekOptions,
-    declare,
-    kek_options,
-    keyring_option,
-    open_keyring_store,
-    required_uri,
-    server_options,
-    settings,
-)
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
 from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest
@@ -74,7 +63,7 @@ def require_no_value(key: DataKey, keyring: Keyring, policy: Path | None, uri: s
         raise KeySettingError(KeysReason.POLICY, text, hint)
     if field_class.mode is not Mode.DETERMINISTIC:
         return
-    with connected(required_uri(uri), _RIGHTS) as client:
+    with connected(options.required_uri(uri), _RIGHTS) as client:
         found = _found(client, key, keyring, (policies, field_class))
     if found:
         rows = ((each.namespace, each.document_id) for each in found)
@@ -126,21 +115,21 @@ class Subject:
     class_name: str
     version: int
     keyring: str
-    kek: KekOptions
+    kek: options.KekOptions
     yes: bool
 
 
-def _subject_options() -> Decorator:
-    taken = settings(
+def _subject_options() -> options.Decorator:
+    taken = options.settings(
         "subject",
         Subject,
         click.argument("class_name", metavar="CLASS"),
         click.argument("version", type=click.IntRange(1)),
-        keyring_option,
+        options.keyring_option,
         click.option("--yes", is_flag=True, help="Do not ask."),
     )
     # the key-encryption key is an argument made of options itself
-    return declare(kek_options, taken)
+    return options.declare(options.kek_options, taken)
 
 
 @click.command()
@@ -152,7 +141,7 @@ def _subject_options() -> Decorator:
     help="Do not look for values that need the key: only if the data of CLASS is gone.",
 )
 @policy_option
-@server_options
+@options.server_options
 @manner_options
 def retire(
     *, subject: Subject, undo: bool, no_sweep: bool, policy: Path | None, uri: str, manner: Manner
@@ -191,7 +180,7 @@ def retire(
 @_subject_options()
 @click.option(
     "--wait",
-    type=Interval(),
+    type=options.Interval(),
     metavar="30d",
     default=f"{turning.DEFAULT_WAIT.days}d",
     show_default=True,
@@ -218,7 +207,7 @@ def destroy(
         _take(subject, turning.call_off, manner, question="")
         return
     now = datetime.now(UTC)
-    if _find(subject, open_keyring_store(subject.keyring, Providers())).destroy_after is not None:
+    if _find(subject, options.open_keyring_store(subject.keyring, Providers())).destroy_after is not None:
         question = "What it encrypted can then not be read again by anyone"
         _take(subject, partial(turning.destroy, now=now), manner, question=question)
         return
@@ -233,7 +222,7 @@ def destroy(
 def _look_for_values(subject: Subject, policy: Path | None, uri: str) -> None:
     """See that the key may be retired, and that nothing needs it. Raises as `require_no_value`."""
     providers = Providers()
-    store = open_keyring_store(subject.keyring, providers)
+    store = options.open_keyring_store(subject.keyring, providers)
     _find(subject, store)
     keys = open_record(read_record(store), subject.kek.open(providers), store)
     named = subject.class_name, subject.version
@@ -247,7 +236,7 @@ def _take(subject: Subject, step: Callable[[DataKey], DataKey], manner: Manner, 
     """Take a step with the key; with a question, only after it was shown and somebody said yes."""
     selftest.run()
     providers = Providers()
-    store = open_keyring_store(subject.keyring, providers)
+    store = options.open_keyring_store(subject.keyring, providers)
     found = _find(subject, store)
     if question and not manner.dry_run:
         row = (subject.class_name, subject.version, found.state.value, format_time(found.created))
@@ -291,11 +280,13 @@ _CANCEL_RIGHTS = "the user has to read frontiers and jobs in the database sealwi
 @click.command()
 @click.argument("class_name", metavar="CLASS")
 @click.option("--undo", is_flag=True, help="Let a cancelled key be pending again.")
-@keyring_option
-@kek_options
-@server_options
+@options.keyring_option
+@options.kek_options
+@options.server_options
 @manner_options
-def cancel(*, class_name: str, undo: bool, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> None:
+def cancel(
+    *, class_name: str, undo: bool, keyring: str, kek: options.KekOptions, uri: str, manner: Manner
+) -> None:
     """Take the pending key of CLASS back, as long as no data has begun to move to it.
 
     It is looked for on the server whether a job for it is there, or has begun. The key is then retired: it
@@ -310,7 +301,7 @@ def cancel(*, class_name: str, undo: bool, keyring: str, kek: KekOptions, uri: s
     """
     selftest.run()
     providers = Providers()
-    store, now = open_keyring_store(keyring, providers), datetime.now(UTC)
+    store, now = options.open_keyring_store(keyring, providers), datetime.now(UTC)
     opened = kek.open(providers)
     if undo:
         renewed = turning.renew(store, opened, class_name, now, dry_run=manner.dry_run)
@@ -318,7 +309,7 @@ def cancel(*, class_name: str, undo: bool, keyring: str, kek: KekOptions, uri: s
         return
     before = load_keyring(store, opened)
     version = pending_version(before, class_name)
-    with connected(required_uri(uri), _CANCEL_RIGHTS) as client:
+    with connected(options.required_uri(uri), _CANCEL_RIGHTS) as client:
         require_unbegun(client, before, class_name, version)
         key = turning.cancel(store, opened, class_name, now, dry_run=manner.dry_run)
         if not manner.dry_run:

@@ -6,18 +6,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options import (
-    PATH,
-    Decorator,
-    KekOptions,
-    ask_new_passphrase,
-    ask_passphrase,
-    json_option,
-    kek_options,
-    keyring_option,
-    open_keyring_store,
-    settings,
-)
+from sealwire.cli import options
 from sealwire.cli.output import answer
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
@@ -48,23 +37,27 @@ class Opening:
             raise click.UsageError("give --share or --export-passphrase-file, not both")
 
 
-def _opening(which: str) -> Decorator:
-    return settings(
+def _opening(which: str) -> options.Decorator:
+    return options.settings(
         "opening",
         Opening,
-        click.option("--export-passphrase-file", type=PATH, help="Passphrase of the export; else a prompt."),
-        click.option("--share", "files", type=PATH, multiple=True, metavar="FILE", help=which),
+        click.option(
+            "--export-passphrase-file", type=options.PATH, help="Passphrase of the export; else a prompt."
+        ),
+        click.option("--share", "files", type=options.PATH, multiple=True, metavar="FILE", help=which),
     )
 
 
 @click.command(name="export")
-@click.argument("path", type=PATH)
-@keyring_option
-@kek_options
+@click.argument("path", type=options.PATH)
+@options.keyring_option
+@options.kek_options
 @click.option("--threshold", type=int, default=0, help="How many of the shares open the export.")
 @_opening("Write one share to FILE. Repeat it for each holder.")
-@json_option
-def export_keys(path: Path, keyring: str, kek: KekOptions, opening: Opening, *, as_json: bool) -> None:
+@options.json_option
+def export_keys(
+    path: Path, keyring: str, kek: options.KekOptions, opening: Opening, *, as_json: bool
+) -> None:
     """Write all data keys to PATH for the safe, under a passphrase or so that some of several shares open it.
 
     An export opens without the key-encryption key and its provider. Each share is a file of 33 words, to be
@@ -85,13 +78,13 @@ def export_keys(path: Path, keyring: str, kek: KekOptions, opening: Opening, *, 
     for file in (path, *opening.files):
         require_free(file)
     providers = Providers()
-    store = open_keyring_store(keyring, providers)
+    store = options.open_keyring_store(keyring, providers)
     record, opened, now = read_record(store), kek.open(providers), datetime.now(UTC)
     shares: list[str] = []
     if threshold:
         export, shares = under_shares(record, opened, store, threshold, len(opening.files), now)
     else:
-        passphrase = ask_new_passphrase(opening.export_passphrase_file)
+        passphrase = options.ask_new_passphrase(opening.export_passphrase_file)
         export = under_passphrase(record, opened, store, passphrase, now)
     contents = [serialize_export(export), *(f"{share}\n".encode("ascii") for share in shares)]
     for file, content in zip((path, *opening.files), contents, strict=True):
@@ -103,12 +96,14 @@ def export_keys(path: Path, keyring: str, kek: KekOptions, opening: Opening, *, 
 
 
 @click.command(name="import")
-@click.argument("path", type=PATH)
-@keyring_option
-@kek_options
+@click.argument("path", type=options.PATH)
+@options.keyring_option
+@options.kek_options
 @_opening("A file with one share. Repeat it.")
-@json_option
-def import_keys(path: Path, keyring: str, kek: KekOptions, opening: Opening, *, as_json: bool) -> None:
+@options.json_option
+def import_keys(
+    path: Path, keyring: str, kek: options.KekOptions, opening: Opening, *, as_json: bool
+) -> None:
     """Make a keyring of the export at PATH, under the key-encryption key that --kek names.
 
     The keyring must not exist yet: an import replaces nothing.
@@ -125,10 +120,10 @@ def import_keys(path: Path, keyring: str, kek: KekOptions, opening: Opening, *, 
         own = export.by_shares([_read_share(file) for file in opening.files], where)
     else:
         # not asked for where there is none
-        passphrase = "" if export.threshold else ask_passphrase(opening.export_passphrase_file)
+        passphrase = "" if export.threshold else options.ask_passphrase(opening.export_passphrase_file)
         own = export.by_passphrase(passphrase, where)
     providers = Providers()
-    store = open_keyring_store(keyring, providers)
+    store = options.open_keyring_store(keyring, providers)
     keys = export.open(own, where)
     now = datetime.now(UTC)
     record = create_from_keys(store, kek.open(providers), keys, export.record.generation, now)

@@ -9,15 +9,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.keys.calendar import (
-    Calendar,
-    CalendarOptions,
-    ClassRotation,
-    RotationOutcome,
-    calendar_options,
-    exit_code_after,
-    pends_when_rotated,
-)
+from sealwire.cli.keys import calendar
 from sealwire.cli.keys.options import (
     key_of,
     policy_option,
@@ -53,7 +45,7 @@ from sealwire.policies.file.schema import Mode, PolicySet
 @kek_options
 @schedule_options
 @server_options
-@calendar_options
+@calendar.calendar_options
 @manner_options
 def rotate(  # noqa: PLR0913 - one parameter an option
     class_names: tuple[str, ...],
@@ -64,7 +56,7 @@ def rotate(  # noqa: PLR0913 - one parameter an option
     manner: Manner,
     *,
     uri: str,
-    options: CalendarOptions,
+    options: calendar.CalendarOptions,
     onto: str | None,
     due: bool,
 ) -> None:
@@ -116,14 +108,14 @@ def rotate(  # noqa: PLR0913 - one parameter an option
         return
     names = None if policies is None else policies.class_names
     chores = due_chores(record, with_policy(schedule, policies), now, names)
-    calendar = Calendar(policies, Site(keyring, kek, uri), options, manner)
-    with calendar.beside_no_erasure(calendar.plan(record, chores, now)) as planned:
+    planner = calendar.Calendar(policies, Site(keyring, kek, uri), options, manner)
+    with planner.beside_no_erasure(planner.plan(record, chores, now)) as planned:
         work = _on_the_calendar(chores, planned, policies)
         made = write(work)
-        rotations = calendar.carry_out(planned, made)
+        rotations = planner.carry_out(planned, made)
     lines = [each.line(options.share) for each in rotations]
     _show(str(store), work, made, manner, (lines, [each.document for each in rotations]))
-    sys.exit(exit_code_after(rotations))
+    sys.exit(calendar.exit_code_after(rotations))
 
 
 def _write(
@@ -171,12 +163,12 @@ def _named(class_names: Iterable[str], policies: PolicySet | None) -> _Work:
 
 
 def _on_the_calendar(
-    chores: Iterable[DueChore], rotations: Iterable[ClassRotation], policies: PolicySet | None
+    chores: Iterable[DueChore], rotations: Iterable[calendar.ClassRotation], policies: PolicySet | None
 ) -> _Work:
     """What is to be done to the keyring at once; the classes whose data moves as well get their key then."""
-    planned = [each for each in rotations if each.outcome is RotationOutcome.PLANNED]
+    planned = [each for each in rotations if each.outcome is calendar.RotationOutcome.PLANNED]
     named = _named((each.chore.class_name for each in planned if not each.moves), policies)
-    ours = [each.chore for each in rotations if each.outcome is not RotationOutcome.LEFT]
+    ours = [each.chore for each in rotations if each.outcome is not calendar.RotationOutcome.LEFT]
     is_wrap_due = any(each.chore is Chore.REWRAP for each in chores)
     left = [each.command for each in chores if each not in ours and each.chore is not Chore.REWRAP]
     return _Work(named.classes, bool(named.classes) or is_wrap_due, left)
@@ -197,7 +189,7 @@ def _is_deterministic(policies: PolicySet | None, name: str) -> bool:
             f"the policy has no class {name}",
             "give the policy that the proxies use; a class that it does not have needs no new key",
         )
-    return pends_when_rotated(found)
+    return calendar.pends_when_rotated(found)
 
 
 def _refuse_in_clear(classes: Mapping[str, bool], record: KeyringRecord, policies: PolicySet | None) -> None:

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from sealwire.cli.migrate import options
 from sealwire.cli.migrate.classes import (
     ClassMove,
     is_deterministic,
@@ -16,16 +17,6 @@ from sealwire.cli.migrate.classes import (
     require_count,
 )
 from sealwire.cli.migrate.definitions import conversions_of, refuse_enforced
-from sealwire.cli.migrate.options import (
-    Effort,
-    Site,
-    carry_on,
-    effort_options,
-    finish_all,
-    proxies_option,
-    require_contexts,
-    site_options,
-)
 from sealwire.cli.options import required_uri
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import policy_argument, read_policy
@@ -34,18 +25,12 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.errors import Denied, MigrationReason, Unusable
+from sealwire.sidecars.migration import planning
 from sealwire.sidecars.migration.contexts import fields_of
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction, Move, moves_of, refuse_contexts
-from sealwire.sidecars.migration.planning import (
-    make_job,
-    move_back,
-    moves_for,
-    refuse_obstacles,
-    select,
-)
 
 _wrong_type_option = click.option(
     "--wrong-type",
@@ -89,8 +74,8 @@ class NewJobs:
     direction: Direction
     wrong_type: WrongType
     proxies: int | None
-    effort: Effort
-    site: Site
+    effort: options.Effort
+    site: options.Site
     manner: Manner
 
     def __post_init__(self) -> None:
@@ -104,7 +89,7 @@ class NewJobs:
             jobs.append(step())
             if not self.manner.dry_run and jobs[-1].standing is not Standing.DONE:
                 break
-        finish_all(jobs, self.manner)
+        options.finish_all(jobs, self.manner)
 
     def random(self, choose: ChooseMoves) -> Job:
         """Make a job of random classes and work on it."""
@@ -112,7 +97,7 @@ class NewJobs:
         keyring = self.site.open_keyring()
         with self.site.connected() as client:
             moves = choose(client, self.policies)
-            refuse_obstacles(client, moves, fields_of(self.policies))
+            planning.refuse_obstacles(client, moves, fields_of(self.policies))
             names = [move.namespace for move in moves]
             refuse_enforced(client, self.policies, self.direction, names, is_covered=False)
             conversions_of(client, keyring, self.direction, moves, self.effort.accepted).check()
@@ -120,10 +105,10 @@ class NewJobs:
                 if move.class_name:
                     keyring.cipher_for(move.class_name)
             ledger = Ledger(client, keyring)
-            job = make_job(client, self.direction, moves, self.wrong_type, self.effort.workers)
+            job = planning.make_job(client, self.direction, moves, self.wrong_type, self.effort.workers)
             if not self.manner.dry_run:
                 ledger.create(job)
-                job = carry_on(client, ledger, keyring, job, self.effort, self.policies)
+                job = options.carry_on(client, ledger, keyring, job, self.effort, self.policies)
         return job
 
     def one_class(self, class_name: str) -> Job:
@@ -142,7 +127,7 @@ class NewJobs:
             refuse_encrypting(self.wrong_type)
 
         def choose(client: Client, policies: PolicySet) -> tuple[Move, ...]:
-            return moves_for(policies, self.direction, covered_collections(client, policies))
+            return planning.moves_for(policies, self.direction, covered_collections(client, policies))
 
         with self.site.connected() as client:
             names = [each.namespace for each in covered_collections(client, self.policies) if each.exists]
@@ -160,7 +145,7 @@ class NewJobs:
             text = "no deterministic class that is stored anywhere is encrypted"
             hint = "sealwire migrate decrypt POLICY NAMESPACE PATH is for paths of random classes"
             raise Unusable(MigrationReason.NOTHING, text, hint)
-        require_contexts(self.effort, self.policies, classes)
+        options.require_contexts(self.effort, self.policies, classes)
         return [partial(self.one_class, name) for name in classes], classes
 
     def confirm(self, text: str, question: str, wanted: str, given: str | None) -> None:
@@ -187,20 +172,20 @@ class NewJobs:
 @policy_argument
 @click.argument("what", required=False, metavar="[NAMESPACE|CLASS]")
 @click.argument("path", required=False)
-@site_options
+@options.site_options
 @_wrong_type_option
-@proxies_option
-@effort_options
+@options.proxies_option
+@options.effort_options
 @manner_options
 def encrypt(  # noqa: PLR0913 - one parameter an option
     *,
     policy: Path,
     what: str | None,
     path: str | None,
-    site: Site,
+    site: options.Site,
     wrong_type: str,
     proxies: int | None,
-    effort: Effort,
+    effort: options.Effort,
     manner: Manner,
 ) -> None:
     """Encrypt the plaintext that is stored in what POLICY covers.
@@ -232,8 +217,8 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
         begin.run([lambda: begin.one_class(class_name)])
 
     def choose(client: Client, policies: PolicySet) -> tuple[Move, ...]:
-        chosen = select(covered_collections(client, policies), what if class_name is None else None)
-        return moves_for(policies, Direction.ENCRYPT, chosen, path, class_name)
+        chosen = planning.select(covered_collections(client, policies), what if class_name is None else None)
+        return planning.moves_for(policies, Direction.ENCRYPT, chosen, path, class_name)
 
     begin.run([lambda: begin.random(choose)])
 
@@ -241,17 +226,17 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 @click.command()
 @policy_argument
 @click.argument("class_name", metavar="CLASS")
-@site_options
-@proxies_option
-@effort_options
+@options.site_options
+@options.proxies_option
+@options.effort_options
 @manner_options
 def reencrypt(
     *,
     policy: Path,
     class_name: str,
-    site: Site,
+    site: options.Site,
     proxies: int | None,
-    effort: Effort,
+    effort: options.Effort,
     manner: Manner,
 ) -> None:
     """Re-encrypt what older keys of CLASS encrypted with its newest key.
@@ -269,7 +254,7 @@ def reencrypt(
 
     def choose(client: Client, policies: PolicySet) -> tuple[Move, ...]:
         found = covered_collections(client, policies)
-        return moves_for(policies, Direction.REENCRYPT, found, class_name=class_name)
+        return planning.moves_for(policies, Direction.REENCRYPT, found, class_name=class_name)
 
     policies = read_policy(policy)
     begin = NewJobs(policies, Direction.REENCRYPT, WrongType.SKIP, proxies, effort, site, manner)
@@ -282,9 +267,9 @@ def reencrypt(
 @policy_argument
 @click.argument("what", required=False, metavar="[NAMESPACE|CLASS]")
 @click.argument("path", required=False)
-@site_options
-@proxies_option
-@effort_options
+@options.site_options
+@options.proxies_option
+@options.effort_options
 @_in_clear_option
 @click.option("--confirm", "given", metavar="NAME", help="The answer to the question, for scripts.")
 @manner_options
@@ -293,9 +278,9 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
     policy: Path,
     what: str | None,
     path: str | None,
-    site: Site,
+    site: options.Site,
     proxies: int | None,
-    effort: Effort,
+    effort: options.Effort,
     in_clear: str,
     given: str | None,
     manner: Manner,
@@ -324,7 +309,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
         begin.run(_class_decryptions(begin, policies, what, given))
 
     def choose(_client: Client, policies: PolicySet) -> tuple[Move, ...]:
-        move = move_back(policies, what or "", path or "")
+        move = planning.move_back(policies, what or "", path or "")
         if not manner.dry_run:
             _confirm_path(policies, move, given)
         return (move,)

@@ -8,20 +8,9 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from sealwire.cli.migrate import options
 from sealwire.cli.migrate.classes import ClassMove, class_of
 from sealwire.cli.migrate.definitions import conversions_of, refuse_enforced
-from sealwire.cli.migrate.options import (
-    Effort,
-    Site,
-    carry_on,
-    classes_of,
-    document_of,
-    effort_options,
-    finish,
-    proxies_option,
-    show_left,
-    site_options,
-)
 from sealwire.cli.migrate.repair import ClassRepair
 from sealwire.cli.options import (
     json_option,
@@ -109,9 +98,9 @@ def _command(direction: Direction, class_name: str) -> str:
 
 @click.command()
 @click.argument("job", required=False)
-@site_options
+@options.site_options
 @json_option
-def status(job: str | None, site: Site, *, as_json: bool) -> None:
+def status(job: str | None, site: options.Site, *, as_json: bool) -> None:
     """Show all jobs, or JOB and the values that it left.
 
     Below them are the processes that work on deterministic classes, and the proxies that each waits for.
@@ -128,13 +117,15 @@ def status(job: str | None, site: Site, *, as_json: bool) -> None:
         jobs = ledger.jobs() if job is None else [ledger.load(job)[0]]
         workers = [each for each in Workers(client).listed() if job in (None, each.job)]
     if as_json:
-        print_json({"jobs": [document_of(each) for each in jobs], "workers": list(map(_worker, workers))})
+        print_json(
+            {"jobs": [options.document_of(each) for each in jobs], "workers": list(map(_worker, workers))}
+        )
         return
     show_table(_COLUMNS, map(_row, jobs), narrow=_NARROW)
     if workers:
         show_table(_WORKER_COLUMNS, map(_worker_row, workers))
     if job is not None:
-        show_left(jobs[0].refusal or jobs[0].reported)
+        options.show_left(jobs[0].refusal or jobs[0].reported)
 
 
 def _row(job: Job) -> tuple[str, ...]:
@@ -142,7 +133,7 @@ def _row(job: Job) -> tuple[str, ...]:
     of = max(job.expected, job.read)
     read = f"{job.read} of {of}" + (f" ({100 * job.read // of} %)" if of else "")
     noted = f"{job.updated:%Y-%m-%d %H:%M:%SZ}"
-    return job.name, classes_of(job), job.standing.value, read, str(job.values), str(left), noted
+    return job.name, options.classes_of(job), job.standing.value, read, str(job.values), str(left), noted
 
 
 def _worker_row(worker: Worker) -> tuple[str, ...]:
@@ -188,9 +179,9 @@ def forget_worker(process: str, uri: str, manner: Manner) -> None:
 
 @click.command()
 @click.argument("job")
-@site_options
+@options.site_options
 @manner_options
-def pause(job: str, site: Site, manner: Manner) -> None:
+def pause(job: str, site: options.Site, manner: Manner) -> None:
     """Ask the process that works on JOB to end after its batch. `resume` goes on.
 
     \b
@@ -202,7 +193,7 @@ def pause(job: str, site: Site, manner: Manner) -> None:
         found, _ = ledger.load(job)
         if not found.standing.is_over and not manner.dry_run:
             ledger.ask(job, Wish.PAUSE)
-    manner.answer(f"{job}: {_asked(found, manner)}", document_of(found))
+    manner.answer(f"{job}: {_asked(found, manner)}", options.document_of(found))
 
 
 def _asked(job: Job, manner: Manner) -> str:
@@ -214,9 +205,9 @@ def _asked(job: Job, manner: Manner) -> str:
 
 @click.command()
 @click.argument("job")
-@site_options
+@options.site_options
 @manner_options
-def abort(job: str, site: Site, manner: Manner) -> None:
+def abort(job: str, site: options.Site, manner: Manner) -> None:
     """End JOB for good. What it moved stays moved, what it did not stays as it is; both can be read.
 
     A process that works on it ends at its next note. Of a deterministic class that is half-way then, it says
@@ -233,7 +224,7 @@ def abort(job: str, site: Site, manner: Manner) -> None:
     would = "would end; it is " if manner.dry_run and not found.standing.is_over else ""
     left = ways(keys, found)
     text = "\n".join((f"{job}: {would}{found.standing.value}", *(each.text for each in left)))
-    manner.answer(text, {**document_of(found), "half_way": [each.document for each in left]})
+    manner.answer(text, {**options.document_of(found), "half_way": [each.document for each in left]})
 
 
 def _aborted(ledger: Ledger, name: str) -> Job:
@@ -256,17 +247,17 @@ def _aborted(ledger: Ledger, name: str) -> Job:
 @click.command()
 @policy_argument
 @click.argument("job")
-@site_options
-@proxies_option
-@effort_options
+@options.site_options
+@options.proxies_option
+@options.effort_options
 @manner_options
 def resume(
     *,
     policy: Path,
     job: str,
-    site: Site,
+    site: options.Site,
     proxies: int | None,
-    effort: Effort,
+    effort: options.Effort,
     manner: Manner,
 ) -> None:
     """Go on with JOB where its last note is: after a pause, a refusal, or the death of its process.
@@ -289,7 +280,7 @@ def resume(
         if class_name is not None:
             make = ClassRepair if found.direction is Direction.REPAIR else ClassMove
             move = make(policies, class_name, found.direction, site)
-            finish(move.resume(found, proxies, effort, dry_run=manner.dry_run), manner)
+            options.finish(move.resume(found, proxies, effort, dry_run=manner.dry_run), manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves, fields_of(policies))
@@ -297,5 +288,5 @@ def resume(
             refuse_enforced(client, policies, found.direction, names, is_covered=False)
             conversions_of(client, keys, found.direction, found.moves, effort.accepted).check()
             if not manner.dry_run:
-                found = carry_on(client, ledger, keys, ledger.resume(found), effort, policies)
-    finish(found, manner)
+                found = options.carry_on(client, ledger, keys, ledger.resume(found), effort, policies)
+    options.finish(found, manner)

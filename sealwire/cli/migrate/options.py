@@ -18,18 +18,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from sealwire.cli import options
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.migrate.definitions import conversions_of, tell_changed
-from sealwire.cli.options import (
-    KekOptions,
-    contexts_option,
-    kek_options,
-    keyring_option,
-    open_keyring_store,
-    required_uri,
-    server_options,
-    settings,
-)
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.tasks import ended_in_order
 from sealwire.keys.contexts.store import ContextStore
@@ -91,7 +82,7 @@ lifetime_option = click.option(
     help="Of a deterministic class: how long a transaction may last. For a server that does not say so: "
     "a mongos, or one that denies getParameter. The longer of both counts.",
 )
-effort_options = settings(
+effort_options = options.settings(
     "effort",
     Effort,
     click.option(
@@ -109,7 +100,7 @@ effort_options = settings(
         show_default=True,
         help="Documents between two notes of how far it is.",
     ),
-    contexts_option("The store of the keys of contexts, where a class has a key for each."),
+    options.contexts_option("The store of the keys of contexts, where a class has a key for each."),
     click.option(
         "--accept",
         "accepted",
@@ -126,22 +117,24 @@ class Site:
     """The keyring, its key-encryption key and the server, which are opened when they are asked for."""
 
     keyring: str
-    kek: KekOptions
+    kek: options.KekOptions
     uri: str
     """Empty where nobody named one."""
 
     def open_keyring(self) -> Keyring:
         """The keyring with all its keys. Raises as `load_keyring` does."""
         providers = Providers()
-        return load_keyring(open_keyring_store(self.keyring, providers), self.kek.open(providers))
+        return load_keyring(options.open_keyring_store(self.keyring, providers), self.kek.open(providers))
 
     def connected(self) -> AbstractContextManager[Client]:
         """A client of the server. Raises as `connected`; a usage error without a server."""
-        return connected(required_uri(self.uri), RIGHTS)
+        return connected(options.required_uri(self.uri), RIGHTS)
 
 
 # Gives the command `site: Site`.
-site_options = settings("site", Site, keyring_option, kek_options, server_options)
+site_options = options.settings(
+    "site", Site, options.keyring_option, options.kek_options, options.server_options
+)
 
 
 def throttle(

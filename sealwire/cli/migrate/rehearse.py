@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,7 @@ from typing import Any
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.migrate.definitions import (
-    COLUMNS,
-    document_of_judged,
-    judged_for_plan,
-    rows,
-    what_to_look_at,
-)
+from sealwire.cli.migrate import definitions
 from sealwire.cli.migrate.options import show_left
 from sealwire.cli.options import json_option, required_uri, server_options
 from sealwire.cli.output import print_json, show_table
@@ -73,7 +68,7 @@ def rehearse(
     policies = read_policy(policy)
     with connected(required_uri(uri), RIGHTS) as client, ended_in_order():
         chosen = select(covered_collections(client, policies), namespace)
-        judged = judged_for_plan(client, chosen)
+        judged = definitions.judged_for_plan(client, chosen)
         refused = {each.namespace: unfit(client, each.namespace) for each in chosen}
         with rehearsing(client, policies, into) as rehearsal:
             for each in chosen:
@@ -86,7 +81,7 @@ def rehearse(
         print_json(_document(tried, sampled, judged, why))
     else:
         _show(tried, sampled, judged, why)
-    is_smooth = not why and not what_to_look_at(judged) and not any(map(_meets, tried))
+    is_smooth = not why and not definitions.what_to_look_at(judged) and not any(map(_meets, tried))
     sys.exit(0 if is_smooth else EX_NO)
 
 
@@ -99,19 +94,16 @@ def _show(
 ) -> None:
     show_table(_JOBS, map(_row, tried))
     for each in tried:
-        show_left(each.stopped_by or tuple(one for one in each.job.reported if _key(one) in each.left))
+        reported = (one for one in each.job.reported if (one.namespace, one.path, one.why) in each.left)
+        show_left(each.stopped_by or tuple(reported))
     if judged:
-        show_table(COLUMNS, rows(judged))
+        show_table(definitions.COLUMNS, definitions.rows(judged))
     for namespace, text in why.items():
         click.echo(f"{namespace}: {text}")
     copied = ", ".join(f"{each.sampled} of {each.documents} of {each.namespace}" for each in sampled)
     whole = timedelta(seconds=round(sum(each.whole_s for each in tried)))
     click.echo(f"tried on {copied or 'nothing'}")
     click.echo(f"all of it takes about {whole}, and longer beside an application")
-
-
-def _key(left: Any) -> tuple[Any, ...]:
-    return left.namespace, left.path, left.why
 
 
 def _row(each: Rehearsed) -> tuple[object, ...]:
@@ -152,10 +144,7 @@ def _document(
             }
             for each in tried
         ],
-        "sampled": [
-            {"namespace": each.namespace, "documents": each.documents, "sampled": each.sampled}
-            for each in sampled
-        ],
-        "definitions": list(map(document_of_judged, judged)),
+        "sampled": list(map(asdict, sampled)),
+        "definitions": list(map(definitions.document_of_judged, judged)),
         "refused": [{"namespace": name, "why": text} for name, text in why.items()],
     }

@@ -5,17 +5,8 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli.migrate import options
 from sealwire.cli.migrate.classes import ClassKeys, ClassMove, is_deterministic, places_of, registered
-from sealwire.cli.migrate.options import (
-    Effort,
-    Site,
-    effort_options,
-    finish_all,
-    progress_bar,
-    require_contexts,
-    site_options,
-    throttle,
-)
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.cli.tasks import ended_in_order
@@ -37,10 +28,10 @@ class ClassRepair(ClassMove):
 
     __slots__ = ()
 
-    def begin(self, proxies: int | None, effort: Effort, *, dry_run: bool) -> Job:
+    def begin(self, proxies: int | None, effort: options.Effort, *, dry_run: bool) -> Job:
         """As `ClassMove.begin`; no proxy has to follow. Raises as `stay`."""
         del proxies
-        require_contexts(effort, self.policies, [self.class_name])
+        options.require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.stay()
         with self.site.connected() as client:
@@ -53,12 +44,12 @@ class ClassRepair(ClassMove):
             Ledger(client, keys.keyring).create(job)
             return self._work(client, keys, job, effort, dry_run=False)
 
-    def resume(self, job: Job, proxies: int | None, effort: Effort, *, dry_run: bool) -> Job:
+    def resume(self, job: Job, proxies: int | None, effort: options.Effort, *, dry_run: bool) -> Job:
         """As `ClassMove.resume`. It begins anew: what is repaired is found no more."""
         del proxies
         if job.standing.is_over or dry_run:
             return job
-        require_contexts(effort, self.policies, [self.class_name])
+        options.require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.stay()
         with self.site.connected() as client:
@@ -67,7 +58,9 @@ class ClassRepair(ClassMove):
             ledger = Ledger(client, keys.keyring)
             return self._work(client, keys, ledger.resume(job), effort, dry_run=False)
 
-    def _work(self, client: Client, keys: ClassKeys, job: Job, effort: Effort, *, dry_run: bool) -> Job:
+    def _work(
+        self, client: Client, keys: ClassKeys, job: Job, effort: options.Effort, *, dry_run: bool
+    ) -> Job:
         ledger = Ledger(client, keys.keyring)
         versions = keys.versions
         with (
@@ -81,15 +74,15 @@ class ClassRepair(ClassMove):
             if dry_run:
                 still.require()
                 return would_repair(job, values, versions, contexts)
-            with registered(client, keys, job), progress_bar(job) as tell:
-                pace = Pace(throttle(client, ledger, job, effort).after, tell)
+            with registered(client, keys, job), options.progress_bar(job) as tell:
+                pace = Pace(options.throttle(client, ledger, job, effort).after, tell)
                 done = Repair(job, versions, values, still.confirm, ledger, pace, contexts).run()
             if done.standing is Standing.DONE:
                 still.end_frontier()
             return done
 
 
-def _classes(policies: PolicySet, class_name: str | None, site: Site) -> list[str]:
+def _classes(policies: PolicySet, class_name: str | None, site: options.Site) -> list[str]:
     """The class that is named, or those that are stored anywhere, encrypted or in clear, and do not move.
 
     Raises Unusable NOT_COVERED, NOTHING.
@@ -118,15 +111,15 @@ def _classes(policies: PolicySet, class_name: str | None, site: Site) -> list[st
 @click.command()
 @policy_argument
 @click.argument("class_name", metavar="[CLASS]", required=False)
-@site_options
-@effort_options
+@options.site_options
+@options.effort_options
 @manner_options
 def repair(
     *,
     policy: Path,
     class_name: str | None,
-    site: Site,
-    effort: Effort,
+    site: options.Site,
+    effort: options.Effort,
     manner: Manner,
 ) -> None:
     """Move what other versions of deterministic classes have left behind to the version that is right.
@@ -152,4 +145,4 @@ def repair(
         ClassRepair(policies, name, Direction.REPAIR, site).begin(None, effort, dry_run=manner.dry_run)
         for name in _classes(policies, class_name, site)
     ]
-    finish_all(jobs, manner)
+    options.finish_all(jobs, manner)

@@ -10,17 +10,10 @@ from datetime import datetime
 from sealwire.audit.signing import SigningKey, VerificationKey
 from sealwire.sidecars.backup.archive.tar import Observed, read_archive
 from sealwire.sidecars.backup.keeping.catalog import Entry
+from sealwire.sidecars.backup.sealed import payload
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity, Recipient, read_header
 from sealwire.sidecars.backup.sealed.manifest import Manifest
-from sealwire.sidecars.backup.sealed.payload import (
-    NewBackup,
-    OpenBackup,
-    SealedReader,
-    begin_backup,
-    begin_reading,
-    read_sidecar,
-)
 from sealwire.sidecars.backup.sealed.sidecar import BackupOrigin, Sidecar, seal_sidecar
 from sealwire.sidecars.backup.stores.store import Store, payload_key, sidecar_key
 from sealwire.sidecars.errors import BackupReason, CannotCreate, Missing, Unavailable, Unsound
@@ -56,9 +49,9 @@ def verify_backup(
     Raises:  what `open_backup` raises; Unsound
     Cost:    reads everything once; 200 to 500 MB of dump a second. Memory: 20 MB
     """
-    backup = begin_reading(store, name, identities, signed_by)
+    backup = payload.begin_reading(store, name, identities, signed_by)
     try:
-        with SealedReader(backup) as reader:
+        with payload.SealedReader(backup) as reader:
             manifest = _check(reader, name, progress)
     except Unsound:
         _record(store, backup, None)
@@ -74,7 +67,7 @@ def verify_backup(
     return Verification(name, manifest, recorded, rebuilt and recorded, backup.origin)
 
 
-def _check(reader: SealedReader, name: str, progress: Callable[[int], None]) -> Manifest:
+def _check(reader: payload.SealedReader, name: str, progress: Callable[[int], None]) -> Manifest:
     files, manifest = read_archive(reader, payload_key(name), progress)
     reader.finish()
     if reader.sidecar is not None and reader.sidecar.manifest != manifest:
@@ -108,9 +101,9 @@ def compare(files: dict[str, Observed], manifest: Manifest, name: str) -> None:
             raise wrong(BackupReason.CHECKSUM, f"{member.path} has another checksum than its manifest")
 
 
-def _record(store: Store, backup: OpenBackup, verified: datetime | None) -> bool:
+def _record(store: Store, backup: payload.OpenBackup, verified: datetime | None) -> bool:
     """Note `verified` in the sidecar as it is now: a rekey may have replaced it while we read."""
-    current = read_sidecar(store, backup.name)
+    current = payload.read_sidecar(store, backup.name)
     if current is None:
         return False
     current.authenticate(backup.keys, sidecar_key(backup.name))
@@ -172,7 +165,7 @@ def rewrap(
     Raises:  what `open_backup` raises; Missing SIDECAR_MISSING; Unusable RECIPIENT
     Cost:    reads and writes some kilobytes
     """
-    backup = begin_reading(store, name, identities, signed_by)
+    backup = payload.begin_reading(store, name, identities, signed_by)
     with closing(backup.stream):
         sidecar = _require_sidecar(backup)
     slots = backup.keys.wrap_for(recipients)
@@ -204,13 +197,13 @@ def reencrypt(  # noqa: PLR0913 - what opens and what is written
         raise CannotCreate(BackupReason.EXISTS, f"{payload_key(target)} exists already", hint)
     if sign_with is not None and not signed_by:
         signed_by = (sign_with.verification,)
-    backup = begin_reading(store, name, identities, signed_by)
+    backup = payload.begin_reading(store, name, identities, signed_by)
     with closing(backup.stream):
         sidecar = _require_sidecar(backup)
         if sidecar.signature is not None and sign_with is None:
             text = f"{name} is signed, and a copy under a new data key needs a new signature"
             raise Unsound(BackupReason.UNSIGNED, text, "give --sign-with")
-        with begin_backup(store, target, recipients, sign_with=sign_with) as new:
+        with payload.begin_backup(store, target, recipients, sign_with=sign_with) as new:
             digest = _copy(backup, new, progress)
             written = new.commit(sidecar.manifest, sidecar.verified)
     _read_back(store, new, written, digest)
@@ -225,7 +218,7 @@ def successor(name: str) -> str:
     return f"{name}-r1" if match is None else f"{match[1]}-r{int(match[2]) + 1}"
 
 
-def _require_sidecar(backup: OpenBackup) -> Sidecar:
+def _require_sidecar(backup: payload.OpenBackup) -> Sidecar:
     if backup.sidecar is None:
         text = f"{sidecar_key(backup.name)} does not exist"
         hint = f"sealwire backup verify {backup.name} writes it again"
@@ -242,13 +235,13 @@ def _drain(chunks: ChunkReader, take: Callable[[bytes], object]) -> bytes:
     return digest.digest()
 
 
-def _copy(backup: OpenBackup, new: NewBackup, progress: Callable[[int], None]) -> bytes:
+def _copy(backup: payload.OpenBackup, new: payload.NewBackup, progress: Callable[[int], None]) -> bytes:
     digest = _drain(backup.chunks, lambda data: progress(new.chunks.write(data)))
     backup.check_end()
     return digest
 
 
-def _read_back(store: Store, new: NewBackup, written: Sidecar, digest: bytes) -> None:
+def _read_back(store: Store, new: payload.NewBackup, written: Sidecar, digest: bytes) -> None:
     """The old one is removed only when the new one says the same. Raises Unsound ALTERED."""
     key = payload_key(new.name)
     with closing(CountedStream(store.open(key))) as stream:

@@ -12,24 +12,7 @@ from hashlib import sha256
 from typing import Self
 
 from sealwire.audit.signing import SigningKey, VerificationKey
-from sealwire.sidecars.backup.sealed.chunk_io import (
-    ChunkReader,
-    ChunkWriter,
-    CountedStream,
-    Gunzipped,
-    gzipped,
-)
-from sealwire.sidecars.backup.sealed.key_slots import (
-    DEFAULT_CHUNK_BYTES,
-    BackupKeys,
-    Identity,
-    KeySlot,
-    Recipient,
-    UncheckedHeader,
-    read_header,
-    seal_header,
-    unwrap_slots,
-)
+from sealwire.sidecars.backup.sealed import chunk_io, key_slots
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.sidecar import (
     MAX_SIDECAR_BYTES,
@@ -52,11 +35,11 @@ class OpenBackup:
     """A sealed file whose header and sidecar are authentic; the stream stands at the first chunk."""
 
     name: str
-    keys: BackupKeys
-    header: UncheckedHeader
+    keys: key_slots.BackupKeys
+    header: key_slots.UncheckedHeader
     sidecar: Sidecar | None
-    stream: CountedStream
-    chunks: ChunkReader
+    stream: chunk_io.CountedStream
+    chunks: chunk_io.ChunkReader
     origin: BackupOrigin
     """Who can have written it. That the payload is the signed one is known after `check_end`."""
 
@@ -76,7 +59,7 @@ class SealedReader:
 
     def __init__(self, backup: OpenBackup) -> None:
         self._backup = backup
-        self._gzip = Gunzipped(backup.chunks)
+        self._gzip = chunk_io.Gunzipped(backup.chunks)
         self.sidecar = backup.sidecar
         """None when no sidecar lies beside the backup; the manifest is inside as well."""
 
@@ -114,7 +97,10 @@ class SealedReader:
 
 
 def open_backup(
-    store: Store, name: str, identities: Sequence[Identity], signed_by: Sequence[VerificationKey] = ()
+    store: Store,
+    name: str,
+    identities: Sequence[key_slots.Identity],
+    signed_by: Sequence[VerificationKey] = (),
 ) -> SealedReader:
     """Open the backup `name` with one of `identities`; use it in a `with` block.
 
@@ -127,7 +113,10 @@ def open_backup(
 
 
 def begin_reading(
-    store: Store, name: str, identities: Sequence[Identity], signed_by: Sequence[VerificationKey] = ()
+    store: Store,
+    name: str,
+    identities: Sequence[key_slots.Identity],
+    signed_by: Sequence[VerificationKey] = (),
 ) -> OpenBackup:
     """Header and sidecar, found genuine and to belong together. The caller closes `stream`.
 
@@ -135,21 +124,21 @@ def begin_reading(
     """
     key = payload_key(name)
     raw = read_sidecar(store, name)
-    stream = CountedStream(store.open(key))
+    stream = chunk_io.CountedStream(store.open(key))
     try:
-        header = read_header(stream.read_exactly, key)
+        header = key_slots.read_header(stream.read_exactly, key)
         if raw is not None and raw.sidecar.backup_id != header.backup_id:
             text = f"{name}: payload and sidecar belong to different backups"
             hint = "one of the two was replaced; move the sidecar away to open the payload by itself"
             raise Unsound(BackupReason.SIDECAR_OTHER, text, hint)
         slots = header.slots if raw is None else raw.sidecar.slots
-        keys, slot = unwrap_slots(slots, header.backup_id, identities, key)
+        keys, slot = key_slots.unwrap_slots(slots, header.backup_id, identities, key)
         header.authenticate(keys, key)
         if raw is not None:
             raw.authenticate(keys, sidecar_key(name))
         sidecar = None if raw is None else raw.sidecar
         origin = origin_of(name, header, sidecar, slot, signed_by)
-        chunks = ChunkReader(stream, keys.payload_key(header.tag), header.chunk_bytes, key)
+        chunks = chunk_io.ChunkReader(stream, keys.payload_key(header.tag), header.chunk_bytes, key)
         return OpenBackup(name, keys, header, sidecar, stream, chunks, origin)
     except BaseException:
         stream.close()
@@ -174,10 +163,10 @@ class NewBackup:
 
     store: Store
     name: str
-    keys: BackupKeys
-    slots: tuple[KeySlot, ...]
+    keys: key_slots.BackupKeys
+    slots: tuple[key_slots.KeySlot, ...]
     upload: Upload
-    chunks: ChunkWriter
+    chunks: chunk_io.ChunkWriter
     header_sha256: str
     sign_with: SigningKey | None
 
@@ -204,8 +193,8 @@ class NewBackup:
 def begin_backup(
     store: Store,
     name: str,
-    recipients: Sequence[Recipient],
-    chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    recipients: Sequence[key_slots.Recipient],
+    chunk_bytes: int = key_slots.DEFAULT_CHUNK_BYTES,
     sign_with: SigningKey | None = None,
 ) -> Iterator[NewBackup]:
     """A fresh data key, wrapped for `recipients`, and the header in the store. Unsigned without a key.
@@ -214,12 +203,12 @@ def begin_backup(
 
     Raises:  Unusable NAME, RECIPIENT; CannotCreate; Unavailable; what a provider raises
     """
-    key, keys = payload_key(name), BackupKeys.generate()
+    key, keys = payload_key(name), key_slots.BackupKeys.generate()
     slots = keys.wrap_for(recipients)
-    header, tag = seal_header(keys, chunk_bytes, slots)
+    header, tag = key_slots.seal_header(keys, chunk_bytes, slots)
     upload = store.begin(key)
     try:
-        chunks = ChunkWriter(upload, header, keys.payload_key(tag), chunk_bytes)
+        chunks = chunk_io.ChunkWriter(upload, header, keys.payload_key(tag), chunk_bytes)
         yield NewBackup(store, name, keys, slots, upload, chunks, sha256(header).hexdigest(), sign_with)
     finally:
         upload.abort()  # of what is committed nothing is left to remove
@@ -234,7 +223,7 @@ class SealedWriter:
 
     def __init__(self, backup: NewBackup) -> None:
         self._backup = backup
-        self._gzip = gzipped(backup.chunks)
+        self._gzip = chunk_io.gzipped(backup.chunks)
         self._written = 0
         self._open = True
 
@@ -283,8 +272,8 @@ class SealedWriter:
 def create_backup(
     store: Store,
     name: str,
-    recipients: Sequence[Recipient],
-    chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    recipients: Sequence[key_slots.Recipient],
+    chunk_bytes: int = key_slots.DEFAULT_CHUNK_BYTES,
     sign_with: SigningKey | None = None,
 ) -> Iterator[SealedWriter]:
     """Start the backup `name`. Raises as `begin_backup` does."""

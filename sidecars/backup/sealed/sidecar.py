@@ -22,15 +22,8 @@ from sealwire.audit.signing import SigningKey, VerificationKey, is_signed, signa
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
 from sealwire.keys.kek.key_pair import is_public
+from sealwire.sidecars.backup.sealed import key_slots
 from sealwire.sidecars.backup.sealed import manifest as manifests
-from sealwire.sidecars.backup.sealed.key_slots import (
-    BACKUP_ID_BYTES,
-    BackupKeys,
-    KeySlot,
-    UncheckedHeader,
-    read_slots,
-    slots_to_json,
-)
 from sealwire.sidecars.backup.sealed.manifest import MAX_MANIFEST_BYTES, MAX_NUMBER, SHA256, Manifest
 from sealwire.sidecars.errors import BackupReason, Unsound
 
@@ -45,7 +38,7 @@ class Sidecar:
     """What is known beside a backup."""
 
     backup_id: bytes
-    slots: tuple[KeySlot, ...]
+    slots: tuple[key_slots.KeySlot, ...]
     """Who can open it now."""
     payload_bytes: int
     """Length of the sealed file, header included."""
@@ -58,7 +51,7 @@ class Sidecar:
     """By who wrote the backup, as `signature.signed` makes it; None for an unsigned one."""
 
 
-def seal_sidecar(sidecar: Sidecar, keys: BackupKeys) -> bytes:
+def seal_sidecar(sidecar: Sidecar, keys: key_slots.BackupKeys) -> bytes:
     """The file's bytes."""
     content = _to_json(sidecar)
     return strict_json.serialize(content | {"mac": strict_json.encode(_mac(keys, content))})
@@ -71,7 +64,7 @@ class RawSidecar:
     sidecar: Sidecar
     mac: bytes
 
-    def authenticate(self, keys: BackupKeys, where: str) -> None:
+    def authenticate(self, keys: key_slots.BackupKeys, where: str) -> None:
         """Raises Unsound SIDECAR."""
         if not hmac.compare_digest(self.mac, _mac(keys, _to_json(self.sidecar))):
             raise _damaged(where)
@@ -84,8 +77,8 @@ def parse_sidecar(raw: bytes, where: str) -> RawSidecar:
         version = fields.format(FORMAT_NAME, SIGNED_VERSION, oldest=FORMAT_VERSION)
         verified = fields.optional_text("verified")
         sidecar = Sidecar(
-            backup_id=fields.binary("id", BACKUP_ID_BYTES, BACKUP_ID_BYTES),
-            slots=read_slots(fields),
+            backup_id=fields.binary("id", key_slots.BACKUP_ID_BYTES, key_slots.BACKUP_ID_BYTES),
+            slots=key_slots.read_slots(fields),
             payload_bytes=fields.integer("payload_bytes", 0, MAX_NUMBER),
             payload_sha256=fields.text("payload_sha256"),
             verified=None if verified is None else manifests.parse_time(verified),
@@ -109,7 +102,7 @@ def _to_json(sidecar: Sidecar) -> dict[str, Any]:
         "format": FORMAT_NAME,
         "version": SIGNED_VERSION if signature else FORMAT_VERSION,
         "id": strict_json.encode(sidecar.backup_id),
-        "slots": slots_to_json(sidecar.slots),
+        "slots": key_slots.slots_to_json(sidecar.slots),
         "payload_bytes": sidecar.payload_bytes,
         "payload_sha256": sidecar.payload_sha256,
         "verified": None if sidecar.verified is None else manifests.format_time(sidecar.verified),
@@ -118,7 +111,7 @@ def _to_json(sidecar: Sidecar) -> dict[str, Any]:
     }
 
 
-def _mac(keys: BackupKeys, content: dict[str, Any]) -> bytes:
+def _mac(keys: key_slots.BackupKeys, content: dict[str, Any]) -> bytes:
     return hmac.digest(keys.sidecar_key(), strict_json.serialize(content), sha256)
 
 
@@ -177,9 +170,9 @@ def signed(sidecar: Sidecar, name: str, header_sha256: str, key: SigningKey) -> 
 
 def origin_of(
     name: str,
-    header: UncheckedHeader,
+    header: key_slots.UncheckedHeader,
     sidecar: Sidecar | None,
-    opened: KeySlot,
+    opened: key_slots.KeySlot,
     signed_by: Sequence[VerificationKey] = (),
 ) -> BackupOrigin:
     """What is proved of a backup whose header and sidecar are authentic; `opened` is the slot that was used.

@@ -17,14 +17,7 @@ from typing import BinaryIO
 from sealwire import from_lock
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.private_file import PRIVATE_MODE, flush_directory, replace_private
-from sealwire.sidecars.backup.stores.store import (
-    NO_SPACE,
-    ReadStream,
-    Store,
-    StoredObject,
-    Upload,
-    is_backup_key,
-)
+from sealwire.sidecars.backup.stores import store
 from sealwire.sidecars.errors import BackupReason, CannotCreate, Missing, Unavailable, Unusable
 
 _PARTIAL_SUFFIX = ".partial"
@@ -59,23 +52,23 @@ class LocalStore:
     def address(self) -> str:
         return str(self._directory)
 
-    def objects(self) -> Sequence[StoredObject]:
+    def objects(self) -> Sequence[store.StoredObject]:
         found = []
         with _translated(self._directory), os.scandir(self._directory) as entries:
             for entry in entries:
-                if is_backup_key(entry.name) and entry.is_file():
+                if store.is_backup_key(entry.name) and entry.is_file():
                     status = entry.stat()
                     modified = datetime.fromtimestamp(status.st_mtime, UTC)
-                    found.append(StoredObject(entry.name, status.st_size, modified))
+                    found.append(store.StoredObject(entry.name, status.st_size, modified))
         return sorted(found, key=lambda item: item.key)
 
     def exists(self, key: str) -> bool:
         return os.path.lexists(self._directory / key)
 
-    def begin(self, key: str) -> Upload:
+    def begin(self, key: str) -> store.Upload:
         return LocalUpload(self._directory / key)
 
-    def open(self, key: str) -> ReadStream:
+    def open(self, key: str) -> store.ReadStream:
         with _translated(self._directory / key):
             return LocalReadStream(self._directory / key)
 
@@ -208,7 +201,7 @@ def _translated(path: Path) -> Iterator[None]:
         hint = "check the name, or create the directory"
         raise Missing(BackupReason.MISSING, f"{path} does not exist", hint) from None
     except OSError as error:
-        if error.errno in NO_SPACE:
+        if error.errno in store.NO_SPACE:
             hint = "free space, or prune; earlier backups are untouched"
             raise Unavailable(BackupReason.STORE_FULL, f"no space for {path}", hint) from None
         denied = error.errno in _DENIED
@@ -217,14 +210,14 @@ def _translated(path: Path) -> Iterator[None]:
         raise Unavailable(reason, f"{path}: {error.strerror}", hint) from None
 
 
-def open_new_store(address: str) -> Store:
+def open_new_store(address: str) -> store.Store:
     """As `open_store`, for who writes the first backup: makes the directory (0700), and none above it."""
     if "://" not in address:
         make_directory(Path(address))
     return open_store(address)
 
 
-def open_store(address: str) -> Store:
+def open_store(address: str) -> store.Store:
     """The store at `address`: a directory, or `s3://BUCKET[/PREFIX]` with the `s3` extra installed.
 
     Raises Unusable ADDRESS, EXTRA_MISSING; Missing for a directory that is not there.

@@ -18,27 +18,8 @@ from pymongo.write_concern import WriteConcern
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
+from sealwire.keys.frontier import record
 from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window
-from sealwire.keys.frontier.record import (
-    DATABASE,
-    FORGOTTEN_S,
-    FRONTIERS,
-    LEASES,
-    MOST_TRANSACTION_S,
-    STANDS,
-    TRANSACTION_S,
-    Lease,
-    addresses_of,
-    counted_names,
-    frontier_document,
-    leases_pipeline,
-    named_seen,
-    outlived_s,
-    parse_frontier,
-    parse_lease,
-    place_of,
-    stated_generation,
-)
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, ValueType
 from sealwire.sidecars.direct import Client, failure
@@ -78,7 +59,7 @@ class Frontiers(Protocol):
     def confirm(self, frontier: Frontier) -> None:
         """See that it still stands there, by a write: what was written before is durable. Raises JobTaken."""
 
-    def leases(self) -> list[Lease]:
+    def leases(self) -> list[record.Lease]:
         """Those that stand by the server's clock."""
 
     def missing_s(self, counted: Sequence[str] | None = None, /) -> float:
@@ -101,7 +82,7 @@ class MongoFrontiers:
         session: ClientSession,
         versions: tuple[ValueCipher, ValueCipher],
         is_pending: Callable[[], bool] = lambda: True,
-        transaction_s: float = TRANSACTION_S,
+        transaction_s: float = record.TRANSACTION_S,
         begun_in: str = "",
     ) -> None:
         """`session` is causally consistent; `versions` are the old one and the new one.
@@ -122,8 +103,8 @@ class MongoFrontiers:
         """How many the job has read, and of how many: told with each frontier that is written."""
         self._is_alone = False
         """Whether no proxy tells what this process has written."""
-        self._frontiers = _collection(client, FRONTIERS)
-        self._leases = _collection(client, LEASES)
+        self._frontiers = _collection(client, record.FRONTIERS)
+        self._leases = _collection(client, record.LEASES)
 
     def load(self) -> Frontier | None:
         found = self._found()
@@ -131,7 +112,7 @@ class MongoFrontiers:
             if self._begun_in:
                 raise _put_back("the frontier of a move that has begun is missing")
             return None
-        frontier = parse_frontier(found, self._new)
+        frontier = record.parse_frontier(found, self._new)
         self._place = self.place()
         if self._begun_in not in ("", self._place):
             raise _put_back("the database sealwire is not the one in which the move began")
@@ -200,7 +181,7 @@ class MongoFrontiers:
         if not changed:
             raise _taken()
 
-    def leases(self) -> list[Lease]:
+    def leases(self) -> list[record.Lease]:
         """As `Frontiers.leases`. They are read after the frontier was written, in its session."""
         found = [each for each in self._told(_OF_PROXIES) if each.may_matter(self._transaction_s)]
         self._is_alone = not found
@@ -212,39 +193,43 @@ class MongoFrontiers:
         A collection that was dropped and made again, or put back, is another one: so it counts anew. It does
         as well when an address is counted that was not yet counted for this move.
         """
-        wanted: dict[str, Any] = {"_id": STANDS, "place": self._uuid_of(LEASES), "since": {"$type": "date"}}
+        wanted: dict[str, Any] = {
+            "_id": record.STANDS,
+            "place": self._uuid_of(record.LEASES),
+            "since": {"$type": "date"},
+        }
         move = self._new.class_id, self._new.key_version
-        names = [] if counted is None else counted_names(*move, counted)
+        names = [] if counted is None else record.counted_names(*move, counted)
         if names:
             wanted["counted"] = {"$all": names}
-        pipeline: list[dict[str, Any]] = [{"$match": wanted}, *leases_pipeline()]
+        pipeline: list[dict[str, Any]] = [{"$match": wanted}, *record.leases_pipeline()]
         stand = patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
         for each in stand:
             age_s: float = (each["read_at"] - each["since"]).total_seconds()
             if age_s >= 0:
-                return outlived_s(self._transaction_s) - age_s
+                return record.outlived_s(self._transaction_s) - age_s
         for _ in range(2):  # the first one makes the collection, which has no UUID before
             said: dict[str, Any] = {
-                "$set": {"place": self._uuid_of(LEASES)},
+                "$set": {"place": self._uuid_of(record.LEASES)},
                 "$currentDate": {"since": True},
                 "$addToSet": {"counted": {"$each": names}},
             }
-            patiently(partial(self._say, STANDS, said))
-        return outlived_s(self._transaction_s)
+            patiently(partial(self._say, record.STANDS, said))
+        return record.outlived_s(self._transaction_s)
 
     def place(self) -> str:
-        return self._uuid_of(FRONTIERS)
+        return self._uuid_of(record.FRONTIERS)
 
     def _uuid_of(self, collection: str) -> str:
         wanted = {"name": collection}
-        database = self._client.get_database(DATABASE, _DECODED)
+        database = self._client.get_database(record.DATABASE, _DECODED)
         listed = patiently(lambda: list(database.list_collections(self._session, wanted)))
-        return place_of(listed[0]) if listed else ""
+        return record.place_of(listed[0]) if listed else ""
 
-    def _told(self, chosen: dict[str, Any]) -> list[Lease]:
-        pipeline = [chosen, *leases_pipeline()]
+    def _told(self, chosen: dict[str, Any]) -> list[record.Lease]:
+        pipeline = [chosen, *record.leases_pipeline()]
         found = patiently(lambda: list(self._leases.aggregate(pipeline, session=self._session)))
-        return [each for each in map(parse_lease, found) if each is not None]
+        return [each for each in map(record.parse_lease, found) if each is not None]
 
     def _seen(self) -> int:
         """The newest generation of this move that any process has read or written, by what they tell."""
@@ -253,7 +238,7 @@ class MongoFrontiers:
 
     def _tell(self, generation: int) -> None:
         """Say before values move what was written: no proxy says that it has read it, and a copy may come."""
-        seen = named_seen({(self._new.class_id, self._new.key_version): generation})
+        seen = record.named_seen({(self._new.class_id, self._new.key_version): generation})
         said = {"$set": {"job": True, "acknowledged": {}, "seen": seen}, "$currentDate": {"renewed": True}}
         patiently(lambda: self._say(self._name, said))
 
@@ -266,12 +251,12 @@ class MongoFrontiers:
         A proxy whose lease has gone begins again under another name, as one whose lease has run out does.
         Raises what the driver raises. Cost: two commands.
         """
-        age_s = max(FORGOTTEN_S, outlived_s(self._transaction_s))
+        age_s = max(record.FORGOTTEN_S, record.outlived_s(self._transaction_s))
         ended = {"renewed": {"$lt": self._now() - timedelta(seconds=age_s)}}
         return patiently(lambda: self._leases.delete_many(ended).deleted_count)
 
     def _document(self, frontier: Frontier) -> dict[str, Any]:
-        return frontier_document(frontier, self._new, self._transaction_s, self.documents)
+        return record.frontier_document(frontier, self._new, self._transaction_s, self.documents)
 
     def _now(self) -> datetime:
         admin = self._client.get_database("admin", _DECODED)
@@ -291,10 +276,10 @@ class MongoFrontiers:
         """
         version = found.get("new")
         if isinstance(version, int) and not isinstance(version, bool) and version < self._old.key_version:
-            return stated_generation(found)
+            return record.stated_generation(found)
         if version != self._old.key_version:
             return None
-        earlier = parse_frontier(found, self._old)
+        earlier = record.parse_frontier(found, self._old)
         if not earlier.is_over:
             text = "the move of an earlier rotation of this class is not over, and its key is active"
             raise DamagedFile(KeysReason.SCHEMA, text, "use the keyring with which that move began")
@@ -303,9 +288,9 @@ class MongoFrontiers:
 
 def leased_addresses(client: MongoClient[Any]) -> list[str]:
     """The addresses of the Sealwires that have a lease now. Raises what the driver raises. Cost: one read."""
-    leases = client.get_database(DATABASE, _DECODED).get_collection(LEASES)
-    found = map(parse_lease, leases.aggregate([_OF_PROXIES, *leases_pipeline()]))
-    return addresses_of(each for each in found if each is not None)
+    leases = client.get_database(record.DATABASE, _DECODED).get_collection(record.LEASES)
+    found = map(record.parse_lease, leases.aggregate([_OF_PROXIES, *record.leases_pipeline()]))
+    return record.addresses_of(each for each in found if each is not None)
 
 
 def transaction_lifetime_s(client: Client, named: float | None) -> float:
@@ -320,7 +305,7 @@ def transaction_lifetime_s(client: Client, named: float | None) -> float:
     if not known:
         text = "a mongos does not say how long a transaction may last on its shards"
         raise Unusable(MigrationReason.LIFETIME, text, f"name the longest: {_LIFETIME_OPTION}")
-    if max(known) > MOST_TRANSACTION_S:
+    if max(known) > record.MOST_TRANSACTION_S:
         text = "transactions may last longer than a day on this server, and a move waits for twice as long"
         raise Unusable(MigrationReason.LIFETIME, text, "lower transactionLifetimeLimitSeconds first")
     return max(known)
@@ -343,7 +328,7 @@ def _asked_lifetime_s(admin: Database[Any], named: float | None) -> float | None
             raise Unusable(MigrationReason.LIFETIME, text, hint) from None
     if isinstance(said, int | float) and not isinstance(said, bool) and said > 0:
         return float(said)
-    return TRANSACTION_S if named is None else None
+    return record.TRANSACTION_S if named is None else None
 
 
 def _cancelled(hint: str) -> Unusable:
@@ -413,7 +398,7 @@ def require_unbegun(
             text = f"job {job.name} moves class {class_name}, and is not over"
             hint = f"sealwire migrate abort {job.name}, if it has moved nothing yet"
             raise Unusable(MigrationReason.OTHER_MOVE, text, hint)
-    found = _collection(client, FRONTIERS).find_one({"_id": keyring.cipher_for(class_name).class_id})
+    found = _collection(client, record.FRONTIERS).find_one({"_id": keyring.cipher_for(class_name).class_id})
     new = None if found is None else found.get("new")
     # what Sealwire did not write there may be the frontier that somebody damaged
     if found is not None and (not isinstance(new, int) or isinstance(new, bool) or new >= version):
@@ -448,7 +433,9 @@ class Standstill:
         class_id = self._keyring.cipher_for(self._class_name).class_id
         # proxies take `confirmed` for the time until which values moved, and only a job moves some
         touch = {"$currentDate": {"confirmed" if self._job else "swept": True}}
-        _collection(self._client, FRONTIERS).update_one({"_id": class_id}, touch, session=self._session)
+        _collection(self._client, record.FRONTIERS).update_one(
+            {"_id": class_id}, touch, session=self._session
+        )
         self.require()
 
     def end_frontier(self) -> None:
@@ -460,7 +447,7 @@ class Standstill:
         found, active = self.require(), self._keyring.cipher_for(self._class_name)
         if found is None or found.get("new") != active.key_version:
             return
-        frontier = parse_frontier(found, active)
+        frontier = record.parse_frontier(found, active)
         if not frontier.is_over:
             over = replace(
                 frontier,
@@ -469,13 +456,13 @@ class Standstill:
                 is_moving=False,
             )
             mine = {"_id": frontier.class_id, "generation": frontier.generation}
-            _collection(self._client, FRONTIERS).replace_one(
-                mine, frontier_document(over, active), session=self._session
+            _collection(self._client, record.FRONTIERS).replace_one(
+                mine, record.frontier_document(over, active), session=self._session
             )
 
 
 def _collection(client: Client, name: str) -> Documents:
-    found = client.get_database(DATABASE).get_collection(
+    found = client.get_database(record.DATABASE).get_collection(
         name,
         codec_options=_DECODED,
         write_concern=WriteConcern("majority"),

@@ -6,14 +6,7 @@ has a place for them, so only a search that reads every document finds them.
 
 from collections.abc import Callable, Iterable
 
-from sealwire.crypto.envelope import (
-    BINARY_HEAD,
-    EnvelopeMode,
-    beginning,
-    is_envelope,
-    is_of_context,
-    marker_of_class,
-)
+from sealwire.crypto import envelope
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
 from sealwire.keys.frontier.frontier import ClassVersion
@@ -45,7 +38,7 @@ class Strays:
             each.is_plaintext for each in right
         )
         ids = (KeyIds(self._class_id, 1), *self._borrowed)
-        self._markers = tuple({marker_of_class(each.class_id) for each in ids})
+        self._markers = tuple({envelope.marker_of_class(each.class_id) for each in ids})
 
     def may_be_in(self, raw: bytes) -> bool:
         """Whether a document has to be looked through for them; False is certain."""
@@ -58,9 +51,9 @@ class Strays:
         header = header_of(kind, value)
         if header is None:
             return self._has_plaintext and _in_clear(self._field_class, kind, value) is not None
-        if isinstance(header, Left) or header.mode is not EnvelopeMode.DETERMINISTIC:
+        if isinstance(header, Left) or header.mode is not envelope.EnvelopeMode.DETERMINISTIC:
             return False
-        if is_of_context(value, BINARY_HEAD):
+        if envelope.is_of_context(value, envelope.BINARY_HEAD):
             return header.class_id == self._class_id and not self._are_contexts_right
         ids = KeyIds(header.class_id, header.key_version)
         if ids in self._right:
@@ -72,10 +65,10 @@ class Strays:
         if header_of(kind, value) is None:
             found = _in_clear(self._field_class, kind, value)
             return Left.WRONG_TYPE if found is None else (self._kind, found)
-        if within is not None and is_of_context(value, BINARY_HEAD):
+        if within is not None and envelope.is_of_context(value, envelope.BINARY_HEAD):
             return within.opened(value)
         try:
-            return self._keyring.open_envelope(value, BINARY_HEAD, len(value))
+            return self._keyring.open_envelope(value, envelope.BINARY_HEAD, len(value))
         except KeyRetired:
             return Left.RETIRED_KEY
         except KeyDestroyed:
@@ -99,7 +92,7 @@ def needs_key(key: DataKey, field_class: FieldClass, where: ClassPaths | None) -
     What a key made is found at any path. A version that is borrowed, or plaintext, means something at the
     paths of its class only. A damaged document counts. Cost of a call: O(bytes)
     """
-    marker = beginning(*(key.lender or key.ids))
+    marker = envelope.beginning(*(key.lender or key.ids))
     if key.lender is None and not key.is_plaintext:
         return lambda raw: marker in raw
 
@@ -113,7 +106,7 @@ def needs_key(key: DataKey, field_class: FieldClass, where: ClassPaths | None) -
                 if key.is_plaintext:
                     if _in_clear(field_class, kind, value) is not None:
                         return True
-                elif is_envelope(kind, value) and value.startswith(marker, BINARY_HEAD):
+                elif envelope.is_envelope(kind, value) and value.startswith(marker, envelope.BINARY_HEAD):
                     return True
         except BsonError:
             return True

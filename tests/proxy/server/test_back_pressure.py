@@ -13,8 +13,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode
 from sealwire.proxy.server.connections.carrying import State
 from sealwire.proxy.server.connections.pipe import WRITE_HIGH_BYTES, Hold
-from sealwire.proxy.server.health import Phase
-from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.health import Freshness, Phase
 from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, GoOn, LongToClient, NeedKeys, ToClient

@@ -20,8 +20,9 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.server.config.settings import KeySettings
-from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts, StoreReach
+from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts
 from sealwire.proxy.server.frontiers.store import Granted, StoreProblem
+from sealwire.proxy.server.health import StoreReach
 from sealwire.proxy.server.limit_feed import BUCKET_S, LimitFeed
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.replies import TooManyDocuments

@@ -4,12 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase, is_ready, status_of
-from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import Keeping
-from sealwire.proxy.server.observability.reach import MAX_SHOWN, Reachable
+from sealwire.proxy.server.health import (
+    MAX_SHOWN,
+    STUCK_AFTER_S,
+    Following,
+    Freshness,
+    Health,
+    JointHealth,
+    Keeping,
+    Phase,
+    Reachable,
+    StoreReach,
+    is_ready,
+    status_of,
+)
 
 NOW_S = 1000.0
 
@@ -43,7 +51,7 @@ def test_a_drain_of_all_shows_before_the_workers_say_so() -> None:
 
 
 def test_the_oldest_keys_count() -> None:
-    fresh, stale, expired = (a_loop(keyring=freshness) for freshness in Freshness)
+    expired, stale, fresh = (a_loop(keyring=freshness) for freshness in Freshness)
     assert of().keyring is Freshness.FRESH
     assert of(fresh, stale).keyring is Freshness.STALE
     assert of(stale, expired, fresh).keyring is Freshness.EXPIRED

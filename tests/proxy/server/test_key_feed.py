@@ -14,7 +14,8 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import FirstKeyring
 from sealwire.proxy.server.config.settings import KeySettings
-from sealwire.proxy.server.key_feed import RELOAD_INTERVAL_S, RETRY_S, Freshness, KeyFeed
+from sealwire.proxy.server.health import Freshness
+from sealwire.proxy.server.key_feed import RELOAD_INTERVAL_S, RETRY_S, KeyFeed
 from sealwire.proxy.server.observability.metrics import Metrics
 from tests.keys.samples import NOW
 from tests.proxy.server.harness import StandingClock, soon, until

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sealwire.cli.pages import page_html
 from sealwire.cli.tasks import write_first_run
 from sealwire.sidecars.errors import CannotCreate, TlsCheckReason
+from sealwire.sidecars.tls_check.commands import page_of
 from sealwire.sidecars.tls_check.handshake import HttpAnswer, Trouble
 from sealwire.sidecars.tls_check.judging import RuleSet, Severity
 from sealwire.sidecars.tls_check.report import (
@@ -21,7 +23,6 @@ from sealwire.sidecars.tls_check.report import (
     Report,
     TlsMetrics,
     make_report,
-    to_html,
     to_json,
     write_whole,
 )
@@ -90,7 +91,7 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("facts", [DATABASE, WEB, UNREACHABLE, evil()])
 def test_the_page_is_well_formed_and_needs_nothing_else(facts: EndpointFacts) -> None:
-    text = to_html(report(facts))
+    text = page_html(page_of(report(facts)))
     page = Page()
     page.feed(text)
     page.close()
@@ -102,7 +103,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(facts: EndpointFacts) ->
 
 
 def test_names_that_others_chose_stay_text() -> None:
-    text = to_html(report(evil()))
+    text = page_html(page_of(report(evil())))
     assert "<script" not in text
     page = Page()
     page.feed(text)

@@ -23,7 +23,8 @@ from sealwire.keys.errors import UnsafeFile
 from sealwire.proxy.server.audit_writer import keeper
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper, check_audit
 from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
-from sealwire.proxy.server.observability.audit import Keeping, Origin
+from sealwire.proxy.server.health import Keeping
+from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.server.observability.metrics import Metrics

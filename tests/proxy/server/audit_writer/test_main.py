@@ -17,7 +17,8 @@ from sealwire.audit.verification import LogReport, verify
 from sealwire.proxy.server.audit_writer.main import MOST, AuditWriter
 from sealwire.proxy.server.audit_writer.records import write_record
 from sealwire.proxy.server.audit_writer.ring import RingOutput
-from sealwire.proxy.server.observability.audit import Keeping, Origin
+from sealwire.proxy.server.health import Keeping
+from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit
 from tests.audit.logs import largest_file
 from tests.proxy.server.audit_writer.rings import lines_in, log_in, ring_ends, worker

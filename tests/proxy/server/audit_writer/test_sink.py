@@ -26,7 +26,8 @@ from sealwire.proxy.server.audit_writer.sink import (
     write_command,
     write_share,
 )
-from sealwire.proxy.server.observability.audit import Keeping, Origin
+from sealwire.proxy.server.health import Keeping
+from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.server.observability.audit_settings import WhenFull
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.record_bytes import RecordBytes

@@ -28,8 +28,8 @@ from sealwire.proxy.server.connections.entrances import Listener
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
+from sealwire.proxy.server.health import Reachable
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.observability.reach import Reachable
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.server.workers import pulse
 from sealwire.proxy.server.workers.app import Proxy

@@ -16,11 +16,11 @@ from sealwire.proxy.server.frontiers.feed import (
     PENDING_S,
     QUIET_S,
     RETRY_S,
-    Following,
     FrontierFeed,
     steady_clock,
 )
 from sealwire.proxy.server.frontiers.store import RENEW_S
+from sealwire.proxy.server.health import Following
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.moving.moves import Moves
 from tests.proxy.server.frontiers.server import (

@@ -25,8 +25,9 @@ from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey
 from sealwire.crypto.x509 import subject_spellings
 from sealwire.keys.private_file import create_private
+from sealwire.proxy.server.health import Keeping
 from sealwire.proxy.server.observability import logs
-from sealwire.proxy.server.observability.audit import Keeping, LogAudit, Origin, command_audit, fields_of
+from sealwire.proxy.server.observability.audit import LogAudit, Origin, command_audit, fields_of
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import (
     LogFormat,

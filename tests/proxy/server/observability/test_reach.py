@@ -5,13 +5,12 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry
 
+from sealwire.proxy.server.health import MAX_SHOWN, Reachable
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.reach import (
     MAX_PAIRS,
-    MAX_SHOWN,
     OTHERS,
     PlaintextCounts,
-    Reachable,
     ServerReach,
     UpstreamReach,
 )

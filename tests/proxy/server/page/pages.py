@@ -11,11 +11,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.policy_file import parse_policy
 from sealwire.proxy.server.config.settings import Address, Config, ListenTls, PageSettings, TlsMode
-from sealwire.proxy.server.context_feed import StoreReach
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import Health, Phase
-from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, Phase, StoreReach
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.page.door import PageCall, PageDoor, Token
 from sealwire.proxy.server.page.facts import PageFacts, facts_of

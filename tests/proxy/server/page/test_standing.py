@@ -13,10 +13,7 @@ from sealwire.audit.log import AuditLog, LogPace
 from sealwire.audit.signing import make_key
 from sealwire.cli import sealwire
 from sealwire.files.html.frame import Mark, Tone
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import Health, Phase
-from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, Phase
 from sealwire.proxy.server.page.door import PANELS
 from sealwire.proxy.server.page.facts import OBSERVED, PageFacts
 from sealwire.proxy.server.page.panels import (

@@ -35,10 +35,8 @@ from sealwire.proxy.server.errors import (
     UpstreamUnavailable,
 )
 from sealwire.proxy.server.findings import LOGIN_WANTED, NO_ACCESS_CONTROL
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import Phase
-from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import Keeping, Origin
+from sealwire.proxy.server.health import Following, Freshness, Keeping, Phase
+from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.server.observability.audit_settings import AuditSettings, WhenFull
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Audit, Done, Effect, ToClient

@@ -8,12 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.proxy.server.config.settings import Address, Discovery, Limits, Member, Seeds
-from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
-from sealwire.proxy.server.frontiers.feed import Following
-from sealwire.proxy.server.health import Beat, Phase
-from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.observability.audit import Keeping
+from sealwire.proxy.server.health import Beat, Following, Freshness, Keeping, Phase, StoreReach
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.workers.joint_metrics import families_of

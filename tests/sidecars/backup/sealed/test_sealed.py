@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sealwire.sidecars.backup.sealed import payload as sealed_payload
+from sealwire.sidecars.backup.sealed import chunk_io
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, format_time
 from sealwire.sidecars.backup.sealed.payload import begin_backup, begin_reading, create_backup, open_backup
@@ -256,7 +256,7 @@ def test_a_signal_before_anything_was_written_leaves_nothing(
         assert list(tmp_path.iterdir())  # the header is there already
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sealed_payload, "gzipped", ended)
+    monkeypatch.setattr(chunk_io, "gzipped", ended)
     with pytest.raises(KeyboardInterrupt), create_backup(store, "b", [KEK]):
         pass
     assert list(tmp_path.iterdir()) == []
