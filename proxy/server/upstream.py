@@ -39,6 +39,8 @@ class ServerEvents(Protocol):
 class ServerProtocol(asyncio.Protocol):
     """Hands the transport's events to their `ServerEvents`."""
 
+    __slots__ = ("_events",)
+
     def __init__(self, events: ServerEvents) -> None:
         self._events = events
 

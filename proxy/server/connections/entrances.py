@@ -45,12 +45,14 @@ ACCEPT_PAUSE_S = 1.0
 class ClientProtocol(asyncio.Protocol):
     """Makes a Connection when the client stands (TLS included) and hands the transport's events to it."""
 
+    __slots__ = ("_connection", "_route", "_services", "_stands")
+
     def __init__(self, services: Services, route: Route, stands: Callable[[], None]) -> None:
         """`stands` hears that the connection is among the open ones."""
         self._services = services
         self._route = route
-        self._stands = stands
-        self._is_made = False
+        self._stands: Callable[[], None] | None = stands
+        """None once it has heard. It holds the task of the handshake: 1 KiB as long as a client stays."""
         self._connection: Connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -58,8 +60,9 @@ class ClientProtocol(asyncio.Protocol):
         tune(transport)
         stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
         self._connection = Connection(self._services, self._route, stream)
-        self._is_made = True
-        self._stands()
+        if self._stands is not None:
+            self._stands()
+            self._stands = None
 
     def data_received(self, data: bytes) -> None:
         """asyncio: the client has sent bytes."""
@@ -72,7 +75,7 @@ class ClientProtocol(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """asyncio, or `opened`: the connection has ended."""
-        if self._is_made:
+        if self._stands is None:
             self._connection.client_lost()
 
     def pause_writing(self) -> None:

@@ -1,6 +1,7 @@
 """Bytes, ends of stream, limits and bugs on real sockets, with a session that only echoes."""
 
 import asyncio
+import gc
 import json
 import socket
 from contextlib import AsyncExitStack
@@ -187,6 +188,19 @@ async def test_bytes_sent_before_the_server_connection_stands_arrive_in_order() 
         writer.write(message)
         server_reader, _ = await server.accepted()
         assert await soon(server_reader.readexactly(len(message))) == message
+
+
+async def test_an_open_connection_keeps_no_task_that_opened_it() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+        client_of(proxy) as client,
+    ):
+        await exchange(server, client, b"question", b"answer")
+        await turns()
+        tasks = [each for each in gc.get_objects() if isinstance(each, asyncio.Task)]
+        names = [each.get_name() for each in tasks if each.done()]
+        assert not [name for name in names if name.startswith(("handshake", "connect "))]
 
 
 async def test_each_client_gets_a_server_connection_of_its_own() -> None:
