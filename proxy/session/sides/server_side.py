@@ -376,10 +376,11 @@ class ServerSide(Side):
             return message, 0
         else:
             batch = shared.keyring.batch(shared.open_envelope, len(message))
-            take = shared.open_envelope if batch is None else batch.take
             if request.opens is None:
-                revealed, opened = reveal(message, parsed, take, batch)
+                opener = shared.open_envelope if batch is None else None
+                revealed, opened = reveal(message, parsed, opener, batch)
             else:
+                take = shared.open_envelope if batch is None else batch.take
                 revealed, opened = reveal_for(shared, request, message, parsed, take, batch)
         if opened and request.command in DUPLICATING:
             revealed = name_in_clear(message, parsed.body, revealed)

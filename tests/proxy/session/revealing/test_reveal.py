@@ -470,8 +470,9 @@ def together(message: bytes) -> bytes:
     assert batch is not None
     parsed = parse_op_msg(message)
     BATCHING.opened.clear()
-    revealed, count = reveal(message, parsed, batch.take, batch)
+    revealed, count = reveal(message, parsed, None, batch)
     assert sum(BATCHING.opened.take().values()) == count
+    assert (revealed, count) == reveal(message, parsed, batch.take, batch)
     assert (revealed, count) == reveal(message, parsed, KEYRING.open_envelope)
     return revealed
 
@@ -502,6 +503,12 @@ def test_more_values_than_are_opened_at_once() -> None:
         )
 
     assert together(message(SEALED)) == message("x")
+
+
+def test_without_anything_that_opens_envelopes_none_is_passed_on() -> None:
+    message = reply({"v": SEALED, "ok": 1.0})
+    with pytest.raises(TypeError):
+        reveal(message, parse_op_msg(message), None)
 
 
 @pytest.mark.parametrize("at", [0, 1, MAX_TOGETHER])
