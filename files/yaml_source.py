@@ -7,7 +7,6 @@ first two can make a small file a huge one, the last hides one of two lines.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from difflib import get_close_matches
 
 import yaml
 
@@ -65,7 +64,7 @@ class Node:
             if key in known:
                 entries[key] = node
                 continue
-            close = get_close_matches(key, known, n=1)
+            close = _alike(key, known)
             hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
             place = node.key_place or (node.line, node.column)
             own.add(SourceError(node.filename, *place, f"unknown key '{key}'", hint))
@@ -94,7 +93,7 @@ class Node:
         """One of some words."""
         word = self.text()
         if word not in choices:
-            close = get_close_matches(word, choices, n=1)
+            close = _alike(word, choices)
             hint = f"did you mean '{close[0]}'?" if close else f"one of: {', '.join(choices)}"
             raise self.error(f"'{word}' is not known here", hint)
         return word
@@ -125,6 +124,12 @@ class Node:
         if type(self.value) is not date:
             raise self.error("expected a date", "write it as 1900-01-31, without quotes")
         return self.value
+
+
+def _alike(word: str, known: Collection[str]) -> list[str]:
+    from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone
+
+    return get_close_matches(word, known, n=1)
 
 
 def parse_yaml(source: bytes, filename: str, manual: str) -> Node:

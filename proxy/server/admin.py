@@ -20,7 +20,8 @@ from typing import Any, ClassVar, Final, cast, final
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from sealwire.proxy.server.config.settings import Address, Config
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import (
     Following,
     Health,

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Iterable
 
-from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.errors import ListenProblem, StartReason
 
 BACKLOG = 1024

@@ -16,7 +16,8 @@ from typing import Any, Final, cast
 import bson
 
 from sealwire import __version__
-from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import AccessControl, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.session.replies import OWN_PROBE

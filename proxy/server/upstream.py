@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-from sealwire.proxy.server.config.settings import Address, Limits
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tasks import opened
 from sealwire.proxy.session.choices import Holder

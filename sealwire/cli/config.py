@@ -10,9 +10,9 @@ import click
 from sealwire.cli.options import PATH, json_option
 from sealwire.cli.output import answer
 from sealwire.proxy.server.config.new_file import Feature, Layout, NewFile, files_named, new_file_text
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.sections import WILDCARD_HOSTS
 from sealwire.proxy.server.config.seeds import MAX_SEEDS, address_of
-from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.errors import ConfigExists, FileProblem, StartReason
 
 _DEFAULT = Path("sealwire.yaml")

@@ -1,6 +1,5 @@
 """`sealwire healthcheck`: ask a running proxy whether it is ready; for containers, which have no curl."""
 
-import json
 import os
 import re
 import socket
@@ -10,8 +9,7 @@ from typing import Final
 import click
 
 from sealwire.cli.options import config_option
-from sealwire.proxy.server.config.reader import load_config
-from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.config.rows import AdminDoor, load_admin_door
 from sealwire.proxy.server.errors import NotReady, StartReason
 
 TIMEOUT_S = 3.0
@@ -35,34 +33,35 @@ UNREADY: Final = (
 def healthcheck(config_path: Path) -> None:
     """Exit 0 when /readyz of the running proxy says ready, 69 otherwise.
 
+    Of the configuration only the section `admin` is read.
+
     \b
     Example, in a Dockerfile:
       HEALTHCHECK CMD ["sealwire", "healthcheck", "--config", "/etc/sealwire/sealwire.yaml"]
     """
-    config = load_config(config_path, os.environ)
+    door = load_admin_door(config_path, os.environ)
     try:
-        status, said = ask_readiness(config)
+        status, said = ask_readiness(door)
     except OSError:
-        text = f"{config.admin}: no answer"
+        text = f"{door.address}: no answer"
         raise NotReady(StartReason.NOT_READY, text, "is the proxy running with this configuration?") from None
     if status != _OK:
-        raise _not_ready(str(config.admin), said)
+        raise _not_ready(str(door.address), said)
     click.echo("ready")
 
 
-def ask_readiness(config: Config) -> tuple[int, bytes]:
+def ask_readiness(door: AdminDoor) -> tuple[int, bytes]:
     """The status and the body of the answer of /readyz, with TLS only from who has the named certificate.
 
     Raises OSError for no answer; FileProblem, PermissionProblem. One request without headers, because
     http.client imports the package for e-mails: a tenth of the command's processor time.
     """
-    address, certificate = config.admin, config.admin_tls.certificate
     context = None
-    if certificate is not None:
+    if door.certificate is not None:
         from sealwire.proxy.server.tls import pinned_context  # noqa: PLC0415 - 15 ms, of use with TLS alone
 
-        context = pinned_context(certificate)
-    with socket.create_connection((address.host, address.port), TIMEOUT_S) as connection:
+        context = pinned_context(door.certificate)
+    with socket.create_connection(door.address, TIMEOUT_S) as connection:
         if context is None:
             return _asked(connection)
         with context.wrap_socket(connection) as secured:
@@ -81,6 +80,8 @@ def _asked(connection: socket.socket) -> tuple[int, bytes]:
 
 def _not_ready(address: str, said: bytes) -> NotReady:
     """The words of the body are compared, and never printed: anything could listen there."""
+    import json  # noqa: PLC0415 - a proxy that is ready needs none
+
     try:
         found = json.loads(said)
     except ValueError:

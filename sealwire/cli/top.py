@@ -24,8 +24,7 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.healthcheck import TIMEOUT_S
 from sealwire.cli.options import config_option, json_option
 from sealwire.cli.output import print_json, show_table
-from sealwire.proxy.server.config.reader import load_config
-from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.config.rows import AdminDoor, load_admin_door
 from sealwire.proxy.server.errors import NotReady, StartReason
 
 if TYPE_CHECKING:
@@ -273,8 +272,8 @@ def top(config_path: Path, interval: float, sort: str, rows: int, once: bool, as
       sealwire top --config sealwire.yaml --sort refused --interval 5
       sealwire top --config sealwire.yaml --once --json
     """
-    config = load_config(config_path, os.environ)
-    watch = TopWatch(partial(reading, config), sort)
+    door = load_admin_door(config_path, os.environ)
+    watch = TopWatch(partial(reading, door), sort)
     try:
         if as_json or once:
             _slept(interval)
@@ -282,9 +281,9 @@ def top(config_path: Path, interval: float, sort: str, rows: int, once: bool, as
             if as_json:
                 print_json(asdict(view))
             else:
-                _console().print(drawn(view, str(config.admin), rows))
+                _console().print(drawn(view, str(door.address), rows))
         else:
-            _show(watch, interval, lambda view: drawn(view, str(config.admin), rows))
+            _show(watch, interval, lambda view: drawn(view, str(door.address), rows))
     except KeyboardInterrupt:
         return
 
@@ -367,42 +366,42 @@ def _typed(number: int, seconds: float) -> bool:
     return False
 
 
-def reading(config: Config) -> "Readings":
+def reading(door: AdminDoor) -> "Readings":
     """The figures of the proxy now. Raises NotReady where it gives none."""
     from sealwire.proxy.server.page.panels import Readings  # noqa: PLC0415
 
-    status, body = ask_admin(config, "/metrics", _MOST_BYTES)
-    problem = f"{config.admin}: no answer"
+    status, body = ask_admin(door, "/metrics", _MOST_BYTES)
+    problem = f"{door.address}: no answer"
     if status != http.HTTPStatus.OK:
-        problem = f"{config.admin}: the figures could not be had ({status})"
+        problem = f"{door.address}: the figures could not be had ({status})"
     else:
         with suppress(ValueError):
             return Readings(body.decode("utf-8", "replace"))
     raise NotReady(StartReason.NOT_READY, problem, "is the proxy running with this configuration?")
 
 
-def ask_admin(config: Config, path: str, most: int) -> tuple[int, bytes]:
+def ask_admin(door: AdminDoor, path: str, most: int) -> tuple[int, bytes]:
     """The status and `most` bytes of the body that the running proxy answers. Raises NotReady without any."""
-    connection = admin_connection(config)
+    connection = admin_connection(door)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read(most)
     except (OSError, http.client.HTTPException):
-        text, hint = f"{config.admin}: no answer", "is the proxy running with this configuration?"
+        text, hint = f"{door.address}: no answer", "is the proxy running with this configuration?"
         raise NotReady(StartReason.NOT_READY, text, hint) from None
     finally:
         connection.close()
 
 
-def admin_connection(config: Config) -> http.client.HTTPConnection:
+def admin_connection(door: AdminDoor) -> http.client.HTTPConnection:
     """To the admin address; with TLS only to who has the certificate that the configuration names."""
-    address, tls = config.admin, config.admin_tls
-    if tls.certificate is None:
+    address, certificate = door
+    if certificate is None:
         return http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
     from sealwire.proxy.server.tls import pinned_context  # noqa: PLC0415 - 15 ms, of use with TLS alone
 
-    context = pinned_context(tls.certificate)
+    context = pinned_context(certificate)
     return http.client.HTTPSConnection(address.host, address.port, timeout=TIMEOUT_S, context=context)
 
 
@@ -430,7 +429,7 @@ def report(config_path: Path, as_json: bool) -> None:
     from sealwire.proxy.server.observability import observed  # noqa: PLC0415
     from sealwire.proxy.session.effects import ObservedVerdict  # noqa: PLC0415
 
-    readings = reading(load_config(config_path, os.environ))
+    readings = reading(load_admin_door(config_path, os.environ))
     collections = round(readings.sum(observed.COLLECTIONS))
     counted = readings.by_label(f"{observed.COMMANDS}_total", "verdict")
     if not collections:

@@ -17,17 +17,8 @@ from sealwire.audit.files import load_signing_key, load_verification_key
 from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.audit.signing import SigningKey, VerificationKey
 from sealwire.cli.exit_codes import exit_code, show_error
-from sealwire.cli.options import (
-    PATH,
-    ask_new_passphrase,
-    ask_passphrase,
-    json_option,
-    open_kek,
-    passphrase_file_option,
-    settings,
-    variable_option,
-    yes_option,
-)
+from sealwire.cli.key_options import ask_new_passphrase, ask_passphrase, open_kek, passphrase_file_option
+from sealwire.cli.options import PATH, json_option, settings, variable_option, yes_option
 from sealwire.cli.output import (
     Manner,
     answer,

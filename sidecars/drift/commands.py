@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sealwire.cli import options
+from sealwire.cli import key_options, options
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
@@ -24,7 +24,7 @@ _COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
 
 @click.command()
 @policy_argument
-@options.keyring_option
+@key_options.keyring_option
 @options.server_options
 @click.option(
     "--sample",
@@ -32,8 +32,10 @@ _COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
     metavar="N",
     help="Read N random documents of each collection, not all.",
 )
-@options.contexts_option("The store of the keys of contexts, to see that each envelope is of its document's.")
-@options.kek_options
+@key_options.contexts_option(
+    "The store of the keys of contexts, to see that each envelope is of its document's."
+)
+@key_options.kek_options
 @options.json_option
 def drift(  # noqa: PLR0913 - one parameter an option
     *,
@@ -42,7 +44,7 @@ def drift(  # noqa: PLR0913 - one parameter an option
     uri: str,
     sample: int | None,
     contexts: str | None,
-    kek: options.KekOptions,
+    kek: key_options.KekOptions,
     as_json: bool,
 ) -> None:
     """Read what is stored, and say where it is not what POLICY and the keyring say.
@@ -67,7 +69,7 @@ def drift(  # noqa: PLR0913 - one parameter an option
     """
     policies = read_policy(policy, may_observe=True)
     providers = Providers()
-    store = options.open_keyring_store(keyring, providers)
+    store = key_options.open_keyring_store(keyring, providers)
     keys = scan.Keys.of(read_record(store))
     with ExitStack() as stack:
         client = stack.enter_context(connected(options.required_uri(uri), scan.RIGHTS))

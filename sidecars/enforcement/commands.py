@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli import options
+from sealwire.cli import key_options, options
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.output import Manner, manner_options, question_console, show_table, with_bar
 from sealwire.cli.subjects import policy_argument, read_policy
@@ -75,8 +75,8 @@ def _wish(
         "Needs --keyring.",
     ),
 )
-@options.optional_keyring_option
-@options.kek_options
+@key_options.optional_keyring_option
+@key_options.kek_options
 @options.yes_option
 @manner_options
 def enforce(  # noqa: PLR0913 - one parameter an option
@@ -85,7 +85,7 @@ def enforce(  # noqa: PLR0913 - one parameter an option
     uri: str,
     wish: Enforcement,
     keyring: str | None,
-    kek: options.KekOptions,
+    kek: key_options.KekOptions,
     manner: Manner,
     yes: bool,
 ) -> None:
@@ -148,12 +148,12 @@ def enforce(  # noqa: PLR0913 - one parameter an option
     sys.exit(EX_NO if any(change.outcome is validators.Outcome.FAILED for change in changes) else 0)
 
 
-def _open(keyring: str | None, kek: options.KekOptions) -> Keyring:
+def _open(keyring: str | None, kek: key_options.KekOptions) -> Keyring:
     if keyring is None:
         raise click.UsageError("--versions needs --keyring")
     selftest.run()
     providers = Providers()
-    return load_keyring(options.open_keyring_store(keyring, providers), kek.open(providers))
+    return load_keyring(key_options.open_keyring_store(keyring, providers), kek.open(providers))
 
 
 def _versioned(policies: PolicySet) -> Iterable[FieldClass]:

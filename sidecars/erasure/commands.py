@@ -15,7 +15,7 @@ import click
 from sealwire.audit.files import load_signing_key, load_verification_key
 from sealwire.audit.pseudonyms import Identifier, PseudonymKey, load_pseudonym_key
 from sealwire.audit.signing import SigningKey, sign_document
-from sealwire.cli import options, subjects
+from sealwire.cli import key_options, options, subjects
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.output import (
     Manner,
@@ -95,7 +95,7 @@ class PersonOptions:
     subjects_key: Path
 
     @contextmanager
-    def asked(self, kek: options.KekOptions, uri: str) -> Iterator[tuple[OpenSite, PersonSearch]]:
+    def asked(self, kek: key_options.KekOptions, uri: str) -> Iterator[tuple[OpenSite, PersonSearch]]:
         """Asks for the identifier first. Raises as `opened`, and as `OpenSite.search`."""
         source = read_named_file(self.policy, "the policy")
         identifier = subjects.ask_identifier(load_policy(source, str(self.policy)))
@@ -103,7 +103,7 @@ class PersonOptions:
             yield site, site.search(identifier)
 
     @contextmanager
-    def opened(self, kek: options.KekOptions, uri: str) -> Iterator[OpenSite]:
+    def opened(self, kek: key_options.KekOptions, uri: str) -> Iterator[OpenSite]:
         """Raises what opening all this raises; SidecarError, also for what the server says in the block."""
         selftest.run()
         source = read_named_file(self.policy, "the policy")
@@ -113,7 +113,7 @@ class PersonOptions:
         key = load_pseudonym_key(self.subjects_key)
         address = options.required_uri(uri)
         providers = Providers()
-        keyring = load_keyring(options.open_keyring_store(self.keyring, providers), kek.open(providers))
+        keyring = load_keyring(key_options.open_keyring_store(self.keyring, providers), kek.open(providers))
         with ExitStack() as stack:
             store = None
             if self.contexts is not None:
@@ -130,18 +130,18 @@ def person_options() -> options.Decorator:
         "person",
         PersonOptions,
         subjects.policy_argument,
-        options.keyring_option,
-        options.contexts_option("The store of the keys of contexts, where a class has a key for each."),
+        key_options.keyring_option,
+        key_options.contexts_option("The store of the keys of contexts, where a class has a key for each."),
         subjects.subjects_key_option,
     )
-    return options.declare(taken, options.kek_options, options.server_options)
+    return options.declare(taken, key_options.kek_options, options.server_options)
 
 
 @click.command()
 @person_options()
 @click.option("--ids", is_flag=True, help="Show the _id of each document: these may be personal themselves.")
 @options.json_option
-def find(person: PersonOptions, kek: options.KekOptions, uri: str, *, ids: bool, as_json: bool) -> None:
+def find(person: PersonOptions, kek: key_options.KekOptions, uri: str, *, ids: bool, as_json: bool) -> None:
     """Count the documents of a person in all collections of POLICY, and along its links.
 
     The identifier, a value of the class that `subjects` of POLICY names, is asked for, or read as a line of
@@ -201,7 +201,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 @options.json_option
 def check(
     person: PersonOptions,
-    kek: options.KekOptions,
+    kek: key_options.KekOptions,
     uri: str,
     receipts: Sequence[Path],
     key: Path,
@@ -354,7 +354,13 @@ _wish_options = options.settings(
 @options.yes_option
 @manner_options
 def run(
-    person: PersonOptions, kek: options.KekOptions, uri: str, wish: ErasureWish, manner: Manner, *, yes: bool
+    person: PersonOptions,
+    kek: key_options.KekOptions,
+    uri: str,
+    wish: ErasureWish,
+    manner: Manner,
+    *,
+    yes: bool,
 ) -> None:
     """Erase the data of a person, look again, and sign a receipt that has no value.
 

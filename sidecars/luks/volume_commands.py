@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options import PATH, KekOptions, kek_options, settings
+from sealwire.cli.key_options import KekOptions, kek_options
+from sealwire.cli.options import PATH, settings
 from sealwire.cli.output import Manner, manner_options
 from sealwire.sidecars.luks import headers, volume
 from sealwire.sidecars.luks.commands import (

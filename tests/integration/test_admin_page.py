@@ -18,7 +18,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.page.door import PANELS, PageDoor
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT

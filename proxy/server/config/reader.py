@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sealwire.files.errors import Complaints
-from sealwire.files.yaml_source import Node, parse_yaml
+from sealwire.files.yaml_source import Node
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
-from sealwire.proxy.server.config import sections, settings
+from sealwire.proxy.server.config import rows, sections, settings
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason, read_named_file
 
 T = TypeVar("T")
@@ -31,15 +31,6 @@ _LIKENESS_OF_FIRST = 0.85
 # So alike is what follows such a word to what follows ours: LOG_LEVLE, WORKER, KEKK.
 _LIKENESS_OF_REST = 0.8
 _RESTS = tuple(name.removeprefix(_PREFIX) for name in settings.KNOWN_VARIABLES)
-
-
-def overridden(root: Node, environ: Mapping[str, str]) -> Node:
-    """The document at `root` with the values that `environ` gives its keys. Raises SourceError."""
-    for setting in settings.SETTINGS.values():
-        # An empty variable is an unset one: compose files write `${NAME:-}`.
-        if setting.has_variable and (text := environ.get(setting.variable)):
-            root = _overlaid(root, tuple(setting.name.split(".")), _override(setting, text))
-    return root
 
 
 def ignored_variables(config: settings.Config, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -59,21 +50,6 @@ def unnamed_variables(source: bytes, environ: Mapping[str, str]) -> tuple[str, .
 def _unread(environ: Mapping[str, str], own: frozenset[str]) -> tuple[str, ...]:
     others = environ.keys() - settings.KNOWN_VARIABLES - own
     return tuple(sorted(name for name in others if _looks_ours(name, environ[name])))
-
-
-def _override(setting: settings.Setting, text: str) -> Node:
-    if setting.value.is_text:
-        return Node(setting.variable, 1, 1, text)
-    return parse_yaml(text.encode(), setting.variable, "docs/configuration.md")
-
-
-def _overlaid(node: Node, path: tuple[str, ...], leaf: Node) -> Node:
-    if not path:
-        return leaf
-    entries = dict(node.mapping())
-    below = entries.get(path[0], Node(leaf.filename, leaf.line, leaf.column, {}))
-    entries[path[0]] = _overlaid(below, path[1:], leaf)
-    return Node(node.filename, node.line, node.column, entries)
 
 
 def _looks_ours(name: str, value: str) -> bool:
@@ -133,16 +109,16 @@ def expect_file(path: Path) -> None:
 
 def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> settings.Config:
     """The configuration in `source`; relative paths start at the folder of `path`. Raises SourceError."""
-    root = parse_yaml(source, str(path), "docs/configuration.md")
-    config = _Reader(path.absolute().parent, environ).config(overridden(root, environ))
+    root = rows.parse_overridden(source, path, environ, settings.SETTINGS)
+    config = _Reader(rows.to_path(path.absolute().parent), environ).config(root)
     return replace(config, ignored_variables=ignored_variables(config, environ))
 
 
 class _Reader:
-    """Turns nodes into settings; holds the folder that relative paths start from, and what is wrong."""
+    """Turns nodes into settings; holds what makes paths absolute, and what is wrong."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        self._folder = folder
+    def __init__(self, path: rows.ToPath, environ: Mapping[str, str]) -> None:
+        self._path = path
         self._environ = environ
         self._complaints = Complaints()
 
@@ -182,9 +158,9 @@ class _Reader:
 
     def _judge(
         self,
-        top: sections.Section,
-        listen: sections.Section,
-        upstream: sections.Section,
+        top: rows.Section,
+        listen: rows.Section,
+        upstream: rows.Section,
         vault: VaultSettings | None,
     ) -> None:
         """Complains of what does not go together."""
@@ -203,18 +179,18 @@ class _Reader:
             self._complaints.add(error)
 
     def _tls(
-        self, top: sections.Section, listen: sections.Section, upstream: sections.Section
+        self, top: rows.Section, listen: rows.Section, upstream: rows.Section
     ) -> tuple[settings.ListenTls | None, settings.UpstreamTls | None]:
         """None stands for what could not be read, and is complained of; what depends on it is not judged."""
         # of what is no mapping there is a complaint already
         nodes = {name: node for name, node in top.nodes.items() if isinstance(node.value, Mapping)}
-        sides = sections.Section("", nodes, {})
+        sides = rows.Section("", nodes, {})
         return (
             self._at(sides, "listen", lambda node: sections.read_listen_tls(node, listen, self._path)),
             self._at(sides, "upstream", lambda node: sections.read_upstream_tls(node, upstream, self._path)),
         )
 
-    def _keys(self, root: Node, top: sections.Section) -> dict[str, Any]:
+    def _keys(self, root: Node, top: rows.Section) -> dict[str, Any]:
         """Where keys come from. What is said of Vault counts where something of them lies there."""
         kek = self._at(top, "kek", lambda node: sections.read_kek(node, self._path))
         keyring = top.values.get("keyring")
@@ -233,7 +209,7 @@ class _Reader:
             )
         return {"kek": kek, "keys": keys, "vault": vault}
 
-    def _page(self, admin: sections.Section) -> dict[str, Any]:
+    def _page(self, admin: rows.Section) -> dict[str, Any]:
         address = admin.values.get("address", settings.SETTINGS["admin.address"].default)
         tls = self._complaints.read(lambda: sections.read_admin_tls(admin.nodes.get("tls"), self._path), None)
         page = settings.PageSettings()
@@ -244,7 +220,7 @@ class _Reader:
         return {"admin_tls": tls, "admin_page": page}
 
     def _discovery(
-        self, listen: sections.Section, upstream: sections.Section, upstream_tls: settings.UpstreamTls | None
+        self, listen: rows.Section, upstream: rows.Section, upstream_tls: settings.UpstreamTls | None
     ) -> settings.Discovery | None:
         if "ports" not in listen.values or "address" not in listen.nodes or upstream_tls is None:
             return None
@@ -252,7 +228,7 @@ class _Reader:
 
     def _identities(
         self,
-        upstream: sections.Section,
+        upstream: rows.Section,
         listen_tls: settings.ListenTls | None,
         upstream_tls: settings.UpstreamTls | None,
     ) -> tuple[settings.IdentitySettings, ...]:
@@ -267,19 +243,16 @@ class _Reader:
             or ()
         )
 
-    def _traces(self, top: sections.Section) -> settings.TraceSettings | None:
+    def _traces(self, top: rows.Section) -> settings.TraceSettings | None:
         values = self._part(top, "traces", ("endpoint",)).values
         return settings.TraceSettings(**values) if values else None
 
-    def _path(self, node: Node) -> Path:
-        return self._folder / Path(node.text()).expanduser()
-
-    def _at(self, part: sections.Section, key: str, look: Callable[[Node], T]) -> T | None:
+    def _at(self, part: rows.Section, key: str, look: Callable[[Node], T]) -> T | None:
         """What is read at `key`; None where there is nothing, or nothing that can be read."""
         return self._complaints.read(lambda: look(part.nodes[key]), None) if key in part.nodes else None
 
-    def _part(self, top: sections.Section, name: str, required: tuple[str, ...] = ()) -> sections.Section:
+    def _part(self, top: rows.Section, name: str, required: tuple[str, ...] = ()) -> rows.Section:
         found = self._at(
             top, name, lambda node: sections.read_part(node, name, self._path, self._complaints, required)
         )
-        return found or sections.Section(name, {}, {})
+        return found or rows.Section(name, {}, {})

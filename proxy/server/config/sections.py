@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +19,20 @@ from sealwire.keys.kek import DEFAULT_VARIABLE
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.keys.vault.settings import VaultSettings, vault_settings
+from sealwire.proxy.server.config.rows import (
+    SEVERAL,
+    Address,
+    Section,
+    Setting,
+    ToPath,
+    admin_tls_part,
+    read_address,
+    read_rows,
+)
 from sealwire.proxy.server.config.seeds import address_of, read_seeds
 from sealwire.proxy.server.config.settings import (
     KNOWN_VARIABLES,
     SETTINGS,
-    Address,
     CacheSettings,
     Compressed,
     Discovery,
@@ -33,9 +42,7 @@ from sealwire.proxy.server.config.settings import (
     Member,
     PageSettings,
     TlsMode,
-    ToPath,
     UpstreamTls,
-    read_address,
 )
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.session.choices import ScramHash
@@ -47,15 +54,6 @@ _USUAL_REMOTE_AGE_S = 86_400.0
 WILDCARD_HOSTS: Final = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One section: what stands at each of its keys, and the values of those that could be read."""
-
-    name: str
-    nodes: Mapping[str, Node]
-    values: Mapping[str, Any]
-
-
 def read_part(
     node: Node,
     name: str,
@@ -64,40 +62,16 @@ def read_part(
     required: Collection[str] = (),
     without: Collection[str] = (),
 ) -> Section:
-    """The section `name`, whose keys are the rows of `SETTINGS` below it, but for `without`.
-
-    What is wrong with one of its keys is kept in `complaints`. Raises SourceError for what is no mapping.
-    """
-    known = dict.fromkeys(
-        row.removeprefix(f"{name}.").partition(".")[0] for row in SETTINGS if row.startswith(f"{name}.")
-    )
-    optional = [key for key in known if key not in required and key not in without]
-    return _part(node, name, path, complaints, required, optional)
-
-
-def _part(
-    node: Node,
-    name: str,
-    path: ToPath,
-    complaints: Complaints,
-    required: Collection[str],
-    optional: Collection[str],
-) -> Section:
-    nodes = node.entries(required, optional, complaints)
-    values: dict[str, Any] = {}
-    for key, each in nodes.items():
-        row = SETTINGS.get(f"{name}.{key}".removeprefix("."))
-        if row is not None and row.value.read is not None:
-            with complaints.gathered():
-                values[key] = row.value.read(each, path)
-    return Section(name, nodes, values)
+    """As `read_rows`, by the rows of all settings but for the keys in `without`."""
+    left_out = {f"{name}.{key}" for key in without}
+    rows = {key: row for key, row in SETTINGS.items() if key not in left_out}
+    return read_rows(rows, node, name, path, complaints, required)
 
 
 def read_whole(root: Node, path: ToPath, complaints: Complaints) -> Section:
     """The sections of a file, and the settings outside of any. Raises SourceError: `root` is no mapping."""
-    required = ("listen", "upstream", "policy", "keyring", "kek")
-    known = dict.fromkeys(["members", *(row.partition(".")[0] for row in SETTINGS)])
-    return _part(root, "", path, complaints, required, [key for key in known if key not in required])
+    rows = {"members": Setting("members", SEVERAL), **SETTINGS}
+    return read_rows(rows, root, "", path, complaints, ("listen", "upstream", "policy", "keyring", "kek"))
 
 
 def _pick(values: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
@@ -185,10 +159,7 @@ def read_admin_tls(node: Node | None, path: ToPath) -> ListenTls:
     """The section `admin.tls`; plaintext where there is none. Raises SourceError."""
     if node is None:
         return ListenTls(TlsMode.PLAINTEXT)
-    complaints = Complaints()
-    part = read_part(node, "admin.tls", path, complaints, required=("certificate",))
-    complaints.check()
-    return ListenTls(TlsMode.TLS, **part.values)
+    return ListenTls(TlsMode.TLS, **admin_tls_part(node, path).values)
 
 
 def read_page(node: Node | None, path: ToPath, address: Address, tls: ListenTls) -> PageSettings:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from sealwire.crypto.host_names import as_address
 from sealwire.files.yaml_source import Node
-from sealwire.proxy.server.config.settings import Address, Seeds
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Seeds
 
 DEFAULT_PORT: Final = 27017
 MAX_SEEDS: Final = 50

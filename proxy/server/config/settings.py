@@ -6,11 +6,11 @@ name, a reload compares what it says of restarts, and docs/configuration.md has 
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sealwire.audit.log import LogPace
 from sealwire.files.yaml_source import Node
@@ -21,23 +21,29 @@ from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import USUAL_DEADLINE_S, USUAL_TIMEOUT_S, AuthMethod, VaultSettings
 from sealwire.policies.questions import MAX_LISTED_VALUES, USUAL_BOUNDS, QuestionBounds
 from sealwire.proxy.server.audit_writer.destinations import COPY_FORMS, parse_copy
+from sealwire.proxy.server.config.rows import (
+    ADDRESS,
+    ADMIN_ADDRESS,
+    ADMIN_ROWS,
+    FLAG,
+    NAME,
+    PATH,
+    SEVERAL,
+    TEXT,
+    Address,
+    Rows,
+    Setting,
+    ToPath,
+    Value,
+    choice,
+    member_of,
+    number,
+    whole,
+)
 from sealwire.proxy.server.observability.audit_settings import AuditSettings, WhenFull
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.choices import CommandScope, Holder, Reveal, ScramHash
 from sealwire.wire import compressors
-
-
-class Address(NamedTuple):
-    """A TCP address; `str` gives `host:port` as MongoDB writes it, with brackets around IPv6."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-_ADMIN: Final = Address("127.0.0.1", 9464)
 
 
 class TlsMode(Enum):
@@ -237,7 +243,7 @@ class Config:
     keyring: Place
     kek: ProviderSettings
     probe: bool = True
-    admin: Address = _ADMIN
+    admin: Address = ADMIN_ADDRESS
     log_level: str = "info"
     log_format: LogFormat = LogFormat.TEXT
     limits: Limits = Limits()
@@ -269,54 +275,6 @@ class Config:
     """Where the spans of commands go whose clients keep a trace; None: nowhere."""
     ignored_variables: tuple[str, ...] = ()
     """Environment variables that look like overrides but name no key."""
-
-
-ToPath = Callable[[Node], Path]
-"""Makes the path in a node absolute."""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A type of values: how one is read, and how the reference describes it."""
-
-    shown: str
-    read: Callable[[Node, ToPath], Any] | None = None
-    """Without it the reader of the section judges the value, together with others."""
-    is_text: bool = True
-    """Whether an environment variable is the text itself; else it is read as YAML."""
-
-
-def _whole(low: int, high: int) -> Value:
-    return Value(f"{low} to {high}", lambda node, _: node.integer(low, high), is_text=False)
-
-
-def _number(low: float, high: float, unit: str = "seconds") -> Value:
-    return Value(f"{low:g} to {high:.0f} {unit}", lambda node, _: node.number(low, high), is_text=False)
-
-
-def _choice(choices: Mapping[str, object]) -> Value:
-    shown = ", ".join(f"`{word}`" for word in choices)
-    return Value(shown, lambda node, _: choices[node.choice(list(choices))])
-
-
-def _member_of(kind: type[Enum]) -> Value:
-    return _choice({member.value: member for member in kind})
-
-
-def _address(node: Node, _: ToPath) -> Address:
-    return read_address(node)
-
-
-def read_address(node: Node) -> Address:
-    """`host:port` or `[IPv6]:port`. Raises SourceError."""
-    host, colon, port = node.text().rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise node.error("an IPv6 address needs brackets", 'write "[::1]:27018"')
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or not host:
-        raise node.error("expected an address", 'write "host:port", for example "127.0.0.1:27018"')
-    return Address(host, int(port))
 
 
 def _place(node: Node, path: ToPath) -> Place:
@@ -352,13 +310,6 @@ def _compressors(node: Node, _: ToPath) -> tuple[str, ...]:
     return names
 
 
-def _host_name(node: Node, _: ToPath) -> str:
-    name = node.text()
-    if _HOST_NAME.fullmatch(name) is None:
-        raise node.error("no host name", "write the name in the browser's address, without a port")
-    return name.lower()
-
-
 def _endpoint(node: Node, _: ToPath) -> str:
     address = node.text()
     if not _ENDPOINT.fullmatch(address):
@@ -382,7 +333,6 @@ def _copy(node: Node) -> str:
 
 _DAY_S: Final = 86_400
 _YEAR_S: Final = 366 * _DAY_S
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~/-]*)?")
 MAX_PORTS: Final = 64
 """A replica set has 50 members at most."""
@@ -391,149 +341,116 @@ MAX_WORKERS: Final = 64
 MAX_SLOW_MS: Final = 3_600_000
 """An hour; change streams wait on purpose."""
 
-_ADDRESS = Value("`host:port`", _address)
-_TEXT = Value("text", lambda node, _: node.text())
-_NAME = replace(_TEXT, shown="name")
-_PATH = Value("path", lambda node, path: path(node))
-_FLAG = Value("boolean", lambda node, _: node.boolean(), is_text=False)
-_MINIMUM = _choice({"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3})
+_MINIMUM = choice({"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3})
 _TLS_VERSION = replace(_MINIMUM, shown='`"1.2"`, `"1.3"`')
 _WHERE = Value("path, or `vault:MOUNT/PATH`", _place)
 _COMPRESSION = Value(
     "some of " + ", ".join(f"`{name}`" for name in compressors.COMPRESSOR_NAMES), _compressors
 )
-_LEVEL = _whole(compressors.ZLIB_LEVELS[0], compressors.ZLIB_LEVELS[-1])
-_AGE = replace(_number(1, _YEAR_S), shown="1 second to a year")
+_LEVEL = whole(compressors.ZLIB_LEVELS[0], compressors.ZLIB_LEVELS[-1])
+_AGE = replace(number(1, _YEAR_S), shown="1 second to a year")
 _KEK = Value(
     ", ".join(f"`{kind.word}`" for kind in ProviderKind)
     + "; or the whole provider [in the form that commands use](operations/keys.md#create), such as "
     "`vault:transit/NAME`. In the variable, this form replaces the file's section `kek`"
 )
-_SEVERAL = Value("")
-"""Read by its section, and described by the page: what it may be depends on other settings."""
 _LIMITS = Limits()
 _PACE = LogPace()
-_FILE_BYTES = replace(_whole(1 << 16, 1 << 40), shown="bytes, 65536 or more")
-_QUESTION_BYTES = replace(_whole(1 << 16, 1 << 30), shown="bytes, 65536 to 1073741824")
+_FILE_BYTES = replace(whole(1 << 16, 1 << 40), shown="bytes, 65536 or more")
+_QUESTION_BYTES = replace(whole(1 << 16, 1 << 30), shown="bytes, 65536 to 1073741824")
 _COPIES = "list of " + ", ".join(f"`{form}`" for form in COPY_FORMS)
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-class Setting(NamedTuple):
-    """One key of the configuration."""
-
-    name: str
-    value: Value
-    default: object = None
-    """If this is None there is no default, or the page says on what it depends."""
-    field: str = ""
-    """The field of `Config` that holds the value as it is read; empty: the reader of the section makes it."""
-    restart: str = ""
-    """What the warning names when a change waits for a restart; empty: a change counts after a reload."""
-    has_variable: bool = True
-    """Whether an environment variable overrides it."""
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that overrides it."""
-        return "SEALWIRE_" + self.name.replace(".", "_").upper()
-
-
-SETTINGS: Final[Mapping[str, Setting]] = {
+SETTINGS: Final[Rows] = {
     row.name: row
     for row in (
-        Setting("listen.address", _SEVERAL),
-        Setting("listen.advertise", _SEVERAL),
+        Setting("listen.address", SEVERAL),
+        Setting("listen.advertise", SEVERAL),
         Setting("listen.ports", Value(f"`FIRST-LAST`, {MAX_PORTS} at most", _ports)),
-        Setting("listen.ports_file", _PATH),
-        Setting("listen.tls.mode", _member_of(TlsMode), TlsMode.TLS),
-        Setting("listen.tls.certificate", _PATH),
-        Setting("listen.tls.key", _PATH),
-        Setting("listen.tls.client_ca", _PATH),
-        Setting("listen.tls.require_client_certificate", _FLAG, False),
+        Setting("listen.ports_file", PATH),
+        Setting("listen.tls.mode", member_of(TlsMode), TlsMode.TLS),
+        Setting("listen.tls.certificate", PATH),
+        Setting("listen.tls.key", PATH),
+        Setting("listen.tls.client_ca", PATH),
+        Setting("listen.tls.require_client_certificate", FLAG, False),
         Setting("listen.tls.minimum", _TLS_VERSION, '"1.2"'),
         Setting("listen.compression", _COMPRESSION, "none"),
         Setting("listen.zlib_level", _LEVEL, compressors.DEFAULT_ZLIB_LEVEL),
-        Setting("listen.load_balanced", _FLAG, False, "load_balanced", "listen.load_balanced"),
-        Setting("upstream.address", _ADDRESS),
-        Setting("upstream.uri", _SEVERAL),
-        Setting("upstream.heartbeat_s", _number(0.1, _DAY_S), 10),
+        Setting("listen.load_balanced", FLAG, False, "load_balanced", "listen.load_balanced"),
+        Setting("upstream.address", ADDRESS),
+        Setting("upstream.uri", SEVERAL),
+        Setting("upstream.heartbeat_s", number(0.1, _DAY_S), 10),
         Setting("upstream.domains", Value("list of domains and hosts"), has_variable=False),
-        Setting("upstream.probe", _FLAG, True, "probe"),
+        Setting("upstream.probe", FLAG, True, "probe"),
         Setting(
-            "upstream.access_control", _member_of(AccessControl), AccessControl.REQUIRED, "access_control"
+            "upstream.access_control", member_of(AccessControl), AccessControl.REQUIRED, "access_control"
         ),
-        Setting("upstream.tls.mode", _member_of(TlsMode), TlsMode.TLS),
-        Setting("upstream.tls.ca", _PATH),
-        Setting("upstream.tls.certificate", _PATH),
-        Setting("upstream.tls.key", _PATH),
-        Setting("upstream.tls.server_name", replace(_TEXT, shown="host name")),
-        Setting("upstream.identities", _SEVERAL, has_variable=False),
+        Setting("upstream.tls.mode", member_of(TlsMode), TlsMode.TLS),
+        Setting("upstream.tls.ca", PATH),
+        Setting("upstream.tls.certificate", PATH),
+        Setting("upstream.tls.key", PATH),
+        Setting("upstream.tls.server_name", replace(TEXT, shown="host name")),
+        Setting("upstream.identities", SEVERAL, has_variable=False),
         Setting("upstream.tls.minimum", _TLS_VERSION, '"1.2"'),
         Setting("upstream.compression", _COMPRESSION, "none"),
         Setting("upstream.zlib_level", _LEVEL, compressors.DEFAULT_ZLIB_LEVEL),
-        Setting("policy", _PATH, field="policy"),
-        Setting("reveal", _member_of(Reveal), Reveal.PROTECTED, "reveal"),
+        Setting("policy", PATH, field="policy"),
+        Setting("reveal", member_of(Reveal), Reveal.PROTECTED, "reveal"),
         Setting("keyring", _WHERE, None, "keyring", "keyring"),
         Setting("kek.provider", _KEK, restart="kek"),
-        Setting("kek.variable", _NAME, DEFAULT_VARIABLE, restart="kek"),
-        Setting("kek.path", _PATH, restart="kek"),
-        Setting("kek.passphrase_file", _PATH, restart="kek"),
-        Setting("kek.name", _SEVERAL, restart="kek"),
-        Setting("kek.mount", replace(_TEXT, shown="path"), "transit", restart="kek"),
-        Setting("keys.refresh_s", _number(1, _DAY_S), KeySettings().refresh_s),
+        Setting("kek.variable", NAME, DEFAULT_VARIABLE, restart="kek"),
+        Setting("kek.path", PATH, restart="kek"),
+        Setting("kek.passphrase_file", PATH, restart="kek"),
+        Setting("kek.name", SEVERAL, restart="kek"),
+        Setting("kek.mount", replace(TEXT, shown="path"), "transit", restart="kek"),
+        Setting("keys.refresh_s", number(1, _DAY_S), KeySettings().refresh_s),
         Setting("keys.max_age_s", _AGE),
-        Setting("keys.cache.path", _PATH, restart="keys.cache"),
+        Setting("keys.cache.path", PATH, restart="keys.cache"),
         Setting("keys.cache.kek", Value("`env:VARIABLE`, `file:PATH`"), restart="keys.cache"),
-        Setting("keys.cache.passphrase_file", _PATH, restart="keys.cache"),
+        Setting("keys.cache.passphrase_file", PATH, restart="keys.cache"),
         Setting("keys.cache.max_age_s", _AGE, _DAY_S, restart="keys.cache"),
         Setting("keys.contexts", _WHERE, restart="keys.contexts"),
-        Setting("frontier.uri_file", _PATH, None, "frontier_uri_file", "frontier.uri_file"),
-        Setting("vault.address", replace(_TEXT, shown="`https://host:port`"), restart="vault"),
-        Setting("vault.namespace", replace(_TEXT, shown="path"), restart="vault"),
-        Setting("vault.ca", _PATH, restart="vault"),
-        Setting("vault.auth", replace(_member_of(AuthMethod), read=_TEXT.read), restart="vault"),
-        Setting("vault.auth_mount", replace(_TEXT, shown="path"), restart="vault"),
-        Setting("vault.token_file", _PATH, restart="vault"),
-        Setting("vault.role", _NAME, restart="vault"),
-        Setting("vault.role_id", _TEXT, restart="vault"),
-        Setting("vault.secret_id_file", _PATH, restart="vault"),
-        Setting("vault.secret_id_wrapped", _FLAG, False, restart="vault"),
-        Setting("vault.jwt_file", _PATH, restart="vault"),
-        Setting("vault.certificate", _PATH, restart="vault"),
-        Setting("vault.key", _PATH, restart="vault"),
-        Setting("vault.timeout_s", _number(0.1, 600), USUAL_TIMEOUT_S, restart="vault"),
-        Setting("vault.deadline_s", _number(0.1, 600), USUAL_DEADLINE_S, restart="vault"),
-        Setting("admin.address", _ADDRESS, _ADMIN, "admin", "admin.address"),
-        Setting("admin.tls.certificate", _PATH, restart="admin.tls"),
-        Setting("admin.tls.key", _PATH, restart="admin.tls"),
-        Setting("admin.tls.client_ca", _PATH, restart="admin.tls"),
-        Setting("admin.page.token_file", _PATH, restart="admin.page"),
-        Setting("admin.page.watch", _PATH, restart="admin.page"),
-        Setting("admin.page.name", Value("host name", _host_name), restart="admin.page"),
-        Setting("log.level", _choice(dict(zip(_LEVELS, _LEVELS, strict=True))), "info", "log_level"),
-        Setting("log.format", _member_of(LogFormat), LogFormat.TEXT, "log_format"),
-        Setting("log.slow_ms", _number(0, MAX_SLOW_MS, "milliseconds"), None, "slow_ms"),
+        Setting("frontier.uri_file", PATH, None, "frontier_uri_file", "frontier.uri_file"),
+        Setting("vault.address", replace(TEXT, shown="`https://host:port`"), restart="vault"),
+        Setting("vault.namespace", replace(TEXT, shown="path"), restart="vault"),
+        Setting("vault.ca", PATH, restart="vault"),
+        Setting("vault.auth", replace(member_of(AuthMethod), read=TEXT.read), restart="vault"),
+        Setting("vault.auth_mount", replace(TEXT, shown="path"), restart="vault"),
+        Setting("vault.token_file", PATH, restart="vault"),
+        Setting("vault.role", NAME, restart="vault"),
+        Setting("vault.role_id", TEXT, restart="vault"),
+        Setting("vault.secret_id_file", PATH, restart="vault"),
+        Setting("vault.secret_id_wrapped", FLAG, False, restart="vault"),
+        Setting("vault.jwt_file", PATH, restart="vault"),
+        Setting("vault.certificate", PATH, restart="vault"),
+        Setting("vault.key", PATH, restart="vault"),
+        Setting("vault.timeout_s", number(0.1, 600), USUAL_TIMEOUT_S, restart="vault"),
+        Setting("vault.deadline_s", number(0.1, 600), USUAL_DEADLINE_S, restart="vault"),
+        *ADMIN_ROWS.values(),
+        Setting("log.level", choice(dict(zip(_LEVELS, _LEVELS, strict=True))), "info", "log_level"),
+        Setting("log.format", member_of(LogFormat), LogFormat.TEXT, "log_format"),
+        Setting("log.slow_ms", number(0, MAX_SLOW_MS, "milliseconds"), None, "slow_ms"),
         Setting("traces.endpoint", Value("`http://HOST:PORT/v1/traces`", _endpoint), restart="traces"),
-        Setting("limits.connections", _whole(1, 100_000), _LIMITS.connections),
-        Setting("limits.drain_s", _number(0, _DAY_S), _LIMITS.drain_s),
-        Setting("limits.connect_s", _number(0.1, 600), _LIMITS.connect_s),
-        Setting("limits.handshake_s", _number(0.1, 600), _LIMITS.handshake_s),
-        Setting("limits.question_values", _whole(1, 1_000_000), _LIMITS.question_values),
+        Setting("limits.connections", whole(1, 100_000), _LIMITS.connections),
+        Setting("limits.drain_s", number(0, _DAY_S), _LIMITS.drain_s),
+        Setting("limits.connect_s", number(0.1, 600), _LIMITS.connect_s),
+        Setting("limits.handshake_s", number(0.1, 600), _LIMITS.handshake_s),
+        Setting("limits.question_values", whole(1, 1_000_000), _LIMITS.question_values),
         Setting("limits.question_bytes", _QUESTION_BYTES, _LIMITS.question_bytes),
-        Setting("limits.question_matches", _whole(1, MAX_LISTED_VALUES), _LIMITS.question_matches),
-        Setting("limits.question_candidates", _whole(1, 100_000), _LIMITS.question_candidates),
-        Setting("audit.path", _PATH, restart="audit"),
-        Setting("audit.key", _PATH, restart="audit"),
-        Setting("audit.checkpoints", _PATH, restart="audit"),
-        Setting("audit.commands", _member_of(CommandScope), CommandScope.PROTECTED, restart="audit"),
-        Setting("audit.subjects_key", _PATH, restart="audit"),
-        Setting("audit.checkpoint_lines", _whole(1, 1_000_000), _PACE.checkpoint_lines, restart="audit"),
-        Setting("audit.checkpoint_s", _number(1, _DAY_S), _PACE.checkpoint_s, restart="audit"),
-        Setting("audit.when_full", _member_of(WhenFull), WhenFull.FAIL_CLOSED, restart="audit"),
+        Setting("limits.question_matches", whole(1, MAX_LISTED_VALUES), _LIMITS.question_matches),
+        Setting("limits.question_candidates", whole(1, 100_000), _LIMITS.question_candidates),
+        Setting("audit.path", PATH, restart="audit"),
+        Setting("audit.key", PATH, restart="audit"),
+        Setting("audit.checkpoints", PATH, restart="audit"),
+        Setting("audit.commands", member_of(CommandScope), CommandScope.PROTECTED, restart="audit"),
+        Setting("audit.subjects_key", PATH, restart="audit"),
+        Setting("audit.checkpoint_lines", whole(1, 1_000_000), _PACE.checkpoint_lines, restart="audit"),
+        Setting("audit.checkpoint_s", number(1, _DAY_S), _PACE.checkpoint_s, restart="audit"),
+        Setting("audit.when_full", member_of(WhenFull), WhenFull.FAIL_CLOSED, restart="audit"),
         Setting("audit.copies", Value(_COPIES, _copies), restart="audit", has_variable=False),
         Setting("audit.file_bytes", _FILE_BYTES, _PACE.file_bytes, restart="audit"),
-        Setting("workers", _whole(1, MAX_WORKERS), 1, "workers", "workers"),
+        Setting("workers", whole(1, MAX_WORKERS), 1, "workers", "workers"),
     )
 }
 """Every key except `members`, a list that no variable overrides. Warnings name keys in this order."""

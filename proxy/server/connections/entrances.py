@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from sealwire.proxy.server.config.settings import Address, Config, Member
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config, Member
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.pipe import tune
 from sealwire.proxy.server.connections.recorder import host_of, peer_name

@@ -17,8 +17,9 @@ from socket import AF_INET, AF_INET6, AI_PASSIVE, SOCK_DGRAM, SOCK_STREAM, gaier
 from typing import Final
 
 from sealwire.crypto.host_names import as_address
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.seeds import MAX_SEEDS, address_of
-from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Discovery, Seeds
+from sealwire.proxy.server.config.settings import AccessControl, Config, Discovery, Seeds
 from sealwire.proxy.server.discovery.view import (
     Answer,
     ClusterKind,

@@ -6,7 +6,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import replace
 
-from sealwire.proxy.server.config.settings import Address, Config, Discovery
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config, Discovery
 from sealwire.proxy.server.discovery.finder import LookUp, MemberFinder, Watch, look_up
 from sealwire.proxy.server.discovery.view import PortLayout, judged, require_usable
 from sealwire.proxy.server.findings import Finding

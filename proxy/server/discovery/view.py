@@ -15,8 +15,9 @@ from typing import Final
 
 from sealwire.keys.errors import KeysError
 from sealwire.keys.private_file import read_trusted, replace_private
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.seeds import address_of
-from sealwire.proxy.server.config.settings import AccessControl, Address, Discovery, Member
+from sealwire.proxy.server.config.settings import AccessControl, Discovery, Member
 from sealwire.proxy.server.errors import (
     AccessProblem,
     FileProblem,

@@ -22,7 +22,8 @@ from sealwire.keys.private_file import read_trusted
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.audit_writer.keeper import check_audit
 from sealwire.proxy.server.config.policy_file import read_policy
-from sealwire.proxy.server.config.settings import Address, Config, TlsMode
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config, TlsMode
 from sealwire.proxy.server.errors import ListenProblem, ServerError, StartReason
 from sealwire.proxy.server.findings import Finding, load_telling
 from sealwire.proxy.server.observability.audit import command_audit

@@ -23,7 +23,8 @@ from enum import Enum
 from typing import Final, final
 
 from sealwire.proxy.server.audit_writer.records import RingEnds
-from sealwire.proxy.server.config.settings import Address, Config, Member
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config, Member
 from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
 from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem

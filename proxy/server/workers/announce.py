@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from sealwire.crypto.host_names import names_host
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.proxy.server.config.policy_file import PolicyFile
-from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Member
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import AccessControl, Config, Member
 from sealwire.proxy.server.findings import Finding, findings, plaintext_findings, warn
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics

@@ -30,7 +30,8 @@ from sealwire.proxy.server.admin import AdminServer, make_admin
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
-from sealwire.proxy.server.config.settings import Address, Config, Member
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config, Member
 from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.connections.sessions import SessionMaker

@@ -13,7 +13,8 @@ from typing import final
 
 from bson import ObjectId
 
-from sealwire.proxy.server.config.settings import Address, Config, Member
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config, Member
 from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.discovery.monitor import UpstreamMonitor
 from sealwire.proxy.server.discovery.view import PortLayout

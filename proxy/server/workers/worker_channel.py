@@ -22,7 +22,8 @@ from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sealwire.proxy.server.audit_writer.records import RingEnds
-from sealwire.proxy.server.config.settings import Address, Member
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Member
 from sealwire.proxy.server.health import Beat
 from sealwire.proxy.server.page.facts import PageFacts
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import bson
 import click
 
-from sealwire.cli import options
+from sealwire.cli import key_options, options
 from sealwire.cli.keys.options import require_typed
 from sealwire.cli.output import Manner, document_count_bar, manner_options
 from sealwire.cli.subjects import bson_value
@@ -50,7 +50,7 @@ class ClassOfContexts:
 
     class_name: str
     keyring: str
-    kek: options.KekOptions
+    kek: key_options.KekOptions
     contexts: str
 
     @contextmanager
@@ -58,7 +58,9 @@ class ClassOfContexts:
         """Raises what opening a keyring and a store raises."""
         selftest.run()
         providers = Providers()
-        loaded = load_keyring(options.open_keyring_store(self.keyring, providers), self.kek.open(providers))
+        loaded = load_keyring(
+            key_options.open_keyring_store(self.keyring, providers), self.kek.open(providers)
+        )
         place = parse_place(self.contexts)
         with closing(providers.context_store(place, create=False)) as store:
             yield OpenClass(self.class_name, loaded, store, Resolver(store))
@@ -109,12 +111,12 @@ def class_options() -> options.Decorator:
         "subject",
         ClassOfContexts,
         click.argument("class_name", metavar="CLASS"),
-        options.keyring_option,
-        options.contexts_option(
+        key_options.keyring_option,
+        key_options.contexts_option(
             "The store of the keys of contexts, as keys.contexts names it.", required=True
         ),
     )
-    return options.declare(options.kek_options, taken)
+    return options.declare(key_options.kek_options, taken)
 
 
 context_argument = click.argument("context", metavar="[CONTEXT|-]", required=False)
@@ -213,7 +215,7 @@ def rewrap_contexts(subject: ClassOfContexts, manner: Manner) -> None:
 
 
 @click.command(name="move-contexts")
-@options.contexts_option("The store that is to be left, as keys.contexts names it.", required=True)
+@key_options.contexts_option("The store that is to be left, as keys.contexts names it.", required=True)
 @click.option("--to", metavar="PATH|vault:MOUNT/PATH", required=True, help="Where no store is yet.")
 @click.option("--cancel", is_flag=True, help="Call off a move that is not over: use the old store again.")
 @manner_options

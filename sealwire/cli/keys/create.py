@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from sealwire.cli import options
+from sealwire.cli import key_options, options
 from sealwire.cli.keys.options import require_alike, shown_key_of
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import read_policy
@@ -49,15 +49,15 @@ _MADE_BY = {
     help="CLASS begins with the key that this class has now, for paths of it that are to leave it.",
 )
 @click.option("--plaintext-all", is_flag=True, help="All new deterministic classes of --policy begin so.")
-@options.keyring_option
-@options.kek_options
+@key_options.keyring_option
+@key_options.kek_options
 def create(  # noqa: PLR0913 - one parameter an option
     class_names: tuple[str, ...],
     policy: Path | None,
     plaintext: tuple[str, ...],
     sharing: str | None,
     keyring: str,
-    kek: options.KekOptions,
+    kek: key_options.KekOptions,
     *,
     plaintext_all: bool,
 ) -> None:
@@ -98,7 +98,7 @@ def create(  # noqa: PLR0913 - one parameter an option
     in_clear = _in_clear(classes, plaintext, every=plaintext_all)
     selftest.run()
     providers = Providers()
-    store = options.open_keyring_store(keyring, providers)
+    store = key_options.open_keyring_store(keyring, providers)
     now = datetime.now(UTC)
     is_first = not store.exists()
     opened = _open_first(kek, providers) if is_first else kek.open(providers)
@@ -119,10 +119,10 @@ def create(  # noqa: PLR0913 - one parameter an option
         click.echo(f"{store}: every class has a key already")
 
 
-def _create_borrowed(keyring: str, kek: options.KekOptions, names: tuple[str, str]) -> None:
+def _create_borrowed(keyring: str, kek: key_options.KekOptions, names: tuple[str, str]) -> None:
     selftest.run()
     providers = Providers()
-    store = options.open_keyring_store(keyring, providers)
+    store = key_options.open_keyring_store(keyring, providers)
     made = create_borrowed(store, kek.open(providers), names, datetime.now(UTC))
     lent = shown_key_of(made.lender, read_record(store).names)
     click.echo(f"{store}: created key {names[0]}, id {made.class_id}, version {made.version}{lent}")
@@ -157,7 +157,7 @@ def _can_be_clear(field_class: FieldClass) -> bool:
     return field_class.mode is Mode.DETERMINISTIC
 
 
-def _open_first(kek: options.KekOptions, providers: Providers) -> KeyEncryptionKey:
+def _open_first(kek: key_options.KekOptions, providers: Providers) -> KeyEncryptionKey:
     """The key for a first keyring. Only here a hint says how to make one: other data needs the old one."""
     try:
         return kek.open(providers)
@@ -183,7 +183,7 @@ def _report(store: KeyringStore, keyring: Keyring, names: Iterable[str]) -> None
 @click.command()
 @click.option("--output", "path", type=options.PATH, help="Write a passphrase-protected key file.")
 @click.option("--file", "older_path", type=options.PATH, hidden=True)
-@options.passphrase_file_option
+@key_options.passphrase_file_option
 def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path | None) -> None:
     """Make a key-encryption key: printed as base64, or in a file under a passphrase.
 
@@ -205,7 +205,7 @@ def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path
             err=True,
         )
         return
-    passphrase = options.ask_new_passphrase(passphrase_file)
+    passphrase = key_options.ask_new_passphrase(passphrase_file)
     with Console(stderr=True).status("deriving a key from the passphrase"):
         kek_id = create_key_file(path, passphrase)
     click.echo(f"{path}: created key-encryption key {kek_id}")
@@ -216,8 +216,8 @@ def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path
 
 
 @click.command()
-@options.keyring_option
-@options.kek_options
+@key_options.keyring_option
+@key_options.kek_options
 @click.option(
     "--to",
     metavar="KEK",
@@ -226,7 +226,7 @@ def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path
 @click.option("--to-passphrase-file", type=options.PATH, help="Passphrase of a new key file.")
 @manner_options
 def rewrap(
-    keyring: str, kek: options.KekOptions, to: str | None, to_passphrase_file: Path | None, manner: Manner
+    keyring: str, kek: key_options.KekOptions, to: str | None, to_passphrase_file: Path | None, manner: Manner
 ) -> None:
     """Wrap all data keys anew. No data is touched, and nothing is encrypted again.
 
@@ -244,9 +244,9 @@ def rewrap(
     """
     selftest.run()
     providers = Providers()
-    store = options.open_keyring_store(keyring, providers)
+    store = key_options.open_keyring_store(keyring, providers)
     old = kek.open(providers)
-    new = old if to is None else options.open_kek(to, to_passphrase_file, providers)
+    new = old if to is None else key_options.open_kek(to, to_passphrase_file, providers)
     record = file.rewrap(store, old, new, datetime.now(UTC), dry_run=manner.dry_run)
     count = sum(len(entry.keys) for entry in record.classes)
     done = "would be wrapped" if manner.dry_run else "wrapped"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli import options
+from sealwire.cli import key_options, options
 from sealwire.cli.keys.options import policy_option, require_typed, require_unnamed
 from sealwire.cli.output import Manner, document_count_bar, manner_options, question_console, show_table
 from sealwire.cli.subjects import read_policy
@@ -115,7 +115,7 @@ class Subject:
     class_name: str
     version: int
     keyring: str
-    kek: options.KekOptions
+    kek: key_options.KekOptions
     yes: bool
 
 
@@ -125,11 +125,11 @@ def _subject_options() -> options.Decorator:
         Subject,
         click.argument("class_name", metavar="CLASS"),
         click.argument("version", type=click.IntRange(1)),
-        options.keyring_option,
+        key_options.keyring_option,
         click.option("--yes", is_flag=True, help="Do not ask."),
     )
     # the key-encryption key is an argument made of options itself
-    return options.declare(options.kek_options, taken)
+    return options.declare(key_options.kek_options, taken)
 
 
 @click.command()
@@ -207,7 +207,7 @@ def destroy(
         _take(subject, turning.call_off, manner, question="")
         return
     now = datetime.now(UTC)
-    if _find(subject, options.open_keyring_store(subject.keyring, Providers())).destroy_after is not None:
+    if _find(subject, key_options.open_keyring_store(subject.keyring, Providers())).destroy_after is not None:
         question = "What it encrypted can then not be read again by anyone"
         _take(subject, partial(turning.destroy, now=now), manner, question=question)
         return
@@ -222,7 +222,7 @@ def destroy(
 def _look_for_values(subject: Subject, policy: Path | None, uri: str) -> None:
     """See that the key may be retired, and that nothing needs it. Raises as `require_no_value`."""
     providers = Providers()
-    store = options.open_keyring_store(subject.keyring, providers)
+    store = key_options.open_keyring_store(subject.keyring, providers)
     _find(subject, store)
     keys = open_record(read_record(store), subject.kek.open(providers), store)
     named = subject.class_name, subject.version
@@ -236,7 +236,7 @@ def _take(subject: Subject, step: Callable[[DataKey], DataKey], manner: Manner, 
     """Take a step with the key; with a question, only after it was shown and somebody said yes."""
     selftest.run()
     providers = Providers()
-    store = options.open_keyring_store(subject.keyring, providers)
+    store = key_options.open_keyring_store(subject.keyring, providers)
     found = _find(subject, store)
     if question and not manner.dry_run:
         row = (subject.class_name, subject.version, found.state.value, format_time(found.created))
@@ -280,12 +280,12 @@ _CANCEL_RIGHTS = "the user has to read frontiers and jobs in the database sealwi
 @click.command()
 @click.argument("class_name", metavar="CLASS")
 @click.option("--undo", is_flag=True, help="Let a cancelled key be pending again.")
-@options.keyring_option
-@options.kek_options
+@key_options.keyring_option
+@key_options.kek_options
 @options.server_options
 @manner_options
 def cancel(
-    *, class_name: str, undo: bool, keyring: str, kek: options.KekOptions, uri: str, manner: Manner
+    *, class_name: str, undo: bool, keyring: str, kek: key_options.KekOptions, uri: str, manner: Manner
 ) -> None:
     """Take the pending key of CLASS back, as long as no data has begun to move to it.
 
@@ -301,7 +301,7 @@ def cancel(
     """
     selftest.run()
     providers = Providers()
-    store, now = options.open_keyring_store(keyring, providers), datetime.now(UTC)
+    store, now = key_options.open_keyring_store(keyring, providers), datetime.now(UTC)
     opened = kek.open(providers)
     if undo:
         renewed = turning.renew(store, opened, class_name, now, dry_run=manner.dry_run)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli import options
+from sealwire.cli import key_options, options
 from sealwire.cli.output import answer
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
@@ -50,13 +50,13 @@ def _opening(which: str) -> options.Decorator:
 
 @click.command(name="export")
 @click.argument("path", type=options.PATH)
-@options.keyring_option
-@options.kek_options
+@key_options.keyring_option
+@key_options.kek_options
 @click.option("--threshold", type=int, default=0, help="How many of the shares open the export.")
 @_opening("Write one share to FILE. Repeat it for each holder.")
 @options.json_option
 def export_keys(
-    path: Path, keyring: str, kek: options.KekOptions, opening: Opening, *, as_json: bool
+    path: Path, keyring: str, kek: key_options.KekOptions, opening: Opening, *, as_json: bool
 ) -> None:
     """Write all data keys to PATH for the safe, under a passphrase or so that some of several shares open it.
 
@@ -78,13 +78,13 @@ def export_keys(
     for file in (path, *opening.files):
         require_free(file)
     providers = Providers()
-    store = options.open_keyring_store(keyring, providers)
+    store = key_options.open_keyring_store(keyring, providers)
     record, opened, now = read_record(store), kek.open(providers), datetime.now(UTC)
     shares: list[str] = []
     if threshold:
         export, shares = under_shares(record, opened, store, threshold, len(opening.files), now)
     else:
-        passphrase = options.ask_new_passphrase(opening.export_passphrase_file)
+        passphrase = key_options.ask_new_passphrase(opening.export_passphrase_file)
         export = under_passphrase(record, opened, store, passphrase, now)
     contents = [serialize_export(export), *(f"{share}\n".encode("ascii") for share in shares)]
     for file, content in zip((path, *opening.files), contents, strict=True):
@@ -97,12 +97,12 @@ def export_keys(
 
 @click.command(name="import")
 @click.argument("path", type=options.PATH)
-@options.keyring_option
-@options.kek_options
+@key_options.keyring_option
+@key_options.kek_options
 @_opening("A file with one share. Repeat it.")
 @options.json_option
 def import_keys(
-    path: Path, keyring: str, kek: options.KekOptions, opening: Opening, *, as_json: bool
+    path: Path, keyring: str, kek: key_options.KekOptions, opening: Opening, *, as_json: bool
 ) -> None:
     """Make a keyring of the export at PATH, under the key-encryption key that --kek names.
 
@@ -120,10 +120,10 @@ def import_keys(
         own = export.by_shares([_read_share(file) for file in opening.files], where)
     else:
         # not asked for where there is none
-        passphrase = "" if export.threshold else options.ask_passphrase(opening.export_passphrase_file)
+        passphrase = "" if export.threshold else key_options.ask_passphrase(opening.export_passphrase_file)
         own = export.by_passphrase(passphrase, where)
     providers = Providers()
-    store = options.open_keyring_store(keyring, providers)
+    store = key_options.open_keyring_store(keyring, providers)
     keys = export.open(own, where)
     now = datetime.now(UTC)
     record = create_from_keys(store, kek.open(providers), keys, export.record.generation, now)

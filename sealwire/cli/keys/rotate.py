@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.keys import calendar
 from sealwire.cli.keys.options import (
     key_of,
@@ -19,7 +20,7 @@ from sealwire.cli.keys.options import (
     with_policy,
 )
 from sealwire.cli.migrate.options import Site
-from sealwire.cli.options import KekOptions, kek_options, keyring_option, open_keyring_store, server_options
+from sealwire.cli.options import server_options
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.subjects import read_policy
 from sealwire.crypto import selftest

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.keys.options import key_of, policy_option, schedule_options, shown_key_of, with_policy
-from sealwire.cli.options import KekOptions, json_option, kek_options, keyring_option, open_keyring_store
+from sealwire.cli.options import json_option
 from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.subjects import read_policy
 from sealwire.keys.keyring.data_key import KeyIds, KeyState

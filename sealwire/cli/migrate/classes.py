@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import click
 
+from sealwire.cli.key_options import open_keyring_store
 from sealwire.cli.migrate.definitions import (
     class_conversions,
     refuse_enforced,
@@ -20,7 +21,6 @@ from sealwire.cli.migrate.definitions import (
     versions_to_judge,
 )
 from sealwire.cli.migrate.options import Effort, Site, open_contexts, progress_bar, require_contexts, throttle
-from sealwire.cli.options import open_keyring_store
 from sealwire.cli.tasks import ended_in_order
 from sealwire.keys.frontier.frontier import ClassVersion, has_moved
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from sealwire.cli import options
+from sealwire.cli import key_options, options
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.migrate.definitions import conversions_of, tell_changed
 from sealwire.cli.output import Manner, progress, show_table
@@ -100,7 +100,7 @@ effort_options = options.settings(
         show_default=True,
         help="Documents between two notes of how far it is.",
     ),
-    options.contexts_option("The store of the keys of contexts, where a class has a key for each."),
+    key_options.contexts_option("The store of the keys of contexts, where a class has a key for each."),
     click.option(
         "--accept",
         "accepted",
@@ -117,14 +117,14 @@ class Site:
     """The keyring, its key-encryption key and the server, which are opened when they are asked for."""
 
     keyring: str
-    kek: options.KekOptions
+    kek: key_options.KekOptions
     uri: str
     """Empty where nobody named one."""
 
     def open_keyring(self) -> Keyring:
         """The keyring with all its keys. Raises as `load_keyring` does."""
         providers = Providers()
-        return load_keyring(options.open_keyring_store(self.keyring, providers), self.kek.open(providers))
+        return load_keyring(key_options.open_keyring_store(self.keyring, providers), self.kek.open(providers))
 
     def connected(self) -> AbstractContextManager[Client]:
         """A client of the server. Raises as `connected`; a usage error without a server."""
@@ -133,7 +133,7 @@ class Site:
 
 # Gives the command `site: Site`.
 site_options = options.settings(
-    "site", Site, options.keyring_option, options.kek_options, options.server_options
+    "site", Site, key_options.keyring_option, key_options.kek_options, options.server_options
 )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.key_options import keyring_option, open_keyring_store
 from sealwire.cli.migrate.definitions import COLUMNS, document_of_judged, judged_for_plan, rows
 from sealwire.cli.migrate.options import Site, site_options
-from sealwire.cli.options import json_option, keyring_option, open_keyring_store, required_uri, server_options
+from sealwire.cli.options import json_option, required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.keys.keyring.file import read_record

@@ -17,15 +17,8 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import FirstKeyring
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.proxy.server.config.policy_file import parse_policy
-from sealwire.proxy.server.config.settings import (
-    Address,
-    Config,
-    Limits,
-    ListenTls,
-    Member,
-    TlsMode,
-    UpstreamTls,
-)
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config, Limits, ListenTls, Member, TlsMode, UpstreamTls
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.observability.logs import LogFormat

@@ -26,7 +26,8 @@ from sealwire.proxy.server.admin import (
     AdminServer,
     ConnectionPlaces,
 )
-from sealwire.proxy.server.config.settings import Address, ListenTls, TlsMode
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import ListenTls, TlsMode
 from sealwire.proxy.server.health import Health
 from sealwire.proxy.server.page.door import LOGIN, PAGE, known_hosts
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side

@@ -8,7 +8,8 @@ import pytest
 
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
-from sealwire.proxy.server.config.settings import AccessControl, Address, Config, ListenTls, TlsMode
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import AccessControl, Config, ListenTls, TlsMode
 from sealwire.proxy.server.dry_run import look_at, observed_findings, shapes_in
 from sealwire.proxy.server.errors import AccessProblem, StartReason
 from sealwire.proxy.server.findings import (

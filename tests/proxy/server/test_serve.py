@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from sealwire.cli import sealwire
 from sealwire.keys.kek.kek import generate_encoded_kek
-from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.errors import ListenProblem, StartReason
 from sealwire.proxy.server.ports import PortRange, bind, bind_shared, reserve
 from sealwire.testbed.certificates import create_authority

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.proxy.server.config.settings import Address, Limits, ListenTls, TlsMode, UpstreamTls
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tls import upstream_side
 from sealwire.proxy.server.upstream import ServerProtocol, Upstream

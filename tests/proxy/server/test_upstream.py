@@ -6,7 +6,8 @@ import ssl
 
 import pytest
 
-from sealwire.proxy.server.config.settings import Address, Limits
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.errors import StartReason
 from sealwire.proxy.server.upstream import Upstream, explain
 from tests.proxy.server.connections.hand_moved import turns

@@ -12,11 +12,11 @@ from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
 from sealwire.proxy.server.config.reader import load_config, parse_config, variables_unread
+from sealwire.proxy.server.config.rows import Address, Setting
 from sealwire.proxy.server.config.settings import (
     KNOWN_VARIABLES,
     SETTINGS,
     AccessControl,
-    Address,
     CacheSettings,
     Config,
     KeySettings,
@@ -24,7 +24,6 @@ from sealwire.proxy.server.config.settings import (
     ListenTls,
     Member,
     PageSettings,
-    Setting,
     TlsMode,
     TraceSettings,
     UpstreamTls,

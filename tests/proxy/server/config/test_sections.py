@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from sealwire.files.errors import SourceError
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.rows import Address as Place
 from sealwire.proxy.server.config.sections import compressors
 from sealwire.proxy.server.config.settings import (
-    Address,
     Compressed,
     Discovery,
     IdentitySettings,
@@ -19,7 +20,6 @@ from sealwire.proxy.server.config.settings import (
     TlsMode,
     UpstreamTls,
 )
-from sealwire.proxy.server.config.settings import Address as Place
 from sealwire.proxy.session.choices import Holder, ScramHash
 from tests.proxy.server.config_texts import EVERYWHERE, FOLDER, SET, SHORT, WHOLE, error_of, parse
 

@@ -28,11 +28,11 @@ from sealwire.proxy.server.config.policy_file import (
     read_policy,
 )
 from sealwire.proxy.server.config.reader import parse_config
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.seeds import address_of, read_seeds
 from sealwire.proxy.server.config.settings import (
     SETTINGS,
     AccessControl,
-    Address,
     CacheSettings,
     Compressed,
     Config,

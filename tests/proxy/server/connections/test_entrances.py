@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import (
     AccessControl,
-    Address,
     Config,
     Discovery,
     Limits,

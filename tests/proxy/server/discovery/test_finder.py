@@ -16,15 +16,8 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from sealwire.proxy.server.config.settings import (
-    AccessControl,
-    Address,
-    Config,
-    Discovery,
-    Limits,
-    Member,
-    Seeds,
-)
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import AccessControl, Config, Discovery, Limits, Member, Seeds
 from sealwire.proxy.server.discovery import finder as finders
 from sealwire.proxy.server.discovery.finder import (
     LookUp,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.proxy.server.config.settings import AccessControl, Address, Config, Discovery, Seeds
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import AccessControl, Config, Discovery, Seeds
 from sealwire.proxy.server.discovery import monitor as monitor_module
 from sealwire.proxy.server.discovery.finder import RESOLVE_S, MemberFinder, Watch
 from sealwire.proxy.server.discovery.monitor import UpstreamMonitor, find_once

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.proxy.server.config.settings import AccessControl, Address, Discovery, Member, Seeds
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import AccessControl, Discovery, Member, Seeds
 from sealwire.proxy.server.discovery.view import (
     ClusterKind,
     ClusterView,

@@ -15,7 +15,7 @@ import pytest
 
 from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
-from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.doctor.diagnosis import (
     FEW_BYTES,
     LEAST_BYTES,

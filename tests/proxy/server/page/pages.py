@@ -10,7 +10,8 @@ from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.policy_file import parse_policy
-from sealwire.proxy.server.config.settings import Address, Config, ListenTls, PageSettings, TlsMode
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config, ListenTls, PageSettings, TlsMode
 from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, Phase, StoreReach
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.page.door import PageCall, PageDoor, Token

@@ -7,7 +7,7 @@ import sys
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.supervisor import roster
 from sealwire.proxy.server.supervisor.roster import (
     DRAIN_GRACE_S,

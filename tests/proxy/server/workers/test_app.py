@@ -24,7 +24,8 @@ from sealwire.audit.log import LogPace
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer import keeper
 from sealwire.proxy.server.audit_writer.ring import make_memory
-from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import AccessControl, Limits
 from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.errors import (
     AccessProblem,

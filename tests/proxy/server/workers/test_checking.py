@@ -12,7 +12,8 @@ import pytest
 
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.turning import activate, rotate
-from sealwire.proxy.server.config.settings import Address, Config, IdentitySettings, TlsMode, UpstreamTls
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Config, IdentitySettings, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, ServerError, StartReason
 from sealwire.proxy.server.tls import NO_TLS, TlsSide
 from sealwire.proxy.server.workers.announce import certificate_findings

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from sealwire.proxy.server.config.settings import Address, Limits
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.upstream import Upstream

@@ -13,7 +13,8 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import AccessControl, Limits
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason
 from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHERE
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.proxy.server.config.settings import Address, Discovery, Limits, Member, Seeds
+from sealwire.proxy.server.config.rows import Address
+from sealwire.proxy.server.config.settings import Discovery, Limits, Member, Seeds
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.health import Beat, Following, Freshness, Keeping, Phase, StoreReach
 from sealwire.proxy.server.observability.metrics import Metrics

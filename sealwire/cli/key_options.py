@@ -1,0 +1,127 @@
+"""Options that say where the keyring and its key-encryption key are, and how a passphrase is asked for."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sealwire.cli.options import PATH, Decorator, settings, variable_option
+from sealwire.keys.keyring.store import KeyringStore, parse_place
+from sealwire.keys.providers import (
+    DEFAULT_PROVIDER,
+    KEK_FORMS,
+    ProviderKind,
+    Providers,
+    find_passphrase,
+    parse_provider,
+)
+
+if TYPE_CHECKING:
+    from sealwire.keys.kek.kek import KeyEncryptionKey
+
+
+def _keyring_option(*, required: bool) -> Decorator:
+    return variable_option(
+        "--keyring",
+        metavar="PATH|vault:MOUNT/PATH",
+        envvar="SEALWIRE_KEYRING",
+        required=required,
+        help="The keyring: a file, or a document in Vault (KV version 2).",
+    )
+
+
+keyring_option = _keyring_option(required=True)
+optional_keyring_option = _keyring_option(required=False)
+passphrase_file_option = variable_option(
+    "--passphrase-file",
+    type=PATH,
+    envvar="SEALWIRE_PASSPHRASE_FILE",
+    help="Passphrase of the key file; else $SEALWIRE_PASSPHRASE, else a prompt.",
+)
+
+
+def contexts_option(text: str, *, required: bool = False) -> Decorator:
+    """`--contexts`, with this help: where the store of context keys is."""
+    return variable_option(
+        "--contexts",
+        metavar="PATH|vault:MOUNT/PATH",
+        envvar="SEALWIRE_KEYS_CONTEXTS",
+        required=required,
+        help=text,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KekOptions:
+    """What the options say of a key-encryption key; it is opened when it is asked for."""
+
+    kek_setting: str
+    passphrase_file: Path | None
+
+    def open(self, providers: Providers | None = None) -> "KeyEncryptionKey":
+        return open_kek(self.kek_setting, self.passphrase_file, providers)
+
+
+kek_options = settings(
+    "kek",
+    KekOptions,
+    variable_option(
+        "--kek",
+        "kek_setting",
+        metavar="KEK",
+        envvar="SEALWIRE_KEK_PROVIDER",
+        default=DEFAULT_PROVIDER,
+        show_default=True,
+        help=f"Where the key-encryption key is: {KEK_FORMS}. Never the key itself.",
+    ),
+    passphrase_file_option,
+)
+
+
+def open_keyring_store(keyring: str, providers: Providers) -> KeyringStore:
+    """The store that --keyring names. Raises KeySettingError."""
+    return providers.store(parse_place(keyring))
+
+
+def open_kek(
+    setting: str, passphrase_file: Path | None, providers: Providers | None = None
+) -> "KeyEncryptionKey":
+    """The KEK that an option names; asks for a passphrase only on a terminal. Raises as `Providers.kek`.
+
+    `providers` is given where a keyring is opened as well, so that both share one connection to Vault.
+    """
+    provider = parse_provider(setting, passphrase_file)
+    if provider.kind is not ProviderKind.KEY_FILE:
+        return (providers or Providers()).kek(provider)
+    from rich.console import Console  # noqa: PLC0415 - 30 ms
+
+    from sealwire.keys.kek.passphrase import KeyFileKek  # noqa: PLC0415 - 15 ms
+
+    # Asked for before the spinner starts, which would draw over the prompt.
+    passphrase = ask_passphrase(passphrase_file)
+    with Console(stderr=True).status("deriving the key from the passphrase"):
+        return KeyFileKek(Path(provider.location), passphrase)
+
+
+def ask_passphrase(passphrase_file: Path | None) -> str:
+    """A passphrase that exists; asked for only on a terminal. Raises as `find_passphrase` does."""
+    return find_passphrase(passphrase_file, prompt=_prompt())
+
+
+def ask_new_passphrase(passphrase_file: Path | None) -> str:
+    """A passphrase for a new key file; typed twice if it is typed. Raises KeySettingError if weak."""
+    from sealwire.keys.kek.passphrase import check_strength  # noqa: PLC0415 - 15 ms
+
+    passphrase = find_passphrase(passphrase_file, prompt=_prompt(confirm=True))
+    check_strength(passphrase)
+    return passphrase
+
+
+def _prompt(*, confirm: bool = False) -> Callable[[], str] | None:
+    """Asks on the terminal; None where there is no terminal to ask on, so that services fail at once."""
+    if not sys.stdin.isatty():
+        return None
+    return lambda: str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
