@@ -23,6 +23,7 @@ from sealwire.policies.questions.conditions import (
     among,
     bits,
     compared,
+    compared_across,
     in_arrays,
     matched,
     modulo,
@@ -551,6 +552,8 @@ def condition_of(operator: AskedOperator) -> Condition:
     match asks:
         case Asks.ORDER:
             return compared(name, *operands[0], operator.strength)
+        case Asks.ACROSS:
+            return compared_across(name, *operands[0], operator.strength)
         case Asks.PATTERN:
             return matched(operands[0][1], operands[1][1])
         case Asks.REMAINDER:

@@ -1,15 +1,17 @@
 """Conditions that the server is asked about: where, what is asked, and what takes their place."""
 
+import math
 import re
 from typing import Any
 
 import pytest
-from bson import Binary, Decimal128, Int64, MinKey, encode
+from bson import Binary, Decimal128, Int64, MinKey, ObjectId, encode
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
+from sealwire.policies.filters import asking
+from sealwire.policies.planning.plan import Compared, ListPlace, Plan, RangeEdit
 from sealwire.policies.questions.asked import (
     Answers,
     HeldValue,
@@ -197,6 +199,79 @@ def test_a_read_asks_wherever_its_filter_is_on_stored_documents(command: dict[st
 def test_anything_else_is_refused_as_ever(command: dict[str, Any], reason: Reason) -> None:
     with raising(Refusal, reason):
         plan(command, STORED)
+
+
+NULL, ARRAY = (10, b""), (4, b"\5\0\0\0\0")
+LATER, EARLIER = ["Smith"], ["Sabine", "Sabatini", "Jones"]
+NAME = "$surname"
+
+
+@pytest.mark.parametrize(
+    ("expression", "found", "said"),
+    [
+        ({"$gt": [NAME, "Sc"]}, LATER, Compared((ARRAY,), is_negated=False)),
+        ({"$lt": [NAME, "Sc"]}, EARLIER, Compared((NULL,), is_negated=False)),
+        ({"$gte": ["Sc", NAME]}, EARLIER, Compared((NULL,), is_negated=False)),
+        ({"$lt": [{"$literal": "Sc"}, NAME]}, LATER, Compared((ARRAY,), is_negated=False)),
+        ({"$gte": [NAME, Int64(5)]}, STORED, Compared((ARRAY,), is_negated=False)),
+        ({"$lt": [NAME, ObjectId("a" * 24)]}, STORED, Compared((NULL, ARRAY), is_negated=False)),
+        ({"$not": [{"$gt": [NAME, "Sc"]}]}, EARLIER, Compared((NULL,), is_negated=True)),
+        ({"$not": {"$lt": [NAME, "Sc"]}}, LATER, Compared((ARRAY,), is_negated=True)),
+        ({"$not": [{"$not": [{"$gt": [NAME, "Sc"]}]}]}, LATER, Compared((ARRAY,), is_negated=False)),
+        ({"$and": [{"$or": [True, {"$gt": [NAME, "Sc"]}]}]}, LATER, Compared((ARRAY,), is_negated=False)),
+    ],
+)
+def test_an_expression_compares_a_field_across_types(
+    expression: Any, found: list[str], said: Compared
+) -> None:
+    """Null and missing values come before all others, and arrays behind strings."""
+    made, questions = plan(find({"$expr": expression}), STORED)
+    assert lists(made) == [(ListPlace.EXPRESSION, found)]
+    assert [edit.compared for edit in made.edits if isinstance(edit, RangeEdit)] == [said]
+    assert [each.is_outside for each in questions] == [said.is_negated]
+    negated, _ = plan(find({"$nor": [{"$expr": expression}]}), STORED)
+    turned = [edit.compared for edit in negated.edits if isinstance(edit, RangeEdit)]
+    others = tuple(each for each in (NULL, ARRAY) if each not in said.others)
+    assert turned == [Compared(others, not said.is_negated)]
+    assert lists(negated) == [(ListPlace.EXPRESSION, [each for each in STORED if each not in found])]
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ({"$gt": [NAME, ["a"]]}, Reason.COMPUTE),
+        ({"$gt": [NAME, {"a": 1}]}, Reason.COMPUTE),
+        ({"$gt": [NAME, MinKey()]}, Reason.COMPUTE),
+        ({"$gt": [NAME, "$$n"]}, Reason.COMPUTE),
+        ({"$gt": [NAME, {"$toLower": "A"}]}, Reason.COMPUTE),
+        ({"$gt": [NAME, "$kin.surname"]}, Reason.COMPUTE),
+        ({"$gt": ["$$ROOT.surname", "a"]}, Reason.COMPUTE),
+        ({"$gt": ["$mute", "a"]}, Reason.COMPUTE),
+        ({"$gt": ["$notes", "a"]}, Reason.COMPUTE),
+        ({"$gt": ["$visits", math.nan]}, Reason.RANGE),
+        ({"$gt": [{"$let": {"vars": {"a": NAME}, "in": "$$a"}}, "a"]}, Reason.COMPUTE),
+        ({"$cmp": [NAME, "a"]}, Reason.COMPUTE),
+        ({"$eq": [{"$gt": [NAME, "a"]}, True]}, Reason.COMPUTE),
+        ({"$cond": [{"$gt": [NAME, "a"]}, True, False]}, Reason.COMPUTE),
+        ({"$and": [NAME]}, Reason.COMPUTE),
+        ({"$not": [{"$gt": [NAME, "a"]}, True]}, Reason.SHAPE),
+        ({"$gt": [NAME]}, Reason.SHAPE),
+        ({"$gt": [NAME, "a"], "$lt": [NAME, "b"]}, Reason.SHAPE),
+    ],
+)
+def test_what_an_expression_computes_is_refused_as_ever(expression: Any, reason: Reason) -> None:
+    command = {**find({"$expr": expression}), "let": {"n": "a"}}
+    with pytest.raises(Refusal) as caught:
+        plan(command, STORED)
+    assert caught.value.reason is reason
+
+
+def test_an_expression_lists_so_many_values_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_MOST_COMPARED", 2)
+    assert len(plan(find({"$expr": {"$gt": [NAME, "Sc"]}}), STORED)[1]) == 1
+    with pytest.raises(Refusal) as caught:
+        plan(find({"$expr": {"$lt": [NAME, "Sc"]}}), STORED)
+    assert caught.value.reason is Reason.QUESTION_SIZE
 
 
 def test_what_needs_no_question_asks_none() -> None:
