@@ -34,7 +34,8 @@ classes:
 collections:
   clinic.patients:
     {surname: surname, visits: visits, year: year, mute: mute, notes: notes, kin.surname: surname}
-  clinic.staff: {surname: surname}
+  clinic.staff: {surname: surname, mute: mute}
+  clinic.wards: {head: mute}
 """)
 STORED = ["Sabine", "Sabatini", "Smith", "Jones"]
 
@@ -174,22 +175,6 @@ def test_a_read_asks_wherever_its_filter_is_on_stored_documents(command: dict[st
             {
                 "aggregate": "patients",
                 "cursor": {},
-                "pipeline": [
-                    {
-                        "$lookup": {
-                            "from": "staff",
-                            "as": "x",
-                            "pipeline": [{"$match": {"surname": {"$gt": "S"}}}],
-                        }
-                    }
-                ],
-            },
-            Reason.RANGE,
-        ),
-        (
-            {
-                "aggregate": "patients",
-                "cursor": {},
                 "pipeline": [{"$set": {"surname": "$kin.surname"}}, {"$match": {"surname": {"$gt": "S"}}}],
             },
             Reason.RANGE,
@@ -315,10 +300,9 @@ GRAPH = {"startWith": "$a", "connectFromField": "b", "connectToField": "c", "as"
 @pytest.mark.parametrize(
     "pipeline",
     [
-        [{"$unionWith": {"coll": "staff", "pipeline": [MATCH]}}],
         [{"$unionWith": "staff"}, MATCH],
         [{"$facet": {"all": [{"$unionWith": "staff"}, MATCH]}}],
-        [{"$lookup": {"from": "staff", "as": "x", "pipeline": [MATCH]}}],
+        [{"$lookup": {"from": "staff", "as": "x", "pipeline": [{"$unionWith": "patients"}, MATCH]}}],
         [{"$graphLookup": {"from": "staff", **GRAPH, "restrictSearchWithMatch": MATCH["$match"]}}],
     ],
 )
@@ -327,6 +311,75 @@ def test_a_collection_that_one_pattern_covers_as_well_is_not_taken_for_the_comma
 ) -> None:
     with raising(Refusal, Reason.RANGE):
         plan({"aggregate": "patients", "cursor": {}, "pipeline": pipeline}, STORED, policy=ALIKE)
+
+
+EQUAL = {"$expr": {"$eq": ["$q", "$$m"]}, "surname": {"$gt": "S"}}
+LOOKUP = {"from": "staff", "as": "x", "let": {"m": "$q"}}
+INNER = {"$lookup": {**LOOKUP, "pipeline": [MATCH]}}
+
+
+@pytest.mark.parametrize("of", ["patients", "staff", "wards"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$unionWith": {"coll": "staff", "pipeline": [MATCH]}},
+        {"$lookup": {"from": "staff", "as": "x", "pipeline": [MATCH]}},
+        {"$lookup": {**LOOKUP, "pipeline": [{"$match": EQUAL}]}},
+        {"$lookup": {**LOOKUP, "pipeline": [{"$match": {"$expr": {"$lt": ["S", "$surname"]}}}]}},
+        {"$lookup": {**LOOKUP, "pipeline": [{"$limit": 5}, {"$facet": {"a": [MATCH]}}]}},
+        {"$lookup": {"from": "wards", "as": "x", "pipeline": [INNER]}},
+        {"$lookup": {"from": "elsewhere", "as": "x", "pipeline": [INNER]}},
+        {"$facet": {"a": [{"$unionWith": {"coll": "staff", "pipeline": [{"$limit": 9}, MATCH]}}]}},
+    ],
+)
+def test_in_a_pipeline_on_another_collection_that_one_is_asked(of: str, stage: dict[str, Any]) -> None:
+    command = {"aggregate": of, "cursor": {}, "pipeline": [{"$match": {"x": 1}}, stage]}
+    made, questions = plan(command, STORED)
+    assert [(each.namespace, each.path) for each in questions] == [("clinic.staff", "surname")]
+    assert [found for _, found in lists(made)] == [["Sabine", "Sabatini", "Smith"]]
+
+
+def test_a_collection_without_a_policy_is_joined_with_what_is_asked_for() -> None:
+    made, questions = plan({"aggregate": "elsewhere", "cursor": {}, "pipeline": [INNER]}, STORED)
+    assert [(each.namespace, each.path) for each in questions] == [("clinic.staff", "surname")]
+    assert made.reveals
+
+
+def test_each_collection_is_asked_about_its_own_documents() -> None:
+    union = {"$unionWith": {"coll": "staff", "pipeline": [MATCH]}}
+    command = {"aggregate": "patients", "cursor": {}, "pipeline": [MATCH, union]}
+    for policy in (POLICY, ALIKE):
+        made, questions = plan(command, STORED, policy=policy)
+        assert [each.namespace for each in questions] == ["clinic.patients", "clinic.staff"]
+        assert len(lists(made)) == 2
+
+
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        ([{"$sort": {"surname": 1}}], Reason.SORT),
+        ([MATCH, {"$sort": {"surname": 1}}, {"$limit": 1}], Reason.SORT),
+        ([{"$group": {"_id": None, "x": {"$max": "$surname"}}}], Reason.COMPUTE),
+    ],
+)
+def test_the_documents_of_another_collection_are_not_sorted(
+    stages: list[dict[str, Any]], reason: Reason
+) -> None:
+    for stage in (
+        {"$lookup": {"from": "staff", "as": "x", "pipeline": stages}},
+        {"$unionWith": {"coll": "staff", "pipeline": stages}},
+    ):
+        with pytest.raises(Refusal) as caught:
+            plan({"aggregate": "patients", "cursor": {}, "pipeline": [stage]}, STORED)
+        assert caught.value.reason is reason
+
+
+def test_a_command_that_may_not_ask_does_not_ask_in_a_join_either() -> None:
+    lookup = {"$lookup": {"from": "staff", "as": "x", "pipeline": [MATCH]}}
+    for more in ({"readConcern": {"level": "linearizable"}}, {"collation": {"locale": "sv"}}):
+        with pytest.raises(Refusal) as caught:
+            plan({"aggregate": "wards", "cursor": {}, "pipeline": [lookup], **more}, STORED)
+        assert caught.value.reason in (Reason.RANGE, Reason.COLLATION)
 
 
 def test_beside_a_join_the_commands_own_documents_are_asked_about() -> None:
