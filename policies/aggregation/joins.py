@@ -22,7 +22,7 @@ from sealwire.policies.planning.namespaces import named_namespace
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.values import demand_write, note_comparison, note_equality, tell_apart_by
 from sealwire.policies.planning.walk import Walk
-from sealwire.policies.questions.asked import Barrier
+from sealwire.policies.questions.asked import Asking, Barrier
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -39,7 +39,7 @@ def lookup(walk: Walk, stage: Element) -> PathNode:
     if b"pipeline" in parts:
         bound = arguments.given(parts, b"let")  # older servers refuse null, newer ones take it for no `let`
         variables = {} if bound is None else variables_of(inner, bound)
-        foreign = _yielded(inner.binding(variables), foreign, parts[b"pipeline"], source)
+        foreign = _yielded(inner.binding(variables), stage, foreign, parts[b"pipeline"], source)
     _take(walk, source)
     return _joined(walk, parts, foreign)
 
@@ -74,14 +74,14 @@ def graph_lookup(walk: Walk, stage: Element) -> PathNode:
 def union_with(walk: Walk, stage: Element) -> PathNode:
     """`$unionWith`: a name or `{coll, pipeline}`: what follows sees documents of both kinds.
 
-    Nothing is asked from here on: one tree may cover both collections, and a question is about one.
+    Nothing is asked behind it: one tree may cover both collections, and a question is about one.
     """
     deny(walk.draft, Barrier.ELSEWHERE)
     foreign, source = _foreign_tree(walk, stage)
     if stage.kind == kinds.OBJECT:
         inner, parts = walk.parts(stage)
         if b"pipeline" in parts:
-            foreign = _yielded(inner, foreign, parts[b"pipeline"], source)
+            foreign = _yielded(inner, stage, foreign, parts[b"pipeline"], source)
     _take(walk, source, apart=True)
     return trees.either(walk.node, foreign, walk.draft.work)
 
@@ -119,21 +119,35 @@ def _narrow_by_leading(walk: Walk, source: KnownContexts | None, pipeline: Eleme
         source.narrow(walk.buf, stage.value)
 
 
-def _yielded(walk: Walk, foreign: PathNode, pipeline: Element, source: KnownContexts | None) -> PathNode:
+def _yielded(
+    walk: Walk, stage: Element, foreign: PathNode, pipeline: Element, source: KnownContexts | None
+) -> PathNode:
     """What a pipeline makes of the foreign documents, beside which it may have variables."""
-    contexts, before = walk.draft.contexts, deny(walk.draft, Barrier.ELSEWHERE)
+    draft = walk.draft
+    contexts, before, draft.asking = draft.contexts, draft.asking, _asking(walk, stage, foreign)
     if contexts is None or source is None:
         yielded = plan_pipeline(walk.at(foreign), pipeline)
-        allow(before)
+        draft.asking = before
         return yielded
     outer = contexts.source
     if walk.variables is not None and walk.variables.covered is not None:
         source.take(outer)
     contexts.source = source
     yielded = plan_pipeline(walk.at(foreign), pipeline)
-    allow(before)
+    draft.asking = before
     contexts.source = outer
     return yielded
+
+
+def _asking(walk: Walk, stage: Element, foreign: PathNode) -> Asking | None:
+    """What may be asked about the collection that a stage names, unless it is a view."""
+    around, asking = walk.draft.around, walk.draft.asking
+    namespace = ".".join(named_namespace(walk.draft, stage, around.database) or ())
+    if asking is None:
+        return None
+    # a name that is not UTF-8 cannot be asked for
+    is_asked = around.stored(namespace) is foreign and arguments.readable(namespace) == namespace
+    return asking.joining(namespace, foreign if is_asked else None)
 
 
 def _take(walk: Walk, source: KnownContexts | None, *, apart: bool = False) -> None:

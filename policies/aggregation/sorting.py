@@ -107,7 +107,7 @@ def sorted_first(walk: Walk, items: list[Element]) -> list[Element]:
     if sort.name != b"$sort" or sort.kind != kinds.OBJECT or moved.kind != kinds.OBJECT:
         return items
     keys = [key.name for key in elements(buf, sort.value)]
-    if not _leaves_alone(buf, moved, keys) or not asked_keys(walk, keys):
+    if not asked_keys(walk, keys) or not _leaves_alone(buf, moved, keys):
         return items
     end = place + 2
     while end < len(items) and _stage(buf, items[end]).name in _WINDOW:
@@ -119,14 +119,22 @@ def sorted_first(walk: Walk, items: list[Element]) -> list[Element]:
 
 
 def _leaves_alone(buf: bytes, stage: Element, keys: Sequence[bytes]) -> bool:
-    """Whether all that a stage does is to keep whole fields, those of these paths among them."""
+    """Whether all that a stage does is to keep whole fields, those of these paths among them.
+
+    Raises Refusal(SHAPE).
+    """
+    if stage.name not in _ADDING and stage.name != b"$project":
+        return False
     kept, parts = {b"_id": True}, list(elements(buf, stage.value))
     names = {part.name for part in parts}
+    if any(name.startswith(b"$") for name in names):
+        # no server takes it: nothing is asked for a command that fails
+        raise Refusal(Reason.SHAPE, rule="a field name with a dollar")
     if len(names) < len(parts) or any(has_dot(name) or is_transparent(name) for name in names):
         return False
     if stage.name in _ADDING:
         return all(referred(buf, part) == [part.name] for part in parts)
-    if stage.name != b"$project" or any(part.kind not in FLAGS for part in parts):
+    if any(part.kind not in FLAGS for part in parts):
         return False
     for part in parts:
         kept[part.name] = is_true(part.kind, buf[part.value : part.end])
@@ -201,7 +209,7 @@ def asked_keys(walk: Walk, names: Sequence[bytes]) -> list[tuple[bytes, PathNode
     """The fields among these that have to be asked for. A path with a number is no path of the policy."""
     asking = walk.draft.asking
     found: list[tuple[bytes, PathNode]] = []
-    if asking is None:
+    if asking is None or asking.is_joined:
         return found
     with asking.on(walk.node):
         for name in dict.fromkeys(names):

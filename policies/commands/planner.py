@@ -57,6 +57,7 @@ from sealwire.policies.planning.arguments import (
     string_of,
 )
 from sealwire.policies.planning.contexts import Contexts
+from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, family, passed, without_row
 from sealwire.policies.planning.trees import Work
@@ -390,7 +391,8 @@ def _let_ask(command: Command, node: PathNode) -> None:
     none changes: the question has it too. In a stream it has not. Raises BsonError.
     """
     arguments, answers, namespace = command.arguments, command.answers, command.draft.namespace
-    if answers is None or not node.asks:
+    is_asked = node.asks and command.policies.covered(namespace) is node
+    if answers is None or not (is_asked or _joins_asked(command)):
         return
     if command.name not in _ASKING or not _NEVER_ASKING.isdisjoint(arguments):
         return
@@ -404,14 +406,23 @@ def _let_ask(command: Command, node: PathNode) -> None:
                 return
     if command.collection is None or command.namespace(command.collection) != namespace:
         return  # its name is not UTF-8, and cannot be asked for
-    if command.policies.covered(namespace) is node:
-        command.draft.asking = Asking(
-            answers,
-            node,
-            is_in_transaction=is_in_transaction,
-            is_at_one_time=said == _SNAPSHOT,
-        )
-        note_collation(command.draft.asking, command.buf, arguments)
+    command.draft.asking = Asking(
+        answers,
+        node if is_asked else PathNode(""),
+        is_in_transaction=is_in_transaction,
+        is_at_one_time=said == _SNAPSHOT,
+    )
+    note_collation(command.draft.asking, command.buf, arguments)
+
+
+def _joins_asked(command: Command) -> bool:
+    """Whether the command's pipeline names another collection whose values may be asked for."""
+    pipeline = command.arguments.get(b"pipeline")
+    if command.name != b"aggregate" or pipeline is None:
+        return False
+    named = foreign_namespaces(command.draft, pipeline, command.database)
+    trees = (command.policies.covered(".".join(each)) for each in named)
+    return any(tree is not None and tree.asks for tree in trees)
 
 
 def _beside_policy(command: Command, namespace: str) -> PathNode | None:

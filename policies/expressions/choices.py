@@ -17,6 +17,10 @@ from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
+_ASK: Final = (
+    "compare in the application, or write a constant beside the field, in an `$expr` of a filter whose class "
+    "says `ask: true` (docs/asking.md)"
+)
 _BRANCH: Final = arguments.signature_of("{case then}").named
 
 
@@ -141,9 +145,9 @@ def infer_order(walk: Walk, operator: Element) -> PathNode:
     """`$gt` and its kin, `$cmp`: with null they tell what is there, for no covered value is below it."""
     places = constants.arguments_of(walk, operator)
     nodes = [infer(*place) for place in places]
-    if not any(constants.is_null(*place) for place in places):
-        for node in nodes:
-            constants.refuse_covered(node, operator)
+    covered = next((node for node in nodes if node.covers), None)
+    if covered is not None and not any(constants.is_null(*place) for place in places):
+        raise Refusal(Reason.COMPUTE, path=covered.path, rule=arguments.operator_name(operator), instead=_ASK)
     return NOTHING
 
 

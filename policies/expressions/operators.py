@@ -32,15 +32,26 @@ from sealwire.policies.expressions.interpreter import (
 )
 from sealwire.policies.file.schema import NOTHING, PathNode, has_dot, is_transparent
 from sealwire.policies.planning.arguments import array_items, is_document_literal, operator_name
-from sealwire.policies.planning.rules import Infer, Operator, encrypted, never, operators, passed, refused
+from sealwire.policies.planning.rules import (
+    Infer,
+    Operator,
+    asking,
+    encrypted,
+    never,
+    operators,
+    passed,
+    refused,
+)
 from sealwire.policies.planning.trees import OPAQUE, Work, document_node, either, merge, placed
 from sealwire.policies.planning.values import demand_result, note_equality
 from sealwire.policies.planning.walk import Walk
+from sealwire.policies.questions.conditions import Asks
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 _ARRAYS: Final = "deterministic classes"
 _SETS: Final = "constants and fields of one deterministic class"
+_ORDER: Final = refused(choices.infer_order, Reason.COMPUTE, "passes with null")
 
 
 # ------------------------------------ expressions that look for values in arrays, or compare arrays as sets
@@ -367,7 +378,8 @@ OPERATORS: Final[dict[bytes, Operator]] = {
     **operators(
         "2: eq ne", encrypted(choices.infer_equality, "with a constant, or a field of the same class")
     ),
-    **operators("2: gt gte lt lte cmp", refused(choices.infer_order, Reason.COMPUTE, "passes with null")),
+    **asking(Asks.ACROSS, operators("2: gt gte lt lte", _ORDER)),
+    **operators("2: cmp", _ORDER),
     **operators(
         "2+: ifNull",
         encrypted(choices.infer_choice, "forwards what it is given; constants join the class"),

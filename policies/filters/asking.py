@@ -15,17 +15,18 @@ from dataclasses import dataclass, replace
 from typing import Final, assert_never, final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.ranges import LONG, find_positions
-from sealwire.policies.file.schema import PathNode, ValueType
+from sealwire.policies.expressions.constants import arguments_of, written
+from sealwire.policies.file.ranges import LONG, NUMERIC, find_positions
+from sealwire.policies.file.schema import PathNode, ValueType, follow
 from sealwire.policies.filters.operands import is_least_text
 from sealwire.policies.planning.arguments import array_items, named_parts, operator_name
-from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, Use, ValueEdit
+from sealwire.policies.planning.plan import Compared, ListPlace, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.rules import Rows, asks_of
 from sealwire.policies.planning.values import demand_filter, note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
 from sealwire.policies.questions import asked
 from sealwire.policies.questions.collation import SIMPLE
-from sealwire.policies.questions.conditions import MAX_BITS, Asks, Value
+from sealwire.policies.questions.conditions import KEYS, MAX_BITS, Asks, Value
 from sealwire.policies.roles.role import Level
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
@@ -37,6 +38,12 @@ FEW_LISTED: Final = 50
 _EQUAL: Final = (b"$eq", b"$in")
 """Deterministic ciphertext answers these. Random classes and collations need a question for them."""
 _LISTING: Final = frozenset({b"$in", b"$nin"})
+_TURNED: Final = {b"$gt": b"$lt", b"$gte": b"$lte", b"$lt": b"$gt", b"$lte": b"$gte"}
+"""What is said of two operands by these, with the operands the other way round."""
+_BESIDE_VALUES: Final[tuple[Value, ...]] = ((kinds.NULL, b""), (kinds.ARRAY, b"\5\0\0\0\0"))
+"""What a field with a class may have that is no value of it."""
+_MOST_COMPARED: Final = 10_000
+"""Values that an expression lists: the server looks each document's value up in them, one by one."""
 _UNREPEATABLE: Final = re.compile(rb"\$(comment|expr|near|nearSphere|text|where|sampleRate)\0")
 """In a condition that a question cannot have: it needs variables or an index, or differs each time."""
 
@@ -396,6 +403,44 @@ def put_list(
     draft.replacements.extend(Replacement(element, walk.parents) for element in group[1:])
 
 
+def plan_compared(walk: Walk, operator: Element) -> bool:
+    """Cover a comparison of a field with a constant in an expression, if the stored values answer it.
+
+    It is whether it did. The order is that of all types, and arrays are compared as they are.
+    Raises Refusal, ValuesUnknown. Cost: O(values that are listed).
+    """
+    draft, asking = walk.draft, walk.draft.asking
+    left, right = arguments_of(walk, operator)
+    node, constant, name = _compared_node(walk, left[1]), written(*right), operator.name
+    if node is None:
+        node, constant, name = _compared_node(walk, right[1]), written(*left), _TURNED[name]
+    if asking is None or node is None or node.leaf is None or constant is None:
+        return False
+    bound = _value(*constant)
+    if bound[0] not in KEYS and bound[0] not in NUMERIC:
+        return False
+    operator_asked = asked.AskedOperator(Asks.ACROSS, name, (bound,), strength_at(walk, node))
+    is_negated, holds = asking.is_negated, asked.condition_of(operator_asked)
+    found = answer_to(walk, node, (operator_asked,), is_outside=is_negated).all
+    if len(found) > _MOST_COMPARED:
+        rule = f"a comparison in an expression that lists more than {_MOST_COMPARED} values"
+        raise Refusal(Reason.QUESTION_SIZE, path=node.path, rule=rule)
+    others = tuple(each for each in _BESIDE_VALUES if holds(*each) is not is_negated)
+    draft.budget.spend(sum(len(held.stored[1]) + LISTED_BYTES for held in found), len(found))
+    said, place = Compared(others, is_negated), ListPlace.EXPRESSION
+    draft.edits.append(RangeEdit([operator], node, node.leaf, found, walk.parents, place, said))
+    return True
+
+
+def _compared_node(walk: Walk, reference: Element) -> PathNode | None:
+    """What `"$path"` names, if its stored values may be asked for."""
+    text = string_bytes(walk.buf, reference) if reference.kind == kinds.STRING else b""
+    node = follow(walk.node, text[1:]) if text.startswith(b"$") and not text.startswith(b"$$") else None
+    if node is None or node.is_random or node.path.encode() != text[1:] or not may_ask(walk, node):
+        return None
+    return node
+
+
 def read_asked(walk: Walk, groups: Groups, names: Mapping[bytes, Element]) -> tuple[asked.AskedOperator, ...]:
     """These operators with their operands. Raises Refusal."""
     return tuple(_read(walk, group.asks, name, names) for name, group in groups.items())
@@ -404,7 +449,7 @@ def read_asked(walk: Walk, groups: Groups, names: Mapping[bytes, Element]) -> tu
 def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -> asked.AskedOperator:
     element = names[name]
     match asks:
-        case Asks.ORDER:
+        case Asks.ORDER | Asks.ACROSS:
             operands: tuple[Value, ...] = (_value(walk, element),)
         case Asks.PATTERN:
             operands = _pattern(walk, element, names.get(b"$options"))

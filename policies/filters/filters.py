@@ -9,7 +9,7 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import arguments_of
-from sealwire.policies.expressions.interpreter import infer_plain
+from sealwire.policies.expressions.interpreter import infer_plain, operator_row
 from sealwire.policies.file.schema import PathNode, follow, has_dot, is_below_scalars
 from sealwire.policies.filters import operands
 from sealwire.policies.filters.asking import (
@@ -22,6 +22,7 @@ from sealwire.policies.filters.asking import (
     plan_alone,
     plan_asked,
     plan_candidates,
+    plan_compared,
     plan_met,
     turn,
     turn_back,
@@ -305,15 +306,39 @@ def _branches(walk: Walk, element: Element) -> None:
 
 def _expression(walk: Walk, element: Element) -> None:
     """An expression may bring a value from one place to another: what sub-documents say, it leaves open."""
-    contexts = walk.draft.contexts
+    contexts, plan = walk.draft.contexts, infer_plain if walk.draft.asking is None else _truth
     if contexts is None:
-        infer_plain(walk, element)
+        plan(walk, element)
         return
     before, contexts.is_as_stored = contexts.is_as_stored, False
     try:
-        infer_plain(walk, element)
+        plan(walk, element)
     finally:
         contexts.is_as_stored = before
+
+
+def _truth(walk: Walk, element: Element) -> None:
+    """An expression of which it counts alone whether it is true: comparisons in it may be asked about."""
+    rows = walk.draft.tables.operators
+    name = first_name(walk.buf, element.value) if element.kind == kinds.OBJECT else b""
+    if name not in _LOGIC and asks_of(rows, name) is None:
+        infer_plain(walk, element)
+        return
+    operator = only_element(walk.buf, element.value, "an expression")
+    operator_row(walk, operator)
+    inner = walk.inside(element.value)
+    if name not in _LOGIC:
+        if not plan_compared(inner, operator):
+            infer_plain(walk, element)
+        return
+    turned = turn(walk.draft) if name == b"$not" else None
+    for place, argument in arguments_of(inner, operator):
+        _truth(place, argument)
+    turn_back(turned)
+
+
+_LOGIC: Final = frozenset(b"$and $or $not".split())
+"""Operators of expressions that say whether what is in them is true."""
 
 
 TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {

@@ -219,6 +219,8 @@ class ListPlace(Enum):
     """By its items alone: they are put into a list."""
     BEYOND = "beyond"
     """By a condition of its own beside that on the field: see `Outside`."""
+    EXPRESSION = "expression"
+    """By an expression that takes the place of an operator of another one: see `Compared`."""
     FIRST = "first"
     """By a condition beside the others of a filter: only documents with the first value meet it."""
     RANKS = "ranks"
@@ -241,12 +243,21 @@ class Outside(NamedTuple):
     is_negated: bool
 
 
+class Compared(NamedTuple):
+    """What an expression is true of: a field whose value is in the list, or the negation of that."""
+
+    others: tuple[Value, ...]
+    """Null, for a missing value as well, and an empty array, for any: if they are in the list."""
+    is_negated: bool
+
+
 @final
 @mypyc_attr(acyclic=True)
 class RangeEdit:
     """Put `$in` with all values that satisfy some operators in place of the first of these."""
 
     __slots__ = (
+        "compared",
         "conditions",
         "element",
         "field_class",
@@ -267,7 +278,7 @@ class RangeEdit:
         listed: range | tuple[HeldValue, ...],
         parents: tuple[int, ...],
         place: ListPlace = ListPlace.OPERATOR,
-        said: Outside | Ranks | None = None,
+        said: Outside | Ranks | Compared | None = None,
     ) -> None:
         self.conditions: Final = conditions
         """The operators that it stands for, which hold for values in clear as they are."""
@@ -280,6 +291,7 @@ class RangeEdit:
         self.place: Final = place
         self.outside: Final = said if isinstance(said, Outside) else None
         """What is said in place of a list, beyond the field."""
+        self.compared: Final = said if isinstance(said, Compared) else None
         self.ranks: Final = said if isinstance(said, Ranks) else None
         """The order of what is listed, where documents are sorted by it."""
         self.use: Final = Use.MATCH

@@ -215,7 +215,7 @@ def acts(act: Act, rules: Mapping[bytes, Rule[H]]) -> dict[bytes, Rule[H]]:
     return {name: replace(rule, act=act) for name, rule in rules.items()}
 
 
-def asking(asks: Asks, rules: Mapping[bytes, Rule[H]]) -> dict[bytes, Rule[H]]:
+def asking(asks: Asks, rules: Mapping[bytes, R]) -> dict[bytes, R]:
     """The same rows, of operators that a class with `ask: true` answers by its stored values."""
     return {name: replace(rule, asks=asks) for name, rule in rules.items()}
 

@@ -23,6 +23,7 @@ from sealwire.policies.questions.conditions import (
     among,
     bits,
     compared,
+    compared_across,
     in_arrays,
     matched,
     modulo,
@@ -317,6 +318,7 @@ class Asking:
         "is_at_one_time",
         "is_here",
         "is_in_transaction",
+        "is_joined",
         "is_negated",
         "is_windowed",
         "lacking",
@@ -352,7 +354,9 @@ class Asking:
         self.is_at_one_time: Final = is_at_one_time or is_in_transaction
         """Whether the command reads what its questions have read: nothing changes meanwhile."""
         self.namespace: Final = namespace
-        """The collection, if the command writes to several; else empty: it is the command's."""
+        """The collection, if it may be another one than the command's; else empty."""
+        self.is_joined = False
+        """Whether a stage brings these documents in. They are not sorted by stored values."""
         self.written: Final = FieldsWritten()
         """What earlier statements of the command may have written."""
         self.forbids = ""
@@ -381,6 +385,18 @@ class Asking:
         """The conditions of it that are planned, and that each document has to meet."""
         self.lacking: ValuesUnknown | None = None
         """The first question that the other conditions of the filter need."""
+
+    def joining(self, namespace: str, tree: PathNode | None) -> "Asking":
+        """The same command in a pipeline on another collection; `tree`: None if nothing is asked about it."""
+        found = Asking(
+            self.answers,
+            tree or PathNode(""),
+            is_in_transaction=self.is_in_transaction,
+            is_at_one_time=self.is_at_one_time,
+            namespace=namespace,
+        )
+        found.is_joined, found.strength, found.collation = True, self.strength, self.collation
+        return found
 
     @contextmanager
     def on(self, node: PathNode) -> Iterator[None]:
@@ -551,6 +567,8 @@ def condition_of(operator: AskedOperator) -> Condition:
     match asks:
         case Asks.ORDER:
             return compared(name, *operands[0], operator.strength)
+        case Asks.ACROSS:
+            return compared_across(name, *operands[0], operator.strength)
         case Asks.PATTERN:
             return matched(operands[0][1], operands[1][1])
         case Asks.REMAINDER:

@@ -35,6 +35,8 @@ class Asks(Enum):
     BITS = "bits"
     EQUAL = "equal"
     """Asked for random classes, and under a collation: else ciphertext answers it."""
+    ACROSS = "across"
+    """An expression asks for the order, in which types come one after the other."""
 
 
 MOST_EXACT: Final = 1 << 53
@@ -64,6 +66,22 @@ def compared(operator: bytes, kind: int, operand: bytes, strength: int = SIMPLE)
 
     def holds(other: int, value: bytes) -> bool:
         return other in bracket and test(_sign(key(value), bound))
+
+    return holds
+
+
+def compared_across(operator: bytes, kind: int, operand: bytes, strength: int = SIMPLE) -> Condition:
+    """The same in an expression: a value of another type comes before the operand, or after it.
+
+    Raises Refusal(RANGE, COLLATION). The condition does so of null and of arrays as well.
+    """
+    within, test, bracket = compared(operator, kind, operand, strength), _TESTS[operator], BRACKETS[kind]
+
+    def holds(other: int, value: bytes) -> bool:
+        found = BRACKETS.get(other)
+        if found is None:
+            raise Undecided
+        return within(other, value) if found == bracket else test(found - bracket)
 
     return holds
 
@@ -212,6 +230,19 @@ KEYS: Final[dict[int, Callable[[bytes], bytes | int | tuple[int, int, bytes]]]] 
     kinds.BOOL: bytes,
     kinds.BIN_DATA: _binary,
 }
+
+BRACKETS: Final = {
+    kinds.NULL: 0,
+    **dict.fromkeys(NUMERIC, 1),
+    **dict.fromkeys(TEXTS, 2),
+    kinds.ARRAY: 4,
+    kinds.BIN_DATA: 5,
+    kinds.OBJECT_ID: 6,
+    kinds.BOOL: 7,
+    kinds.DATE: 8,
+    kinds.TIMESTAMP: 9,
+}
+"""The order of the types. Documents, patterns and the like are not ordered here."""
 
 
 def _brackets(kind: int) -> frozenset[int]:

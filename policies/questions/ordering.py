@@ -14,7 +14,15 @@ from typing import Final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import NUMERIC
 from sealwire.policies.questions.collation import SIMPLE
-from sealwire.policies.questions.conditions import KEYS, TEXTS, Value, alike, collated_text, finite_value
+from sealwire.policies.questions.conditions import (
+    BRACKETS,
+    KEYS,
+    TEXTS,
+    Value,
+    alike,
+    collated_text,
+    finite_value,
+)
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.wire import kinds
 
@@ -24,17 +32,7 @@ MAX_RANKS: Final = 10_000
 DISTURBED: Final = b"Sealwire: documents that the command sorts were changed meanwhile"
 """The rank that is no number, behind all others: the server's error quotes it."""
 
-_BRACKETS: Final = {
-    kinds.STRING: 2,
-    kinds.SYMBOL: 2,
-    kinds.BIN_DATA: 5,
-    kinds.OBJECT_ID: 6,
-    kinds.BOOL: 7,
-    kinds.DATE: 8,
-    kinds.TIMESTAMP: 9,
-}
-"""The order of the types. Numbers come first; documents, arrays and patterns are not sorted by."""
-_NUMBERS: Final = 1
+_NUMBERS: Final = BRACKETS[kinds.LONG]
 
 OrderKey = tuple[int, object]
 """Type and value: compares as MongoDB sorts, with the keys of other values."""
@@ -70,12 +68,10 @@ def order_key(value: Value, strength: int = SIMPLE) -> OrderKey:
     kind, data = value
     if kind in NUMERIC:
         return _NUMBERS, finite_value(kind, data)
-    bracket = _BRACKETS.get(kind)
-    if bracket is None:
+    key = KEYS.get(kind)
+    if key is None:
         raise Undecided
-    if strength and kind in TEXTS:
-        return bracket, collated_text(data, strength)
-    return bracket, KEYS[kind](data)
+    return BRACKETS[kind], collated_text(data, strength) if strength and kind in TEXTS else key(data)
 
 
 def first_ranks(

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
+from bson import encode
+
 from sealwire.crypto.cipher import SealedGroup, SealedTogether, ValueCipher
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, SUBTYPE, binary
@@ -20,7 +22,15 @@ from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, Mode
-from sealwire.policies.planning.plan import FormPlace, ListPlace, Plan, RangeEdit, Replacement, ValueEdit
+from sealwire.policies.planning.plan import (
+    Compared,
+    FormPlace,
+    ListPlace,
+    Plan,
+    RangeEdit,
+    Replacement,
+    ValueEdit,
+)
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
@@ -541,6 +551,9 @@ def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
         # the server takes an array's items by their order, whatever their names are
         data = b"".join(b"%c%b\0%b" % (kind, element.name, item) for kind, item in items)
         return Edit(element.start, element.end, data, planned.parents)
+    if planned.compared is not None:
+        data = _compared(planned.node.path, planned.compared, items)
+        return Edit(element.start, element.end, data, planned.parents)
     array = _array(items)
     data = b"\x04$in\0" + array
     if place is ListPlace.BESIDE:
@@ -554,6 +567,17 @@ def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
     elif place is ListPlace.VALUE:
         data = b"\x03%b\0%b" % (element.name, _enclosed(data))
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
+
+
+def _compared(path: str, compared: Compared, items: Sequence[tuple[int, bytes]]) -> bytes:
+    """An expression by `$in`. It looks an array up as an empty one, and a missing value as null."""
+    field = f"${path}"
+    value = encode({"$cond": [{"$isArray": [field]}, [], {"$ifNull": [field, None]}]})
+    listed = _enclosed(b"\x04$literal\0" + _array([*items, *compared.others]))
+    found = b"\x04$in\0" + _array([(kinds.OBJECT, value), (kinds.OBJECT, listed)])
+    if compared.is_negated:
+        found = b"\x04$not\0" + _array([(kinds.OBJECT, _enclosed(found))])
+    return found
 
 
 def _array(items: Sequence[tuple[int, bytes]]) -> bytes:

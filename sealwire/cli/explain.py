@@ -200,7 +200,9 @@ def _shape_row(shape: _CommandShape, count: int) -> tuple[str, ...]:
 
 
 def _use(edit: ValueEdit | RangeEdit) -> str:
-    if isinstance(edit, RangeEdit) and edit.outside is not None:
+    compared = edit.compared if isinstance(edit, RangeEdit) else None
+    is_outside = isinstance(edit, RangeEdit) and edit.outside is not None
+    if is_outside or (compared is not None and compared.is_negated):
         return f"{edit.use.value} $nin of the stored values that do not satisfy it"
     if isinstance(edit, RangeEdit) and edit.place is ListPlace.FIRST:
         return f"{edit.use.value} the first of the stored values"

@@ -33,7 +33,7 @@ UNREADY: Final = (
 def healthcheck(config_path: Path) -> None:
     """Exit 0 when /readyz of the running proxy says ready, 69 otherwise.
 
-    Of the configuration only the section `admin` is read.
+    It reads only the section `admin` of the configuration.
 
     \b
     Example, in a Dockerfile:

@@ -6,11 +6,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import Decimal128, Int64
 from pymongo import UpdateMany, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
@@ -106,6 +107,12 @@ def condition(chance: random.Random) -> Document:
         )
         return {chance.choice(["surname", "kin.surname"]): {"$elemMatch": item}}
     place = chance.choice(["surname", "name.family", "kin.surname", "visits", "ratio"])
+    if chance.random() < 0.15:
+        ends = [*bounds, *texts[:4], None, True, Decimal128("7"), datetime(1950, 1, 1)]
+        operands = [f"${place}", {"$literal": chance.choice(ends)}][:: chance.choice([1, -1])]
+        compared = {chance.choice(["$gt", "$gte", "$lt", "$lte"]): operands}
+        wrapped = [compared, {"$not": [compared]}, {"$or": [compared, {"$eq": ["$_id", 3]}]}]
+        return {"$expr": chance.choice(wrapped)}
     one = {place: chance.choice(numbers if place in ("visits", "ratio") else strings)}
     if chance.random() < 0.2:
         return {"$nor": [one, {"_id": {"$gt": 40}}]}

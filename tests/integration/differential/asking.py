@@ -108,7 +108,7 @@ _REMAINDERS: Values = st.sampled_from([0, 1, -1, 2])
 
 def asked_conditions(kind: str, one: Values) -> Values:
     """Conditions on values of a type, `one` of which is what a field may hold."""
-    bounds = weighted((7, sampled(_BOUNDS[kind])), (3, one), (1, sampled(_ANY))) if kind in _BOUNDS else one
+    bounds = _bounds(kind, one)
     ranged: Values = st.dictionaries(_RANGES, bounds, min_size=1, max_size=2)
     choices: list[tuple[int, Values]] = [] if kind == "binData" else [(4, ranged)]
     if kind == "string":
@@ -131,6 +131,35 @@ def asked_conditions(kind: str, one: Values) -> Values:
         (1, _together(operators, beside)),
         (1, operators.map(lambda found: {"$elemMatch": found})),
         (1, st.builds(_of_item, operators, _PATTERN, one, st.integers(0, 2 if kind == "string" else 0))),
+    )
+
+
+def _bounds(kind: str, one: Values) -> Values:
+    return weighted((7, sampled(_BOUNDS[kind])), (3, one), (1, sampled(_ANY))) if kind in _BOUNDS else one
+
+
+def ordering_expressions(kind: str, path: str, one: Values) -> Values:
+    """Comparisons of values of a type with constants in `$expr`, in both orders, combined and negated."""
+    bounds = weighted((3, _bounds(kind, one)), (1, sampled(_ANY)))
+    constants = st.builds(lambda said, value: {"$literal": value} if said else value, st.booleans(), bounds)
+    compared: Values = st.builds(
+        lambda word, value, turned: {word: [value, f"${path}"] if turned else [f"${path}", value]},
+        _RANGES,
+        constants,
+        st.booleans(),
+    )
+    other: Values = st.sampled_from([{"$eq": ["$w", "a"]}, {"$gt": ["$q", 1]}, True])
+    return st.recursive(
+        weighted((4, compared), (1, other)),
+        lambda inner: (
+            inner.map(lambda found: {"$not": [found]})
+            | st.builds(
+                lambda word, parts: {word: parts},
+                st.sampled_from(["$and", "$or"]),
+                st.lists(inner, max_size=2),
+            )
+        ),
+        max_leaves=3,
     )
 
 

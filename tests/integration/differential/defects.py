@@ -3,6 +3,9 @@
 `$addFields` of `sub.n` changes nothing where `sub` is an array; MongoDB changes each element. So no stage
 puts a value in clear at a covered path below what may be an array.
 
+`$project` with `{"items.sub": 0}` leaves `sub` in the documents of an array; MongoDB and `find` take it out.
+So no `find`, which may become a pipeline, has such a projection.
+
 `$mod` of a long makes a double of it first, so that 2**63 - 1 is even. So longs that are asked about have no
 `$mod`. Patterns are those of Python (`asking`).
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.integration.differential.asking import ordered_groups
+from tests.integration.differential.asking import asked_conditions, ordered_groups
 from tests.integration.differential.computed import computing_stages
+from tests.integration.differential.documents import fields
 from tests.integration.differential.filters import expressions, filters, operand
 from tests.integration.differential.shapes import KEPT, PEOPLE, VISITS, Shape
 from tests.integration.differential.values import Document, Values, weighted
@@ -289,12 +290,37 @@ def _pages(shape: Shape, asked: tuple[str, ...]) -> Values:
 @cache
 def joining_pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
     """Pipelines that bring in other collections."""
+    joins: Values = st.sampled_from(_JOINS)
     return st.builds(
         lambda before, join, after: [*before, join, *after],
         st.lists(_match(shape), max_size=1),
-        st.sampled_from(_JOINS),
+        weighted((2, joins), (1, _asking_joins(shape))) if shape.asks else joins,
         st.lists(st.sampled_from(_AFTER_JOINS), max_size=2),
     )
+
+
+def _asking_joins(shape: Shape) -> Values:
+    """Joins in whose pipelines conditions need a question about the other collection."""
+    persons = asked_conditions("string", fields(shape).value("s")).map(lambda found: {"person": found})
+    chosen: Values = persons.map(lambda query: (VISITS, query)) | filters(shape).map(
+        lambda query: (PEOPLE, query)
+    )
+    ways: tuple[Document, ...] = (
+        {"$lookup": {"as": "z"}},
+        {"$lookup": {"as": "z", "localField": "w", "foreignField": "w"}},
+        {"$lookup": {"as": "z", "let": {"n": "$q"}}},
+        {"$unionWith": {}},
+    )
+
+    def join(found: tuple[str, Document], way: Document, before: list[Document]) -> Document:
+        ((name, said),) = way.items()
+        of, query = found
+        equal = {"$expr": {"$eq": ["$q", "$$n"]}} if "let" in said else {}
+        stages = [*before, {"$match": {"$and": [query, equal]}}, _FIRST]
+        return {name: {**said, "coll" if name == "$unionWith" else "from": of, "pipeline": stages}}
+
+    before = st.sampled_from([[], [], [_FIRST, {"$limit": 3}], [{"$match": {"w": "a"}}]])
+    return st.builds(join, chosen, st.sampled_from(ways), before)
 
 
 @cache

@@ -164,6 +164,7 @@ BY_SURNAME = {"$sort": {"surname": 1, "_id": 1}}
         {"$project": {"surname": 1, "_id": 1, "x": 0}},
         {"$unset": "x"},
         {"$unwind": {"path": "$x"}},
+        {"$redact": {"$cond": [{"$eq": ["$room", 1]}, "$$KEEP", "$$PRUNE"]}},
     ],
 )
 def test_a_stage_that_does_more_stays_before_the_sort(stage: dict[str, Any]) -> None:
@@ -182,6 +183,15 @@ def test_a_stage_that_does_more_stays_before_the_sort(stage: dict[str, Any]) -> 
 def test_what_such_a_stage_has_changed_is_not_sorted_by(stage: dict[str, Any]) -> None:
     with raising(Refusal, Reason.SORT):
         plan(stage, BY_SURNAME)
+
+
+@pytest.mark.parametrize("stage", [{"$project": {"surname": 1, "$x": 1}}, {"$addFields": {"$x": "$$x"}}])
+def test_a_name_that_no_server_takes_is_refused_before_anything_is_asked(stage: dict[str, Any]) -> None:
+    pipeline = [stage, BY_SURNAME]
+    command = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}, "$db": "clinic"}
+    with pytest.raises(Refusal) as caught:
+        plan_command(POLICY, encode(command), 0, answers=Answers())
+    assert caught.value.reason is Reason.SHAPE
 
 
 def test_what_was_counted_is_sorted_at_one_time() -> None:

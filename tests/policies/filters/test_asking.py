@@ -1,15 +1,17 @@
 """Conditions that the server is asked about: where, what is asked, and what takes their place."""
 
+import math
 import re
 from typing import Any
 
 import pytest
-from bson import Binary, Decimal128, Int64, MinKey, encode
+from bson import Binary, Decimal128, Int64, MinKey, ObjectId, encode
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
+from sealwire.policies.filters import asking
+from sealwire.policies.planning.plan import Compared, ListPlace, Plan, RangeEdit
 from sealwire.policies.questions.asked import (
     Answers,
     HeldValue,
@@ -32,7 +34,8 @@ classes:
 collections:
   clinic.patients:
     {surname: surname, visits: visits, year: year, mute: mute, notes: notes, kin.surname: surname}
-  clinic.staff: {surname: surname}
+  clinic.staff: {surname: surname, mute: mute}
+  clinic.wards: {head: mute}
 """)
 STORED = ["Sabine", "Sabatini", "Smith", "Jones"]
 
@@ -172,22 +175,6 @@ def test_a_read_asks_wherever_its_filter_is_on_stored_documents(command: dict[st
             {
                 "aggregate": "patients",
                 "cursor": {},
-                "pipeline": [
-                    {
-                        "$lookup": {
-                            "from": "staff",
-                            "as": "x",
-                            "pipeline": [{"$match": {"surname": {"$gt": "S"}}}],
-                        }
-                    }
-                ],
-            },
-            Reason.RANGE,
-        ),
-        (
-            {
-                "aggregate": "patients",
-                "cursor": {},
                 "pipeline": [{"$set": {"surname": "$kin.surname"}}, {"$match": {"surname": {"$gt": "S"}}}],
             },
             Reason.RANGE,
@@ -197,6 +184,79 @@ def test_a_read_asks_wherever_its_filter_is_on_stored_documents(command: dict[st
 def test_anything_else_is_refused_as_ever(command: dict[str, Any], reason: Reason) -> None:
     with raising(Refusal, reason):
         plan(command, STORED)
+
+
+NULL, ARRAY = (10, b""), (4, b"\5\0\0\0\0")
+LATER, EARLIER = ["Smith"], ["Sabine", "Sabatini", "Jones"]
+NAME = "$surname"
+
+
+@pytest.mark.parametrize(
+    ("expression", "found", "said"),
+    [
+        ({"$gt": [NAME, "Sc"]}, LATER, Compared((ARRAY,), is_negated=False)),
+        ({"$lt": [NAME, "Sc"]}, EARLIER, Compared((NULL,), is_negated=False)),
+        ({"$gte": ["Sc", NAME]}, EARLIER, Compared((NULL,), is_negated=False)),
+        ({"$lt": [{"$literal": "Sc"}, NAME]}, LATER, Compared((ARRAY,), is_negated=False)),
+        ({"$gte": [NAME, Int64(5)]}, STORED, Compared((ARRAY,), is_negated=False)),
+        ({"$lt": [NAME, ObjectId("a" * 24)]}, STORED, Compared((NULL, ARRAY), is_negated=False)),
+        ({"$not": [{"$gt": [NAME, "Sc"]}]}, EARLIER, Compared((NULL,), is_negated=True)),
+        ({"$not": {"$lt": [NAME, "Sc"]}}, LATER, Compared((ARRAY,), is_negated=True)),
+        ({"$not": [{"$not": [{"$gt": [NAME, "Sc"]}]}]}, LATER, Compared((ARRAY,), is_negated=False)),
+        ({"$and": [{"$or": [True, {"$gt": [NAME, "Sc"]}]}]}, LATER, Compared((ARRAY,), is_negated=False)),
+    ],
+)
+def test_an_expression_compares_a_field_across_types(
+    expression: Any, found: list[str], said: Compared
+) -> None:
+    """Null and missing values come before all others, and arrays behind strings."""
+    made, questions = plan(find({"$expr": expression}), STORED)
+    assert lists(made) == [(ListPlace.EXPRESSION, found)]
+    assert [edit.compared for edit in made.edits if isinstance(edit, RangeEdit)] == [said]
+    assert [each.is_outside for each in questions] == [said.is_negated]
+    negated, _ = plan(find({"$nor": [{"$expr": expression}]}), STORED)
+    turned = [edit.compared for edit in negated.edits if isinstance(edit, RangeEdit)]
+    others = tuple(each for each in (NULL, ARRAY) if each not in said.others)
+    assert turned == [Compared(others, not said.is_negated)]
+    assert lists(negated) == [(ListPlace.EXPRESSION, [each for each in STORED if each not in found])]
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ({"$gt": [NAME, ["a"]]}, Reason.COMPUTE),
+        ({"$gt": [NAME, {"a": 1}]}, Reason.COMPUTE),
+        ({"$gt": [NAME, MinKey()]}, Reason.COMPUTE),
+        ({"$gt": [NAME, "$$n"]}, Reason.COMPUTE),
+        ({"$gt": [NAME, {"$toLower": "A"}]}, Reason.COMPUTE),
+        ({"$gt": [NAME, "$kin.surname"]}, Reason.COMPUTE),
+        ({"$gt": ["$$ROOT.surname", "a"]}, Reason.COMPUTE),
+        ({"$gt": ["$mute", "a"]}, Reason.COMPUTE),
+        ({"$gt": ["$notes", "a"]}, Reason.COMPUTE),
+        ({"$gt": ["$visits", math.nan]}, Reason.RANGE),
+        ({"$gt": [{"$let": {"vars": {"a": NAME}, "in": "$$a"}}, "a"]}, Reason.COMPUTE),
+        ({"$cmp": [NAME, "a"]}, Reason.COMPUTE),
+        ({"$eq": [{"$gt": [NAME, "a"]}, True]}, Reason.COMPUTE),
+        ({"$cond": [{"$gt": [NAME, "a"]}, True, False]}, Reason.COMPUTE),
+        ({"$and": [NAME]}, Reason.COMPUTE),
+        ({"$not": [{"$gt": [NAME, "a"]}, True]}, Reason.SHAPE),
+        ({"$gt": [NAME]}, Reason.SHAPE),
+        ({"$gt": [NAME, "a"], "$lt": [NAME, "b"]}, Reason.SHAPE),
+    ],
+)
+def test_what_an_expression_computes_is_refused_as_ever(expression: Any, reason: Reason) -> None:
+    command = {**find({"$expr": expression}), "let": {"n": "a"}}
+    with pytest.raises(Refusal) as caught:
+        plan(command, STORED)
+    assert caught.value.reason is reason
+
+
+def test_an_expression_lists_so_many_values_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_MOST_COMPARED", 2)
+    assert len(plan(find({"$expr": {"$gt": [NAME, "Sc"]}}), STORED)[1]) == 1
+    with pytest.raises(Refusal) as caught:
+        plan(find({"$expr": {"$lt": [NAME, "Sc"]}}), STORED)
+    assert caught.value.reason is Reason.QUESTION_SIZE
 
 
 def test_what_needs_no_question_asks_none() -> None:
@@ -240,10 +300,9 @@ GRAPH = {"startWith": "$a", "connectFromField": "b", "connectToField": "c", "as"
 @pytest.mark.parametrize(
     "pipeline",
     [
-        [{"$unionWith": {"coll": "staff", "pipeline": [MATCH]}}],
         [{"$unionWith": "staff"}, MATCH],
         [{"$facet": {"all": [{"$unionWith": "staff"}, MATCH]}}],
-        [{"$lookup": {"from": "staff", "as": "x", "pipeline": [MATCH]}}],
+        [{"$lookup": {"from": "staff", "as": "x", "pipeline": [{"$unionWith": "patients"}, MATCH]}}],
         [{"$graphLookup": {"from": "staff", **GRAPH, "restrictSearchWithMatch": MATCH["$match"]}}],
     ],
 )
@@ -252,6 +311,75 @@ def test_a_collection_that_one_pattern_covers_as_well_is_not_taken_for_the_comma
 ) -> None:
     with raising(Refusal, Reason.RANGE):
         plan({"aggregate": "patients", "cursor": {}, "pipeline": pipeline}, STORED, policy=ALIKE)
+
+
+EQUAL = {"$expr": {"$eq": ["$q", "$$m"]}, "surname": {"$gt": "S"}}
+LOOKUP = {"from": "staff", "as": "x", "let": {"m": "$q"}}
+INNER = {"$lookup": {**LOOKUP, "pipeline": [MATCH]}}
+
+
+@pytest.mark.parametrize("of", ["patients", "staff", "wards"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$unionWith": {"coll": "staff", "pipeline": [MATCH]}},
+        {"$lookup": {"from": "staff", "as": "x", "pipeline": [MATCH]}},
+        {"$lookup": {**LOOKUP, "pipeline": [{"$match": EQUAL}]}},
+        {"$lookup": {**LOOKUP, "pipeline": [{"$match": {"$expr": {"$lt": ["S", "$surname"]}}}]}},
+        {"$lookup": {**LOOKUP, "pipeline": [{"$limit": 5}, {"$facet": {"a": [MATCH]}}]}},
+        {"$lookup": {"from": "wards", "as": "x", "pipeline": [INNER]}},
+        {"$lookup": {"from": "elsewhere", "as": "x", "pipeline": [INNER]}},
+        {"$facet": {"a": [{"$unionWith": {"coll": "staff", "pipeline": [{"$limit": 9}, MATCH]}}]}},
+    ],
+)
+def test_in_a_pipeline_on_another_collection_that_one_is_asked(of: str, stage: dict[str, Any]) -> None:
+    command = {"aggregate": of, "cursor": {}, "pipeline": [{"$match": {"x": 1}}, stage]}
+    made, questions = plan(command, STORED)
+    assert [(each.namespace, each.path) for each in questions] == [("clinic.staff", "surname")]
+    assert [found for _, found in lists(made)] == [["Sabine", "Sabatini", "Smith"]]
+
+
+def test_a_collection_without_a_policy_is_joined_with_what_is_asked_for() -> None:
+    made, questions = plan({"aggregate": "elsewhere", "cursor": {}, "pipeline": [INNER]}, STORED)
+    assert [(each.namespace, each.path) for each in questions] == [("clinic.staff", "surname")]
+    assert made.reveals
+
+
+def test_each_collection_is_asked_about_its_own_documents() -> None:
+    union = {"$unionWith": {"coll": "staff", "pipeline": [MATCH]}}
+    command = {"aggregate": "patients", "cursor": {}, "pipeline": [MATCH, union]}
+    for policy in (POLICY, ALIKE):
+        made, questions = plan(command, STORED, policy=policy)
+        assert [each.namespace for each in questions] == ["clinic.patients", "clinic.staff"]
+        assert len(lists(made)) == 2
+
+
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        ([{"$sort": {"surname": 1}}], Reason.SORT),
+        ([MATCH, {"$sort": {"surname": 1}}, {"$limit": 1}], Reason.SORT),
+        ([{"$group": {"_id": None, "x": {"$max": "$surname"}}}], Reason.COMPUTE),
+    ],
+)
+def test_the_documents_of_another_collection_are_not_sorted(
+    stages: list[dict[str, Any]], reason: Reason
+) -> None:
+    for stage in (
+        {"$lookup": {"from": "staff", "as": "x", "pipeline": stages}},
+        {"$unionWith": {"coll": "staff", "pipeline": stages}},
+    ):
+        with pytest.raises(Refusal) as caught:
+            plan({"aggregate": "patients", "cursor": {}, "pipeline": [stage]}, STORED)
+        assert caught.value.reason is reason
+
+
+def test_a_command_that_may_not_ask_does_not_ask_in_a_join_either() -> None:
+    lookup = {"$lookup": {"from": "staff", "as": "x", "pipeline": [MATCH]}}
+    for more in ({"readConcern": {"level": "linearizable"}}, {"collation": {"locale": "sv"}}):
+        with pytest.raises(Refusal) as caught:
+            plan({"aggregate": "wards", "cursor": {}, "pipeline": [lookup], **more}, STORED)
+        assert caught.value.reason in (Reason.RANGE, Reason.COLLATION)
 
 
 def test_beside_a_join_the_commands_own_documents_are_asked_about() -> None:

@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,7 @@ from sealwire.policies.questions.conditions import (
     among,
     bits,
     compared,
+    compared_across,
     in_arrays,
     matched,
     modulo,
@@ -63,6 +65,50 @@ def test_compares_within_a_type(operand: Any, less: Any, other_types: list[Any])
         assert holds("$gt", stored, operand) is (sign < 0)
     for stored in other_types:
         assert not any(holds(operator, operand, stored) for operator in ("$gt", "$gte", "$lt", "$lte"))
+
+
+IN_ORDER: list[list[Any]] = [
+    [None],
+    [-5, Int64(-5), -5.0, Decimal128("-5")],
+    [0, -0.0, Decimal128("-0")],
+    [2],
+    [""],
+    ["a"],
+    [[], [1], ["zz"], [None]],
+    [b"a", Binary(b"a", 0)],
+    [Binary(b"a", 5)],
+    [ObjectId("a" * 24)],
+    [False],
+    [True],
+    [datetime(1950, 1, 1)],
+    [datetime(1970, 1, 1)],
+    [Timestamp(1, 1)],
+]
+"""Values of the types that may be judged; those of one line are equal to an operand of that line."""
+
+
+def test_an_expression_compares_across_types() -> None:
+    flat = [(rank, each) for rank, equals in enumerate(IN_ORDER) for each in equals]
+    operands = [(rank, each) for rank, each in flat if each is not None and not isinstance(each, list)]
+    for bound, operand in operands:
+        for rank, stored in flat:
+            found = [
+                compared_across(operator, *value(operand))(*value(stored))
+                for operator in (b"$lt", b"$lte", b"$gte", b"$gt")
+            ]
+            assert found == [rank < bound, rank <= bound, rank >= bound, rank > bound], (operand, stored)
+
+
+@pytest.mark.parametrize("stored", [{"a": 1}, MinKey(), MaxKey(), Regex("a")])
+def test_does_not_decide_on_types_without_a_place(stored: Any) -> None:
+    with pytest.raises(Undecided):
+        compared_across(b"$gt", *value("a"))(*value(stored))
+
+
+def test_nan_is_a_number_beside_other_types_alone() -> None:
+    assert compared_across(b"$lt", *value("a"))(*value(math.nan))
+    with pytest.raises(Undecided):
+        compared_across(b"$lt", *value(1))(*value(math.nan))
 
 
 @pytest.mark.parametrize(

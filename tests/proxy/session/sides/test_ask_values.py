@@ -191,6 +191,25 @@ def test_below_a_negation_the_values_that_do_not_satisfy_it_are_sent(play: Playb
     play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
 
 
+def test_an_expression_looks_a_value_up_among_those_that_satisfy_it(play: Playbook) -> None:
+    """What it finds below a negation are those that do not, null and missing values among them."""
+    expressions = [{"$gt": ["$nhs_number", "5"]}, {"$not": [{"$lt": ["5", "$contact.email"]}]}]
+    query = {"$expr": {"$and": expressions}}
+    play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
+    play << to_server(asked(1)) >> server(told(1, sealed("nhs", "4"), sealed("nhs", "6"))) << pause(False)
+    play << pause(True) << to_server(asked(2, "contact.email"))
+    play >> server(told(2, sealed("nhs", "4"), sealed("nhs", "6"))) << pause(False)
+    sent = {
+        "$and": [_among("nhs_number", "6", []), {"$not": [{"$not": [_among("contact.email", "4", None)]}]}]
+    }
+    play << to_server(command({"find": "patients", "filter": {"$expr": sent}, "$db": "clinic"}, 70))
+
+
+def _among(path: str, *listed: Any) -> dict[str, Any]:
+    value = {"$cond": [{"$isArray": [f"${path}"]}, [], {"$ifNull": [f"${path}", None]}]}
+    return {"$in": [value, {"$literal": [sealed("nhs", listed[0]), *listed[1:]]}]}
+
+
 def test_an_item_that_does_not_satisfy_a_condition_is_listed(play: Playbook) -> None:
     """Null does not satisfy it either, nor does an array in the array."""
     query = {"tags": {"$elemMatch": {"$not": {"$gt": "5"}}}}
