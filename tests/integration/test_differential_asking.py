@@ -48,7 +48,7 @@ def reads_answered(tally: Tally) -> float:
 
 
 def test_answers_are_those_of_plaintext(tmp_path: Path, record_property: Record) -> None:
-    seed = chosen_seed(1)
+    seed = chosen_seed(2)
     tally = run_here(tmp_path, seed, FEW_EXAMPLES, partial(run_campaign, asks=True), parts=1)
     record_property("summary", f"asking: seed {seed}\n" + "\n".join(tally.table()))
     assert tally.share_answered > LEAST_SHARE

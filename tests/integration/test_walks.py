@@ -197,8 +197,8 @@ A_SETTING = {
         "    handshake_s: float = 10.0\n": "    handshake_s: float = 10.0\n    idle_s: float = 60.0\n",
         "    workers: int = 1\n": "    workers: int = 1\n    warmth: int = 3\n",
         '        Setting("workers",': (
-            '        Setting("limits.idle_s", _number(1, 600), _LIMITS.idle_s),\n'
-            '        Setting("warmth", _whole(1, 9), 3, "warmth", "warmth"),\n'
+            '        Setting("limits.idle_s", number(1, 600), _LIMITS.idle_s),\n'
+            '        Setting("warmth", whole(1, 9), 3, "warmth", "warmth"),\n'
             '        Setting("workers",'
         ),
     }

@@ -1,0 +1,1 @@
+"""Tests with real servers, real drivers and sockets on this machine."""

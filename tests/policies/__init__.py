@@ -1,0 +1,1 @@
+"""Tests of the policies room: its modules, one file each."""
