@@ -238,7 +238,7 @@ listen bench
 
 
 def peer_versions() -> dict[str, str]:
-    """The versions of nginx and HAProxy, as they print them; empty if one cannot be had."""
+    """The versions of nginx and HAProxy, as they print them; empty if one is not installed."""
     return {"nginx": _version(_find_nginx()), "haproxy": _version(_find_haproxy())}
 
 

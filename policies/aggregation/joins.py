@@ -140,7 +140,7 @@ def _yielded(
 
 
 def _asking(walk: Walk, stage: Element, foreign: PathNode) -> Asking | None:
-    """What may be asked about the collection that a stage names, unless it is a view."""
+    """The questions that a pipeline on the named collection may ask: none about a view."""
     around, asking = walk.draft.around, walk.draft.asking
     namespace = ".".join(named_namespace(walk.draft, stage, around.database) or ())
     if asking is None:

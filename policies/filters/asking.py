@@ -39,9 +39,9 @@ _EQUAL: Final = (b"$eq", b"$in")
 """Deterministic ciphertext answers these. Random classes and collations need a question for them."""
 _LISTING: Final = frozenset({b"$in", b"$nin"})
 _TURNED: Final = {b"$gt": b"$lt", b"$gte": b"$lte", b"$lt": b"$gt", b"$lte": b"$gte"}
-"""What is said of two operands by these, with the operands the other way round."""
+"""The operator that says the same with the two operands exchanged."""
 _BESIDE_VALUES: Final[tuple[Value, ...]] = ((kinds.NULL, b""), (kinds.ARRAY, b"\5\0\0\0\0"))
-"""What a field with a class may have that is no value of it."""
+"""A covered field may hold these in clear: null, and an array, here an empty one."""
 _MOST_COMPARED: Final = 10_000
 """Values that an expression lists: the server looks each document's value up in them, one by one."""
 _UNREPEATABLE: Final = re.compile(rb"\$(comment|expr|near|nearSphere|text|where|sampleRate)\0")
@@ -433,7 +433,7 @@ def plan_compared(walk: Walk, operator: Element) -> bool:
 
 
 def _compared_node(walk: Walk, reference: Element) -> PathNode | None:
-    """What `"$path"` names, if its stored values may be asked for."""
+    """The covered field that `"$path"` names, if its stored values may be asked for."""
     text = string_bytes(walk.buf, reference) if reference.kind == kinds.STRING else b""
     node = follow(walk.node, text[1:]) if text.startswith(b"$") and not text.startswith(b"$$") else None
     if node is None or node.is_random or node.path.encode() != text[1:] or not may_ask(walk, node):

@@ -244,7 +244,7 @@ class Outside(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """What an expression is true of: a field whose value is in the list, or the negation of that."""
+    """An expression that is true if the field's value is in the list, or if it is not."""
 
     others: tuple[Value, ...]
     """Null, for a missing value as well, and an empty array, for any: if they are in the list."""

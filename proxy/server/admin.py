@@ -388,7 +388,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             text = self.feed.render()
         except TimeoutError:
-            self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"the figures could not be had\n")
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"the metrics could not be read\n")
         else:
             self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, text)
 

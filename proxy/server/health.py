@@ -24,8 +24,8 @@ class Phase(Enum):
     DRAINING = "draining"
 
 
-# What parts of the proxy say of themselves. The worst stands first, and counts where workers differ; but of
-# servers that which one of them reaches is there. The value is what /readyz says.
+# The states that parts of the proxy report, as /readyz shows them. If workers differ, the first one counts:
+# the worst, but of Reachable the best, because a server that one worker reaches is there.
 
 
 class Freshness(Enum):
@@ -59,7 +59,7 @@ class Following(Enum):
 
 
 class Keeping(Enum):
-    """What becomes of audit lines."""
+    """Where audit lines go."""
 
     FULL = "full"
     """No more can wait: connections that have something to report are cut."""

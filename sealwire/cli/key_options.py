@@ -56,7 +56,7 @@ def contexts_option(text: str, *, required: bool = False) -> Decorator:
 
 @dataclass(frozen=True, slots=True)
 class KekOptions:
-    """What the options say of a key-encryption key; it is opened when it is asked for."""
+    """The options that name a key-encryption key, which `open` opens."""
 
     kek_setting: str
     passphrase_file: Path | None

@@ -373,7 +373,7 @@ def reading(door: AdminDoor) -> "Readings":
     status, body = ask_admin(door, "/metrics", _MOST_BYTES)
     problem = f"{door.address}: no answer"
     if status != http.HTTPStatus.OK:
-        problem = f"{door.address}: the figures could not be had ({status})"
+        problem = f"{door.address}: the metrics could not be read ({status})"
     else:
         with suppress(ValueError):
             return Readings(body.decode("utf-8", "replace"))

@@ -240,7 +240,7 @@ def test_intervals_are_printed_until_somebody_ends_it(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "answer",
     [
-        (503, b"the figures could not be had"),
+        (503, b"the metrics could not be read"),
         OSError("no route"),
         (200, b"# TYPE x\n}"),
         (200, b"sealwire_client_connections NaN\n"),

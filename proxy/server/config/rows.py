@@ -1,4 +1,4 @@
-"""What a row of the configuration is, how a section is read by its rows, and the rows of the section `admin`.
+"""Rows of the configuration: their form, how they read a section, and those of the section `admin`.
 
 `settings` has all rows. `healthcheck`, which the image runs every 15 seconds, reads those of `admin` alone,
 and starts in half the time. Therefore nothing is imported here that only other rows need.
@@ -104,7 +104,7 @@ class Setting(NamedTuple):
     field: str = ""
     """The field of `Config` that holds the value as it is read; empty: the reader of the section makes it."""
     restart: str = ""
-    """What the warning names when a change waits for a restart; empty: a change counts after a reload."""
+    """The name in the warning that a change needs a restart; empty: a reload is enough."""
     has_variable: bool = True
     """Whether an environment variable overrides it."""
 
@@ -170,7 +170,7 @@ def read_rows(
 ) -> Section:
     """The section `name`, whose keys are those of `rows` below it; the whole file, if the name is empty.
 
-    What is wrong with one of its keys is kept in `complaints`. Raises SourceError for what is no mapping.
+    Errors of single keys are kept in `complaints`. Raises SourceError if the section is no mapping.
     """
     above = f"{name}." if name else ""
     known = dict.fromkeys(row.removeprefix(above).partition(".")[0] for row in rows if row.startswith(above))
@@ -193,7 +193,7 @@ def admin_tls_part(node: Node, path: ToPath) -> Section:
 
 
 def to_path(folder: Path) -> ToPath:
-    """What makes relative paths start at `folder`."""
+    """A function that makes relative paths start at `folder`."""
     return lambda node: folder / Path(node.text()).expanduser()
 
 
@@ -205,7 +205,7 @@ class AdminDoor(NamedTuple):
 
 
 def load_admin_door(path: Path, environ: Mapping[str, str]) -> AdminDoor:
-    """What the file at `path`, and overrides in `environ`, say of it; no other section is looked at.
+    """Read it from the file at `path` and the overrides in `environ`; other sections are not looked at.
 
     Raises SourceError, FileProblem, PermissionProblem.
     """

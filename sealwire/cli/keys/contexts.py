@@ -328,8 +328,8 @@ def shred(  # noqa: PLR0913, PLR0917 - one parameter an option
 ) -> None:
     """Destroy the key of one CONTEXT of CLASS, in two steps: announce it, and run this again after --wait.
 
-    What it encrypted cannot be read again by anyone, in no replica and no backup of the data. Only backups
-    of the store itself still have the key: keep few, and apart. Proxies that run forget it within
+    Nobody can read again what it encrypted, in any replica or backup of the data. Only backups of the store
+    itself still contain the key: keep few, and keep them apart. Running proxies forget it within
     keys.refresh_s.
 
     \b

@@ -194,8 +194,8 @@ def destroy(
 ) -> None:
     """Destroy version VERSION of CLASS, in two steps: announce it, and run the command again after --wait.
 
-    Only a retired key can be destroyed. What it encrypted cannot be read again by anyone then, save with an
-    older copy of the keyring: destroy those as well, and exports.
+    Only a retired key can be destroyed. After that, nobody can read what it encrypted without an older copy
+    of the keyring: destroy those copies as well, and exports.
 
     \b
     Examples:
