@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.policies.errors import Reason, Refusal
 from tests.build_context import ROOT
 from tests.support.doc_commands import blocks_of
 
@@ -106,6 +107,11 @@ def test_every_page_is_in_the_index_once() -> None:
 def test_every_decision_is_listed_with_its_title() -> None:
     listed = linked(DOCS / "adr" / "README.md")
     assert sorted(set(listed)) == sorted(path for path in (DOCS / "adr").glob("0*.md"))
+
+
+def test_the_error_that_the_readme_shows_is_what_a_client_gets() -> None:
+    shown = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"``` {Refusal(Reason.PATTERN, path='nhs_number', rule='$regex').message} ```" in shown
 
 
 def test_one_run_of_each_bench_is_kept_and_its_page_links_to_it() -> None:
