@@ -48,7 +48,7 @@ demo-governance: $(DEMO_INSTALLED)  ## show who may see what, a breach, a patien
 	$(DEMO) governance $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
-	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow") $(ARGS)
+	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest --processes 4 -m "not slow") $(ARGS)
 
 compiled: $(INSTALLED)  ## compile the core into build/compiled, when its sources have changed (needs a C compiler)
 	$(BIN)/python tools/compiled_tree.py
@@ -64,7 +64,7 @@ release: $(INSTALLED)  ## all that publishing needs, built twice and compared, i
 	$(BIN)/python -m tools.release $(ARGS)
 
 test-compiled: $(INSTALLED)  ## run the data path's tests on the compiled core (TESTS=tests/wire ARGS=-x for some)
-	$(BIN)/python tools/compiled_tree.py --run pytest -n 2 -m "not slow and not plain_core" $(or $(TESTS),$(COMPILED_TESTS)) $(ARGS)
+	$(BIN)/python tools/compiled_tree.py --run pytest --processes 2 -m "not slow and not plain_core" $(or $(TESTS),$(COMPILED_TESTS)) $(ARGS)
 
 coverage:  ## run the tests with coverage and hold each module to its threshold
 	@$(MAKE) --no-print-directory test MEASURED=1
@@ -78,7 +78,7 @@ mutation: $(INSTALLED)  ## put faults into the core and see whether tests notice
 MUTANTS_UNTIL := $(if $(SEALWIRE_TESTS_UNTIL),--until $(SEALWIRE_TESTS_UNTIL))
 SLOW_AND_MUTANTS := mkdir -p build; \
     nice -n 5 $(BIN)/python tools/mutation.py --sample 300 $(if $(SEALWIRE_MUTANTS),--first $(SEALWIRE_MUTANTS)) --seed 7 --processes 1 $(MUTANTS_UNTIL) > build/mutation.log & \
-    mutants=$$!; $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m slow; slow=$$?; wait $$mutants; tried=$$?; cat build/mutation.log; \
+    mutants=$$!; $(BIN)/pytest --processes 3 -m slow; slow=$$?; wait $$mutants; tried=$$?; cat build/mutation.log; \
     exit $$((slow ? slow : tried))
 
 test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take half a minute and more, or install packages

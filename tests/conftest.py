@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from sealwire import core_is_compiled
-from tests.support import time_left
+from tests.support import processes, time_left
 from tests.support.measuring import START, Measurement, measured_tests
 from tests.support.time_left import longest_first
 
@@ -34,6 +34,15 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("sealwire")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    processes.add_option(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    return processes.run_loop(session)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

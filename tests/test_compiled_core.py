@@ -64,9 +64,8 @@ def test_child_processes_run_the_same_core() -> None:
     assert core_name().startswith(f"{CORE} core")
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "1"]])
-def test_a_run_that_is_meant_for_the_other_core_fails(workers: list[str]) -> None:
-    command = [sys.executable, "-m", "pytest", *workers, "tests/wire/test_framing.py"]
+def test_a_run_that_is_meant_for_the_other_core_fails() -> None:
+    command = [sys.executable, "-m", "pytest", "--processes", "1", "tests/wire/test_framing.py"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     outcomes = [
         subprocess.run(

@@ -2,7 +2,7 @@
 
 The longest come first, so that no process begins the longest one when the others are done.
 
-With `--dist loadfile` a file is the work of one process. pytest would begin the longest ones, which are
+With `--processes` a file is the work of one process. pytest would begin the longest ones, which are
 integration tests, in the middle of the run, and the processes would end minutes apart.
 """
 
