@@ -136,7 +136,7 @@ def collections(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFact
 
 def test_answers_are_those_of_plaintext(collections: Both) -> None:
     chance, compared, refused = random.Random(8), 0, []
-    for _ in range(400):
+    for _ in range(160):
         query = condition(chance)
         wanted, found = (_answer(collection, query) for collection in reversed(collections))
         if isinstance(found, str) and "[question]" in found:
@@ -144,7 +144,7 @@ def test_answers_are_those_of_plaintext(collections: Both) -> None:
             continue
         assert found == wanted or isinstance(wanted, str), query
         compared += 1
-    assert compared > 370, refused[:5]
+    assert compared > 145, refused[:5]
 
 
 def _answer(collection: Collection[Document], query: Document) -> Any:
@@ -240,7 +240,7 @@ def test_many_values_come_in_batches(collections: Both) -> None:
 def test_writes_are_those_of_plaintext(collections: Both) -> None:
     """The same documents are written, by each command, in a transaction and outside."""
     chance, compared = random.Random(9), 0
-    for number in range(120):
+    for number in range(50):
         query, sides = condition(chance), []
         seed = chance.random()
         for collection in collections:
@@ -249,7 +249,7 @@ def test_writes_are_those_of_plaintext(collections: Both) -> None:
             continue
         assert sides[0] == sides[1] or "full error" in str(sides[1]), query
         compared += 1
-    assert compared > 100
+    assert compared > 40
 
 
 def _written(collection: Collection[Document], query: Document, chance: random.Random, number: int) -> Any:
@@ -376,7 +376,7 @@ def test_a_write_never_writes_what_does_not_satisfy_while_others_write(collectio
         each.start()
     try:
         keep = [{"$set": {"was": "$surname"}}]
-        for _ in range(25):
+        for _ in range(12):
             for condition, wanted in (({"$not": re.compile("^S")}, "J"), ({"$regex": "^S"}, "S")):
                 encrypted.update_many({"_id": {"$gte": 2000}}, {"$unset": {"was": 1}})
                 encrypted.update_many({"surname": condition, "_id": {"$gte": 2000}}, keep)

@@ -31,7 +31,7 @@ from tests.policies.taint.values import Pairs, children
 from tests.proxy.server.site import serving
 
 pytestmark = pytest.mark.integration
-SEQUENCES, COMMANDS = 100, 25
+SEQUENCES, COMMANDS = 40, 25
 _FEW = ("five", "ann")
 """Contexts of these only, so that filters find documents."""
 _READ_AND_WRITTEN = ("insert", "find", "count", "distinct", "update", "findAndModify", "aggregate", "delete")

@@ -1,7 +1,7 @@
 """Generated commands that MongoDB rejects: through Sealwire each is rejected too, and none does anything.
 
 An example is a sequence of one to eight such commands on documents in two collections, under a generated
-policy. `make test` runs 200, `make test-slow` 3,000 or as many as `SEALWIRE_SEQUENCES` says, if that is less;
+policy. `make test` runs 80, `make test-slow` 3,000 or as many as `SEALWIRE_SEQUENCES` says, if that is less;
 always the same ones. `SEALWIRE_SEED` chooses others.
 """
 
@@ -24,7 +24,7 @@ from tests.policies.taint.campaign import chosen_seed
 
 pytestmark = pytest.mark.integration
 
-FEW_EXAMPLES, MANY_EXAMPLES = 200, min(3_000, int(os.environ.get("SEALWIRE_SEQUENCES", "3000")))
+FEW_EXAMPLES, MANY_EXAMPLES = 80, min(3_000, int(os.environ.get("SEALWIRE_SEQUENCES", "3000")))
 LEAST_SHARE_REJECTED = 0.5
 Record = Callable[[str, object], None]
 

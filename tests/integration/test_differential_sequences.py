@@ -2,7 +2,7 @@
 
 An example is a whole sequence: documents in two collections under a generated policy, sometimes indexes or
 a view, then one to six commands or transactions, each compared, and the collections at the end. `make test`
-runs 300, always the same ones, and 200 while classes move (test_differential_moving); `make test-slow`
+runs 120, always the same ones, and 200 while classes move (test_differential_moving); `make test-slow`
 50,000 new ones, or as many as `SEALWIRE_SEQUENCES` says. `SEALWIRE_SEED` chooses others, or repeats a run.
 """
 
@@ -28,7 +28,7 @@ from tests.integration.differential.tally import Tally
 
 pytestmark = pytest.mark.integration
 
-FEW_EXAMPLES, MANY_EXAMPLES = 300, int(os.environ.get("SEALWIRE_SEQUENCES", "50000"))
+FEW_EXAMPLES, MANY_EXAMPLES = 120, int(os.environ.get("SEALWIRE_SEQUENCES", "50000"))
 LEAST_SHARE = 0.7
 COMPLETE = 25_000
 """So many sequences have every operator, answered; of fewer a rare one may have been drawn by none."""

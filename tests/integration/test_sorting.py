@@ -121,7 +121,7 @@ def window(chance: random.Random) -> dict[str, int]:
 
 def test_the_order_is_that_of_plaintext(collections: Both) -> None:
     chance = random.Random(6)
-    for _ in range(300):
+    for _ in range(120):
         asked, keys, some = query(chance), sorted_by(chance), window(chance)
         projection = chance.choice([None, None, {"_id": 1}, {"surname": 1, "room": 1}, {"surname": 0}])
         wanted, found = (
@@ -133,7 +133,7 @@ def test_the_order_is_that_of_plaintext(collections: Both) -> None:
 
 def test_pipelines_sort_as_well(collections: Both) -> None:
     chance = random.Random(7)
-    for _ in range(150):
+    for _ in range(75):
         sort: list[Document] = [{"$sort": sorted_by(chance)}]
         some = chance.choice(
             [[], [{"$limit": 7}], [{"$skip": 5}, {"$limit": 4}], [{"$limit": 9}, {"$skip": 3}]]
@@ -207,7 +207,7 @@ def grouped(chance: random.Random) -> list[Document]:
 
 def test_groups_are_ordered_by_values(collections: Both) -> None:
     chance = random.Random(10)
-    for _ in range(200):
+    for _ in range(80):
         before: list[Document] = chance.choice(
             [[], [{"$match": query(chance)}], [{"$sort": {"_id": -1}}], [{"$addFields": {"x": 1}}]]
         )

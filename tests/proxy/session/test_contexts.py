@@ -368,7 +368,7 @@ def envelopes(value: Any) -> Iterator[bytes]:
             yield from envelopes(inner)
 
 
-EXAMPLES, MANY_EXAMPLES = 10_000, 40_000 if takes_samples() else 200_000
+EXAMPLES, MANY_EXAMPLES = 4_000, 40_000 if takes_samples() else 200_000
 
 
 @pytest.fixture
