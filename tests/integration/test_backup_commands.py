@@ -28,7 +28,7 @@ from tests.support.secantus import ROOT, secantus
 
 pytestmark = pytest.mark.integration
 
-DOCUMENTS = 8_000
+DOCUMENTS = 4_000
 WITHIN_S = 60.0
 MEMORY_BYTES = 200_000_000
 
@@ -327,7 +327,7 @@ def test_a_drill_of_a_damaged_backup_fails_before_anything_is_restored(
 
 
 def test_memory_stays_bounded_with_large_documents(desk: Desk) -> None:
-    for number in range(30):
+    for number in range(20):
         desk.direct.large.things.insert_one({"_id": number, "scan": os.urandom(5_000_000)})
     try:
         for command in (

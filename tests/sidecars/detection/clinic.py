@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from sealwire.audit.log import LogPace
 from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.rules import RuleName, Urgency
 from sealwire.sidecars.detection.state_file import StateFile
@@ -25,6 +26,8 @@ from tests.sidecars.detection.logs import START, Clocks, Told, settings
 Lines = list[dict[str, Any]]
 
 DAYS: Final = 21
+WEEKS_A_FILE: Final = LogPace(checkpoint_lines=10**9, checkpoint_s=10**9, file_bytes=1 << 20)
+"""What is planted behind the weeks goes into a file of its own: a log that is opened reads its last file."""
 MONDAY: Final = START.replace(hour=0)
 INVOICES_ON: Final = 8
 """The first of December."""
@@ -299,7 +302,7 @@ class WatchedWeeks:
 
 def watched(folder: Path, clinic: Clinic, lines: Lines, *, has_jobs: bool = True) -> list[Alert]:
     """Write these lines behind those that are there; all alerts, as `sealwire watch` raises them."""
-    log = opened(folder, clock=lambda: MONDAY)
+    log = opened(folder, WEEKS_A_FILE, clock=lambda: MONDAY)
     log.append(lines)
     log.sign()
     log.close()

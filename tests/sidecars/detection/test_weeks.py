@@ -36,6 +36,7 @@ def test_forty_people_raise_at_most_one_false_alarm_in_three_weeks(forty: Watche
     assert any(alert.rule is RuleName.ADMINISTRATION for alert in forty.alerts)
 
 
+@pytest.mark.slow
 def test_five_people_raise_at_most_one_in_eight_clinics(tmp_path: Path) -> None:
     found = [weeks_of(tmp_path / str(seed), 5, seed) for seed in range(1, 9)]
     assert sum((each.false for each in found), Counter()).total() <= 1

@@ -381,12 +381,12 @@ def test_what_leaves_takes_no_value_of_the_lender_along(versions: Versions) -> N
 
 @moves
 def test_a_process_may_die_before_any_step(versions: Versions) -> None:
-    whole = World(clinic(6, versions=versions), (), versions)
+    whole = World(clinic(4, versions=versions), (), versions)
     whole.live()
     steps = whole.fate.steps
     assert steps > 30
     for dies_at in range(steps):
-        world = World(clinic(6, versions=versions), [FollowingProxy("one", slowness=2)], versions)
+        world = World(clinic(4, versions=versions), [FollowingProxy("one", slowness=2)], versions)
         before = texts(world.values.documents())
         with pytest.raises(Death):
             world.live(dies_at)
