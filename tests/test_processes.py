@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -111,7 +112,12 @@ def test_a_fixture_of_the_session_that_fails_at_its_end_fails_the_run(tmp_path: 
 
 
 def test_the_run_ends_at_the_failure_that_it_was_told(tmp_path: Path) -> None:
+    """Also one in the background, which a shell lets ignore the signal."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     still = "import threading\ndef test_still():\n    threading.Event().wait()\n"
-    done = run(tmp_path, {"bad": BAD, "still": still}, "--processes", "2", "--maxfail", "1")
+    try:
+        done = run(tmp_path, {"bad": BAD, "still": still}, "--processes", "2", "--maxfail", "1")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert figures(done).startswith("1 failed")

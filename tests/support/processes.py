@@ -141,6 +141,8 @@ def _work(
 ) -> NoReturn:
     """Run files until there are none, then end the process as the interpreter does."""
     status = 1
+    # which a shell ignores for what it runs in the background; the other side ends this one by it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _alone(session.config, folder)
         session.config.pluginmanager.register(_Sender(session.config, line))
