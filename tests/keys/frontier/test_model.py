@@ -1,12 +1,13 @@
 """The construction of the frontier, in every order of its steps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from sealwire.keys.frontier.frontier import AFTER_ALL, Form, Frontier, Position, Uses
 
@@ -403,13 +404,24 @@ def state_of(first: Op, second: Op, trouble: Trouble) -> State:
     return begun(first, second, documents, trouble)
 
 
+def in_turn(pairs: Iterable[tuple[Op, Op]]) -> Iterator[ParameterSet]:
+    """Each pair with each trouble: one of them in every run, in turn, and the others in `make test-slow`."""
+    for number, pair in enumerate(pairs):
+        for place, trouble in enumerate(Trouble):
+            is_first = number % len(Trouble) == place
+            yield pytest.param(*pair, trouble, marks=() if is_first else pytest.mark.slow)
+
+
 PAIRS = [*combinations_with_replacement(OPS, 2)]
-MIRRORED = [pytest.param(*pair, marks=pytest.mark.slow) for pair in product(OPS, OPS) if pair not in PAIRS]
+MIRRORED = [
+    pytest.param(*pair, trouble, marks=pytest.mark.slow)
+    for pair, trouble in product(product(OPS, OPS), Trouble)
+    if pair not in PAIRS
+]
 """The proxies are alike, so that these say the same once more."""
 
 
-@pytest.mark.parametrize("trouble", Trouble)
-@pytest.mark.parametrize(("first", "second"), [*PAIRS, *MIRRORED])
+@pytest.mark.parametrize(("first", "second", "trouble"), [*in_turn(PAIRS), *MIRRORED])
 def test_every_answer_is_right_whoever_goes_first(first: Op, second: Op, trouble: Trouble) -> None:
     explorer = Explorer()
     assert explorer.explore(state_of(first, second, trouble)) > 100
@@ -425,10 +437,10 @@ ON_KEYLESS = (
     Op(Kind.GROUP),
     Op(Kind.INSERT, 0),
 )
+KEYLESS_PAIRS = [*combinations_with_replacement(ON_KEYLESS, 2)]
 
 
-@pytest.mark.parametrize("trouble", Trouble)
-@pytest.mark.parametrize(("first", "second"), [*combinations_with_replacement(ON_KEYLESS, 2)])
+@pytest.mark.parametrize(("first", "second", "trouble"), [*in_turn(KEYLESS_PAIRS)])
 def test_every_answer_is_right_where_a_context_gets_its_key_meanwhile(
     first: Op, second: Op, trouble: Trouble
 ) -> None:
