@@ -21,11 +21,13 @@ unexport PYTHONDONTWRITEBYTECODE
     bench soak clean
 
 # What the compiled core can break: the modules that setup.py compiles, by their own tests, and whole conversations, by the
-# widest of the differential tests. `make test` runs the others, whose modules are the same plain ones in both cores.
-COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys/keyring tests/proxy/session \
+# widest of the differential tests. `make test` runs the others, whose modules are the same plain ones in both cores. PLAIN_TESTS are
+# such modules in these folders: they read a file or a certificate once, and all other tests here use what they read.
+COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys/keyring/test_keyring.py tests/proxy/session \
     $(addprefix tests/proxy/server/,connections observability audit_writer/test_sink.py \
     $(addprefix test_,access_control.py back_pressure.py upstream.py) workers/test_pulse.py) \
     tests/faults/test_every_cut.py tests/integration/test_differential_sequences.py
+PLAIN_TESTS := $(addprefix tests/,crypto/test_x509.py policies/file/test_lint.py policies/file/test_loader.py)
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -64,7 +66,8 @@ release: $(INSTALLED)  ## all that publishing needs, built twice and compared, i
 	$(BIN)/python -m tools.release $(ARGS)
 
 test-compiled: $(INSTALLED)  ## run the data path's tests on the compiled core (TESTS=tests/wire ARGS=-x for some)
-	$(BIN)/python tools/compiled_tree.py --run pytest --processes 2 -m "not slow and not plain_core" $(or $(TESTS),$(COMPILED_TESTS)) $(ARGS)
+	$(BIN)/python tools/compiled_tree.py --run pytest --processes 2 -m "not slow and not plain_core" \
+	    $(or $(TESTS),$(COMPILED_TESTS) $(addprefix --ignore=,$(PLAIN_TESTS))) $(ARGS)
 
 coverage:  ## run the tests with coverage and hold each module to its threshold
 	@$(MAKE) --no-print-directory test MEASURED=1
