@@ -23,6 +23,8 @@ LONGEST: Final = (
     "demo/test_demo_command.py",
     "integration/migrate/test_classes.py",
     "integration/test_differential_sequences.py",
+    "policies/test_bounded_walks.py",
+    "keys/frontier/test_model.py",
     "policies/test_taint.py",
     "proxy/session/test_contexts.py",
     "integration/test_sorting.py",
