@@ -328,23 +328,23 @@ class RankedStage:
         *,
         is_descending: bool = False,
         enough: int | None = None,
-        is_collated: bool = False,
+        is_sort: bool = False,
     ) -> ValuesAnswer:
         """The values of a field. All are asked for before any is put: none has a part in the questions.
 
-        `is_collated`: they are ordered as the collation of the command says, if there is one.
+        `is_sort`: the collation of the command counts, and arrays have the place of one of their values.
 
         Raises Refusal, OrderUnknown.
         """
         draft, ahead, leaf = self._walk.draft, self._ahead, node.leaf
         if leaf is None:
             raise TypeError("nothing may be asked")
-        if is_collated:
+        if is_sort:
             note_asked(self._walk, node)
         else:
             note_comparison(draft, node)
-        strength = strength_at(self._walk, node) if is_collated else SIMPLE
-        order = SortOrder(is_descending, enough, None if ahead is None else ahead.among, strength)
+        strength = strength_at(self._walk, node) if is_sort else SIMPLE
+        order = SortOrder(is_descending, enough, None if ahead is None else ahead.among, strength, is_sort)
         operators = tuple(ahead.operators) if ahead is not None and ahead.key == name else ()
         options = self._asking.collation + self._asking.hint
         question = ValuesQuestion(
@@ -413,7 +413,8 @@ class RankedStage:
         A long one would not be worth it: the ranks leave all other values out.
         """
         draft = self._walk.draft
-        if not taken.takes_list or node.leaf is None or len(answer.all) > _MOST_LISTED:
+        is_long = len(answer.all) > _MOST_LISTED
+        if not taken.takes_list or node.leaf is None or is_long or answer.arrays:
             draft.replacements += _left_out(taken)
             return
         self._spend(answer)
@@ -456,7 +457,7 @@ class _Sorting:
             enough = found.enough if leads and found is not None else None
             is_descending = whole_number(walk.buf, key) < 0
             answers.append(
-                ranked.ask(key.name, node, is_descending=is_descending, enough=enough, is_collated=True)
+                ranked.ask(key.name, node, is_descending=is_descending, enough=enough, is_sort=True)
             )
         names: dict[bytes, bytes] = {}
         for place, ((key, node), answer) in enumerate(zip(asked, answers, strict=True)):
@@ -495,7 +496,7 @@ class _Sorting:
             {"$limit": Int64(window.enough)},
             {"$unionWith": {"coll": collection, "pipeline": last}},
             *windowed,
-            {"$match": {"$expr": {"$gte": [{"$toInt": f"${rank}"}, 0]}}},
+            {"$match": {"$expr": {"$gte": [{"$toInt": {"$max": f"${rank}"}}, 0]}}},
         ]
 
 

@@ -28,7 +28,14 @@ from sealwire.policies.questions.conditions import (
     matched,
     modulo,
 )
-from sealwire.policies.questions.ordering import OrderKey, Ranks, SortOrder, first_ranks, order_key
+from sealwire.policies.questions.ordering import (
+    OrderKey,
+    Ranks,
+    SortOrder,
+    array_key,
+    first_ranks,
+    order_key,
+)
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -39,6 +46,8 @@ MAX_BATCHES: Final = 1000
 MAX_BATCH_WORK: Final = 2_000_000_000
 """The squares of the lengths of the values of one reply, as a pattern may look at all of a value from each of
 its places: 0.6 s at most, in which everybody else waits."""
+MAX_ARRAYS: Final = 1000
+"""Arrays that one command sorts by: the server compares each document's with them, one by one."""
 MAX_QUESTIONS: Final = 16
 """Questions that one command may need."""
 
@@ -102,7 +111,7 @@ class ValuesQuestion:
 
 
 class HeldValue(NamedTuple):
-    """A value that the server holds."""
+    """A value that the server holds, or an array of such values, to sort by one of them."""
 
     value: Value
     stored: Value
@@ -122,6 +131,11 @@ class ValuesAnswer:
     """Whether no document holds more than one value there: then all operators are about the same one."""
     ranks: Ranks | None = None
     """The ranks of what satisfies all, where the question is about the order: then the first values alone."""
+
+    @property
+    def arrays(self) -> int:
+        """How many arrays satisfy all."""
+        return sum(held.value[0] == kinds.ARRAY for held in self.all)
 
 
 class ValuesUnknown(Exception):
@@ -450,11 +464,12 @@ class ValuesJudgement:
         """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
         self._is_random: Final = question.is_random
         conditions = [condition_of(each) for each in question.operators]
-        self._conditions: Final = tuple(map(in_arrays, conditions) if self._is_random else conditions)
+        self._order: Final = question.order
+        meets_arrays = self._is_random or self.takes_arrays
+        self._conditions: Final = tuple(map(in_arrays, conditions) if meets_arrays else conditions)
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
         self._matches: Final = any(each.has_pattern for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
-        self._order: Final = question.order
         self._keys: Final[list[tuple[OrderKey, int]]] = []
         """Where each value that satisfies all stands in the order, and how many documents have it."""
         self._nulls = 0
@@ -481,6 +496,11 @@ class ValuesJudgement:
         """Whether a value that cannot be judged would be missing: none of them is left out."""
         return self._order is not None and not self._conditions
 
+    @property
+    def takes_arrays(self) -> bool:
+        """Whether an array is judged as a whole: some value in it satisfies each operator."""
+        return self._order is not None and self._order.takes_arrays
+
     def pass_over(self, document: bytes) -> bool:
         """Whether the one value of a document need not be judged: it is known not to satisfy all operators.
 
@@ -490,7 +510,7 @@ class ValuesJudgement:
             if not self._is_single or self._is_outside:
                 return False  # each operator has its own list
             self._passed.append(document)
-        self._count()
+        self.count()
         return True
 
     def overdue(self) -> list[bytes]:
@@ -501,7 +521,8 @@ class ValuesJudgement:
         self.seen -= len(found)
         return found
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """One more value is looked at. Raises Refusal(QUESTION_SIZE) for too many."""
         self.seen += 1
         bounds, name = self.bounds, "candidates" if self._is_random else "values"
         most = bounds.candidates if self._is_random else bounds.values
@@ -514,7 +535,7 @@ class ValuesJudgement:
         Raises Undecided; Refusal(QUESTION_SIZE) for too many of them, or too long ones.
         Cost: one test for each operator.
         """
-        self._count()
+        self.count()
         (kind, data), satisfied = held.value, 0
         self._work += len(data) ** 2 if self._matches else 0
         if self._work > MAX_BATCH_WORK:
@@ -525,7 +546,11 @@ class ValuesJudgement:
                 satisfied += 1
         if satisfied == len(self._conditions):
             if self._order is not None and held not in self._all:
-                self._keys.append((order_key(held.value, self._order.strength), documents))
+                is_array = kind == kinds.ARRAY
+                key = (
+                    array_key(data, self._order) if is_array else order_key(held.value, self._order.strength)
+                )
+                self._keys.append((key, documents))
             self._all[held] = None
         if satisfied or self.wants_all:
             self._bytes += len(data) + len(held.stored[1])
@@ -553,7 +578,10 @@ class ValuesJudgement:
         found = tuple(self._all)
         if self._order is not None:
             ranks, places = first_ranks(self._keys, self._nulls, self._order)
-            return ValuesAnswer((), tuple(found[place] for place in places), True, ranks)
+            answer = ValuesAnswer((), tuple(found[place] for place in places), True, ranks)
+            if answer.arrays > MAX_ARRAYS:
+                raise Refusal(Reason.QUESTION, rule=f"a sort by more than {MAX_ARRAYS} different arrays")
+            return answer
         return ValuesAnswer(tuple(tuple(found) for found in self._each), found, self._is_single)
 
 

@@ -128,9 +128,14 @@ def in_arrays(condition: Condition) -> Condition:
     def holds(kind: int, value: bytes) -> bool:
         if kind != kinds.ARRAY:
             return condition(kind, value)
-        return any(condition(item.kind, value[item.value : item.end]) for item in elements(value, 0))
+        return any(condition(*item) for item in items_of(value))
 
     return holds
+
+
+def items_of(array: bytes) -> list[Value]:
+    """The values in an array. Raises BsonError."""
+    return [(item.kind, array[item.value : item.end]) for item in elements(array, 0)]
 
 
 def modulo(divisor: Value, remainder: Value) -> Condition:

@@ -22,6 +22,7 @@ from sealwire.policies.questions.conditions import (
     alike,
     collated_text,
     finite_value,
+    items_of,
 )
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.wire import kinds
@@ -36,6 +37,9 @@ _NUMBERS: Final = BRACKETS[kinds.LONG]
 
 OrderKey = tuple[int, object]
 """Type and value: compares as MongoDB sorts, with the keys of other values."""
+_NULL: Final[OrderKey] = BRACKETS[kinds.NULL], 0
+_EMPTY: Final[OrderKey] = _NULL[0] - 1, 0
+"""An empty array stands before null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class SortOrder:
     """Where in the message the stages lie that documents pass before; None where all documents count."""
     strength: int = SIMPLE
     """How strong the collation of the command is."""
+    takes_arrays: bool = False
+    """Whether an array has the place of one of its values, as in a `$sort`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +72,21 @@ class Ranks:
 def order_key(value: Value, strength: int = SIMPLE) -> OrderKey:
     """Where a stored value stands. Raises Undecided for what servers order in several ways."""
     kind, data = value
+    if kind == kinds.NULL:
+        return _NULL
     if kind in NUMERIC:
         return _NUMBERS, finite_value(kind, data)
     key = KEYS.get(kind)
     if key is None:
         raise Undecided
     return BRACKETS[kind], collated_text(data, strength) if strength and kind in TEXTS else key(data)
+
+
+def array_key(array: bytes, order: SortOrder) -> OrderKey:
+    """Where an array stands: where its least value does, or its greatest if it descends. Raises Undecided."""
+    keys = [order_key(item, order.strength) for item in items_of(array)]
+    _check_numbers(keys)
+    return (max if order.is_descending else min)(keys, default=_EMPTY)
 
 
 def first_ranks(
@@ -83,29 +98,24 @@ def first_ranks(
     Raises Undecided; Refusal(QUESTION) for too many ranks.
     Cost: O(values log values).
     """
-    _check_numbers([number for (bracket, number), _ in values if bracket == _NUMBERS])
-    places = sorted(range(len(values)), key=lambda place: values[place][0], reverse=order.is_descending)
+    _check_numbers([key for key, _ in values])
+    counted = [*values, (_NULL, nulls)] if nulls else values
+    places = sorted(range(len(counted)), key=lambda place: counted[place][0], reverse=order.is_descending)
     groups: list[list[int]] = []
     before: OrderKey | None = None
     for place in places:
-        key = values[place][0]
+        key = counted[place][0]
         if key != before:
             groups.append([])
         groups[-1].append(place)
         before = key
-    counts = [sum(values[place][1] for place in group) for group in groups]
-    null_rank = (len(groups) if order.is_descending else 0) if nulls else None
-    if null_rank is not None:
-        counts.insert(null_rank, nulls)
+    counts = [sum(counted[place][1] for place in group) for group in groups]
     wanted = _wanted(counts, order.enough)
     if wanted > MAX_RANKS:
         raise Refusal(Reason.QUESTION, rule=f"a sort by more than {MAX_RANKS} values")
-    if null_rank is not None and null_rank >= wanted:
-        null_rank = None
-    listed = groups[: wanted - (null_rank is not None)]
-    first = int(null_rank == 0)
-    numbers = tuple(rank for rank, group in enumerate(listed, first) for _ in group)
-    return Ranks(numbers, null_rank, wanted < len(counts)), [place for group in listed for place in group]
+    ranked = {place: rank for rank, group in enumerate(groups[:wanted]) for place in group}
+    null_rank = ranked.pop(len(values), None)
+    return Ranks(tuple(ranked.values()), null_rank, wanted < len(counts)), list(ranked)
 
 
 def _wanted(counts: Sequence[int], enough: int | None) -> int:
@@ -120,8 +130,9 @@ def _wanted(counts: Sequence[int], enough: int | None) -> int:
     return len(counts)
 
 
-def _check_numbers(numbers: Sequence[object]) -> None:
+def _check_numbers(keys: Sequence[OrderKey]) -> None:
     """Raises Undecided for decimals beside doubles with a fraction: servers round one of them."""
+    numbers = [number for bracket, number in keys if bracket == _NUMBERS]
     decimal = next((each for each in numbers if isinstance(each, Decimal)), None)
     if decimal is not None:
         for each in numbers:

@@ -5,13 +5,19 @@ their lengths and their bytes, as the server orders binary data.
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
+from math import prod
 from typing import Final, final
 
 from bson import encode
 
 from sealwire.keys.frontier.frontier import StoredForm
+from sealwire.policies.aggregation.sorting import enclosed
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, RangeEdit
+from sealwire.policies.questions.asked import HeldValue
+from sealwire.policies.questions.conditions import items_of
 from sealwire.policies.questions.ordering import Ranks
 from sealwire.wire import kinds
 from sealwire.wire.splice import Edit
@@ -26,6 +32,8 @@ _MOST_CHOSEN: Final = 100
 _MOST_OF_MANY: Final = 1000
 """So many forms are chosen by `$in`, which may lead along an index: of all values, and of the first ones.
 Some servers compare each document with each item of it."""
+_MOST_MIXED: Final = 64
+"""In so many forms an array may be."""
 _HEAD: Final = 5
 """Length and subtype of binary data."""
 
@@ -33,51 +41,69 @@ _HEAD: Final = 5
 def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], StoredForm]) -> Edit:
     """`$match` with every form of the values, and `$addFields` with their ranks, as items of a pipeline.
 
-    Many values are chosen by their ranks instead. For `ListPlace.FIRST` and `LEADING` it is the condition of
-    the `$match` alone, as an element of a filter. `valid` gives the form under the valid key; beside it is
-    what the server has said that it holds. No array is let through, which a document may have got since the
-    server was asked. A stage of its own says so: some servers use no index for a filter with `$expr`.
+    Many values are chosen by their ranks instead, and so are arrays. For `ListPlace.FIRST` and `LEADING` it
+    is the condition of the `$match` alone, as an element of a filter. `valid` gives the form under the valid
+    key; beside it is what the server has said that it holds. No other array is let through, which a document
+    may have got since the server was asked. A stage of its own says so: some servers use no index for a
+    filter with `$expr`. An array has its rank in an array: so the server refuses to sort by two of them.
 
-    Raises as `valid`. Cost: O(values log values).
+    Raises as `valid`, Refusal(QUESTION). Cost: O(values log values).
     """
     if not isinstance(planned.listed, tuple):
         raise TypeError("ranks of values that nobody holds")
     forms: dict[StoredForm, int] = {}
     for rank, held in zip(ranks.numbers, planned.listed, strict=True):
-        # what is in clear and of another type than the class's has no other form
-        is_foreign = held.value == held.stored and held.value[0] != planned.field_class.kind
-        listed = [] if is_foreign else [valid(*held.value)]
-        for form in (*listed, StoredForm(*held.stored)):
-            # a value is listed once for each form that is stored, and may be under the valid key
-            if form not in forms:
-                forms[form] = rank
+        # a value is listed once for each form that is stored, and may be under the valid key
+        for form in _forms(held, planned.field_class.kind, valid):
+            forms.setdefault(form, rank)
+    has_arrays = any(form.kind == kinds.ARRAY for form in forms)
     is_first = planned.place is ListPlace.FIRST
     is_listed = is_first or len(forms) <= (_MOST_OF_MANY if ranks.is_cut else _MOST_CHOSEN)
     element = planned.element
     chosen = sorted(forms) + [StoredForm(kinds.NULL, b"")] * (ranks.nulls is not None)
     path, name = planned.node.path, element.name
     names = path.split(".")
-    above = [".".join(names[: depth + 1]) for depth in range(len(names))]
+    above = [".".join(names[: depth + 1]) for depth in range(len(names) - has_arrays)]
     no_array = {"$expr": {"$not": [{"$or": [{"$isArray": [f"${each}"]} for each in above]}]}}
-    match = b"\x03%b\0%b" % (path.encode(), _enclosed(b"\x04$in\0" + _array(chosen)))
+    match = b"\x03%b\0%b" % (path.encode(), enclosed(b"\x04$in\0" + array_of(chosen)))
     if planned.place is ListPlace.LEADING:
         return Edit(element.start, element.end, match if is_listed else b"", planned.parents)
     if is_first:
-        condition = _enclosed(match + _elements(no_array))
+        condition = enclosed(match + _elements(no_array))
         data = b"\x03%b\0%b" % (name, condition)
         if name == b"$nor":
-            condition = _enclosed(b"\x04$nor\0" + _array([(kinds.OBJECT, condition)]))
+            condition = enclosed(b"\x04$nor\0" + array_of([(kinds.OBJECT, condition)]))
         if name.startswith(b"$"):
-            data = b"\x04%b\0%b" % (name, _array([(kinds.OBJECT, condition)]))
+            data = b"\x04%b\0%b" % (name, array_of([(kinds.OBJECT, condition)]))
         return Edit(element.start, element.end, data, planned.parents)
-    rank_of = _enclosed(b"\x03%b\0%b" % (name, _rank_of(path, forms, ranks.nulls, is_listed=is_listed)))
-    stages = [encode({"$match": no_array}), _enclosed(b"\x03$addFields\0" + rank_of)]
+    is_chosen = is_listed and not has_arrays
+    rank_of = enclosed(b"\x03%b\0%b" % (name, _rank_of(path, forms, ranks.nulls, is_listed=is_chosen)))
+    stages = [encode({"$match": no_array})] if above else []
+    stages.append(enclosed(b"\x03$addFields\0" + rank_of))
     if is_listed and planned.place is ListPlace.RANKS:
-        stages.insert(0, _enclosed(b"\x03$match\0" + _enclosed(match)))
-    if not is_listed:
+        stages.insert(0, enclosed(b"\x03$match\0" + enclosed(match)))
+    if not is_chosen:
         stages.append(encode({"$match": {name.decode(): {"$gte": 0}}}))
     data = b"".join(b"\x030\0" + stage for stage in stages)
     return Edit(element.start, element.end, data, planned.parents)
+
+
+def _forms(
+    held: HeldValue, class_kind: int | None, valid: Callable[[int, bytes], StoredForm]
+) -> list[StoredForm]:
+    """The forms of a value; of an array, with each of its values in each form. Raises Refusal(QUESTION)."""
+    (kind, data), stored = held
+    if kind == kinds.ARRAY:
+        items = map(HeldValue, items_of(data), items_of(stored[1]))
+        several = [_forms(each, class_kind, valid) for each in items]
+        if prod(map(len, several)) > _MOST_MIXED:
+            rule, instead = "a sort by arrays of values that move just now", "send the command again"
+            raise Refusal(Reason.QUESTION, rule=rule, instead=instead)
+        return [StoredForm(kind, array_of(each)) for each in product(*several)]
+    form = StoredForm(*stored)
+    if held.value == stored and kind != class_kind:
+        return [form]  # what is in clear and of another type than the class's has no other form
+    return list(dict.fromkeys((valid(kind, data), form)))
 
 
 def _rank_of(path: str, forms: Mapping[StoredForm, int], nulls: int | None, *, is_listed: bool) -> bytes:
@@ -119,10 +145,10 @@ class _Search:
             + self._halved(found)
             for length, found in by_length.items()
         ]
-        listed = _array([(kinds.OBJECT, _enclosed(branch)) for branch in branches])
+        listed = array_of([(kinds.OBJECT, enclosed(branch)) for branch in branches])
         switch = b"\x04branches\0" + listed + _elements({"default": self._default})
         is_binary = encode({"$eq": [{"$type": f"${self._path}"}, "binData"]})
-        by_size = _enclosed(b"\x03$switch\0" + _enclosed(switch))
+        by_size = enclosed(b"\x03$switch\0" + enclosed(switch))
         return _call(
             "$cond",
             (kinds.OBJECT, is_binary),
@@ -141,15 +167,16 @@ class _Search:
 
     def _one_by_one(self, items: Sequence[tuple[StoredForm, int]]) -> bytes:
         """What is in no list has the place -1, which is that of the last rank."""
-        numbers = encode({"$literal": [*(rank for _, rank in items), self._default]})
-        forms = _enclosed(b"\x04$literal\0" + _array([form for form, _ in items]))
+        ranks = [[rank] if form.kind == kinds.ARRAY else rank for form, rank in items]
+        numbers = encode({"$literal": [*ranks, self._default]})
+        forms = enclosed(b"\x04$literal\0" + array_of([form for form, _ in items]))
         place = _call("$indexOfArray", (kinds.OBJECT, forms), self._value)
         return _call("$arrayElemAt", (kinds.OBJECT, numbers), (kinds.OBJECT, place))
 
 
 def _call(name: str, *arguments: tuple[int, bytes]) -> bytes:
     """The expression that applies an operator."""
-    return _enclosed(b"\x04%b\0%b" % (name.encode(), _array(arguments)))
+    return enclosed(b"\x04%b\0%b" % (name.encode(), array_of(arguments)))
 
 
 def _int(number: int) -> tuple[int, bytes]:
@@ -165,10 +192,6 @@ def _elements(document: Mapping[str, object]) -> bytes:
     return encode(document)[4:-1]
 
 
-def _array(items: Sequence[tuple[int, bytes]]) -> bytes:
-    return _enclosed(b"".join(b"%c%d\0%b" % (kind, place, data) for place, (kind, data) in enumerate(items)))
-
-
-def _enclosed(inside: bytes) -> bytes:
-    """A document or an array of these elements."""
-    return struct.pack("<i", len(inside) + 5) + inside + b"\0"
+def array_of(items: Iterable[tuple[int, bytes]]) -> bytes:
+    """An array of these values."""
+    return enclosed(b"".join(b"%c%d\0%b" % (kind, place, data) for place, (kind, data) in enumerate(items)))

@@ -7,7 +7,6 @@ proxy.session.revealing.
 """
 
 import os
-import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
@@ -20,6 +19,7 @@ from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextW
 from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.aggregation.sorting import enclosed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, Mode
 from sealwire.policies.planning.plan import (
@@ -34,7 +34,7 @@ from sealwire.policies.planning.plan import (
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
-from sealwire.proxy.session.ranking import ranked
+from sealwire.proxy.session.ranking import array_of, ranked
 from sealwire.proxy.session.shared import Grids, Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
@@ -137,8 +137,6 @@ _NO_OPERATOR: Final = (b"$in", frozenset[bytes]())
 
 # `{$not: {$type: 4}}`: a `$pull` of a value leaves an array that holds it, a `$pull` by `$in` does not.
 _NO_ARRAY: Final = b"\x03$not\0\x10\0\0\0\x10$type\0\4\0\0\0\0"
-
-_pack_int32: Final = struct.Struct("<i").pack
 
 
 @final
@@ -370,12 +368,12 @@ class _SeveralForms:
             self._items.setdefault(planned.parents, []).extend(forms[1:])
         if planned.place is FormPlace.ITEM or len(forms) == 1:
             return _put(message, planned, *forms[0])
-        listed = b"\x04%b\0%b" % (operator, _array(forms))
+        listed = b"\x04%b\0%b" % (operator, array_of(forms))
         if beside:
             return Edit(element.start, element.end, listed, planned.parents)
         if planned.place is FormPlace.ELEMENT:
             listed += _NO_ARRAY
-        return _put(message, planned, kinds.OBJECT, _enclosed(listed))
+        return _put(message, planned, kinds.OBJECT, enclosed(listed))
 
     def appended(self) -> list[Edit]:
         """The edits that append to lists, after all others."""
@@ -514,31 +512,31 @@ def _outside(planned: RangeEdit, lists: Sequence[Sequence[StoredForm]]) -> Edit:
     outside, element = planned.outside, planned.element
     if outside is None:
         raise TypeError("a list has taken the condition's place")
-    body = _enclosed(
-        b"\x04$and\0" + _array([(kinds.OBJECT, _some_outside(outside.path, each)) for each in lists])
+    body = enclosed(
+        b"\x04$and\0" + array_of([(kinds.OBJECT, _some_outside(outside.path, each)) for each in lists])
     )
     if (outside.name == b"$nor") is not outside.is_negated:
-        body = _enclosed(b"\x04$nor\0" + _array([(kinds.OBJECT, body)]))
-    data = b"\x04%b\0%b" % (outside.name, _array([(kinds.OBJECT, body)]))
+        body = enclosed(b"\x04$nor\0" + array_of([(kinds.OBJECT, body)]))
+    data = b"\x04%b\0%b" % (outside.name, array_of([(kinds.OBJECT, body)]))
     return Edit(element.start, element.end, data, planned.parents)
 
 
 def _some_outside(path: bytes, items: Sequence[tuple[int, bytes]]) -> bytes:
     """`{$or: [...]}`: a value that the path leads to is none of these items, nor null, nor an array."""
-    unlisted = b"\x04$nin\0" + _array([*items, (kinds.NULL, b"")]) + _NO_ARRAY
-    present = _enclosed(b"\x08$exists\0\1" + unlisted)
-    found = [_condition(path, _condition(b"$elemMatch", _enclosed(unlisted))), _condition(path, present)]
+    unlisted = b"\x04$nin\0" + array_of([*items, (kinds.NULL, b"")]) + _NO_ARRAY
+    present = enclosed(b"\x08$exists\0\1" + unlisted)
+    found = [_condition(path, _condition(b"$elemMatch", enclosed(unlisted))), _condition(path, present)]
     end = path.find(b".")
     while end >= 0:
         rest = _condition(path[end + 1 :], present)
         found.append(_condition(path[:end], _condition(b"$elemMatch", rest)))
         end = path.find(b".", end + 1)
-    return _enclosed(b"\x04$or\0" + _array([(kinds.OBJECT, each) for each in found]))
+    return enclosed(b"\x04$or\0" + array_of([(kinds.OBJECT, each) for each in found]))
 
 
 def _condition(name: bytes, document: bytes) -> bytes:
     """`{name: document}`."""
-    return _enclosed(b"\x03%b\0%b" % (name, document))
+    return enclosed(b"\x03%b\0%b" % (name, document))
 
 
 def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
@@ -554,18 +552,18 @@ def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
     if planned.compared is not None:
         data = _compared(planned.node.path, planned.compared, items)
         return Edit(element.start, element.end, data, planned.parents)
-    array = _array(items)
+    array = array_of(items)
     data = b"\x04$in\0" + array
     if place is ListPlace.BESIDE:
         # a document has one `$in`; that some value is in the list means the same
-        data = b"\x03$not\0" + _enclosed(b"\x04$nin\0" + array)
+        data = b"\x03$not\0" + enclosed(b"\x04$nin\0" + array)
     elif place is ListPlace.UNEQUAL:
         data = b"\x04$nin\0" + array
     elif place is ListPlace.ITEM_OUTSIDE:
-        array = _array([*items, (kinds.NULL, b"")])
-        data = b"\x03$not\0" + _enclosed(b"\x04$nin\0" + array + _NO_ARRAY)
+        array = array_of([*items, (kinds.NULL, b"")])
+        data = b"\x03$not\0" + enclosed(b"\x04$nin\0" + array + _NO_ARRAY)
     elif place is ListPlace.VALUE:
-        data = b"\x03%b\0%b" % (element.name, _enclosed(data))
+        data = b"\x03%b\0%b" % (element.name, enclosed(data))
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
 
 
@@ -573,20 +571,11 @@ def _compared(path: str, compared: Compared, items: Sequence[tuple[int, bytes]])
     """An expression by `$in`. It looks an array up as an empty one, and a missing value as null."""
     field = f"${path}"
     value = encode({"$cond": [{"$isArray": [field]}, [], {"$ifNull": [field, None]}]})
-    listed = _enclosed(b"\x04$literal\0" + _array([*items, *compared.others]))
-    found = b"\x04$in\0" + _array([(kinds.OBJECT, value), (kinds.OBJECT, listed)])
+    listed = enclosed(b"\x04$literal\0" + array_of([*items, *compared.others]))
+    found = b"\x04$in\0" + array_of([(kinds.OBJECT, value), (kinds.OBJECT, listed)])
     if compared.is_negated:
-        found = b"\x04$not\0" + _array([(kinds.OBJECT, _enclosed(found))])
+        found = b"\x04$not\0" + array_of([(kinds.OBJECT, enclosed(found))])
     return found
-
-
-def _array(items: Sequence[tuple[int, bytes]]) -> bytes:
-    return _enclosed(_items(items))
-
-
-def _enclosed(inside: bytes) -> bytes:
-    """A document or an array of these elements."""
-    return b"".join((_pack_int32(len(inside) + 5), inside, b"\0"))
 
 
 def _items(items: Sequence[tuple[int, bytes]], first: int = 0) -> bytes:

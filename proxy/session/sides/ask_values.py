@@ -20,7 +20,7 @@ from bson.raw_bson import RawBSONDocument
 from sealwire.crypto.envelope import BINARY_HEAD, EnvelopeMode, class_id_of, is_envelope, parse_header
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.frontier.frontier import LeaseAwaited, SnapshotOutdated
-from sealwire.policies.aggregation.sorting import OrderUnknown
+from sealwire.policies.aggregation.sorting import OrderUnknown, enclosed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.asking import Among, CandidatesUnknown
 from sealwire.policies.planning.plan import Plan, Replacement
@@ -32,6 +32,7 @@ from sealwire.proxy.session.conversation import Asked, Conversation
 from sealwire.proxy.session.effects import Count, Counter, Effect, PauseClient, ToServer
 from sealwire.proxy.session.moving.lasting import held_by_question, transaction_of
 from sealwire.proxy.session.moving.moves import Hold
+from sealwire.proxy.session.ranking import array_of
 from sealwire.proxy.session.requests import VALUES_UNKNOWN, RequestKind
 from sealwire.proxy.session.rewriting import rewritten_part
 from sealwire.proxy.session.sides.questions import asking
@@ -45,6 +46,7 @@ from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, find_element, i
 
 _BATCH: Final = 2000
 """Values that are judged at a time: opening and judging them takes some 5 ms."""
+_NULL: Final = HeldValue((kinds.NULL, b""), (kinds.NULL, b""))
 _INDEX: Final = "__sealwire"
 """Begins the names of fields that say which item of an array a value came from."""
 _COUNT: Final = _INDEX.encode()
@@ -180,7 +182,7 @@ def _note_time(conversation: Conversation, asked: Asked, message: bytes, body: i
     if at is None or at.kind != kinds.TIMESTAMP:
         raise Refusal(Reason.QUESTION, rule="a snapshot of which the server does not say the time")
     content = _SNAPSHOT + message[at.start : at.end]
-    conversation.read_at = b"\x03readConcern\0" + _document(content)
+    conversation.read_at = b"\x03readConcern\0" + enclosed(content)
 
 
 def failed(conversation: Conversation, message: bytes, parsed: OpMsg, error: Exception) -> list[Effect]:
@@ -211,7 +213,7 @@ def _elements(document: Mapping[str, object]) -> bytes:
 def _sent(conversation: Conversation, name: str, content: bytes, hold: Hold | None) -> ToServer:
     request_id = asking(conversation, RequestKind.VALUES, name, hold)
     conversation.states.happened(Event.VALUES_ASKED)
-    return ToServer(build_op_msg(request_id, 0, _document(content)))
+    return ToServer(build_op_msg(request_id, 0, enclosed(content)))
 
 
 def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServer:
@@ -219,7 +221,7 @@ def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServe
     database, _, collection = asked.question.namespace.partition(".")
     content = _elements({"killCursors": collection, "cursors": [Int64(cursor_id)], "$db": database})
     content += asked.options
-    return ToServer(build_op_msg(conversation.new_id(), 0, _document(content), MORE_TO_COME))
+    return ToServer(build_op_msg(conversation.new_id(), 0, enclosed(content), MORE_TO_COME))
 
 
 def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown) -> bytes:
@@ -235,13 +237,13 @@ def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown) -> bytes:
         before = _rewritten(conversation, unknown.among)
         if unknown.among.is_filter:
             stage = b"\x03$match\0" + before
-            before = b"\x030\0" + _document(stage)
+            before = b"\x030\0" + enclosed(stage)
     names = question.path.split(".")
     group: dict[str, object] = {"_id": f"${question.path}", _INDEX: {"$sum": 1}}
     for depth in range(1, len(names)):
         group[f"{_INDEX}{depth}"] = {"$max": {"$isArray": [f"${'.'.join(names[:depth])}"]}}
     items = before + _elements({"0": {"$group": group}})
-    return b"\x04pipeline\0" + _document(items)
+    return b"\x04pipeline\0" + enclosed(items)
 
 
 def _rewritten(conversation: Conversation, among: Among) -> bytes:
@@ -254,13 +256,9 @@ def _candidates(conversation: Conversation, unknown: CandidatesUnknown) -> bytes
     path = unknown.question.path
     conditions = [_elements({path: {"$exists": True}})]
     conditions += [_rewritten(conversation, each) for each in unknown.among]
-    match = {"$and": [RawBSONDocument(_document(each)) for each in conditions]}
+    match = {"$and": [RawBSONDocument(enclosed(each)) for each in conditions]}
     shown = {path: 1} if path.startswith("_id") else {path: 1, "_id": 0}
     return _elements({"pipeline": [{"$match": match}, {"$project": shown}]})
-
-
-def _document(content: bytes) -> bytes:
-    return (len(content) + 5).to_bytes(4, "little") + content + b"\0"
 
 
 def _pipeline(path: str) -> list[dict[str, object]]:
@@ -319,6 +317,11 @@ def _judge(conversation: Conversation, asked: Asked, message: bytes, document: i
             if any(message[part.value : part.end]):
                 judgement.take_several()  # it came from a further item of an array
                 is_rejected = False
+            continue
+        if part.kind == kinds.ARRAY and judgement.takes_arrays:
+            held, newly = _held_array(conversation, asked, message, part)
+            judgement.take(held, documents)
+            opened, is_rejected = opened + newly, False
             continue
         if part.kind == kinds.ARRAY:
             judgement.take_several()
@@ -400,6 +403,29 @@ def _held(
                 raise
             continue  # nobody can tell what it was, and no equality finds it either
         yield HeldValue(value, stored), True
+
+
+def _held_array(
+    conversation: Conversation, asked: Asked, message: bytes, part: Element
+) -> tuple[HeldValue, int]:
+    """An array as a whole, and how many of its values were opened. Raises as `_judge`.
+
+    It stands where one of its values does, so none of them may be passed over.
+    """
+    items, opened = list[HeldValue](), 0
+    for item in elements(message, part.value):
+        asked.judgement.count()
+        if item.kind == kinds.NULL:
+            items.append(_NULL)
+            continue
+        found = list(_held(conversation, asked, message, iter((item,))))
+        if not found or item.kind == kinds.ARRAY:
+            rule = "a sort by arrays with a value that cannot be judged, or with arrays in them"
+            raise Refusal(Reason.QUESTION, rule=rule)
+        items += [held for held, _ in found]
+        opened += sum(is_opened for _, is_opened in found)
+    plain, stored = (array_of([each[side] for each in items]) for side in range(2))
+    return HeldValue((kinds.ARRAY, plain), (kinds.ARRAY, stored)), opened
 
 
 def _batch(message: bytes, body: int) -> tuple[int, Element]:

@@ -11,6 +11,7 @@ from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import OPERATORS
 from sealwire.policies.questions import QuestionBounds, asked
 from sealwire.policies.questions.asked import (
+    MAX_ARRAYS,
     Answers,
     AskedOperator,
     Asking,
@@ -64,6 +65,21 @@ def test_a_negated_condition_is_in_no_question_about_an_order() -> None:
     order = SortOrder(is_descending=False, enough=None, among=None)
     with pytest.raises(TypeError):
         replace(question(ABOVE), is_outside=True, order=order)
+
+
+def test_arrays_are_sorted_up_to_a_bound() -> None:
+    order = SortOrder(is_descending=False, enough=None, among=None, takes_arrays=True)
+    judgement = ValuesJudgement(replace(question(), operators=(), order=order))
+    for number in range(MAX_ARRAYS):
+        judgement.take(held([number]))
+    assert judgement.answer().arrays == MAX_ARRAYS
+    judgement.take(held([]))
+    with raising(Refusal, Reason.QUESTION):
+        judgement.answer()
+    few = ValuesJudgement(replace(question(), operators=(), order=replace(order, enough=1)))
+    for number in range(MAX_ARRAYS + 1):
+        few.take(held([number]))
+    assert few.answer().arrays == 1
 
 
 def test_no_operand_and_no_value_is_shown() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.questions import ordering
 from sealwire.policies.questions.collation import MARKS, PUNCTUATION, SIMPLE, STRENGTHS, collated, strength_of
-from sealwire.policies.questions.ordering import Ranks, SortOrder, first_ranks, order_key
+from sealwire.policies.questions.ordering import Ranks, SortOrder, array_key, first_ranks, order_key
 from sealwire.policies.questions.patterns import MAX_PATTERN_BYTES, MAX_TEXT_BYTES, Pattern, Undecided
 from tests.policies.questions.test_conditions import value
 from tests.support.reasons import raising
@@ -189,6 +189,31 @@ def test_null_and_missing_come_first_or_last() -> None:
     assert ranks(ASCENDING) == (Ranks((), None, False), [])
 
 
+def test_an_array_stands_where_one_of_its_values_does() -> None:
+    said: list[Any] = [[], [None, "b"], ["b", "a"], ["a"], ["b"]]
+    nothing, low, high = order_key(value(None)), order_key(value("a")), order_key(value("b"))
+    assert [array_key(value(each)[1], ASCENDING) for each in said[1:]] == [nothing, low, low, high]
+    assert [array_key(value(each)[1], DESCENDING) for each in said[1:]] == [high, high, low, high]
+    for order in (ASCENDING, DESCENDING):
+        assert array_key(value([])[1], order) < nothing < low < high
+
+
+def test_an_empty_array_stands_beyond_null() -> None:
+    for order, found in (
+        (ASCENDING, (Ranks((0, 2), 1, False), [1, 0])),
+        (DESCENDING, (Ranks((0, 2), 1, False), [0, 1])),
+    ):
+        assert (
+            first_ranks([(order_key(value("a")), 1), (array_key(b"\5\0\0\0\0", order), 1)], 3, order) == found
+        )
+
+
+def test_arrays_of_numbers_that_servers_round_do_not_stand_anywhere() -> None:
+    for odd in ([0.1, Decimal128("0.1")], [1.0, float("nan")], [[1]], [{"a": 1}]):
+        with pytest.raises(Undecided):
+            array_key(value(odd)[1], ASCENDING)
+
+
 @pytest.mark.parametrize(
     ("enough", "descending", "found"),
     [
@@ -208,7 +233,7 @@ def test_the_first_values_are_as_many_as_a_window_needs(
     assert ranks(SortOrder(descending, enough, None), ("b", 1), ("a", 3), nulls=2) == found
 
 
-@pytest.mark.parametrize("odd", [{"a": 1}, [1], Regex("a"), None, float("nan"), Decimal128("NaN")])
+@pytest.mark.parametrize("odd", [{"a": 1}, [1], Regex("a"), float("nan"), Decimal128("NaN")])
 def test_what_servers_order_in_several_ways_is_not_ordered(odd: Any) -> None:
     with pytest.raises(Undecided):
         ranks(ASCENDING, odd)

@@ -26,7 +26,7 @@ Stored = str | None
 
 class Rule(Enum):
     LISTED = "only documents with a listed value are sorted"
-    SINGLE = "a document that has got an array is left out"
+    WHOLE = "an array is listed as a whole, and a document with another one is left out"
     EQUAL = "values that are equal under the collation share a rank, and are listed together"
     GUARDED = "the command fails if it would show what comes behind the sorted documents"
 
@@ -74,11 +74,11 @@ def steps(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Iter
         yield replace(state, asked=state.asked + 1, counts=tuple(sorted(counts.items(), key=repr)))
     elif state.read < len(documents):
         value, values = documents[state.read], listed(state, window, rules)[0]
-        # a list matches an array by any of its elements
+        # a list matches an array by any of its elements as well
         is_listed = value in values or (value == SEVERAL and not {*SEVERAL}.isdisjoint(map(str, values)))
         is_sorted = is_listed or Rule.LISTED not in rules
-        if value == SEVERAL and Rule.SINGLE in rules:
-            is_sorted = False
+        if value == SEVERAL and Rule.WHOLE in rules:
+            is_sorted = value in values
         found = (*state.found, (state.read, value)) if is_sorted else state.found
         yield replace(state, read=state.read + 1, found=found)
     if state.writes < MOST_WRITES:
@@ -116,7 +116,7 @@ def is_right(state: State, window: tuple[int, int], shown: list[tuple[int, Store
 
 def wrong(rules: frozenset[Rule], window: tuple[int, int]) -> State | None:
     """A state in which a whole command has answered wrongly; None where there is none."""
-    starts = product((*VALUES, None), repeat=3)
+    starts = product((*VALUES, None, SEVERAL), repeat=3)
     waiting = [State(each, tuple(frozenset({value}) for value in each)) for each in starts]
     seen = set(waiting)
     while waiting:

@@ -6,6 +6,7 @@ import pytest
 from bson import Binary, decode
 
 from sealwire.keys.frontier.frontier import StoredForm
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
 from sealwire.policies.planning.plan import ListPlace, RangeEdit
 from sealwire.policies.questions.asked import HeldValue
@@ -14,6 +15,7 @@ from sealwire.proxy.session.ranking import ranked
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 from tests.policies.questions.test_conditions import value
+from tests.support.reasons import raising
 
 PLACE = Element(kinds.NULL, b"rank", 40, 40, 40)
 NULL_RANK = 77
@@ -51,6 +53,27 @@ def expected(chosen: list[Any], forms: list[str], numbers: list[int]) -> list[di
 def test_every_form_of_a_value_has_its_rank() -> None:
     found = stages(Ranks((0, 1, 1), None, True), ("b", "b"), ("a", "old"), ("c", "c"))
     assert found == expected(["a", "b", "c", "old"], ["b", "a", "old", "c"], [0, 1, 1, 1, 0])
+
+
+def test_an_array_is_looked_up_as_a_whole_in_each_of_its_forms() -> None:
+    found = stages(Ranks((0, 1), 2, False), (["b", None, "a"], ["b", None, "old"]), ("c", "c"))
+    forms = [["b", None, "a"], ["b", None, "old"], "c"]
+    place = {"$indexOfArray": [{"$literal": forms}, "$name.family"]}
+    ranked_by = {"$arrayElemAt": [{"$literal": [[0], [0], 1, -1]}, place]}
+    is_null = {"$eq": [{"$ifNull": ["$name.family", None]}, None]}
+    assert found == [
+        {"$match": {"name.family": {"$in": ["c", forms[0], forms[1], None]}}},
+        {"$match": {"$expr": {"$not": [{"$or": [{"$isArray": ["$name"]}]}]}}},
+        {"$addFields": {"rank": {"$cond": [is_null, 2, ranked_by]}}},
+        {"$match": {"rank": {"$gte": 0}}},
+    ]
+
+
+def test_an_array_may_be_in_a_few_forms_only() -> None:
+    held = [f"n{number}" for number in range(7)], [f"old{number}" for number in range(7)]
+    with raising(Refusal, Reason.QUESTION):
+        stages(Ranks((0,), None, False), held)
+    assert len(stages(Ranks((0,), None, False), (held[0], held[0]))) == 4
 
 
 def test_null_has_the_last_rank_in_the_list() -> None:

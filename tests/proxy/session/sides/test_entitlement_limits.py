@@ -261,7 +261,7 @@ def sorted_page(*values: str) -> list[dict[str, Any]]:
         {"$limit": Int64(2)},
         {"$unionWith": {"coll": "patients", "pipeline": last}},
         {"$limit": Int64(2)},
-        {"$match": {"$expr": {"$gte": [{"$toInt": f"${RANK}"}, 0]}}},
+        {"$match": {"$expr": {"$gte": [{"$toInt": {"$max": f"${RANK}"}}, 0]}}},
         {"$unset": [RANK]},
     ]
 
@@ -318,6 +318,34 @@ def test_the_first_values_stand_in_the_filter_if_that_names_no_others(play: Play
     pipeline = sorted_page("2", "3")
     sent = {"aggregate": "patients", "cursor": {}, "pipeline": pipeline, "$db": "clinic"}
     play >> server(counted(1, **{"3": 1, "2": 1, "4": 1})) << pause(False) << sends(sent)
+
+
+def told_arrays(*values: Any) -> bytes:
+    return told(1, *({"_id": each, "__sealwire": 1} for each in values))
+
+
+def test_an_array_stands_where_its_least_value_does(play: Playbook) -> None:
+    """Null in it does not satisfy the condition, and stands before all; the empty one does not satisfy."""
+    ask_for_page(play)
+    forms: list[list[Any]] = [[sealed("nhs", "9"), sealed("nhs", "2")], [sealed("nhs", "3"), None]]
+    pipeline = sorted_page("2", "3")
+    del pipeline[:2]
+    found = {"$indexOfArray": [{"$literal": forms[::-1]}, "$nhs_number"]}
+    pipeline[0] = {"$addFields": {RANK: {"$arrayElemAt": [{"$literal": [[0], [1], -1]}, found]}}}
+    pipeline.insert(1, {"$match": {RANK: {"$gte": 0}}})
+    match = {"contact.email": sealed("nhs", "x"), "nhs_number": {"$nin": []}}
+    chosen = {"$match": {"nhs_number": {"$in": sorted(forms, key=lambda each: bytes(each[0]))}}}
+    stages = [{"$match": match}, chosen, *pipeline]
+    play >> server(told_arrays(*forms, [sealed("nhs", "0")], [], sealed("nhs", "4"))) << pause(False)
+    play << sends({"aggregate": "patients", "cursor": {}, "pipeline": stages, "$db": "clinic"})
+
+
+@pytest.mark.parametrize("odd", [[["x"]], ["x"], [sealed("nhs", "2"), [sealed("nhs", "3")]], [5]])
+def test_an_array_with_what_cannot_be_judged_is_not_sorted(play: Playbook, odd: list[Any]) -> None:
+    ask_for_page(play)
+    play >> server(told_arrays(sealed("nhs", "2"), odd)) << pause(False)
+    play << audit("refused", "clinic.patients", "find", Reason.QUESTION.value, "nhs_number")
+    play << error(238, "NotImplemented", 70)
 
 
 def test_a_collation_goes_with_a_question_about_an_order(play: Playbook) -> None:
