@@ -7,7 +7,8 @@ If a `$limit` follows, only the first values are listed, as many as were in enou
 was asked. Documents with these may be gone by then. So one more document comes behind the sorted ones, and a
 rank that is no number: if it is ever within the limit, the server fails. The order is never wrong, and the
 reply is never short. In a transaction and in a snapshot both steps read the same documents, so nothing needs
-this; and a transaction has no `$unionWith`.
+this; and a transaction has no `$unionWith`. In the pipeline of a join all values are listed: how many
+documents have them says nothing of those that one run of it meets.
 """
 
 import struct
@@ -209,7 +210,7 @@ def asked_keys(walk: Walk, names: Sequence[bytes]) -> list[tuple[bytes, PathNode
     """The fields among these that have to be asked for. A path with a number is no path of the policy."""
     asking = walk.draft.asking
     found: list[tuple[bytes, PathNode]] = []
-    if asking is None or asking.is_joined:
+    if asking is None:
         return found
     with asking.on(walk.node):
         for name in dict.fromkeys(names):
@@ -347,9 +348,8 @@ class RankedStage:
         order = SortOrder(is_descending, enough, None if ahead is None else ahead.among, strength, is_sort)
         operators = tuple(ahead.operators) if ahead is not None and ahead.key == name else ()
         options = self._asking.collation + self._asking.hint
-        question = ValuesQuestion(
-            draft.namespace, node.path, leaf.name, operators, order=order, options=options
-        )
+        namespace = self._asking.namespace or draft.namespace
+        question = ValuesQuestion(namespace, node.path, leaf.name, operators, order=order, options=options)
         try:
             return self._asking.answers.of(question)
         except ValuesUnknown:

@@ -332,7 +332,6 @@ class Asking:
         "is_at_one_time",
         "is_here",
         "is_in_transaction",
-        "is_joined",
         "is_negated",
         "is_windowed",
         "lacking",
@@ -369,8 +368,6 @@ class Asking:
         """Whether the command reads what its questions have read: nothing changes meanwhile."""
         self.namespace: Final = namespace
         """The collection, if it may be another one than the command's; else empty."""
-        self.is_joined = False
-        """Whether a stage brings these documents in. They are not sorted by stored values."""
         self.written: Final = FieldsWritten()
         """What earlier statements of the command may have written."""
         self.forbids = ""
@@ -409,7 +406,7 @@ class Asking:
             is_at_one_time=self.is_at_one_time,
             namespace=namespace,
         )
-        found.is_joined, found.strength, found.collation = True, self.strength, self.collation
+        found.strength, found.collation = self.strength, self.collation
         return found
 
     @contextmanager

@@ -216,6 +216,29 @@ def test_an_array_stands_where_its_least_or_greatest_value_does(collections: Bot
         side.drop()
 
 
+def test_joined_documents_are_sorted(collections: Both) -> None:
+    """The last two of each, and all of one order: the field may be an array."""
+    sides = [each.database["lists"] for each in collections]
+    for side in sides:
+        own = random.Random(23)
+        side.insert_many(listing(own, number) for number in range(60))
+    of_room = {"from": "lists", "as": "of", "localField": "room", "foreignField": "room"}
+    for path in ("names", "inner.visits", "born"):
+        for direction in (1, -1):
+            inner: list[Document] = [{"$sort": {path: direction, "_id": 1}}, {"$limit": 2}]
+            asked: list[Document] = [{"$match": {"names": {"$gt": "S"}}}, *inner]
+            joins: list[list[Document]] = [
+                [{"$match": {"_id": {"$lt": 6}}}, {"$lookup": {**of_room, "pipeline": inner}}],
+                [{"$lookup": {**of_room, "pipeline": asked}}, {"$limit": 4}],
+                [{"$limit": 1}, {"$unionWith": {"coll": "lists", "pipeline": [*asked, {"$skip": 1}]}}],
+            ]
+            for stages in joins:
+                found, wanted = (list(each.aggregate(stages)) for each in collections)
+                assert found == wanted, stages
+    for side in sides:
+        side.drop()
+
+
 @pytest.mark.parametrize("odd", [{"names": [["a"]]}, {"inner": [{"visits": Int64(1)}]}])
 def test_arrays_in_arrays_are_not_sorted(collections: Both, odd: Document) -> None:
     lists = collections[0].database["lists"]

@@ -312,15 +312,19 @@ def _asking_joins(shape: Shape) -> Values:
         {"$unionWith": {}},
     )
 
-    def join(found: tuple[str, Document], way: Document, before: list[Document]) -> Document:
+    def join(
+        found: tuple[str, Document], way: Document, before: list[Document], page: list[Document]
+    ) -> Document:
         ((name, said),) = way.items()
         of, query = found
         equal = {"$expr": {"$eq": ["$q", "$$n"]}} if "let" in said else {}
-        stages = [*before, {"$match": {"$and": [query, equal]}}, _FIRST]
+        stages = [*before, {"$match": {"$and": [query, equal]}}, *(page if of == VISITS else [_FIRST])]
         return {name: {**said, "coll" if name == "$unionWith" else "from": of, "pipeline": stages}}
 
     before = st.sampled_from([[], [], [_FIRST, {"$limit": 3}], [{"$match": {"w": "a"}}]])
-    return st.builds(join, chosen, st.sampled_from(ways), before)
+    by_person: Values = st.sampled_from([1, -1]).map(lambda way: {"$sort": {"person": way, "_id": 1}})
+    pages = st.one_of(st.just([_FIRST]), by_person.map(lambda sort: [sort, {"$limit": 2}]))
+    return st.builds(join, chosen, st.sampled_from(ways), before, pages)
 
 
 @cache

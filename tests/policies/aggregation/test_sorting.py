@@ -304,10 +304,6 @@ def test_a_question_has_no_variables() -> None:
         ([{"$sort": {"room": 1}}, {"$skip": 5}, {"$sort": {"surname": 1}}], Reason.QUESTION),
         ([{"$sample": {"size": 5}}, {"$facet": {"x": [{"$sort": {"surname": 1}}]}}], Reason.QUESTION),
         ([{"$unionWith": "staff"}, {"$sort": {"surname": 1}}], Reason.SORT),
-        (
-            [{"$lookup": {"from": "patients", "pipeline": [{"$sort": {"surname": 1}}], "as": "x"}}],
-            Reason.SORT,
-        ),
     ],
 )
 def test_other_sorts_are_refused(stages: list[Any], reason: Reason) -> None:

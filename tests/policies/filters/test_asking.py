@@ -19,6 +19,7 @@ from sealwire.policies.questions.asked import (
     ValuesQuestion,
     ValuesUnknown,
 )
+from sealwire.policies.questions.ordering import SortOrder
 from tests.policies.questions.test_conditions import value
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
@@ -355,23 +356,27 @@ def test_each_collection_is_asked_about_its_own_documents() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stages", "reason"),
+    "stages",
     [
-        ([{"$sort": {"surname": 1}}], Reason.SORT),
-        ([MATCH, {"$sort": {"surname": 1}}, {"$limit": 1}], Reason.SORT),
-        ([{"$group": {"_id": None, "x": {"$max": "$surname"}}}], Reason.COMPUTE),
+        [{"$sort": {"surname": 1}}],
+        [MATCH, {"$sort": {"surname": 1}}, {"$limit": 1}],
+        [{"$group": {"_id": None, "x": {"$max": "$surname"}}}],
     ],
 )
-def test_the_documents_of_another_collection_are_not_sorted(
-    stages: list[dict[str, Any]], reason: Reason
+def test_the_documents_of_another_collection_are_ordered_by_all_its_values(
+    stages: list[dict[str, Any]],
 ) -> None:
     for stage in (
         {"$lookup": {"from": "staff", "as": "x", "pipeline": stages}},
         {"$unionWith": {"coll": "staff", "pipeline": stages}},
     ):
-        with pytest.raises(Refusal) as caught:
-            plan({"aggregate": "patients", "cursor": {}, "pipeline": [stage]}, STORED)
-        assert caught.value.reason is reason
+        made, questions = plan({"aggregate": "patients", "cursor": {}, "pipeline": [stage]}, STORED)
+        orders = [(each.namespace, each.order) for each in questions if each.order is not None]
+        assert orders == [
+            ("clinic.staff", SortOrder(False, None, None, takes_arrays="$group" not in stages[0]))
+        ]
+        ranked = [found for place, found in lists(made) if place is ListPlace.RANKS]
+        assert ranked == [sorted(STORED)]
 
 
 def test_a_command_that_may_not_ask_does_not_ask_in_a_join_either() -> None:
