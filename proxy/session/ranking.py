@@ -32,8 +32,8 @@ _MOST_CHOSEN: Final = 100
 _MOST_OF_MANY: Final = 1000
 """So many forms are chosen by `$in`, which may lead along an index: of all values, and of the first ones.
 Some servers compare each document with each item of it."""
-_MOST_MIXED: Final = 64
-"""In so many forms an array may be."""
+_MOST_MIXED: Final = 8
+"""In so many forms an array may be: the budget of a command counts one."""
 _HEAD: Final = 5
 """Length and subtype of binary data."""
 
@@ -97,7 +97,8 @@ def _forms(
         items = map(HeldValue, items_of(data), items_of(stored[1]))
         several = [_forms(each, class_kind, valid) for each in items]
         if prod(map(len, several)) > _MOST_MIXED:
-            rule, instead = "a sort by arrays of values that move just now", "send the command again"
+            rule = "a sort by arrays of several values under an older key"
+            instead = "finish the rotation, or send the command again if it is under way"
             raise Refusal(Reason.QUESTION, rule=rule, instead=instead)
         return [StoredForm(kind, array_of(each)) for each in product(*several)]
     form = StoredForm(*stored)

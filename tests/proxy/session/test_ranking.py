@@ -70,7 +70,7 @@ def test_an_array_is_looked_up_as_a_whole_in_each_of_its_forms() -> None:
 
 
 def test_an_array_may_be_in_a_few_forms_only() -> None:
-    held = [f"n{number}" for number in range(7)], [f"old{number}" for number in range(7)]
+    held = [f"n{number}" for number in range(4)], [f"old{number}" for number in range(4)]
     with raising(Refusal, Reason.QUESTION):
         stages(Ranks((0,), None, False), held)
     assert len(stages(Ranks((0,), None, False), (held[0], held[0]))) == 4
