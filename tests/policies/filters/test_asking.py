@@ -252,6 +252,7 @@ def test_what_an_expression_computes_is_refused_as_ever(expression: Any, reason:
     assert caught.value.reason is reason
 
 
+@pytest.mark.plain_core(reason="it lowers a constant")
 def test_an_expression_lists_so_many_values_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "_MOST_COMPARED", 2)
     assert len(plan(find({"$expr": {"$gt": [NAME, "Sc"]}}), STORED)[1]) == 1
