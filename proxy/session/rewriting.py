@@ -232,8 +232,8 @@ def apply_plan(
 def rewritten_part(
     message: bytes,
     part: tuple[int, int],
-    planned: Sequence[ValueEdit | RangeEdit],
-    replacements: Sequence[Replacement],
+    planned: list[ValueEdit | RangeEdit],
+    replacements: list[Replacement],
     parents: tuple[int, ...],
     shared: Shared,
 ) -> bytes:
@@ -254,8 +254,8 @@ def rewritten_part(
 
 def _edits(
     message: bytes,
-    planned: Sequence[ValueEdit | RangeEdit],
-    replacements: Sequence[Replacement],
+    planned: list[ValueEdit | RangeEdit],
+    replacements: list[Replacement],
     shared: Shared,
     forms: Forms | None,
 ) -> list[Edit]:
@@ -277,7 +277,7 @@ def _edits(
 
 def _edits_of_any(
     message: bytes,
-    planned: Sequence[ValueEdit | RangeEdit],
+    planned: list[ValueEdit | RangeEdit],
     shared: Shared,
     forms: Forms | None,
     sealed: list[bytes] | None,
@@ -304,7 +304,7 @@ def _edits_of_any(
 
 
 def _sealed_together(
-    message: bytes, planned: Sequence[ValueEdit | RangeEdit], keyring: Keyring, forms: Forms | None
+    message: bytes, planned: list[ValueEdit | RangeEdit], keyring: Keyring, forms: Forms | None
 ) -> list[bytes] | None:
     """For each edit its envelope, or b"" if it is to be made by itself; None if all of them are.
 
@@ -634,7 +634,7 @@ def _put(message: bytes, planned: ValueEdit, kind: int, data: bytes) -> Edit:
     return Edit(element.start, element.end, whole, planned.parents)
 
 
-def _check_documents(edits: Sequence[Edit], lengths: dict[int, int], above: int, size: int) -> None:
+def _check_documents(edits: list[Edit], lengths: dict[int, int], above: int, size: int) -> None:
     """Refuse a document that the server would refuse, so that the client hears why.
 
     `above`: how many of an edit's first parents are no documents; `size`: bytes of all documents together.

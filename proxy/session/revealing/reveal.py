@@ -6,13 +6,15 @@ One search for the marker decides whether a message is walked at all; only the d
 in them only what lies before it. The new message is put together on the way, in one pass.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from librt.strings import BytesWriter, read_i64_le, write_i64_le
 from mypy_extensions import mypyc_attr
 
-from sealwire.crypto.envelope import BINARY_HEAD, MARKER, class_id_of, is_envelope
+from sealwire.crypto.envelope import BINARY_HEAD, MARKER, SUBTYPE, class_id_of, is_envelope
 from sealwire.keys.keyring.keyring import EnvelopeBatch, OpenEnvelope, TakeEnvelope
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
@@ -31,10 +33,14 @@ from sealwire.wire.raw_bson import (
     elements,
     find_element,
     int32_at,
+    is_at,
     scope_document,
     string_bytes,
 )
 from sealwire.wire.splice import Edit, splice
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 MAX_TOGETHER: Final = 1024
 """So many values are opened at once: enough that more would save nothing, and few to keep places of."""
@@ -67,7 +73,7 @@ def reveal(
     return refresh_checksum(rewriter.finish()), rewriter.opened
 
 
-def _sections(rewriter: "_Rewriter", message: bytes, parsed: OpMsg) -> int:
+def _sections(rewriter: _Rewriter, message: bytes, parsed: OpMsg) -> int:
     """Copy a body and document sequences in the order in which they lie."""
     growth = 0
     sections = [(parsed.body, None), *((sequence.start, sequence) for sequence in parsed.sequences)]
@@ -261,7 +267,7 @@ class _Rewriter:
                 continue
             growth += self._value(cursor, depth)
             if 0 <= self._hit < cursor.end:
-                self._hit = buf.find(MARKER, cursor.end)
+                self._hit = _next_marker(buf, cursor.end)
         self.resize(slot, start, growth)
         return growth
 
@@ -297,6 +303,22 @@ class _Rewriter:
             self.resize(slot, value, growth)
             return growth
         return 0
+
+
+_IS_COMPILED: Final = not __file__.endswith(".py")
+_NEAR_BYTES: Final = 24
+"""Three of four envelopes begin so soon behind the one before, if four fields in a row are covered."""
+
+
+def _next_marker(buf: bytes, start: int) -> int:
+    """As `buf.find(MARKER, start)`, which takes 650 of 5,400 instructions for each value of a reply."""
+    at: i64 = start
+    end: i64 = min(start + _NEAR_BYTES, len(buf) - len(MARKER) + 1) if _IS_COMPILED else 0
+    while at < end:  # pragma: no cover - only in the compiled core
+        if buf[at] == SUBTYPE and is_at(buf, at, MARKER):
+            return at
+        at += 1
+    return buf.find(MARKER, start)
 
 
 _BATCHES: Final = (b"firstBatch", b"nextBatch")

@@ -126,6 +126,12 @@ def test_the_search_finds_the_same_in_any_document(data: bytes, names: list[byte
     assert opened(whole) == len(slow_places(whole))
 
 
+@pytest.mark.parametrize("distance", range(40))
+def test_the_next_envelope_is_found_at_any_distance(distance: int) -> None:
+    name = (MARKER[:2] * distance)[:distance]
+    assert opened(document(MARKED_ELEMENT, element(BsonType.BIN_DATA, name, MARKED))) == 2
+
+
 def test_a_length_that_spells_the_marker_hides_nothing() -> None:
     # the document's own length is 0x57_53_80 = 5723008 bytes: 80 53 57 00
     head, tail = element(BsonType.BIN_DATA, b"pad", b""), MARKED_ELEMENT
