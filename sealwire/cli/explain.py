@@ -15,7 +15,6 @@ from sealwire.cli.options import json_option, read_uri, refuse_typed_password
 from sealwire.cli.output import print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.cli.verdicts import PlannedOutcome, encoded_command, encoded_document, invalid_command, judge
-from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal, one_line
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit, ValueEdit
@@ -283,6 +282,8 @@ def access(  # noqa: PLR0913, PLR0917 - one for each option
         claim = Claim(users, certificate, stated.purpose, bool(stated.glass.strip()), issuer)
         rights = policies.roles.rights(claim)
         if encoded is not None:
+            from sealwire.policies.commands.planner import plan_command  # noqa: PLC0415 - see `judge`
+
             plan_command(policies, encoded, 0, rights=rights)
     except Refusal as refusal:
         show_refusal(refusal, as_json=as_json)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import yaml
@@ -22,14 +22,14 @@ from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.files.errors import Complaints, SourceError
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
-from sealwire.policies.aggregation.views import ViewCatalog
-from sealwire.policies.commands.planner import plan_unasked
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.server.errors import FileProblem, StartReason, read_named_file
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import validate
+
+if TYPE_CHECKING:
+    from sealwire.policies.planning.plan import Plan
 
 
 class PlannedOutcome(Enum):
@@ -46,7 +46,7 @@ class CommandVerdict:
     """The outcome, and why a command is refused, if it is."""
 
     outcome: PlannedOutcome
-    plan: Plan | None = None
+    plan: "Plan | None" = None
     refusal: Refusal | None = None
 
     @property
@@ -60,6 +60,10 @@ class CommandVerdict:
 
 def judge(policies: PolicySet, encoded: bytes) -> CommandVerdict:
     """The plan as if no stored value satisfied what the server is asked. Raises BsonError."""
+    # the planner takes longer to import than a help to print
+    from sealwire.policies.aggregation.views import ViewCatalog  # noqa: PLC0415
+    from sealwire.policies.commands.planner import plan_unasked  # noqa: PLC0415
+
     try:
         plan, asks_values, _ = plan_unasked(ViewCatalog(policies), encoded, 0)
     except Refusal as refusal:

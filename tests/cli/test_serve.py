@@ -352,3 +352,9 @@ def test_a_health_check_imports_what_reads_one_section() -> None:
 )
 def test_what_only_reads_a_file_imports_neither_driver_nor_drawing(command: str, needed: set[str]) -> None:
     assert SLOW & after(*command.split(), "--help") <= needed
+
+
+@pytest.mark.parametrize("name", ["access", "explain", "test"])
+def test_the_help_of_what_plans_imports_no_planner(name: str) -> None:
+    modules = after("policy", name, "--help")
+    assert not {each for each in modules if each.startswith("sealwire.policies.commands.")}
