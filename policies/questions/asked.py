@@ -25,6 +25,7 @@ from sealwire.policies.questions.conditions import (
     compared,
     compared_across,
     in_arrays,
+    items_of,
     matched,
     modulo,
 )
@@ -534,7 +535,9 @@ class ValuesJudgement:
         """
         self.count()
         (kind, data), satisfied = held.value, 0
-        self._work += len(data) ** 2 if self._matches else 0
+        if self._matches:
+            lengths = [len(item) for _, item in items_of(data)] if kind == kinds.ARRAY else [len(data)]
+            self._work += sum(length**2 for length in lengths)
         if self._work > MAX_BATCH_WORK:
             raise _too_much("values that are too long to judge so many of them at a time")
         for condition, found in zip(self._conditions, self._each, strict=True):

@@ -221,6 +221,17 @@ def test_one_reply_does_not_take_the_processor_from_others() -> None:
         judgement.take(long)
 
 
+def test_each_value_of_an_array_is_as_long_as_it_is_alone() -> None:
+    order = SortOrder(is_descending=False, enough=None, among=None, takes_arrays=True)
+    judgement = ValuesJudgement(replace(question(pattern("y")), order=order))
+    for _ in range(2):
+        judgement.take(held(["x" * 500] * 100))
+    for _ in range(7):
+        judgement.take(held(["x" * 16_000]))
+    with raising(Refusal, Reason.QUESTION_SIZE):
+        judgement.take(held(["x" * 16_000]))
+
+
 def test_the_values_that_do_not_satisfy_an_operator_are_kept_as_well() -> None:
     asked_for = question(*question().operators)
     judgement = ValuesJudgement(replace(asked_for, is_outside=True))
