@@ -153,6 +153,23 @@ def outcome(found: Collection[Document], run: Any, before: list[Document]) -> tu
     return answer, after
 
 
+def test_a_question_that_the_server_refuses_fails_the_whole_command(sides: Both) -> None:
+    covered = sides[0]
+    covered.insert_one({"_id": 900, "notes": "x1", "ward": 9})
+    changes = [
+        UpdateMany({"_id": 900}, {"$set": {"bed": 8}}),
+        UpdateMany({"ward": {"$regex": "("}, "notes": re.compile("^x")}, {"$set": {"bed": 7}}),
+    ]
+    try:
+        with pytest.raises(OperationFailure) as caught:
+            covered.bulk_write(changes)
+        assert not isinstance(caught.value, BulkWriteError)
+        assert caught.value.code != 238
+        assert covered.find_one({"_id": 900}) == {"_id": 900, "notes": "x1", "ward": 9}
+    finally:
+        covered.delete_one({"_id": 900})
+
+
 def test_conditions_of_all_kinds_together_are_answered_as_in_plaintext(sides: Both) -> None:
     chance, compared, before = random.Random(20), dict[str, int](), list[Document]()
     for number in range(COMMANDS):

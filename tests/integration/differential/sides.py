@@ -42,6 +42,7 @@ _MOVING: dict[int, tuple[str, ...]] = {
 
 T = TypeVar("T")
 
+_CODE = re.compile(r"\{('code': \d+)\}")
 _REFUSAL = re.compile(r"^Sealwire refused .*\[([a-z-]+)\]$", re.DOTALL)
 
 
@@ -62,6 +63,15 @@ class Answer:
     reason: Reason | None = None
     left_out: tuple[int, ...] = field(default=(), compare=False)
     """The places of statements that Sealwire has refused, while the others were carried out."""
+
+
+def is_of_a_question(through: Answer, plain: Answer) -> bool:
+    """Whether the server has refused a question, for what it refuses the first statement of a write for.
+
+    The question is asked before all statements, so its error is the command's.
+    """
+    said = _CODE.fullmatch(through.content) if through.outcome is Outcome.ERROR else None
+    return said is not None and plain.content == f"{{'n': 0, 'errors': [{{'index': 0, {said[1]}}}]}}"
 
 
 class TryAgain(Exception):
