@@ -112,6 +112,12 @@ def _is_same(buf: bytes, at: i64, head: bytes) -> bool:  # pragma: no cover - on
     return True
 
 
+def enclosed(*parts: bytes) -> bytes:
+    """A document or an array of whole elements. Cost: one copy."""
+    inside = b"".join(parts)
+    return (len(inside) + 5).to_bytes(4, "little") + inside + b"\0"
+
+
 # The garbage collector does not track it. With the classes of `wire.splice` and `policies` that are declared
 # so, that saves 1,600 of the 95,600 instructions of a find-one, and 5.7 % of an insert of 1,000 documents.
 @final

@@ -36,7 +36,7 @@ from sealwire.policies.questions.asked import (
 from sealwire.policies.questions.collation import SIMPLE
 from sealwire.policies.questions.ordering import DISTURBED, SortOrder
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
+from sealwire.wire.raw_bson import Element, elements, enclosed, find_element, string_bytes
 
 _CHANCE: Final = (b"$sampleRate\0", b"$rand\0")
 _ORDERING: Final = frozenset(b"$sort $group".split())
@@ -498,12 +498,6 @@ class _Sorting:
             *windowed,
             {"$match": {"$expr": {"$gte": [{"$toInt": {"$max": f"${rank}"}}, 0]}}},
         ]
-
-
-def enclosed(*parts: bytes) -> bytes:
-    """A document of these elements."""
-    inside = b"".join(parts)
-    return struct.pack("<i", len(inside) + 5) + inside + b"\0"
 
 
 def _left_out(taken: TakenOver) -> list[Replacement]:

@@ -24,7 +24,7 @@ from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import ValuesQuestion, ValuesUnknown
 from sealwire.policies.questions.ordering import SortOrder
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, enclosed
 
 _FLAGS: Final = frozenset(b"returnKey showRecordId oplogReplay noCursorTimeout allowPartialResults".split())
 """Arguments that a pipeline does not have. They are allowed if they are off."""
@@ -72,11 +72,11 @@ def as_aggregate(buf: bytes, body: int) -> bytes:
     array = b"".join(b"\x03%d\0%b" % (index, stage) for index, stage in enumerate(stages))
     kept = [buf[part.start : part.end] for name, part in parts.items() if name in _KEPT]
     first = encode({"aggregate": string_of(buf, parts[b"find"]), "cursor": cursor})[4:-1]
-    return sorting.enclosed(b"".join((first, b"\x04pipeline\0", sorting.enclosed(array), *kept)))
+    return enclosed(b"".join((first, b"\x04pipeline\0", enclosed(array), *kept)))
 
 
 def _element(name: bytes, buf: bytes, part: Element, start: int) -> bytes:
-    return sorting.enclosed(b"\x03%b\0%b" % (name, buf[start : part.end]))
+    return enclosed(b"\x03%b\0%b" % (name, buf[start : part.end]))
 
 
 def _amount(buf: bytes, parts: dict[bytes, Element], name: bytes) -> int | None:
@@ -173,7 +173,7 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
     draft.edits.append(RangeEdit([place], node, leaf, answer.all, parents, ListPlace.FIRST, answer.ranks))
     left = b"".join(buf[key.start : key.end] for key in others)
     draft.replacements.append(
-        Replacement(sort, walk.parents, b"\x03sort\0" + sorting.enclosed(left) if left else b"")
+        Replacement(sort, walk.parents, b"\x03sort\0" + enclosed(left) if left else b"")
     )
 
 

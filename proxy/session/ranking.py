@@ -13,13 +13,13 @@ from typing import Final, final
 from bson import encode
 
 from sealwire.keys.frontier.frontier import StoredForm
-from sealwire.policies.aggregation.sorting import enclosed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, RangeEdit
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.policies.questions.conditions import items_of
 from sealwire.policies.questions.ordering import Ranks
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import enclosed
 from sealwire.wire.splice import Edit
 
 _FEW: Final = 12
@@ -195,4 +195,9 @@ def _elements(document: Mapping[str, object]) -> bytes:
 
 def array_of(items: Iterable[tuple[int, bytes]]) -> bytes:
     """An array of these values."""
-    return enclosed(b"".join(b"%c%d\0%b" % (kind, place, data) for place, (kind, data) in enumerate(items)))
+    return enclosed(items_from(items))
+
+
+def items_from(items: Iterable[tuple[int, bytes]], first: int = 0) -> bytes:
+    """Items of an array, as type and bytes; `first` is the index of the first one."""
+    return b"".join(b"%c%d\0%b" % (kind, index, data) for index, (kind, data) in enumerate(items, first))

@@ -19,7 +19,6 @@ from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextW
 from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.aggregation.sorting import enclosed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, Mode
 from sealwire.policies.planning.plan import (
@@ -34,11 +33,11 @@ from sealwire.policies.planning.plan import (
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
-from sealwire.proxy.session.ranking import array_of, ranked
+from sealwire.proxy.session.ranking import array_of, items_from, ranked
 from sealwire.proxy.session.shared import Grids, Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
-from sealwire.wire.raw_bson import elements, int32_at
+from sealwire.wire.raw_bson import elements, enclosed, int32_at
 from sealwire.wire.splice import Edit, resized, splice_in_pieces
 
 MAX_CONTEXTS: Final = 10_000
@@ -382,7 +381,7 @@ class _SeveralForms:
             start = parents[-1]
             end = start + int32_at(self._message, start) - 1
             count = sum(1 for _ in elements(self._message, start))
-            found.append(Edit(end, end, _items(forms, count), parents))
+            found.append(Edit(end, end, items_from(forms, count), parents))
         return found
 
     def _ciphers(self, planned: ValueEdit) -> Sequence[ValueCipher]:
@@ -576,11 +575,6 @@ def _compared(path: str, compared: Compared, items: Sequence[tuple[int, bytes]])
     if compared.is_negated:
         found = b"\x04$not\0" + array_of([(kinds.OBJECT, enclosed(found))])
     return found
-
-
-def _items(items: Sequence[tuple[int, bytes]], first: int = 0) -> bytes:
-    """Items of an array, as type and bytes; `first` is the index of the first one."""
-    return b"".join(b"%c%d\0%b" % (kind, index, data) for index, (kind, data) in enumerate(items, first))
 
 
 def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Shared) -> Edit:

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 import pytest
 
 FILE_IS_DONE: Final = None
-"""What a process sends to ask for another file, and what it gets if there is none."""
+"""A process sends it to ask for another file, and receives it if there is none."""
 
 
 def add_option(parser: pytest.Parser) -> None:

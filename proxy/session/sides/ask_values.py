@@ -20,7 +20,7 @@ from bson.raw_bson import RawBSONDocument
 from sealwire.crypto.envelope import BINARY_HEAD, EnvelopeMode, class_id_of, is_envelope, parse_header
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.frontier.frontier import LeaseAwaited, SnapshotOutdated
-from sealwire.policies.aggregation.sorting import OrderUnknown, enclosed
+from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.asking import Among, CandidatesUnknown
 from sealwire.policies.planning.plan import Plan, Replacement
@@ -42,7 +42,7 @@ from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, find_element, int32_at
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, enclosed, find_element, int32_at
 
 _BATCH: Final = 2000
 """Values that are judged at a time: opening and judging them takes some 5 ms."""

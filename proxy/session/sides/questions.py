@@ -42,7 +42,7 @@ from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
-from sealwire.wire.raw_bson import Element, elements, find_element, int32_at, string_bytes
+from sealwire.wire.raw_bson import Element, elements, enclosed, find_element, int32_at, string_bytes
 
 API_VERSION: Final = "apiVersion"
 _API_OPTIONS: Final = (API_VERSION.encode(), b"apiStrict", b"apiDeprecationErrors")
@@ -209,8 +209,7 @@ def _definition(message: bytes, listed: Element) -> View:
     if on is None or pipeline is None or pipeline.kind != kinds.ARRAY:
         return UNREADABLE
     array = b"\4pipeline\0" + message[pipeline.value : pipeline.end]
-    definition = (len(array) + 5).to_bytes(4, "little") + array + b"\0"
-    return View(_text(message, on).decode("utf-8", "surrogateescape"), definition)
+    return View(_text(message, on).decode("utf-8", "surrogateescape"), enclosed(array))
 
 
 def _cursor(message: bytes, body: int) -> Element:

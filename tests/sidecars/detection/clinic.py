@@ -27,7 +27,7 @@ Lines = list[dict[str, Any]]
 
 DAYS: Final = 21
 WEEKS_A_FILE: Final = LogPace(checkpoint_lines=10**9, checkpoint_s=10**9, file_bytes=1 << 20)
-"""What is planted behind the weeks goes into a file of its own: a log that is opened reads its last file."""
+"""Lines planted after the weeks go into their own file, because opening a log reads the last file."""
 MONDAY: Final = START.replace(hour=0)
 INVOICES_ON: Final = 8
 """The first of December."""
