@@ -9,6 +9,13 @@ So no `find`, which may become a pipeline, has such a projection.
 `$mod` of a long makes a double of it first, so that 2**63 - 1 is even. So longs that are asked about have no
 `$mod`. Patterns are those of Python (`asking`).
 
+`$alwaysTrue` beside another condition is an error, but only once a document is compared. A question may meet
+one where a later statement of the same command meets none. So filters that are asked about have neither it
+nor `$alwaysFalse`.
+
+With an index on an array, `{$gt: a, $lt: b}` wants one element between both ends; MongoDB takes one above
+`a` and another below `b`. So the tests of arrays between two ends have no index.
+
 Types that it does not keep (symbol becomes a string, DBPointer a sub-document, undefined null; dates past
 year 9999 are refused) are not among the generated values.
 """

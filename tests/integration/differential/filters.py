@@ -36,6 +36,7 @@ PATHS = (
     *("items.k", "items.sub", "items.sub.s", "items.0.sub.s", "items.sub.0.s", "items.list"),
     *("items.0.list.1", "list.0", "nums.1", "w.x"),
 )
+_ALWAYS: tuple[Document, ...] = ({"$alwaysTrue": 1}, {"$alwaysFalse": 1})
 _OFTEN_ASKED = ("s", "n", "t", "sub.s", "sub.n", "items.s", "list")
 """Paths that filters name more often than the others: those of searches, ranges and arrays."""
 
@@ -234,11 +235,12 @@ def filters(shape: Shape) -> st.SearchStrategy[Document]:
     paths: Values = weighted((12, sampled(likely)), (3, sampled(within)), (1, sampled(asked)))
     leaf: Values = paths.flatmap(lambda path: conditions(shape, path).map(lambda found: {path: found}))
     computed = expressions(shape).map(lambda found: {"$expr": found})
-    constant = st.sampled_from([{}, {"$alwaysTrue": 1}, {"$alwaysFalse": 1}, {"$comment": "why"}])
+    searched = tuple(path for path in dict.fromkeys(asked) if shape.asked_type(path))
+    always = () if searched else _ALWAYS  # see defects
+    constant = st.sampled_from([{}, *always, {"$comment": "why"}])
     single = weighted(
         (12, leaf), (3, _elements(fields(shape))), (1, constant), (3, computed), (4, _ranges(shape))
     )
-    searched = tuple(path for path in dict.fromkeys(asked) if shape.asked_type(path))
     if searched:
         single = weighted(
             (6, single),

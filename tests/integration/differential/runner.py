@@ -196,7 +196,7 @@ class Run:
             raise TryAgain(OperationFailure("a write conflict", CONFLICT))
 
     def _same(self, command: Command, through: Answer, plain: Answer) -> None:
-        if through != plain and not is_of_a_question(through, plain):
+        if through != plain and not (self.sequence.shape.asks and is_of_a_question(through, plain)):
             raise AssertionError(f"{command.kind}\n  Sealwire: {through}\n  plain:    {plain}")
 
     def _compare_rows(self, changed: frozenset[str], after: str) -> None:
