@@ -9,6 +9,7 @@ Source: MongoDB's manual on comparison order.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from heapq import nlargest, nsmallest
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
@@ -29,6 +30,9 @@ from sealwire.wire import kinds
 
 MAX_RANKS: Final = 10_000
 """Values that one command sorts by. It has each of them twice, so it takes some 2 MB."""
+
+_FEW: Final = 10
+"""If less than one value in so many is wanted, the others are not sorted."""
 
 DISTURBED: Final = b"Sealwire: documents that the command sorts were changed meanwhile"
 """The rank that is no number, behind all others: the server's error quotes it."""
@@ -96,11 +100,12 @@ def first_ranks(
 
     Each value comes with the number of its documents; `nulls` have none.
     Raises Undecided; Refusal(QUESTION) for too many ranks.
-    Cost: O(values log values).
+    Cost: O(values log values), with few of them wanted O(values).
     """
-    _check_numbers([key for key, _ in values])
+    keys = [key for key, _ in values]
+    _check_numbers(keys)
     counted = [*values, (_NULL, nulls)] if nulls else values
-    places = sorted(range(len(counted)), key=lambda place: counted[place][0], reverse=order.is_descending)
+    places = _in_order([*keys, _NULL] if nulls else keys, order)
     groups: list[list[int]] = []
     before: OrderKey | None = None
     for place in places:
@@ -114,8 +119,24 @@ def first_ranks(
     if wanted > MAX_RANKS:
         raise Refusal(Reason.QUESTION, rule=f"a sort by more than {MAX_RANKS} values")
     ranked = {place: rank for rank, group in enumerate(groups[:wanted]) for place in group}
+    is_cut = len(ranked) < len(counted)
     null_rank = ranked.pop(len(values), None)
-    return Ranks(tuple(ranked.values()), null_rank, wanted < len(counts)), list(ranked)
+    return Ranks(tuple(ranked.values()), null_rank, is_cut), list(ranked)
+
+
+def _in_order(keys: list[OrderKey], order: SortOrder) -> list[int]:
+    """The places of keys in their order, or of those that may be wanted.
+
+    Each value has a document at least, so the first `enough` values are enough, with those that equal them.
+    """
+    first = nlargest if order.is_descending else nsmallest
+    if order.enough is None or order.enough >= len(keys) // _FEW:
+        among = list(range(len(keys)))
+    else:
+        last = first(order.enough, keys)[-1]
+        is_descending = order.is_descending
+        among = [at for at, key in enumerate(keys) if key == last or (key > last) is is_descending]
+    return sorted(among, key=keys.__getitem__, reverse=order.is_descending)
 
 
 def _wanted(counts: Sequence[int], enough: int | None) -> int:

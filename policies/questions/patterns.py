@@ -46,6 +46,13 @@ _LATER_RANGES: Final = re.compile("-[\u13f5-\U0010ffff]")
 """The ends of ranges in which such letters may lie."""
 
 
+_ALIKE: Final = re.compile(rb"[A-Za-z0-9 _,;:@'/=^$|.-]{1,200}")
+"""Patterns that Python's `re` reads as PCRE2 does, in texts of ASCII: characters, ends, and alternatives."""
+_ALIKE_OPTIONS: Final = frozenset(b"iu")
+_MAX_ALIKE_BYTES: Final = 200
+"""Nothing bounds the steps of `re`: a search takes the lengths of text and pattern multiplied, at most."""
+
+
 class Undecided(Exception):
     """Whether a value satisfies a condition cannot be told as the server would."""
 
@@ -54,7 +61,7 @@ class Undecided(Exception):
 class Pattern:
     """A pattern with its options."""
 
-    __slots__ = ("_ignores_case", "_search")
+    __slots__ = ("_alike", "_ignores_case", "_search")
 
     def __init__(self, pattern: bytes, options: bytes) -> None:
         """Raises Refusal(PATTERN). Cost: O(pattern)."""
@@ -67,6 +74,10 @@ class Pattern:
         except pcre2.LibraryError:
             raise _refused("a pattern that PCRE2 does not take") from None
         self._ignores_case = b"i" in options or b"(?" in pattern
+        self._alike: re.Pattern[bytes] | None = None
+        if _ALIKE.fullmatch(pattern) and _ALIKE_OPTIONS.issuperset(options):
+            # PCRE2 takes 2,000 of 8,600 instructions a text; the rest is the interpreted part of its binding
+            self._alike = re.compile(pattern, re.IGNORECASE if b"i" in options else 0)
 
     def matches(self, text: bytes) -> bool:
         """Whether the pattern is found in a UTF-8 string.
@@ -74,6 +85,8 @@ class Pattern:
         Raises Undecided past the limits, and for letters whose case depends on the version of Unicode.
         Cost: bounded, 1 to 2 us for a usual pattern.
         """
+        if self._alike is not None and len(text) <= _MAX_ALIKE_BYTES and text.isascii():
+            return self._alike.search(text) is not None
         if len(text) > MAX_TEXT_BYTES:
             raise Undecided
         try:

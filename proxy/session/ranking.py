@@ -92,7 +92,7 @@ def _forms(
     held: HeldValue, class_kind: int | None, valid: Callable[[int, bytes], StoredForm]
 ) -> list[StoredForm]:
     """The forms of a value; of an array, with each of its values in each form. Raises Refusal(QUESTION)."""
-    (kind, data), stored = held
+    (kind, data), stored = held.value, held.stored
     if kind == kinds.ARRAY:
         items = map(HeldValue, items_of(data), items_of(stored[1]))
         several = [_forms(each, class_kind, valid) for each in items]

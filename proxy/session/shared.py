@@ -5,12 +5,12 @@ is too old (`proxy.server.key_feed`). Nothing else here ages. What sessions reme
 on the keys alone, and goes with them. All sessions of a process run in one thread.
 """
 
+import hmac
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field, replace
 from functools import lru_cache
-from hashlib import blake2b
 from os import urandom
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import binary
@@ -71,8 +71,34 @@ _REJECTED_BYTES: Final = 120
 """A value takes so much beside the bytes of its document: the object, and its place in a set."""
 _QUESTION_BYTES: Final = 500
 """A question takes so much without any."""
+_LEFT_BYTES: Final = 40
+MOST_LEFT: Final = 200
+"""So many documents of a reply that is kept are judged again."""
 _ANY_ORDER: Final = SortOrder(is_descending=False, enough=None, among=None)
 """Documents of answers for an order have a count, so they are kept apart."""
+
+
+class KnownBatch(NamedTuple):
+    """A whole reply, so that not even its documents need be looked at one by one."""
+
+    rejected: int
+    """How many of its documents do not satisfy the question."""
+    left: tuple[int, ...]
+    """Where in it the others begin."""
+
+
+@final
+class Verdicts:
+    """What is known of the answers to one question."""
+
+    __slots__ = ("batches", "bytes", "documents")
+
+    def __init__(self) -> None:
+        self.documents: Final[set[bytes]] = set()
+        """Those whose one value does not satisfy it."""
+        self.batches: Final[dict[bytes, KnownBatch]] = {}
+        """By `Rejected.digest_of`. A batch is the same again for as long as nobody stores another value."""
+        self.bytes = _QUESTION_BYTES
 
 
 @final
@@ -81,58 +107,69 @@ class Rejected:
 
     An authentic envelope has one value forever, so the verdict is the same each time. Only this one is kept:
     a value that satisfies a question is opened each time, under the keys that count then. What is held are
-    ciphertexts and, in place of the question, a keyed digest.
+    ciphertexts and keyed digests, of which one is in place of the question.
     """
 
-    __slots__ = ("_bytes", "_documents", "_key")
+    __slots__ = ("_bytes", "_key", "_verdicts")
 
     def __init__(self) -> None:
         self._key: Final = urandom(32)
-        self._documents: dict[bytes, set[bytes]] = {}
+        self._verdicts: dict[bytes, Verdicts] = {}
         """By the digest of the question; those asked last are at the end."""
         self._bytes = 0
 
-    def of(self, question: ValuesQuestion) -> set[bytes]:
-        """Those that are known for a question, for `add` before anything else is asked. Cost: O(operands)."""
+    def of(self, question: ValuesQuestion) -> Verdicts:
+        """Those that are known for a question, to add to before anything else is asked. Cost: O(operands)."""
         # where a value is stored changes nothing about it, nor does how much of an order is wanted
         order = None if question.order is None else _ANY_ORDER
         asked = replace(question, namespace="", path="", order=order, among=None, needs_newest=False)
         # not of the question's own `repr`, which shows no operands
-        digest = blake2b(repr(astuple(asked)).encode(), digest_size=16, key=self._key).digest()
-        found = self._documents.pop(digest, None)
-        if found is None:
-            found = set()
-            self._make_room(_QUESTION_BYTES, found)
+        digest = self.digest_of(repr(astuple(asked)).encode())
+        known = self._verdicts.pop(digest, None)
+        if known is None:
+            known = Verdicts()
+            self._has_room(_QUESTION_BYTES, known)
             self._bytes += _QUESTION_BYTES
-        self._documents[digest] = found
-        return found
+        self._verdicts[digest] = known
+        return known
 
-    def add(self, known: set[bytes], document: bytes) -> None:
+    def digest_of(self, data: bytes) -> bytes:
+        """What stands for these bytes here. Cost: 1 us a KiB."""
+        return hmac.digest(self._key, data, "sha256")
+
+    def add(self, known: Verdicts, document: bytes) -> None:
         """Keep a document, if need be in the place of those of questions that were asked before.
 
         One that is kept already counts once. It is judged again where each operator has a list of its own.
         """
-        if document in known:
-            return
-        size = len(document) + _REJECTED_BYTES
-        self._make_room(size, known)
-        if self._bytes + size <= MAX_REJECTED_BYTES:
-            known.add(document)
-            self._bytes += size
+        if document not in known.documents and self._takes(known, len(document) + _REJECTED_BYTES):
+            known.documents.add(document)
 
-    def _make_room(self, size: int, known: set[bytes]) -> None:
-        """Forget whole questions, and never the one at hand."""
-        while self._documents and self._bytes + size > MAX_REJECTED_BYTES:
-            oldest = next(iter(self._documents))
-            documents = self._documents[oldest]
-            if documents is known:
-                return
-            del self._documents[oldest]
-            self._bytes -= _QUESTION_BYTES + sum(len(each) + _REJECTED_BYTES for each in documents)
+    def add_batch(self, known: Verdicts, digest: bytes, batch: KnownBatch) -> None:
+        """Keep a reply, if few of its documents have to be judged again."""
+        size = 2 * _REJECTED_BYTES + _LEFT_BYTES * len(batch.left)
+        if digest not in known.batches and len(batch.left) <= MOST_LEFT and self._takes(known, size):
+            known.batches[digest] = batch
+
+    def _takes(self, known: Verdicts, size: int) -> bool:
+        if not self._has_room(size, known):
+            return False
+        known.bytes += size
+        self._bytes += size
+        return True
+
+    def _has_room(self, size: int, known: Verdicts) -> bool:
+        """Forget whole questions if need be, and never the one at hand."""
+        while self._verdicts and self._bytes + size > MAX_REJECTED_BYTES:
+            oldest = next(iter(self._verdicts))
+            if self._verdicts[oldest] is known:
+                break
+            self._bytes -= self._verdicts.pop(oldest).bytes
+        return self._bytes + size <= MAX_REJECTED_BYTES
 
     def clear(self) -> None:
         """Other keys or another policy count."""
-        self._documents.clear()
+        self._verdicts.clear()
         self._bytes = 0
 
 

@@ -10,22 +10,31 @@ Values in clear are judged only while the class may have some. Otherwise no filt
 could find out the operands and the ciphertext of values of its choice.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, final
 
 from bson import Int64, encode
 from bson.raw_bson import RawBSONDocument
 
-from sealwire.crypto.envelope import BINARY_HEAD, EnvelopeMode, class_id_of, is_envelope, parse_header
-from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.crypto.envelope import (
+    BINARY_HEAD,
+    HEADER_BYTES,
+    EnvelopeMode,
+    class_id_of,
+    is_envelope,
+    parse_header,
+)
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.keys.errors import KeyDestroyed, KeysError, UnknownKey
 from sealwire.keys.frontier.frontier import LeaseAwaited, SnapshotOutdated
 from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.asking import Among, CandidatesUnknown
 from sealwire.policies.planning.plan import Plan, Replacement
 from sealwire.policies.planning.values import whole_number
-from sealwire.policies.questions.asked import HeldValue, ValuesAnswer, ValuesUnknown
+from sealwire.policies.questions.asked import HeldValue, ValuesAnswer, ValuesJudgement, ValuesUnknown
+from sealwire.policies.questions.conditions import Value
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Asked, Conversation
@@ -35,6 +44,7 @@ from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.ranking import array_of
 from sealwire.proxy.session.requests import VALUES_UNKNOWN, RequestKind
 from sealwire.proxy.session.rewriting import rewritten_part
+from sealwire.proxy.session.shared import KnownBatch, Verdicts
 from sealwire.proxy.session.sides.questions import asking
 from sealwire.proxy.session.states import Event
 from sealwire.proxy.session.write_errors import without_envelopes
@@ -42,11 +52,14 @@ from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, enclosed, find_element, int32_at
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, enclosed, find_element, int32_at, is_at
 
 _BATCH: Final = 2000
 """Values that are judged at a time: opening and judging them takes some 5 ms."""
 _NULL: Final = HeldValue((kinds.NULL, b""), (kinds.NULL, b""))
+_FIRST: Final = b"%c_id\0" % kinds.BIN_DATA
+"""How a document begins that has an envelope, behind its length."""
+_VALUE: Final = 4 + len(_FIRST)
 _INDEX: Final = "__sealwire"
 """Begins the names of fields that say which item of an array a value came from."""
 _COUNT: Final = _INDEX.encode()
@@ -275,81 +288,225 @@ def _pipeline(path: str) -> list[dict[str, object]]:
 
 def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Element) -> int:
     """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
-    judgement, opened = asked.judgement, 0
+    judgement, rejected = asked.judgement, conversation.shared.rejected
     judgement.begin_batch(len(message))
-    rejected = conversation.shared.rejected
     known = rejected.of(asked.question)
-    for number, document in enumerate(elements(message, batch.value)):
-        if number >= _BATCH:
+    digest = rejected.digest_of(message[batch.value : batch.end]) if judgement.has_one_list else b""
+    same = known.batches.get(digest)
+    if same is None:
+        number, starts = _unknown(judgement, known, message, batch)
+    else:
+        judgement.count(same.rejected)
+        number, starts = same.rejected + len(same.left), [batch.value + at for at in same.left]
+    reading = _Reading(conversation, asked, message)
+    reading.open_together(starts)
+    left: list[int] = []
+    for start in starts:
+        if reading.judge(start):
+            rejected.add(known, message[start : start + int32_at(message, start)])
+        else:
+            left.append(start - batch.value)
+    if digest:
+        rejected.add_batch(known, digest, KnownBatch(number - len(left), tuple(left)))
+    opened = reading.opened
+    for whole in judgement.overdue():
+        one = _Reading(conversation, asked, whole)
+        one.judge(0)
+        opened += one.opened
+    return opened
+
+
+def _unknown(
+    judgement: ValuesJudgement, known: Verdicts, message: bytes, batch: Element
+) -> tuple[int, list[int]]:
+    """How many documents a batch has, and where those begin that have to be judged.
+
+    Raises BsonError, Refusal(QUESTION, QUESTION_SIZE).
+    """
+    number, starts = 0, list[int]()
+    for document in elements(message, batch.value):
+        number += 1
+        if number > _BATCH:
             rule = f"a reply with more than the {_BATCH} values that were asked for"
             raise Refusal(Reason.QUESTION, rule=rule)
         if document.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, document.value)
         whole = message[document.value : document.end]
-        if whole in known and judgement.pass_over(whole):
-            continue
-        newly, is_rejected = _judge(conversation, asked, message, document.value)
-        opened += newly
-        if is_rejected:
-            rejected.add(known, whole)
-    for whole in judgement.overdue():
-        opened += _judge(conversation, asked, whole, 0)[0]
-    return opened
+        if whole not in known.documents or not judgement.pass_over(whole):
+            starts.append(document.value)
+    return number, starts
 
 
-def _judge(conversation: Conversation, asked: Asked, message: bytes, document: int) -> tuple[int, bool]:
-    """Judge the values of a document: how many were opened, and whether it is one that does not satisfy all.
+@final
+class _Reading:
+    """Judges documents of one reply."""
 
-    Raises as `answered`, Undecided, Refusal.
-    """
-    if asked.question.is_random:
-        return _judge_candidate(conversation, asked, message, document)
-    if find_element(message, document, b"_id") is None:
-        raise BsonError(WireReason.BSON_VALUE, document)  # of a missing value it is null
-    judgement, opened, is_rejected = asked.judgement, 0, True
-    is_ordered = asked.question.order is not None
-    counted = find_element(message, document, _COUNT) if is_ordered else None
-    documents = 1 if counted is None else whole_number(message, counted)
-    for part in elements(message, document):
-        if counted is not None and part.name == _COUNT:
-            continue
-        if part.name != b"_id":
-            if any(message[part.value : part.end]):
+    __slots__ = (
+        "_asked",
+        "_class_name",
+        "_keyring",
+        "_may_be_clear",
+        "_message",
+        "_needs_envelopes",
+        "_together",
+        "opened",
+    )
+
+    def __init__(self, conversation: Conversation, asked: Asked, message: bytes) -> None:
+        question = asked.question
+        self._asked: Final = asked
+        self._message: Final = message
+        self._keyring: Final = conversation.shared.keyring
+        self._class_name: Final = question.class_name
+        self._may_be_clear: Final = question.class_name in self._keyring.partly_plaintext
+        # under a collation, a list of values in clear would find others than those
+        self._needs_envelopes: Final = question.is_random or (self._may_be_clear and question.is_collated)
+        self._together: dict[int, HeldValue] = {}
+        """What was opened already, by where it begins."""
+        self.opened = 0
+        """How many values were opened."""
+
+    def open_together(self, starts: Iterable[int]) -> None:
+        """Open the envelopes with which documents begin, many by one call.
+
+        Where one of them does not open each is opened by itself, which tells why.
+        """
+        message = self._message
+        batch = self._keyring.batch(self._keyring.open_envelope, len(message))
+        if batch is None:
+            return
+        is_ours: dict[bytes, bool] = {}
+        found: list[tuple[int, int, int]] = []
+        for start in starts:
+            last = start + int32_at(message, start) - 1
+            value = start + _VALUE
+            envelope = value + BINARY_HEAD
+            if envelope + HEADER_BYTES > last or not is_at(message, start + 4, _FIRST):
+                continue
+            end = envelope + int32_at(message, value)
+            if end < envelope + HEADER_BYTES or end > last:
+                continue
+            beginning = message[envelope - 1 : envelope + HEADER_BYTES]
+            if beginning not in is_ours:
+                names = self._keyring.classes_of(class_id_of(message, envelope))
+                is_ours[beginning] = self._class_name in names and is_envelope(kinds.BIN_DATA, message, value)
+            if is_ours[beginning]:
+                try:
+                    kind, content = batch.take(message, envelope, end)
+                except (InvalidEnvelope, DecryptionFailed, KeysError):
+                    continue
+                if isinstance(content, bytes):
+                    self._together[value] = _held_at(message, value, end, (kind, content))
+                else:
+                    found.append((value, end, kind))
+        try:
+            values = batch.values(message)
+        except DecryptionFailed:
+            return
+        for (value, end, kind), content in zip(found, values, strict=True):
+            self._together[value] = _held_at(message, value, end, (kind, content))
+
+    def judge(self, document: int) -> bool:
+        """Judge the values of a document: whether it is one that does not satisfy all.
+
+        Raises as `answered`, Undecided, Refusal.
+        """
+        if self._asked.question.is_random:
+            return self._judge_candidate(document)
+        message, judgement = self._message, self._asked.judgement
+        is_ordered = self._asked.question.order is not None
+        held = None if is_ordered else self._together.get(document + _VALUE)
+        if held is not None and _VALUE + len(held.stored[1]) + 1 == int32_at(message, document):
+            self.opened += 1
+            return not judgement.take(held)  # it is all of the document
+        identity: Element | None = None
+        before, is_rejected, documents = self.opened, True, 1
+        for part in elements(message, document):
+            if part.name == b"_id":
+                identity = part
+            elif is_ordered and part.name == _COUNT:
+                is_int = part.kind == kinds.INT
+                documents = int32_at(message, part.value) if is_int else whole_number(message, part)
+            elif any(message[part.value : part.end]):
                 judgement.take_several()  # it came from a further item of an array
                 is_rejected = False
-            continue
-        if part.kind == kinds.ARRAY and judgement.takes_arrays:
-            held, newly = _held_array(conversation, asked, message, part)
-            judgement.take(held, documents)
-            opened, is_rejected = opened + newly, False
-            continue
-        if part.kind == kinds.ARRAY:
-            judgement.take_several()
-            is_rejected = False
-        if is_ordered and part.kind == kinds.NULL:
-            judgement.take_nulls(documents)
-            continue
-        for held, is_opened in _held(conversation, asked, message, _items(message, part)):
-            is_rejected = not judgement.take(held, documents) and is_rejected
-            opened += is_opened
-    return opened, is_rejected and opened > 0
-
-
-def _judge_candidate(
-    conversation: Conversation, asked: Asked, message: bytes, document: int
-) -> tuple[int, bool]:
-    """The same of a document with values of a random class at their path."""
-    first, *further = asked.question.path.encode().split(b".")
-    part = find_element(message, document, first)
-    items = [] if part is None else list(_along(message, part, further))
-    judgement, opened, is_rejected = asked.judgement, 0, True
-    if len(items) > 1:
+        if identity is None:
+            raise BsonError(WireReason.BSON_VALUE, document)  # of a missing value it is null
+        if identity.kind != kinds.ARRAY:
+            if is_ordered and identity.kind == kinds.NULL:
+                judgement.take_nulls(documents)
+                return False
+            return self._takes_no(identity, documents) and is_rejected and self.opened > before
+        if judgement.takes_arrays:
+            judgement.take(self._array(identity), documents)
+            return False
         judgement.take_several()
-        is_rejected = False
-    for held, is_opened in _held(conversation, asked, message, iter(items)):
-        is_rejected = not judgement.take(held) and is_rejected
-        opened += is_opened
-    return opened, is_rejected and opened > 0
+        for item in _items(message, identity):
+            self._takes_no(item, documents)
+        return False
+
+    def _judge_candidate(self, document: int) -> bool:
+        """The same of a document with values of a random class at their path."""
+        message, before = self._message, self.opened
+        first, *further = self._asked.question.path.encode().split(b".")
+        part = find_element(message, document, first)
+        items = [] if part is None else list(_along(message, part, further))
+        if len(items) > 1:
+            self._asked.judgement.take_several()
+        # each is judged, whatever the others are
+        are_rejected = [self._takes_no(item, 1) for item in items]
+        return len(items) <= 1 and all(are_rejected) and self.opened > before
+
+    def _takes_no(self, item: Element, documents: int) -> bool:
+        """Judge a value that is stored in so many documents: whether it does not satisfy all operators."""
+        held = self._held(item)
+        return held is None or not self._asked.judgement.take(held, documents)
+
+    def _held(self, item: Element) -> HeldValue | None:
+        """A value as it is stored; None for one that no list has to find."""
+        held = self._together.get(item.value)
+        if held is not None:
+            self.opened += 1
+            return held
+        message, keyring, judgement = self._message, self._keyring, self._asked.judgement
+        stored = item.kind, message[item.value : item.end]
+        if not is_envelope(item.kind, message, item.value):
+            if self._may_be_clear and not self._needs_envelopes:
+                return HeldValue(stored, stored)
+            if judgement.wants_all or (self._needs_envelopes and item.kind != kinds.NULL):
+                raise Refusal(Reason.QUESTION, rule="a stored value in clear")
+            return None
+        names = keyring.classes_of(class_id_of(message, item.value + BINARY_HEAD))
+        if names and self._class_name not in names:
+            raise Refusal(Reason.QUESTION, rule="a stored value of another class")
+        try:
+            value = keyring.open_envelope(message, item.value + BINARY_HEAD, item.end)
+        except KeyDestroyed:
+            if judgement.wants_all:
+                raise
+            return None  # nobody can tell what it was, and no equality finds it either
+        self.opened += 1
+        return HeldValue(value, stored)
+
+    def _array(self, part: Element) -> HeldValue:
+        """An array as a whole. Raises as `judge`.
+
+        It stands where one of its values does, so none of them may be passed over.
+        """
+        items = list[HeldValue]()
+        for item in elements(self._message, part.value):
+            self._asked.judgement.count()
+            held = _NULL if item.kind == kinds.NULL else self._held(item)
+            if held is None or item.kind == kinds.ARRAY:
+                rule = "a sort by arrays with a value that cannot be judged, or with arrays in them"
+                raise Refusal(Reason.QUESTION, rule=rule)
+            items.append(held)
+        plain, stored = array_of([each.value for each in items]), array_of([each.stored for each in items])
+        return HeldValue((kinds.ARRAY, plain), (kinds.ARRAY, stored))
+
+
+def _held_at(message: bytes, start: int, end: int, value: Value) -> HeldValue:
+    return HeldValue(value, (kinds.BIN_DATA, message[start:end]))
 
 
 def _along(message: bytes, part: Element, names: Sequence[bytes]) -> Iterator[Element]:
@@ -375,57 +532,6 @@ def _items(message: bytes, part: Element, depth: int = 0) -> Iterator[Element]:
         raise BsonError(WireReason.BSON_DEPTH, part.value)
     for item in elements(message, part.value):
         yield from _items(message, item, depth + 1)
-
-
-def _held(
-    conversation: Conversation, asked: Asked, message: bytes, items: Iterator[Element]
-) -> Iterator[tuple[HeldValue, bool]]:
-    keyring, class_name = conversation.shared.keyring, asked.question.class_name
-    may_be_clear = class_name in keyring.partly_plaintext
-    for item in items:
-        stored = item.kind, message[item.value : item.end]
-        if not is_envelope(item.kind, message, item.value):
-            # under a collation, a list of values in clear would find others than those
-            needs_envelopes = asked.question.is_random or (may_be_clear and asked.question.is_collated)
-            is_missed = asked.judgement.wants_all or (needs_envelopes and item.kind != kinds.NULL)
-            if may_be_clear and not needs_envelopes:
-                yield HeldValue(stored, stored), False
-            elif is_missed:
-                raise Refusal(Reason.QUESTION, rule="a stored value in clear")
-            continue
-        names = keyring.classes_of(class_id_of(message, item.value + BINARY_HEAD))
-        if names and class_name not in names:
-            raise Refusal(Reason.QUESTION, rule="a stored value of another class")
-        try:
-            value = keyring.open_envelope(message, item.value + BINARY_HEAD, item.end)
-        except KeyDestroyed:
-            if asked.judgement.wants_all:
-                raise
-            continue  # nobody can tell what it was, and no equality finds it either
-        yield HeldValue(value, stored), True
-
-
-def _held_array(
-    conversation: Conversation, asked: Asked, message: bytes, part: Element
-) -> tuple[HeldValue, int]:
-    """An array as a whole, and how many of its values were opened. Raises as `_judge`.
-
-    It stands where one of its values does, so none of them may be passed over.
-    """
-    items, opened = list[HeldValue](), 0
-    for item in elements(message, part.value):
-        asked.judgement.count()
-        if item.kind == kinds.NULL:
-            items.append(_NULL)
-            continue
-        found = list(_held(conversation, asked, message, iter((item,))))
-        if not found or item.kind == kinds.ARRAY:
-            rule = "a sort by arrays with a value that cannot be judged, or with arrays in them"
-            raise Refusal(Reason.QUESTION, rule=rule)
-        items += [held for held, _ in found]
-        opened += sum(is_opened for _, is_opened in found)
-    plain, stored = (array_of([each[side] for each in items]) for side in range(2))
-    return HeldValue((kinds.ARRAY, plain), (kinds.ARRAY, stored)), opened
 
 
 def _batch(message: bytes, body: int) -> tuple[int, Element]:

@@ -256,16 +256,15 @@ def pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
         st.lists(stages, max_size=3),
         weighted((1, st.just([])), (1, grouped)),
     )
-    asked = tuple(path for path, _ in shape.people if shape.asked_type(path))
-    if not asked:
+    if not shape.ordered:
         return usual
     ordered: Values = st.builds(
         lambda first, found, group: [*first, *found, *group],
         st.sampled_from([[], [_FIRST]]),
         st.lists(_match(shape), max_size=1),
-        ordered_groups(asked),
+        ordered_groups(shape.ordered),
     )
-    return weighted((4, usual), (1, ordered), (1, _pages(shape, asked)))
+    return weighted((4, usual), (1, ordered), (1, _pages(shape, shape.ordered)))
 
 
 def _pages(shape: Shape, asked: tuple[str, ...]) -> Values:

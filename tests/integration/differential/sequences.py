@@ -267,8 +267,7 @@ def writes(shape: Shape, *, pinned: bool) -> Commands:
 
 
 def _modifications(shape: Shape) -> Commands:
-    asked = [path for path, _ in shape.people if shape.asked_type(path)]
-    sorts = [{"_id": -1}, *({path: direction, "_id": -1} for path in asked for direction in (1, -1))]
+    sorts = [{"_id": -1}, *({path: direction, "_id": -1} for path in shape.ordered for direction in (1, -1))]
     return st.sampled_from(sorts).flatmap(lambda sort: _sorted_modifications(shape, sort))
 
 

@@ -108,6 +108,12 @@ class Shape:
             said = {"type": _TYPES_OF_RANDOM.get(path.rpartition(".")[2], "")}
         return str(said.get("type", "")) if self.asks else ""
 
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """The paths by which commands sort that are asked about."""
+        types = ((path, self.asked_type(path)) for path, _ in self.people)
+        return tuple(path for path, kind in types if kind not in ("", "binData"))  # see defects
+
     def is_random(self, path: str) -> bool:
         """Whether values at `path` in `people` cannot be compared."""
         parts = path.split(".")

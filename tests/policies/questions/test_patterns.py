@@ -21,6 +21,27 @@ from tests.policies.questions.test_conditions import value
 from tests.support.reasons import raising
 
 
+@given(
+    st.text(st.sampled_from("aAb1 _.^$|-/"), min_size=1, max_size=12),
+    st.sampled_from(["", "i", "u", "iu"]),
+    st.text(st.sampled_from("aAbB1 _.^$|-/\n\0\x7f"), max_size=12),
+)
+def test_plain_patterns_find_in_ascii_what_pcre2_finds(pattern: str, options: str, text: str) -> None:
+    found = Pattern(pattern.encode(), options.encode())
+    assert found._alike is not None
+    by_re = found.matches(text.encode())
+    found._alike = None
+    assert found.matches(text.encode()) is by_re
+
+
+@pytest.mark.parametrize(
+    ("pattern", "options"),
+    [("a*", ""), ("a", "m"), ("a", "s"), ("a b", "x"), ("\\d", ""), ("[a]", ""), ("(a)", ""), ("ä", "i")],
+)
+def test_other_patterns_are_left_to_pcre2(pattern: str, options: str) -> None:
+    assert Pattern(pattern.encode(), options.encode())._alike is None
+
+
 @pytest.mark.parametrize(
     ("pattern", "options", "text", "found"),
     [
@@ -231,6 +252,35 @@ def test_the_first_values_are_as_many_as_a_window_needs(
     enough: int, descending: bool, found: tuple[Ranks, list[int]]
 ) -> None:
     assert ranks(SortOrder(descending, enough, None), ("b", 1), ("a", 3), nulls=2) == found
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3)), min_size=20, max_size=60),
+    st.integers(0, 2),
+    st.booleans(),
+    st.integers(1, 12),
+)
+def test_the_first_of_many_values_are_those_of_all(
+    values: list[tuple[int, int]], nulls: int, descending: bool, enough: int
+) -> None:
+    keyed = [(order_key(value(Int64(each))), count) for each, count in values]
+    all_ranks, places = first_ranks(keyed, nulls, SortOrder(descending, None, None))
+    counts: dict[int, int] = dict.fromkeys(range(60), 0)
+    if all_ranks.nulls is not None:
+        counts[all_ranks.nulls] += nulls
+    for rank, place in zip(all_ranks.numbers, places, strict=True):
+        counts[rank] += keyed[place][1]
+    wanted = next(
+        rank
+        for rank in range(60)
+        if sum(counts[each] for each in range(rank)) >= min(enough, sum(counts.values()))
+    )
+    found, first = first_ranks(keyed, nulls, SortOrder(descending, enough, None))
+    number = sum(rank < wanted for rank in all_ranks.numbers)
+    assert (found.numbers, first) == (all_ranks.numbers[:number], places[:number])
+    has_nulls = all_ranks.nulls is not None and all_ranks.nulls < wanted
+    assert found.nulls == (all_ranks.nulls if has_nulls else None)
+    assert found.is_cut == (number + has_nulls < len(keyed) + (all_ranks.nulls is not None))
 
 
 @pytest.mark.parametrize("odd", [{"a": 1}, [1], Regex("a"), float("nan"), Decimal128("NaN")])

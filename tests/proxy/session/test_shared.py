@@ -21,7 +21,14 @@ from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, PauseC
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.session import Session
-from sealwire.proxy.session.shared import Grids, PassingCommands, Rejected, SessionSettings, Shared
+from sealwire.proxy.session.shared import (
+    Grids,
+    KnownBatch,
+    PassingCommands,
+    Rejected,
+    SessionSettings,
+    Shared,
+)
 from tests.policies.support import target
 from tests.proxy.session.world import (
     BATCHING,
@@ -336,12 +343,36 @@ def asked_for(text: str, class_name: str = "nhs") -> ValuesQuestion:
 def test_what_satisfies_nothing_is_known_by_class_and_condition() -> None:
     rejected = Rejected()
     rejected.add(rejected.of(asked_for("a")), b"one")
-    assert rejected.of(asked_for("a")) == {b"one"}
-    assert rejected.of(asked_for("b")) == rejected.of(asked_for("a", "phone")) == set()
-    assert rejected.of(replace(asked_for("a"), is_outside=True)) == set()
-    assert rejected.of(replace(asked_for("a"), path="name")) == {b"one"}
+    assert rejected.of(asked_for("a")).documents == {b"one"}
+    assert not rejected.of(asked_for("b")).documents
+    assert not rejected.of(asked_for("a", "phone")).documents
+    assert not rejected.of(replace(asked_for("a"), is_outside=True)).documents
+    assert rejected.of(replace(asked_for("a"), path="name")).documents == {b"one"}
     rejected.clear()
-    assert rejected.of(asked_for("a")) == set()
+    assert not rejected.of(asked_for("a")).documents
+
+
+def test_a_reply_is_known_by_its_bytes_and_its_question_if_little_of_it_is_left() -> None:
+    rejected = Rejected()
+    known, digest = rejected.of(asked_for("a")), rejected.digest_of(b"reply")
+    rejected.add_batch(known, digest, KnownBatch(7, (4, 80)))
+    assert rejected.of(asked_for("a")).batches == {digest: KnownBatch(7, (4, 80))}
+    assert not rejected.of(asked_for("b")).batches
+    rejected.add_batch(known, rejected.digest_of(b"other"), KnownBatch(7, tuple(range(shared.MOST_LEFT + 1))))
+    assert known.batches.keys() == {digest}
+    assert Rejected().digest_of(b"reply") != digest
+
+
+@pytest.mark.plain_core(reason="it lowers a constant")
+def test_replies_take_room_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "MAX_REJECTED_BYTES", 3000)
+    rejected = Rejected()
+    rejected.add(rejected.of(asked_for("a")), b"one")
+    known = rejected.of(asked_for("b"))
+    for number in range(100):
+        rejected.add_batch(known, b"%d" % number, KnownBatch(1, (4,)))
+    assert 1 < len(known.batches) < 12
+    assert not rejected.of(asked_for("a")).documents
 
 
 @pytest.mark.plain_core(reason="it lowers a constant")
@@ -353,11 +384,11 @@ def test_questions_that_were_asked_long_ago_make_room(monkeypatch: pytest.Monkey
     rejected.of(asked_for("a"))
     for number in range(100):
         rejected.add(rejected.of(asked_for("d")), b"%0300d" % number)
-    assert 1 < len(rejected.of(asked_for("d"))) < 7
-    assert not rejected.of(asked_for("b"))
+    assert 1 < len(rejected.of(asked_for("d")).documents) < 7
+    assert not rejected.of(asked_for("b")).documents
     for number in range(1000):
         rejected.of(asked_for(str(number)))
-    assert not rejected.of(asked_for("d"))
+    assert not rejected.of(asked_for("d")).documents
 
 
 @pytest.mark.plain_core(reason="it lowers a constant")
@@ -367,12 +398,13 @@ def test_a_document_that_is_judged_again_takes_no_more_room(monkeypatch: pytest.
     rejected.add(rejected.of(asked_for("a")), b"one")
     for _ in range(100):
         rejected.add(rejected.of(asked_for("b")), b"x" * 300)
-    assert rejected.of(asked_for("a")) == {b"one"}
+    assert rejected.of(asked_for("a")).documents == {b"one"}
 
 
 def test_nothing_of_a_question_is_kept() -> None:
     rejected = Rejected()
     rejected.add(rejected.of(asked_for("surname")), b"one")
-    held = [getattr(rejected, name) for name in ("_documents", "_bytes")]  # and a key of its own
+    held = [(digest, known.documents) for digest, known in rejected._verdicts.items()]
+    assert held[0][1] == {b"one"}
     assert b"surname" not in repr(held).encode()
     assert "one" not in repr(rejected)
