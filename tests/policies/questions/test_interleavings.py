@@ -13,6 +13,8 @@ from enum import Enum
 
 import pytest
 
+from tests.policies.questions.every_order import first_wrong
+
 SATISFYING = frozenset("ab")
 VALUES = "abc"
 ORDER = {("a", 0): 1, ("b", 0): 5, ("c", 0): 3, ("a", 1): 4, ("b", 1): 0, ("c", 1): 2}
@@ -106,31 +108,25 @@ ARRAYS = [*SINGLE, ("a", "c"), ("c", "c"), ("a", "b")]
 
 
 def wrong(rules: frozenset[Rule], *, negated: bool, arrays: bool) -> State | None:
-    """A state in which a whole command has answered wrongly; None where there is none.
+    """A state in which a whole command has answered wrongly, or None.
 
     There are two documents with one value, or one document with an array.
     """
     choices = ARRAYS if arrays else SINGLE
     starts = [(each,) for each in choices] if arrays else [(one, two) for one in choices for two in choices]
-    waiting = [
-        State(tuple(tuple((value, 0) for value in chosen) for chosen in documents)) for documents in starts
-    ]
-    seen = set(waiting)
-    while waiting:
-        state = waiting.pop()
-        if state.read == len(state.documents):
-            untouched = set(range(len(state.documents))) - state.touched
-            for place in untouched:
-                if (place in state.found) is not satisfies(state.documents[place], negated=negated):
-                    return state
-            if not state.is_right:
-                return state
-            continue
-        for further in steps(state, rules, choices, negated=negated):
-            if further not in seen:
-                seen.add(further)
-                waiting.append(further)
-    return None
+
+    def verdict(state: State) -> bool | None:
+        if state.read < len(state.documents):
+            return None
+        untouched = set(range(len(state.documents))) - state.touched
+        wanted = {place for place in untouched if satisfies(state.documents[place], negated=negated)}
+        return state.is_right and wanted == state.found & untouched
+
+    return first_wrong(
+        [State(tuple(tuple((value, 0) for value in chosen) for chosen in documents)) for documents in starts],
+        lambda state: steps(state, rules, choices, negated=negated),
+        verdict,
+    )
 
 
 EVERY = frozenset(Rule)

@@ -19,6 +19,8 @@ from enum import Enum
 
 import pytest
 
+from tests.policies.questions.every_order import first_wrong
+
 SATISFYING = frozenset("ab")
 VALUES = "abc"
 ORDER = {"c": 0, "b": 1, "a": 2}
@@ -161,25 +163,17 @@ def is_right(state: State, kind: Kind) -> bool:
 
 
 def wrong(kind: Kind, rules: frozenset[Rule]) -> State | None:
-    """A state in which a command has ended wrongly; None if there is none."""
     choices = ARRAYS if kind is Kind.PULL else SINGLE
     pairs = [(one, two) for one in choices for two in choices]
-    waiting = []
+    starts = []
     for documents in [(each,) for each in choices] if kind is Kind.PULL else pairs:
         failing = frozenset(place for place, each in enumerate(documents) if not each & SATISFYING)
-        waiting.append(State(documents, documents, failing=failing))
-    seen = set(waiting)
-    while waiting:
-        state = waiting.pop()
-        if state.is_over:
-            if not is_right(state, kind):
-                return state
-            continue
-        for further in steps(state, kind, rules, choices):
-            if further not in seen:
-                seen.add(further)
-                waiting.append(further)
-    return None
+        starts.append(State(documents, documents, failing=failing))
+    return first_wrong(
+        starts,
+        lambda state: steps(state, kind, rules, choices),
+        lambda state: is_right(state, kind) if state.is_over else None,
+    )
 
 
 @pytest.mark.parametrize("kind", [Kind.ONE, Kind.MANY])

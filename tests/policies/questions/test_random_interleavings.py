@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.policies.questions.every_order import first_wrong
+
 VALUES, SATISFYING = "ac", "a"
 MOST_WRITES = 2
 
@@ -89,25 +91,20 @@ def is_refused(state: State, rules: frozenset[Rule], *, negated: bool) -> bool:
 
 
 def wrong(rules: frozenset[Rule], *, negated: bool) -> State | None:
-    """A state in which a whole command has answered wrongly; None where there is none."""
+    """A state in which a whole command has answered wrongly, or None."""
     stored = [Stored(value, 0, is_newest) for value in VALUES for is_newest in (False, True)]
-    waiting = [State((one, two)) for one in stored for two in stored]
-    seen = set(waiting)
-    while waiting:
-        state = waiting.pop()
+
+    def verdict(state: State) -> bool | None:
         if state.asked == len(state.documents) and is_refused(state, rules, negated=negated):
-            continue
-        if state.visited == len(state.documents):
-            untouched = set(range(len(state.documents))) - state.touched
-            wanted = {place for place in untouched if satisfies(state.documents[place], negated=negated)}
-            if not state.is_right or wanted != state.found & untouched:
-                return state
-            continue
-        for further in steps(state, rules, negated=negated):
-            if further not in seen:
-                seen.add(further)
-                waiting.append(further)
-    return None
+            return True
+        if state.visited < len(state.documents):
+            return None
+        untouched = set(range(len(state.documents))) - state.touched
+        wanted = {place for place in untouched if satisfies(state.documents[place], negated=negated)}
+        return state.is_right and wanted == state.found & untouched
+
+    starts = [State((one, two)) for one in stored for two in stored]
+    return first_wrong(starts, lambda state: steps(state, rules, negated=negated), verdict)
 
 
 @pytest.mark.parametrize("negated", [False, True])
