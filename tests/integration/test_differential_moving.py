@@ -1,6 +1,6 @@
 """Generated sequences by two proxies while classes move, to keys and plaintext: the same answers, or refused.
 
-The processes that move them are killed at random moments, and others go on. `make test` runs 200
+The processes that move them are killed at random moments, and others go on. `make test` runs 100
 sequences, `make test-slow` 20,000 others, or as many as `SEALWIRE_MOVING_SEQUENCES` says; `SEALWIRE_SEED`
 chooses others. How far the moves have come at a command is another matter in each run. Some of the classes
 have a key for each database.
@@ -31,7 +31,7 @@ from tests.integration.test_differential_sequences import LEAST_SHARE, chosen_se
 
 pytestmark = [pytest.mark.integration, own_server("it moves keys, and watches the database sealwire")]
 
-FEW_EXAMPLES, MANY_EXAMPLES = 200, int(os.environ.get("SEALWIRE_MOVING_SEQUENCES", "20000"))
+FEW_EXAMPLES, MANY_EXAMPLES = 100, int(os.environ.get("SEALWIRE_MOVING_SEQUENCES", "20000"))
 OFTEN = 60
 """A kind that was sent so often has been answered by one policy or another."""
 ONE_POLICY = 3

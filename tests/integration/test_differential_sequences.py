@@ -2,7 +2,7 @@
 
 An example is a whole sequence: documents in two collections under a generated policy, sometimes indexes or
 a view, then one to six commands or transactions, each compared, and the collections at the end. `make test`
-runs 120, always the same ones, and 200 while classes move (test_differential_moving); `make test-slow`
+runs 120, always the same ones, and 100 while classes move (test_differential_moving); `make test-slow`
 50,000 new ones, or as many as `SEALWIRE_SEQUENCES` says. `SEALWIRE_SEED` chooses others, or repeats a run.
 """
 
