@@ -36,7 +36,7 @@ _FOR_A_BYTE, _FOR_A_VISIT = 12, 20
 
 DOUBLED = {"$replaceWith": {"a": "$$ROOT", "b": "$$ROOT"}}
 UNION = {"$unionWith": "appointments"}
-WIDE = {"$set": {f"f{number}": "$nhs_number" for number in range(500)}}
+WIDE = {"$set": {f"f{number}": "$nhs_number" for number in range(200)}}
 
 
 def run(*stages: Any) -> Command:
@@ -79,8 +79,8 @@ def _around(operand: Any, inner: Any) -> Any:
 def _nested(name: str, signature: Signature, path: str) -> Any:
     """An operator inside itself, with many constants beside it at each level."""
     found: Any = path
-    beside = ["c"] * 30 if signature.most is None else []
-    for _ in range(40):
+    beside = ["c"] * 15 if signature.most is None else []
+    for _ in range(20):
         operand = _around(next(fitting(signature, path)), found)
         found = {name: beside + operand if isinstance(operand, list) else operand}
     return found
@@ -95,7 +95,7 @@ def towers_of_operator(name: str, signature: Signature) -> Iterator[Command]:
     for operand in fitting(signature, "$$ROOT"):
         doubled = {"$replaceWith": {"a": {name: operand}, "b": "$$ROOT"}}
         yield run(*[doubled] * 8, *[UNION] * 60)
-        yield run(*[DOUBLED] * 8, {"$set": {"x": [{name: _around(operand, "$a")}] * 300}})
+        yield run(*[DOUBLED] * 8, {"$set": {"x": [{name: _around(operand, "$a")}] * 100}})
         yield run(WIDE, {"$set": {f"g{number}": {name: operand} for number in range(30)}})
 
 
