@@ -4,7 +4,6 @@ import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,6 +31,7 @@ from sealwire.crypto.errors import (
 from sealwire.crypto.short_siv import SHORT_BYTES
 from sealwire.crypto.unpicklable import Unpicklable
 from tests.crypto import make_context_vectors, reference_siv
+from tests.crypto.frozen_vectors import Vector, assert_read_and_written, named, outcome
 from tests.support.reasons import raising
 from tests.support.short_siv import made_with_short_siv
 
@@ -372,20 +372,8 @@ CLASS_ID = DOCUMENT["key"]["class_id"]
 CONTEXT_CIPHER = ContextCipher(VECTOR_KEY, CLASS_ID, KEY_ID)
 
 
-def named(vector: dict[str, Any]) -> str:
-    return f"{vector['id']}: {vector['comment']}"
-
-
-def outcome(envelope: bytes) -> str:
-    try:
-        if parse_context_header(envelope)[1] != KEY_ID:
-            return "unknown-key"
-        CONTEXT_CIPHER.decrypt(envelope)
-    except InvalidEnvelope:
-        return "invalid-envelope"
-    except DecryptionFailed:
-        return "decryption-failed"
-    return "ok"
+def cipher_of(envelope: bytes) -> ContextCipher | None:
+    return CONTEXT_CIPHER if parse_context_header(envelope)[1] == KEY_ID else None
 
 
 def test_the_file_is_frozen() -> None:
@@ -397,22 +385,15 @@ def test_the_file_is_what_the_independent_generator_makes() -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=named)
-def test_a_vector_ends_as_it_says(vector: dict[str, Any]) -> None:
-    assert outcome(bytes.fromhex(vector["envelope"])) == vector["expect"]
+def test_a_vector_ends_as_it_says(vector: Vector) -> None:
+    assert outcome(bytes.fromhex(vector["envelope"]), cipher_of) == vector["expect"]
 
 
 @pytest.mark.plain_core("a compiled module cannot be patched")
 @pytest.mark.parametrize("vector", [v for v in VECTORS if v["expect"] == "ok"], ids=named)
-def test_a_good_vector_is_read_and_written_exactly(
-    vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    envelope, value = bytes.fromhex(vector["envelope"]), bytes.fromhex(vector["value"])
-    assert CONTEXT_CIPHER.decrypt(envelope) == (vector["bson_type"], value)
-    if vector["mode"] == EnvelopeMode.RANDOM:
-        monkeypatch.setattr(context_cipher, "urandom", lambda _length: bytes.fromhex(DOCUMENT["nonce"]))
-        assert CONTEXT_CIPHER.encrypt_randomly(vector["bson_type"], value) == envelope
-    else:
-        assert CONTEXT_CIPHER.encrypt_deterministically(vector["bson_type"], value) == envelope
+def test_a_good_vector_is_read_and_written_exactly(vector: Vector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context_cipher, "urandom", lambda _length: bytes.fromhex(DOCUMENT["nonce"]))
+    assert_read_and_written(vector, CONTEXT_CIPHER)
 
 
 @pytest.mark.parametrize(

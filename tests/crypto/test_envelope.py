@@ -43,6 +43,7 @@ from sealwire.crypto.envelope import (
 from sealwire.crypto.errors import DecryptionFailed, EnvelopeReason, InvalidEnvelope
 from sealwire.crypto.short_siv import SHORT_BYTES
 from tests.crypto import make_envelope_vectors
+from tests.crypto.frozen_vectors import Vector, assert_read_and_written, named, outcome
 from tests.support.reasons import raising
 from tests.support.short_siv import made_with_short_siv
 from tools.coverage_run import source_modules
@@ -262,22 +263,9 @@ CIPHERS = ciphers()
 TOGETHER = made_with_short_siv(ciphers)
 
 
-def named(vector: dict[str, Any]) -> str:
-    return f"{vector['id']}: {vector['comment']}"
-
-
-def outcome(envelope: bytes) -> str:
-    try:
-        header = parse_header(envelope)
-        cipher = CIPHERS.get((header.class_id, header.key_version))
-        if cipher is None:
-            return "unknown-key"
-        cipher.decrypt(envelope)
-    except InvalidEnvelope:
-        return "invalid-envelope"
-    except DecryptionFailed:
-        return "decryption-failed"
-    return "ok"
+def cipher_of(envelope: bytes) -> ValueCipher | None:
+    header = parse_header(envelope)
+    return CIPHERS.get((header.class_id, header.key_version))
 
 
 def test_the_file_is_frozen() -> None:
@@ -294,22 +282,14 @@ def test_every_outcome_is_covered() -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=named)
-def test_a_vector_ends_as_it_says(vector: dict[str, Any]) -> None:
-    assert outcome(bytes.fromhex(vector["envelope"])) == vector["expect"]
+def test_a_vector_ends_as_it_says(vector: Vector) -> None:
+    assert outcome(bytes.fromhex(vector["envelope"]), cipher_of) == vector["expect"]
 
 
 @pytest.mark.parametrize("vector", [v for v in VECTORS if v["expect"] == "ok"], ids=named)
-def test_a_good_vector_is_read_and_written_exactly(
-    vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cipher = CIPHERS[vector["class_id"], vector["key_version"]]
-    envelope, value = bytes.fromhex(vector["envelope"]), bytes.fromhex(vector["value"])
-    assert cipher.decrypt(envelope) == (vector["bson_type"], value)
-    if vector["mode"] == EnvelopeMode.RANDOM:
-        monkeypatch.setattr(cipher_module, "urandom", lambda _length: bytes.fromhex(DOCUMENT["nonce"]))
-        assert cipher.encrypt_randomly(vector["bson_type"], value) == envelope
-    else:
-        assert cipher.encrypt_deterministically(vector["bson_type"], value) == envelope
+def test_a_good_vector_is_read_and_written_exactly(vector: Vector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cipher_module, "urandom", lambda _length: bytes.fromhex(DOCUMENT["nonce"]))
+    assert_read_and_written(vector, CIPHERS[vector["class_id"], vector["key_version"]])
 
 
 def test_the_good_vectors_are_read_and_written_together() -> None:

@@ -31,6 +31,7 @@ from sealwire.keys.keyring.file import create_keyring, read_record
 from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
+from tests.integration.rotating_clinic import number_of
 from tests.integration.running_site import at_work, client_of, first_move, new_environ, site_at
 from tests.proxy.server.site import Running, Site, serving
 from tests.support import warm
@@ -59,10 +60,6 @@ collections:
   clinic.patients: {{nhs: nhs}}
   clinic.intake: {{patient: {classes[-1]}}}
 """
-
-
-def number_of(patient: int) -> str:
-    return f"{patient * 7919 % 100_003:0{8 + patient % 4}d}"
 
 
 @dataclass(slots=True)

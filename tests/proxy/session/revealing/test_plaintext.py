@@ -29,6 +29,7 @@ from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH
+from tests.policies.file.test_stored import nested
 from tests.proxy.session.world import (
     POLICY,
     command,
@@ -123,13 +124,6 @@ def test_what_stands_before_malformed_bson_is_counted() -> None:
     at = body.rindex(b"\x02nhs_number")
     body[at] = 0x7E
     assert plaintext_in(bytes(body), 0, TREE) == {"nhs_number": 1}
-
-
-def nested(value: Any, levels: int) -> Any:
-    """A value in so many arrays."""
-    for _ in range(levels):
-        value = [value]
-    return value
 
 
 def numbered(value: Any, levels: int) -> Any:
