@@ -22,12 +22,14 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # What the compiled core can break: the modules that setup.py compiles, by their own tests, and whole conversations, by the
 # widest of the differential tests. `make test` runs the others, whose modules are the same plain ones in both cores. PLAIN_TESTS are
-# such modules in these folders: they read a file or a certificate once, and all other tests here use what they read.
+# such modules in these folders: they read a file or a certificate once, and all other tests here use what they read. Models of orders have
+# no code of the product in them.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys/keyring/test_keyring.py tests/proxy/session \
     $(addprefix tests/proxy/server/,connections observability audit_writer/test_sink.py \
     $(addprefix test_,access_control.py back_pressure.py upstream.py) workers/test_pulse.py) \
     tests/faults/test_every_cut.py tests/integration/test_differential_sequences.py
-PLAIN_TESTS := $(addprefix tests/,crypto/test_x509.py policies/file/test_lint.py policies/file/test_loader.py)
+PLAIN_TESTS := $(addprefix tests/,crypto/test_x509.py policies/file/test_lint.py policies/file/test_loader.py \
+    $(addprefix policies/questions/test_,$(addsuffix interleavings.py,sort_ sorted_write_ random_) interleavings.py interleavings_of_writes.py))
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'

@@ -9,9 +9,6 @@ import pytest
 from tests.keys.frontier.lifetime_states import Fault, Op, Weakness, World, WrongAnswer
 from tests.keys.frontier.lifetimes import Explorer
 
-# A model has no code of the product in it: it fails only where it is changed itself.
-pytestmark = pytest.mark.slow
-
 FOUND: Final = World((Op.FIND, Op.IDLE), is_there=True)
 COMMITTED: Final = World((Op.TRANSACTION, Op.IDLE))
 INSERTED: Final = World((Op.INSERT, Op.IDLE), is_there=True)
@@ -126,6 +123,7 @@ def test_every_answer_is_right_whatever_outlives_a_lease(world: World) -> None:
     assert Explorer(world).explore() > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", LARGER, ids=named)
 def test_every_answer_is_right_with_more_at_once(world: World) -> None:
     assert Explorer(world).explore() > 1000

@@ -17,9 +17,6 @@ import pytest
 
 from tests.policies.questions.every_order import first_wrong
 
-# A model has no code of the product in it: it fails only where it is changed itself.
-pytestmark = pytest.mark.slow
-
 VALUES = "bcC"
 """In their order. Two are equal under the collation. None, a missing value, comes before them."""
 SEVERAL = "cb"

@@ -20,9 +20,6 @@ import pytest
 
 from tests.policies.questions.every_order import first_wrong
 
-# A model has no code of the product in it: it fails only where it is changed itself.
-pytestmark = pytest.mark.slow
-
 VALUES = "abc"
 """In their order."""
 IN_INDEX = "cba"
