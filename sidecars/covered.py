@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from sealwire.policies.file.schema import PathNode, PolicySet
-from sealwire.sidecars.direct import RAW, Client
+from sealwire.sidecars.direct import RAW, Client, listing_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,7 @@ def validation_of(client: Client, namespace: str) -> Validation:
 
     Raises what the driver raises.
     """
-    database, _, name = namespace.partition(".")
-    listed = client.get_database(database, RAW).list_collections(filter={"name": name})
-    return next(map(_validation, listed), _NO_VALIDATION)
+    return _validation(listing_of(client, namespace) or {})
 
 
 def _validation(raw: Mapping[str, Any]) -> Validation:

@@ -3,7 +3,7 @@
 Documents are not decoded: what is read, and what is written back, are the same bytes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,22 +11,24 @@ from bson.binary import Binary
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
+from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sealwire.crypto.envelope import MAGIC, SUBTYPE, of_no_key
 from sealwire.sidecars.errors import Denied, DirectReason, Unavailable, Unusable
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import find_element
+from sealwire.wire.raw_bson import enclosed, find_element
 
 Client = MongoClient[RawBSONDocument]
 
 RAW = CodecOptions(document_class=RawBSONDocument)
 """Documents stay the bytes that the server sent."""
+DECODED = CodecOptions[dict[str, Any]]()
 
 SERVER_TIMEOUT_MS = 10_000
 DEFAULT_DENIED_HINT = "log in as a user whose roles allow it"
 
-_BAD_VALUE = 2
+_BAD_VALUE, _WITHOUT_NAMESPACE = 2, 26
 
 _PROBE = Binary(of_no_key(), SUBTYPE)
 """A server ignores it in a comment, Sealwire refuses it from a client (G4)."""
@@ -63,21 +65,44 @@ def connected(
         yield client
 
 
+def collection_of(
+    client: Client, namespace: str, options: CodecOptions[Any] = RAW, **more: Any
+) -> Collection[Any]:
+    """A collection by its full name; `more` is as `Database.get_collection` takes it."""
+    database, _, name = namespace.partition(".")
+    return client.get_database(database).get_collection(name, options, **more)
+
+
+def listing_of(client: Client, namespace: str) -> Mapping[str, Any] | None:
+    """What the server lists of a collection; None where there is none. Raises what the driver raises."""
+    database, _, name = namespace.partition(".")
+    return next(iter(client.get_database(database, RAW).list_collections(filter={"name": name})), None)
+
+
+def indexes_of(
+    client: Client, namespace: str, options: CodecOptions[dict[str, Any]] = DECODED
+) -> list[Mapping[str, Any]]:
+    """The indexes of a collection; none of one that does not exist. Raises what the driver raises."""
+    try:
+        return list(collection_of(client, namespace, options).list_indexes())
+    except OperationFailure as error:
+        if error.code == _WITHOUT_NAMESPACE:
+            return []
+        raise
+
+
 def size_of(client: Client, namespace: str) -> int:
     """About how many documents a collection has; 0 where the server does not say."""
-    database, _, name = namespace.partition(".")
     try:
-        return client.get_database(database).get_collection(name).estimated_document_count()
+        return collection_of(client, namespace).estimated_document_count()
     except PyMongoError:
         return 0
 
 
 def documents_of(client: Client, namespace: str, sample: int | None) -> Iterator[bytes]:
     """A collection's documents as they are stored, or a random `sample`. Raises what the driver raises."""
-    database, _, name = namespace.partition(".")
-    collection = client.get_database(database, RAW).get_collection(name)
     pipeline = [] if sample is None else [{"$sample": {"size": sample}}]
-    with collection.aggregate(pipeline) as cursor:
+    with collection_of(client, namespace).aggregate(pipeline) as cursor:
         for document in cursor:
             yield bytes(document.raw)
 
@@ -143,12 +168,6 @@ Value = tuple[int, bytes]
 """BSON type and value bytes."""
 
 
-def document(*parts: bytes) -> bytes:
-    """A BSON document of whole elements. Cost: one copy."""
-    inside = b"".join(parts)
-    return b"%b%b\0" % ((len(inside) + 5).to_bytes(4, "little"), inside)
-
-
 def element(kind: int, name: bytes, value: bytes) -> bytes:
     """An element of a document."""
     return b"%c%b\0%b" % (kind, name, value)
@@ -156,12 +175,12 @@ def element(kind: int, name: bytes, value: bytes) -> bytes:
 
 def array(values: Iterable[Value]) -> bytes:
     """The value bytes of an array."""
-    return document(*(element(kind, b"%d" % index, value) for index, (kind, value) in enumerate(values)))
+    return enclosed(*(element(kind, b"%d" % index, value) for index, (kind, value) in enumerate(values)))
 
 
 def one_of(name: bytes, values: Iterable[Value]) -> bytes:
     """The element `{name: {$in: values}}` of a filter: no value is taken for an operator."""
-    return element(kinds.OBJECT, name, document(element(kinds.ARRAY, b"$in", array(values))))
+    return element(kinds.OBJECT, name, enclosed(element(kinds.ARRAY, b"$in", array(values))))
 
 
 def is_envelope_value(value: object) -> bool:

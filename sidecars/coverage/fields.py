@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 from sealwire.policies.errors import one_line
 from sealwire.policies.file.schema import SERVER_DATABASES, FieldClass, PathNode, PolicySet, belongs_to_server
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, MAX_TEXT, Personal, held_in, looks_of
-from sealwire.sidecars.direct import RAW, Client, documents_of, failure, is_envelope_value
+from sealwire.sidecars.direct import RAW, Client, collection_of, documents_of, failure, is_envelope_value
 
 MAX_PATHS: Final = 5000
 """The most paths of one collection. Documents that are maps, a field for each person, have no end of them."""
@@ -268,9 +268,8 @@ def namespaces_in(client: Client, databases: Iterable[str]) -> list[str]:
 
 def indexes_of(client: Client, namespace: str) -> dict[str, bool]:
     """Paths that indexes find by equality or order; True if one of these is unique. Raises as the driver."""
-    database, _, name = namespace.partition(".")
     found: dict[str, bool] = {}
-    for index in client.get_database(database, RAW).get_collection(name).list_indexes():
+    for index in collection_of(client, namespace).list_indexes():
         for path, direction in index["key"].items():
             if direction == "hashed" or not isinstance(direction, str):
                 found[path] = found.get(path, False) or bool(index.get("unique"))

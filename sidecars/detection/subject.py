@@ -8,7 +8,6 @@ from typing import Any
 
 import bson
 import click
-from bson.codec_options import CodecOptions
 from bson.int64 import Int64
 from rich.table import Column
 
@@ -22,7 +21,7 @@ from sealwire.policies.file.schema import LinkEnd, PolicySet, Subjects, identifi
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.detection.collecting import FurtherLines
 from sealwire.sidecars.detection.observations import number_of
-from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.direct import DECODED, Client, collection_of, connected
 from sealwire.wire.raw_bson import find_element
 
 _COLUMNS = ("time (UTC)", "who", "purpose", "event", "namespace", "read", "written", "outcome")
@@ -44,7 +43,6 @@ PURPOSE = "subject-report"
 """What the questions state in the log."""
 
 _COMMENT = {"sealwire": {"purpose": PURPOSE}}
-_DECODED = CodecOptions[dict[str, Any]]()
 
 
 def linked_names(
@@ -87,8 +85,7 @@ def _values(
             return
         known = list(_values(client, policies, subjects, person, further.target))
         wanted = {further.source.path: {"$in": known}}
-    database, _, name = namespace.partition(".")
-    collection = client.get_database(database, _DECODED).get_collection(name)
+    collection = collection_of(client, namespace, DECODED)
     yield from collection.distinct(place.path, wanted, comment=_COMMENT)
 
 

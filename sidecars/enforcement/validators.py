@@ -24,7 +24,7 @@ from pymongo.errors import PyMongoError
 
 from sealwire.policies.file.schema import PathNode, leaves
 from sealwire.sidecars.covered import CoveredCollection, Validation
-from sealwire.sidecars.direct import Client, failure
+from sealwire.sidecars.direct import Client, collection_of, failure
 
 MARK: Final = "sealwire policy enforce 1"
 """Begins the title of every schema that is ours; the number changes when its meaning does."""
@@ -324,8 +324,7 @@ def plan_install(client: Client, found: CoveredCollection, options: Options) -> 
 
 def count_plaintext(client: Client, found: CoveredCollection, headers: Headers) -> dict[str, int]:
     """How many documents the validator would reject, by covered path. Raises PyMongoError."""
-    database, _, name = found.namespace.partition(".")
-    collection = client.get_database(database).get_collection(name)
+    collection = collection_of(client, found.namespace)
 
     def rejected(only: str | None) -> int:
         schema, conditions = covering_rules(found.tree, headers, only)

@@ -42,7 +42,7 @@ from sealwire.sidecars.backup.commands import keep_options
 from sealwire.sidecars.backup.keeping.catalog import Entry, RetentionPolicy, kept_until, read_catalog
 from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import Client, connected, document, size_of
+from sealwire.sidecars.direct import Client, connected, size_of
 from sealwire.sidecars.erasure import running
 from sealwire.sidecars.erasure.file_commands import FORM, holds_option, key_option, read_receipt
 from sealwire.sidecars.erasure.holds import load_holds
@@ -51,6 +51,7 @@ from sealwire.sidecars.erasure.ownership import SharedParts
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch, find_returned
 from sealwire.sidecars.erasure.stored_forms import Persons, spellings, stored_forms
 from sealwire.sidecars.errors import ErasureReason, Missing, Unusable
+from sealwire.wire.raw_bson import enclosed
 
 RIGHTS: Final = "the user needs readWrite and listCollections on the policy's databases"
 
@@ -186,7 +187,7 @@ def _row(findings: Findings, namespace: str, *, with_ids: bool) -> dict[str, Any
         "shared": sum(each.is_shared for each in found),
     }
     if with_ids:
-        row["ids"] = [repr(bson.decode(document(each.identity))["_id"]) for each in found]
+        row["ids"] = [repr(bson.decode(enclosed(each.identity))["_id"]) for each in found]
     return row
 
 
@@ -438,7 +439,7 @@ def _prepared(
 
 
 def _name_of(namespace: str, found: FoundDocument) -> str:
-    return f"{namespace}:{bson.decode(document(found.identity))['_id']!r}"
+    return f"{namespace}:{bson.decode(enclosed(found.identity))['_id']!r}"
 
 
 def _named(wish: ErasureWish, findings: Findings) -> Iterator[running.DocumentName]:

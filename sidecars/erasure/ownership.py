@@ -21,10 +21,10 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, PathNode, ValueType
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.direct import Value, document, element
+from sealwire.sidecars.direct import Value, element
 from sealwire.sidecars.erasure.stored_forms import key_id_of
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import elements
+from sealwire.wire.raw_bson import elements, enclosed
 
 NULL: Final[Value] = (kinds.NULL, b"")
 
@@ -60,7 +60,7 @@ def emptied(raw: bytes, tree: PathNode, choose: Choose) -> Emptied | None:
         news.append(element(new[0], place, new[1]))
     if not news:
         return None
-    return Emptied(b"".join(conditions), document(element(kinds.OBJECT, b"$set", document(*news))))
+    return Emptied(b"".join(conditions), enclosed(element(kinds.OBJECT, b"$set", enclosed(*news))))
 
 
 def still_there(place: bytes, kind: int, value: bytes, *, is_known: bool = False) -> bytes:
@@ -71,7 +71,7 @@ def still_there(place: bytes, kind: int, value: bytes, *, is_known: bool = False
     still = element(kinds.INT, b"$type", kind.to_bytes(4, "little"))
     if is_known or is_envelope(kind, value):
         still = element(kind, b"$eq", value)
-    return element(kinds.OBJECT, place, document(still))
+    return element(kinds.OBJECT, place, enclosed(still))
 
 
 def null_of(_field_class: FieldClass) -> Value:
@@ -159,18 +159,18 @@ class SharedParts:
     def emptied(self, choose: Choose) -> Emptied | None:
         """The person's covered values replaced; None if an update can name none of them."""
         news = [element(new[0], place, new[1]) for place, leaf in self._covered for new in [choose(leaf)]]
-        return self._change(element(kinds.OBJECT, b"$set", document(*news))) if news else None
+        return self._change(element(kinds.OBJECT, b"$set", enclosed(*news))) if news else None
 
     def removed(self) -> Emptied | None:
         """The person's parts taken out; None if an update can name none of them."""
         nulls = [element(*_at(each.place)) for each in self._removed if each.is_item]
         gone = [element(*_at(each.place)) for each in self._removed if not each.is_item]
         parts = {b"$set": nulls, b"$unset": gone}
-        update = [element(kinds.OBJECT, name, document(*each)) for name, each in parts.items() if each]
+        update = [element(kinds.OBJECT, name, enclosed(*each)) for name, each in parts.items() if each]
         return self._change(*update) if update else None
 
     def _change(self, *update: bytes) -> Emptied:
-        return Emptied(self._conditions, document(*update))
+        return Emptied(self._conditions, enclosed(*update))
 
 
 def _at(place: bytes) -> tuple[int, bytes, bytes]:

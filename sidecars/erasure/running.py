@@ -13,12 +13,10 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, UpdateOne
-from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DocumentTooLarge
 from pymongo.write_concern import WriteConcern
 
@@ -29,13 +27,14 @@ from sealwire.keys.keyring.record import format_time
 from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PolicySet, context_field, leaves, whole_path
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.covered import CoveredCollection, covered_collections
-from sealwire.sidecars.direct import Client, Value, document, identity_of, one_of
+from sealwire.sidecars.direct import DECODED, Client, Value, collection_of, identity_of, one_of
 from sealwire.sidecars.erasure.holds import LegalHold, refuse_held
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
 from sealwire.sidecars.erasure.ownership import Choose, Emptied, Replacements, SharedParts, emptied, null_of
 from sealwire.sidecars.erasure.search import Findings, FoundDocument, PersonSearch
 from sealwire.sidecars.erasure.stored_forms import key_id_of
 from sealwire.sidecars.errors import ErasureReason, Missing, Unavailable, Unusable
+from sealwire.wire.raw_bson import enclosed
 
 _BATCH: Final = 200
 _DUPLICATE_KEY, _INVALID_DOCUMENT = 11000, 121
@@ -119,10 +118,8 @@ class Changer:
         """Index and code of what the server refused."""
         if not operations:
             return []
-        database, _, name = namespace.partition(".")
-        collection: Collection[Any] = self._client.get_database(
-            database, CodecOptions[dict[str, Any]](), write_concern=WriteConcern("majority")
-        ).get_collection(name)
+        majority = WriteConcern("majority")
+        collection = collection_of(self._client, namespace, DECODED, write_concern=majority)
         try:
             collection.bulk_write(list(operations), ordered=False)
         except DocumentTooLarge:
@@ -139,7 +136,7 @@ class Changer:
 
 
 def _filter(found: FoundDocument, conditions: bytes = b"") -> RawBSONDocument:
-    return RawBSONDocument(document(found.identity, found.reason, conditions))
+    return RawBSONDocument(enclosed(found.identity, found.reason, conditions))
 
 
 def _in_order(findings: Findings) -> Iterator[tuple[str, list[FoundDocument]]]:

@@ -23,10 +23,11 @@ from sealwire.policies.file.ranges import NUMERIC, read_number
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import element_at
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import RAW, Client, Value, document, identity_of, one_of
+from sealwire.sidecars.direct import RAW, Client, Value, collection_of, identity_of, listing_of, one_of
 from sealwire.sidecars.erasure.ownership import Ownership, SharedParts, located
 from sealwire.sidecars.erasure.stored_forms import IdentifierForms, Persons, key_id_of
 from sealwire.sidecars.errors import ErasureReason, Unusable
+from sealwire.wire.raw_bson import enclosed
 
 MAX_DOCUMENTS: Final = 1_000_000
 """So many documents are no one person's. One takes some 500 bytes of memory here."""
@@ -167,17 +168,14 @@ class PersonSearch:
 
     def matching(self, namespace: str, condition: bytes) -> Iterator[bytes]:
         """The documents that a filter of one element finds, as the primary has them."""
-        database, _, name = namespace.partition(".")
-        collection = self.client.get_database(database, RAW, ReadPreference.PRIMARY).get_collection(name)
-        with collection.find(RawBSONDocument(document(condition)), collation=_SIMPLE) as cursor:
+        collection = collection_of(self.client, namespace, read_preference=ReadPreference.PRIMARY)
+        with collection.find(RawBSONDocument(enclosed(condition)), collation=_SIMPLE) as cursor:
             for found in cursor:
                 yield bytes(found.raw)
 
     def refuse_view(self, namespace: str) -> None:
         """Raises Unusable VIEW: what is in a view is in another collection."""
-        database, _, name = namespace.partition(".")
-        listed = self.client.get_database(database, RAW).list_collections(filter={"name": name})
-        if any(found.get("type") == "view" for found in listed):
+        if (listing_of(self.client, namespace) or {}).get("type") == "view":
             raise Unusable(
                 ErasureReason.VIEW,
                 f"{namespace} is a view, and a link of the policy begins there",
@@ -419,8 +417,7 @@ def find_returned(
         ]
         if not nodes or not place.exists or place.kind == "view":
             continue
-        database, _, name = place.namespace.partition(".")
-        collection = client.get_database(database, RAW).get_collection(name)
+        collection = collection_of(client, place.namespace)
         with collection.find({}, projection=dict.fromkeys(nodes, 1)) as cursor:
             for document in cursor:
                 raw, is_read = bytes(document.raw), True

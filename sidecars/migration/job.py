@@ -14,6 +14,7 @@ from bson.errors import BSONError
 from sealwire.sidecars.errors import MigrationReason, Unsound
 from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.moves import Direction, Move
+from sealwire.wire.raw_bson import enclosed
 
 MAX_REPORTED = 100
 """Documents that a job names; beyond them it only counts."""
@@ -69,7 +70,7 @@ class LeftValue:
     @property
     def document_id(self) -> str:
         """The `_id` for people; empty where it is too long to be noted."""
-        return repr(bson.decode(_as_document(self.identity))["_id"]) if self.identity else ""
+        return repr(bson.decode(enclosed(self.identity))["_id"]) if self.identity else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +201,6 @@ def now() -> datetime:
 def short(left: LeftValue) -> LeftValue:
     """As a job notes it: without an `_id` that is too long."""
     return left if len(left.identity) <= _MAX_REPORTED_ID_BYTES else replace(left, identity=b"")
-
-
-def _as_document(element: bytes) -> bytes:
-    return (len(element) + 5).to_bytes(4, "little") + element + b"\0"
 
 
 def serialize(job: Job) -> bytes:

@@ -96,6 +96,11 @@ def class_at(policies: PolicySet, namespace: str, path: str) -> FieldClass | Non
     return None if node is None else next((each.leaf for each in leaves(node)), None)
 
 
+def touches(field: str, path: str) -> bool:
+    """Whether one path is the other, or lies above or below it."""
+    return field == path or field.startswith(f"{path}.") or path.startswith(f"{field}.")
+
+
 def tree_of(moves: Iterable[Move]) -> PathNode:
     """The paths of one collection's moves, as the policy has them: a tree whose leaves are random classes."""
     return _node("", {move.path: move for move in moves})

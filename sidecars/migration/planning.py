@@ -4,16 +4,15 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from bson.codec_options import CodecOptions
 from pymongo.errors import OperationFailure
 
 from sealwire.policies.file.schema import BESIDE, PolicySet, is_transparent
 from sealwire.sidecars.covered import CoveredCollection
-from sealwire.sidecars.direct import RAW, Client, identity_of
+from sealwire.sidecars.direct import DECODED, Client, collection_of, identity_of, listing_of
 from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Stretch, new_job
-from sealwire.sidecars.migration.moves import DETERMINISTIC, Direction, Move, class_at, moves_of
+from sealwire.sidecars.migration.moves import DETERMINISTIC, Direction, Move, class_at, moves_of, touches
 
 RIGHTS = (
     "log in as a user with readWrite on the collections and on the database `sealwire`, "
@@ -26,7 +25,6 @@ _STRETCHES_A_WORKER = 4
 _SAMPLED_A_STRETCH = 20
 _SIMPLE = "simple"
 """The locale of a collation by which strings are equal where their bytes are."""
-_DECODED = CodecOptions[dict[str, Any]]()
 
 
 # Whether values at covered paths decide on which shard a document lies: then they cannot be moved.
@@ -43,13 +41,12 @@ def split_by(client: Client, namespace: str, paths: Iterable[str]) -> str:
     Raises:  what the driver raises; OperationFailure where a mongos denies reading its `config.collections`
     Cost:    one question; two before a mongos
     """
-    if client.get_database("admin", _DECODED).command("hello").get("msg") != "isdbgrid":
+    if client.get_database("admin", DECODED).command("hello").get("msg") != "isdbgrid":
         return ""
-    collections = client.get_database("config", _DECODED).get_collection("collections")
-    found: Mapping[str, Any] = collections.find_one({"_id": namespace}) or {}
+    found = collection_of(client, "config.collections", DECODED).find_one({"_id": namespace}) or {}
     key = [] if found.get("dropped") is True else list(found.get("key") or {})
     for path in paths:
-        if any(_meet(path, field) for field in key):
+        if any(touches(path, field) for field in key):
             return f"its shard key has {path}: reshard the collection by another field first"
     return ""
 
@@ -62,11 +59,6 @@ def foreseen_split(client: Client, namespace: str, paths: Iterable[str]) -> str:
         if failure.code != _UNAUTHORIZED:
             raise
     return "its shard key is not known: this user may not read config.collections"
-
-
-def _meet(path: str, field: str) -> bool:
-    """Whether one of them is, or holds, the other."""
-    return path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.")
 
 
 def select(found: Iterable[CoveredCollection], namespace: str | None) -> list[CoveredCollection]:
@@ -137,9 +129,7 @@ def refuse_obstacles(client: Client, moves: Iterable[Move], fields: Mapping[str,
 
 def unfit(client: Client, namespace: str) -> str:
     """Why no document of the collection can be changed one by one; empty where it can."""
-    database, _, name = namespace.partition(".")
-    listed = client.get_database(database, _DECODED).list_collections(filter={"name": name})
-    found: Mapping[str, Any] | None = next(iter(listed), None)
+    found = listing_of(client, namespace)
     if found is None:
         return "does not exist"
     kind = found.get("type", "collection")
@@ -155,9 +145,7 @@ def unfit(client: Client, namespace: str) -> str:
 
 def collated(client: Client, namespace: str) -> str:
     """Why strings of a collection do not compare as envelopes do, by their bytes; empty where they do."""
-    database, _, name = namespace.partition(".")
-    listed = client.get_database(database, _DECODED).list_collections(filter={"name": name})
-    options: Mapping[str, Any] = next((each.get("options") or {} for each in listed), {})
+    options = (listing_of(client, namespace) or {}).get("options") or {}
     locale = (options.get("collation") or {}).get("locale", _SIMPLE)
     if locale == _SIMPLE:
         return ""
@@ -172,8 +160,7 @@ def make_job(
     stretches: list[Stretch] = []
     expected = 0
     for namespace in namespaces:
-        database, _, collection = namespace.partition(".")
-        expected += client.get_database(database).get_collection(collection).estimated_document_count()
+        expected += collection_of(client, namespace).estimated_document_count()
         stretches += _stretches(client, namespace, workers)
     return new_job(direction, wrong_type, moves, stretches, expected)
 
@@ -183,14 +170,12 @@ def _stretches(client: Client, namespace: str, workers: int) -> list[Stretch]:
     if workers == 1:
         return [Stretch(namespace)]
     wanted = workers * _STRETCHES_A_WORKER
-    database, _, name = namespace.partition(".")
     pipeline: list[Mapping[str, Any]] = [
         {"$sample": {"size": wanted * _SAMPLED_A_STRETCH}},
         {"$project": {"_id": 1}},
         {"$sort": {"_id": 1}},
     ]
-    collection = client.get_database(database, RAW).get_collection(name)
-    with collection.aggregate(pipeline) as cursor:
+    with collection_of(client, namespace).aggregate(pipeline) as cursor:
         sampled = list(dict.fromkeys(identity_of(bytes(found.raw)) for found in cursor))
     step = max(1, len(sampled) // wanted)
     bounds = [b"", *sampled[step::step], b""]

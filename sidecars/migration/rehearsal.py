@@ -26,7 +26,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection
-from sealwire.sidecars.direct import RAW, Client
+from sealwire.sidecars.direct import RAW, Client, collection_of
 from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
 from sealwire.sidecars.migration.definitions.constants import ClassChange
@@ -98,8 +98,7 @@ class Rehearsal:
         Indexes that would be in the way are left out, and those that let documents expire.
         Raises what the driver raises. Cost: reads the sample once and writes it; memory of a batch.
         """
-        database, _, name = found.namespace.partition(".")
-        source = self._client.get_database(database, RAW).get_collection(name)
+        source = collection_of(self._client, found.namespace)
         there = source.estimated_document_count()
         pipeline: list[Mapping[str, Any]] = [] if there <= most else [{"$sample": {"size": most}}]
         target = self._client.get_database(self._scratch, RAW).create_collection(found.namespace)

@@ -7,17 +7,17 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import ConnectionFailure, OperationFailure
 
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.direct import RAW, Client, document, element, identity_of
+from sealwire.sidecars.direct import DECODED, RAW, Client, collection_of, element, identity_of, one_of
 from sealwire.sidecars.errors import MigrationReason, Unavailable
 from sealwire.sidecars.migration.contexts import owner_of, spot_of
 from sealwire.sidecars.migration.forms import Form, Left, NewForm
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import enclosed
 
 BATCH_DOCUMENTS = 500
 BATCH_BYTES = 8 << 20
@@ -25,7 +25,6 @@ BATCH_BYTES = 8 << 20
 
 _WAITS_S = (0.2, 1.0, 3.0, 10.0)
 """Between the tries where the server does not answer: an election takes some seconds."""
-_DECODED = CodecOptions[dict[str, Any]]()
 _BY_ID = {"_id": 1}
 _PRIMARY, _SECONDARY = 1, 2
 """States of a member, as replSetGetStatus numbers them."""
@@ -67,9 +66,9 @@ class MongoDocuments:
         database, _, name = namespace.partition(".")
         command: dict[str, Any] = {"find": name, "hint": _BY_ID, "limit": limit, "batchSize": limit}
         if start:
-            command["min"] = RawBSONDocument(document(start))
+            command["min"] = RawBSONDocument(enclosed(start))
         if end:
-            command["max"] = RawBSONDocument(document(end))
+            command["max"] = RawBSONDocument(enclosed(end))
         if not start and not end:
             command["sort"] = _BY_ID
         return patiently(lambda: self._bounded(database, command, limit), self._sleep)
@@ -87,10 +86,8 @@ class MongoDocuments:
         return found, len(found) < limit
 
     def again(self, namespace: str, identities: Sequence[bytes]) -> list[bytes]:
-        database, _, name = namespace.partition(".")
-        values = b"".join(b"%c%d\0%b" % (each[0], index, each[5:]) for index, each in enumerate(identities))
-        chosen = RawBSONDocument(document(b"\x03_id\0" + document(b"\x04$in\0" + document(values))))
-        collection = self._client.get_database(database, RAW).get_collection(name)
+        chosen = RawBSONDocument(enclosed(one_of(b"_id", ((each[0], each[5:]) for each in identities))))
+        collection = collection_of(self._client, namespace)
         return patiently(lambda: [bytes(each.raw) for each in collection.find(chosen)], self._sleep)
 
     def update(self, namespace: str, updates: Sequence[bytes]) -> Written:
@@ -104,7 +101,7 @@ class MongoDocuments:
         }
         # Repeating is safe: what was done already finds other values than it names
         target = self._client.get_database(database)
-        reply = patiently(lambda: target.command(command, codec_options=_DECODED), self._sleep)
+        reply = patiently(lambda: target.command(command, codec_options=DECODED), self._sleep)
         if reply.get("writeConcernError"):
             text = "the server did not say that a majority of its members has the changes"
             raise Unavailable(
@@ -132,7 +129,7 @@ def patiently(attempt: Callable[[], T], sleep: Callable[[float], None] = time.sl
 def lag_s(client: Client) -> float | None:
     """Seconds by which the slowest secondary is behind the primary; None where nobody can say."""
     try:
-        status = client.get_database("admin").command("replSetGetStatus", codec_options=_DECODED)
+        status = client.get_database("admin").command("replSetGetStatus", codec_options=DECODED)
     except OperationFailure:
         return None
     dates: dict[int, list[datetime]] = {_PRIMARY: [], _SECONDARY: []}
@@ -238,9 +235,9 @@ def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, b
         growth += len(chosen[1]) - len(value)
     if not news:
         return Patch(identity, b"", 0, tuple(problems))
-    update = document(
-        b"\x03q\0" + document(identity, *conditions),
-        b"\x03u\0" + document(b"\x03$set\0" + document(*news)),
+    update = enclosed(
+        b"\x03q\0" + enclosed(identity, *conditions),
+        b"\x03u\0" + enclosed(b"\x03$set\0" + enclosed(*news)),
     )
     if len(raw) + growth > MAX_DOCUMENT_BYTES or len(update) > MAX_UPDATE_BYTES:
         problems += [Problem(path, Left.TOO_LARGE) for path in dict.fromkeys(paths)]

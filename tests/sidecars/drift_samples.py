@@ -105,7 +105,7 @@ class FakeDatabase:
     def list_collections(self) -> Iterator[dict[str, Any]]:
         return iter(self.server.collections.get(self.name, []))
 
-    def get_collection(self, _name: str) -> "FakeDatabase":
+    def get_collection(self, _name: str, *_: object) -> "FakeDatabase":
         return self
 
     def count_documents(self, _filter: object) -> int:

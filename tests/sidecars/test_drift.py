@@ -19,10 +19,11 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.policies.planning.contexts import stored_context
-from sealwire.sidecars.direct import array, document, element, identity_of, is_envelope_value, one_of
+from sealwire.sidecars.direct import array, element, identity_of, is_envelope_value, one_of
 from sealwire.sidecars.drift.scan import Census, Condition, ContextJudge, Keys, PathReport
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import enclosed
 from tests.keys.samples import NOW
 from tests.sidecars.drift_samples import KEYS, NHS, NOTE, NOTES, OLD, envelope, policy, stored
 from tests.support.policies import policy_of
@@ -355,10 +356,10 @@ TEXT = (kinds.STRING, b"\2\0\0\0x\0")
 
 
 def test_what_a_driver_writes() -> None:
-    assert document() == bson.encode({})
-    assert document(element(ONE[0], b"a", ONE[1])) == bson.encode({"a": 1})
+    assert enclosed() == bson.encode({})
+    assert enclosed(element(ONE[0], b"a", ONE[1])) == bson.encode({"a": 1})
     assert array([ONE, TEXT]) == bson.encode({"0": 1, "1": "x"})
-    assert document(one_of(b"a.b", [ONE, TEXT])) == bson.encode({"a.b": {"$in": [1, "x"]}})
+    assert enclosed(one_of(b"a.b", [ONE, TEXT])) == bson.encode({"a.b": {"$in": [1, "x"]}})
 
 
 def test_the_element_that_names_a_document() -> None:

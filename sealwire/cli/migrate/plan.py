@@ -20,7 +20,7 @@ from sealwire.keys.keyring.file import read_record
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PathNode, PolicySet, leaves
 from sealwire.sidecars.covered import CoveredCollection, covered_collections
-from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.direct import Client, collection_of, connected
 from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.inspection import (
     Inspection,
@@ -186,7 +186,7 @@ def _found(client: Client, each: CoveredCollection, newest: Newest, sample: int 
         return _Found(Inspection(each.namespace, 0, 0, ()), why)
     inspection = _inspect(client, each.namespace, each.tree, newest, sample)
     split = foreseen_split(client, each.namespace, [node.path for node in leaves(each.tree)])
-    return _Found(inspection, "", split, _size(client, each.namespace))
+    return _Found(inspection, "", split, collection_of(client, each.namespace).estimated_document_count())
 
 
 def _covered(client: Client, policies: PolicySet, newest: Newest, namespace: str | None) -> list[Inspection]:
@@ -210,14 +210,9 @@ def _only(found: Inspection, path: str) -> Inspection:
 def _inspect(
     client: Client, namespace: str, tree: PathNode, newest: Newest, sample: int | None
 ) -> Inspection:
-    size = _size(client, namespace)
+    size = collection_of(client, namespace).estimated_document_count()
     with document_count_bar(namespace, min(size, sample or size)) as progress:
         return inspect(client, namespace, tree, newest, sample, progress)
-
-
-def _size(client: Client, namespace: str) -> int:
-    database, _, name = namespace.partition(".")
-    return client.get_database(database).get_collection(name).estimated_document_count()
 
 
 def _document(found: _Found) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.policies.filters.operands import TYPES
-from sealwire.sidecars.direct import document
-from sealwire.wire.raw_bson import elements
+from sealwire.wire.raw_bson import elements, enclosed
 
 BINARY: Final = "binData"
 EMPTY_TYPES: Final = frozenset({"null", "undefined", "missing"})
@@ -89,7 +88,7 @@ class ClassChange:
             form = self.versions[1].stored(*plain)
         except UnsupportedValue:
             raise Lost("a constant that no envelope can hold") from None
-        return bson.decode(document(b"%c\0%b" % (form.kind, form.data)))[""]
+        return bson.decode(enclosed(b"%c\0%b" % (form.kind, form.data)))[""]
 
     def _plain(self, kind: int, data: bytes, leaf: FieldClass) -> tuple[int, bytes] | None:
         """A constant's type and bytes in clear; None where it is no value of the class in its old form."""

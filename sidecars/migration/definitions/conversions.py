@@ -31,7 +31,7 @@ from sealwire.policies.planning.walk import Draft, Surroundings, Walk
 from sealwire.sidecars.direct import is_envelope_value
 from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
-from sealwire.sidecars.migration.definitions.filters import Way, convert_filter, touches
+from sealwire.sidecars.migration.definitions.filters import Way, convert_filter
 from sealwire.sidecars.migration.definitions.server import (
     Definition,
     DefinitionKind,
@@ -39,6 +39,7 @@ from sealwire.sidecars.migration.definitions.server import (
     KeptForms,
     Records,
 )
+from sealwire.sidecars.migration.moves import touches
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
 

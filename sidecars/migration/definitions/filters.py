@@ -17,6 +17,7 @@ from sealwire.sidecars.migration.definitions.constants import (
     both,
     type_name,
 )
+from sealwire.sidecars.migration.moves import touches
 
 # ------------------------------------- $jsonSchema of a validator, for values in both forms or in the new one
 #
@@ -393,8 +394,3 @@ def names_a_path(expression: Any, node: PathNode) -> bool:
     else:
         path = expression[1:]
     return not path or any(touches(path, each.path) for each in leaves(node))
-
-
-def touches(field: str, path: str) -> bool:
-    """Whether one path is the other, or lies above or below it."""
-    return field == path or field.startswith(f"{path}.") or path.startswith(f"{field}.")

@@ -10,7 +10,6 @@ from bson.binary import Binary
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure
 from pymongo.write_concern import WriteConcern
 
 from sealwire.crypto.cipher import ValueCipher
@@ -18,11 +17,10 @@ from sealwire.crypto.errors import DecryptionFailed
 from sealwire.keys.errors import KeysError
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.sidecars.direct import Client
+from sealwire.sidecars.direct import Client, indexes_of
 from sealwire.sidecars.errors import MigrationReason, Unavailable
 
 _DECODED: Final = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
-_WITHOUT_NAMESPACE: Final = 26
 _NOT_GIVEN: Final = frozenset({"v", "ns", "textIndexVersion", "2dsphereIndexVersion"})
 """What a server says of an index, and need not be told."""
 
@@ -101,16 +99,9 @@ class MongoDefinitions:
         return found
 
     def _indexes(self, namespace: str) -> list[Definition]:
-        database, _, name = namespace.partition(".")
-        try:
-            listed = list(self._client.get_database(database, _DECODED).get_collection(name).list_indexes())
-        except OperationFailure as error:
-            if error.code == _WITHOUT_NAMESPACE:
-                return []
-            raise
         return [
             Definition(DefinitionKind.INDEX, namespace, str(each["name"]), dict(each))
-            for each in listed
+            for each in indexes_of(self._client, namespace, _DECODED)
             if each["name"] != "_id_"
         ]
 

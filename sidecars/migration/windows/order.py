@@ -22,9 +22,10 @@ from sealwire.crypto.envelope import (
 )
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position, StoredForm
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
-from sealwire.sidecars.direct import document
+from sealwire.sidecars.direct import array, element
 from sealwire.sidecars.migration.moves import Move
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import enclosed
 
 # -------------------------------------------------------------------- where a deterministic class is stored
 
@@ -85,12 +86,13 @@ class Range(NamedTuple):
         """What a search compares the path with, as a BSON document. Cost: O(bytes of the bounds)."""
         parts = []
         if self.low is not None:
-            parts.append(_element(b"$gte", self.low))
+            parts.append(element(self.low.kind, b"$gte", self.low.data))
         if self.last is not None:
-            parts.append(_element(b"$lte", self.last))
+            parts.append(element(self.last.kind, b"$lte", self.last.data))
         elif self.behind is not None:
-            parts.append(_element(b"$lt", self.behind))
-        return document(*parts) if parts else document(b"\x04$type\0" + _numbers(self.types))
+            parts.append(element(self.behind.kind, b"$lt", self.behind.data))
+        types = ((kinds.INT, kind.to_bytes(4, "little")) for kind in self.types)
+        return enclosed(*parts) if parts else enclosed(element(kinds.ARRAY, b"$type", array(types)))
 
 
 class Reach:
@@ -132,19 +134,6 @@ class Order(Protocol):
 
     def reach(self) -> Reach:
         """For a search that begins now."""
-
-
-def _element(name: bytes, form: StoredForm) -> bytes:
-    return b"%c%b\0%b" % (form.kind, name, form.data)
-
-
-def _numbers(types: tuple[int, ...]) -> bytes:
-    return document(
-        *(
-            _element(b"%d" % index, StoredForm(kinds.INT, kind.to_bytes(4, "little")))
-            for index, kind in enumerate(types)
-        )
-    )
 
 
 # The order of a class's envelopes, and the ranges by which a server finds what lies between two of them.

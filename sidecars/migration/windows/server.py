@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from bson.binary import Binary
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
@@ -14,13 +13,13 @@ from pymongo.read_concern import ReadConcern
 from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.keys.frontier.record import DATABASE
-from sealwire.sidecars.direct import RAW, Client, document
+from sealwire.sidecars.direct import DECODED, Client, collection_of, element, indexes_of
+from sealwire.sidecars.migration.moves import touches
 from sealwire.sidecars.migration.server import BATCH_BYTES, BATCH_DOCUMENTS, MongoDocuments, Written
 from sealwire.sidecars.migration.windows.order import ClassPaths, Range
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import enclosed
 
-_DECODED = CodecOptions[dict[str, Any]]()
-_WITHOUT_NAMESPACE = 26
 _HIDES = ("partialFilterExpression", "hidden", "collation", "weights")
 """With these an index does not have every value, or is not used for a search."""
 
@@ -34,7 +33,7 @@ def make_indexes(
     """
     found: dict[tuple[str, str], str] = {}
     for where in places:
-        listed = _listed(client, where.namespace)
+        listed = indexes_of(client, where.namespace)
         for number, path in enumerate(where.paths, 1):
             usable = [str(index["name"]) for index in listed if _is_usable(index, path, alone=alone)]
             name = usable[0] if usable else f"{_prefix(class_id)}{number}"
@@ -43,7 +42,7 @@ def make_indexes(
                 continue
             database, _, collection = where.namespace.partition(".")
             command = {"createIndexes": collection, "indexes": [{"key": {path: 1}, "name": name}]}
-            client.get_database(database).command(command, codec_options=_DECODED)
+            client.get_database(database).command(command, codec_options=DECODED)
     return found
 
 
@@ -51,10 +50,10 @@ def drop_indexes(client: Client, places: Iterable[ClassPaths], class_id: int) ->
     """Take away what `make_indexes` made, now or in an earlier process. Raises what the driver raises."""
     for where in places:
         database, _, collection = where.namespace.partition(".")
-        for index in _listed(client, where.namespace):
+        for index in indexes_of(client, where.namespace):
             if str(index["name"]).startswith(_prefix(class_id)):
                 command = {"dropIndexes": collection, "index": index["name"]}
-                client.get_database(database).command(command, codec_options=_DECODED)
+                client.get_database(database).command(command, codec_options=DECODED)
 
 
 def walked_fields(client: Client, places: Iterable[ClassPaths]) -> frozenset[bytes] | None:
@@ -64,9 +63,9 @@ def walked_fields(client: Client, places: Iterable[ClassPaths]) -> frozenset[byt
     """
     found = set()
     for where in places:
-        for index in _listed(client, where.namespace):
+        for index in indexes_of(client, where.namespace):
             first, *others = index["key"]
-            if not any(_leads_to(field, path) for field in others for path in where.paths):
+            if not any("$**" in field or touches(field, path) for field in others for path in where.paths):
                 continue
             if "$**" in first:
                 return None
@@ -74,23 +73,8 @@ def walked_fields(client: Client, places: Iterable[ClassPaths]) -> frozenset[byt
     return frozenset(found)
 
 
-def _leads_to(field: str, path: str) -> bool:
-    """Whether an index on `field` may hold what is stored at `path`."""
-    return "$**" in field or field == path or path.startswith(field + ".") or field.startswith(path + ".")
-
-
 def _prefix(class_id: int) -> str:
     return f"sealwire_move_{class_id}_"
-
-
-def _listed(client: Client, namespace: str) -> list[Mapping[str, Any]]:
-    database, _, name = namespace.partition(".")
-    try:
-        return list(client.get_database(database, _DECODED).get_collection(name).list_indexes())
-    except OperationFailure as error:
-        if error.code == _WITHOUT_NAMESPACE:
-            return []
-        raise
 
 
 def _is_usable(index: Mapping[str, Any], path: str, *, alone: bool) -> bool:
@@ -119,7 +103,7 @@ _FOUND: Final = {0, 1}
 
 _NAN: Final = StoredForm(kinds.DOUBLE, b"\0\0\0\0\0\0\xf8\x7f")
 _NO_TEXT: Final = StoredForm(kinds.STRING, b"\1\0\0\0\0")
-_NO_FIELD: Final = StoredForm(kinds.OBJECT, document())
+_NO_FIELD: Final = StoredForm(kinds.OBJECT, enclosed())
 _NO_BYTES: Final = StoredForm(kinds.BIN_DATA, b"\0\0\0\0\0")
 _FIRST_ID: Final = StoredForm(kinds.OBJECT_ID, bytes(12))
 _FALSE: Final = StoredForm(kinds.BOOL, b"\0")
@@ -153,7 +137,7 @@ def bounded(index: str, path: str, within: Range) -> Mapping[str, Any]:
 
 
 def _key(path: str, form: StoredForm) -> RawBSONDocument:
-    return RawBSONDocument(document(b"%c%b\0%b" % (form.kind, path.encode(), form.data)))
+    return RawBSONDocument(enclosed(element(form.kind, path.encode(), form.data)))
 
 
 def keeps_bounds(client: Client) -> bool:
@@ -161,7 +145,7 @@ def keeps_bounds(client: Client) -> bool:
 
     Raises what the driver raises. Cost: five commands.
     """
-    tried = client.get_database(DATABASE, _DECODED).get_collection(f"tried_{secrets.token_hex(8)}")
+    tried = client.get_database(DATABASE, DECODED).get_collection(f"tried_{secrets.token_hex(8)}")
     try:
         tried.create_index([(_PATH, 1)], name=_NAME)
         documents: list[Any] = [
@@ -260,10 +244,7 @@ class MongoValues:
     def _find(
         self, namespace: str, chosen: dict[str, Any], options: Mapping[str, Any] | None = None
     ) -> Iterator[bytes]:
-        database, _, name = namespace.partition(".")
-        collection = self._client.get_database(database, RAW).get_collection(
-            name, read_concern=ReadConcern("majority")
-        )
+        collection = collection_of(self._client, namespace, read_concern=ReadConcern("majority"))
         found = collection.find(chosen, session=self._session, batch_size=BATCH_DOCUMENTS, **(options or {}))
         with found as cursor:
             for each in cursor:

@@ -197,7 +197,7 @@ class Server:
     def get_database(self, _name: str, _options: object = None) -> "Server":
         return self
 
-    def get_collection(self, _name: str) -> "Server":
+    def get_collection(self, _name: str, *_options: object) -> "Server":
         return self
 
     def list_collections(self) -> Iterator[RawBSONDocument]:

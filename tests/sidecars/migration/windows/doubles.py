@@ -15,7 +15,6 @@ from sealwire.crypto.envelope import HEADER_BYTES, SUBTYPE
 from sealwire.keys.frontier.frontier import ClassVersion, Form, Frontier, StoredForm
 from sealwire.keys.frontier.record import Lease, frontier_document, parse_frontier
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
-from sealwire.sidecars.direct import document
 from sealwire.sidecars.errors import JobTaken, MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job
@@ -24,6 +23,7 @@ from sealwire.sidecars.migration.server import Written
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.order import ClassPaths, Range, class_paths, moves_of_paths
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import enclosed
 from tests.keys.samples import NOW
 from tests.sidecars.migration.doubles import Fate, MemoryServer
 
@@ -135,7 +135,7 @@ def compared(form: StoredForm, by_bytes: bool) -> Any:
         return content if by_bytes else (length, subtype, content)
     if form.kind in (kinds.STRING, kinds.SYMBOL):
         return form.data[4:-1]
-    value = bson.decode(document(b"%cv\0%b" % (form.kind, form.data)))["v"]
+    value = bson.decode(enclosed(b"%cv\0%b" % (form.kind, form.data)))["v"]
     return value.to_decimal() if isinstance(value, Decimal128) else value
 
 

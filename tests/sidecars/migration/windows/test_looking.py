@@ -157,7 +157,7 @@ class Listing:
     def get_database(self, *_args: object) -> "Listing":
         return self
 
-    def get_collection(self, _name: str) -> Any:
+    def get_collection(self, _name: str, *_options: object) -> Any:
         return SimpleNamespace(list_indexes=lambda: [{"name": str(key), "key": key} for key in self._keys])
 
 
