@@ -22,7 +22,15 @@ from sealwire.sidecars.migration.forms import InCollection, Left, NewForm, Wrong
 from sealwire.sidecars.migration.job import Batch, Job, LeftValue, Standing, Tally, now
 from sealwire.sidecars.migration.ledger import Notes, Wish
 from sealwire.sidecars.migration.moves import Direction, trees_of
-from sealwire.sidecars.migration.server import BATCH_DOCUMENTS, Documents, Patch, Problem, chunks, patch_of
+from sealwire.sidecars.migration.server import (
+    BATCH_DOCUMENTS,
+    NO_FIELDS,
+    Documents,
+    Patch,
+    Problem,
+    chunks,
+    patch_of,
+)
 from sealwire.wire.errors import BsonError
 
 _STANDING: Final = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
@@ -228,7 +236,6 @@ class Throttle:
 
 # The steps of a job of random classes: batches of documents by ranges of `_id`, with several workers.
 
-_NO_FIELDS: Mapping[str, bytes] = {}
 _ROUNDS = 8
 """How often a document is read again that the application keeps changing."""
 
@@ -237,9 +244,11 @@ Within = Callable[[str, Sequence[bytes]], NewForm]
 
 
 def within_contexts(
-    contexts: JobContexts, direction: Direction, keyring: Keyring, wrong_type: WrongType
-) -> Within:
+    contexts: JobContexts | None, direction: Direction, keyring: Keyring, wrong_type: WrongType
+) -> Within | None:
     """What decides where classes have keys for contexts: those of a batch are made in one write."""
+    if contexts is None:
+        return None
 
     def within(namespace: str, raws: Sequence[bytes]) -> NewForm:
         if direction is not Direction.DECRYPT:
@@ -261,7 +270,7 @@ class Runner(Engine):
         pace: Pace = AT_ONCE,
         *,
         within: Within | None = None,
-        fields: Mapping[str, bytes] = _NO_FIELDS,
+        fields: Mapping[str, bytes] = NO_FIELDS,
         narrow: Callable[[], object] = lambda: None,
     ) -> None:
         """`choose` decides every value's new form; `within`, where it is given, in its stead.

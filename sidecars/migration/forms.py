@@ -19,7 +19,7 @@ from sealwire.crypto.envelope import (
 )
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.contexts.cache import DESTROYED_VALUE
-from sealwire.keys.errors import ContextShredded, KeyDestroyed, UnknownKey
+from sealwire.keys.errors import ContextShredded, KeyDestroyed, KeyRetired, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.ranges import RangeDomain, read_stored
@@ -110,15 +110,22 @@ class InCollection:
 
     def opened(self, value: bytes) -> Form | Left:
         """As `ContextCiphers`. Raises as `JobContexts.open`."""
-        try:
-            opened = self.contexts.open(value[BINARY_HEAD:])
-        except UnknownKey:
-            return Left.UNKNOWN_KEY
-        except KeyDestroyed:
-            return Left.DESTROYED_KEY
-        except (InvalidEnvelope, DecryptionFailed):
-            return Left.DAMAGED
+        opened = opened_or_left(lambda: self.contexts.open(value[BINARY_HEAD:]))
         return Left.DESTROYED_KEY if opened == DESTROYED_VALUE else opened
+
+
+def opened_or_left(open_value: Callable[[], Form], retired: Left = Left.UNKNOWN_KEY) -> Form | Left:
+    """What opening yields, or why nobody opens it; `retired` is what a retired key is called."""
+    try:
+        return open_value()
+    except KeyRetired:
+        return retired
+    except UnknownKey:
+        return Left.UNKNOWN_KEY
+    except KeyDestroyed:
+        return Left.DESTROYED_KEY
+    except (InvalidEnvelope, DecryptionFailed):
+        return Left.DAMAGED
 
 
 def new_form(
@@ -217,14 +224,7 @@ class _Forms:
     def _opened(self, value: bytes) -> Form | Left:
         if self.within is not None and is_of_context(value, BINARY_HEAD):
             return self.within.opened(value)
-        try:
-            return self.keyring.open_envelope(value, BINARY_HEAD, len(value))
-        except UnknownKey:
-            return Left.UNKNOWN_KEY
-        except KeyDestroyed:
-            return Left.DESTROYED_KEY
-        except (InvalidEnvelope, DecryptionFailed):
-            return Left.DAMAGED
+        return opened_or_left(lambda: self.keyring.open_envelope(value, BINARY_HEAD, len(value)))
 
 
 def class_value(

@@ -8,13 +8,15 @@ changes nothing. What others wish of a running job (pause, abort) stands beside 
 import hmac
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC
 from enum import Enum
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from bson.binary import Binary
 from bson.codec_options import CodecOptions
 from pymongo import ReturnDocument
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
@@ -30,9 +32,15 @@ DATABASE, COLLECTION = "sealwire", "jobs"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
 _JOB_DOMAIN = b"sealwire migration job 1"
 _WISH_DOMAIN = b"sealwire migration wish 1"
-_DECODED = CodecOptions[dict[str, Any]]()
+_DECODED = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
 
 Stored = Mapping[str, Any]
+
+
+def own_collection(client: Client, name: str, **more: Any) -> Collection[dict[str, Any]]:
+    """A collection of Sealwire's own database on the server. Writes wait for a majority."""
+    database: Database[Any] = client.get_database(DATABASE)
+    return database.get_collection(name, _DECODED, write_concern=WriteConcern("majority"), **more)
 
 
 class Wish(Enum):
@@ -55,10 +63,7 @@ class Ledger:
 
     def __init__(self, client: Client, keyring: Keyring) -> None:
         """Raises UnknownKey where the keyring has no active key at all."""
-        jobs = client.get_database(DATABASE).get_collection(
-            COLLECTION, codec_options=_DECODED, write_concern=WriteConcern("majority")
-        )
-        self._jobs = cast(Collection[dict[str, Any]], jobs)
+        self._jobs = own_collection(client, COLLECTION)
         self._keyring = keyring
         self._cipher = any_active(keyring)
 

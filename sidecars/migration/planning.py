@@ -120,11 +120,17 @@ def refuse_obstacles(client: Client, moves: Iterable[Move], fields: Mapping[str,
     moves = tuple(moves)
     beside = {move.namespace for move in moves if fields.get(move.class_name, b"").startswith(BESIDE)}
     for namespace in dict.fromkeys(move.namespace for move in moves):
-        why = unfit(client, namespace) or (collated(client, namespace) if namespace in beside else "")
-        why = why or split_by(client, namespace, (each.path for each in moves if each.namespace == namespace))
-        if why:
-            hint = "sealwire migrate plan shows every collection"
-            raise Unusable(MigrationReason.OBSTACLE, f"{namespace}: {why}", hint)
+        paths = [each.path for each in moves if each.namespace == namespace]
+        refuse_obstacle(client, namespace, paths, compares=namespace in beside)
+
+
+def refuse_obstacle(client: Client, namespace: str, paths: Iterable[str], *, compares: bool) -> None:
+    """The same of one collection; `compares`: strings of it have to be equal by their bytes."""
+    why = unfit(client, namespace) or (collated(client, namespace) if compares else "")
+    why = why or split_by(client, namespace, paths)
+    if why:
+        hint = "sealwire migrate plan shows every collection"
+        raise Unusable(MigrationReason.OBSTACLE, f"{namespace}: {why}", hint)
 
 
 def unfit(client: Client, namespace: str) -> str:

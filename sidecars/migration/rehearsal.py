@@ -157,15 +157,12 @@ class Rehearsal:
         began = time.perf_counter()
         definitions.widen()
         with self._contexts(policies) as contexts:
-            within = None
-            if contexts is not None:
-                within = within_contexts(contexts, job.direction, self._keyring, job.wrong_type)
             runner = Runner(
                 job,
                 MongoDocuments(self._client),
                 _Unwritten(),
                 choose,
-                within=within,
+                within=within_contexts(contexts, job.direction, self._keyring, job.wrong_type),
                 fields=fields_of(policies),
                 narrow=definitions.narrow,
             )

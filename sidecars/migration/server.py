@@ -154,7 +154,7 @@ MAX_UPDATE_BYTES = MAX_DOCUMENT_BYTES - (64 << 10)
 _NOT_ARRAY = b"\x03$not\0" + b"\x10\0\0\0\x10$type\0\x04\0\0\0\0"
 
 
-_NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
+NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 _CONDITION_BYTES = 10
 """What a document with the element `$eq` needs beside the value: length, type byte, name and end."""
 
@@ -180,8 +180,6 @@ class Problem:
 
     path: str
     why: Left
-    code: int = 0
-    """The server's, where it refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +197,7 @@ class Patch:
     """The covered paths of these values, each once."""
 
 
-def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, bytes] = _NO_FIELDS) -> Patch:
+def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, bytes] = NO_FIELDS) -> Patch:
     """What moves the covered values of a document. Raises BsonError for one that is damaged.
 
     `fields` says of each class what its contexts depend on: the document has to say the same ones still.

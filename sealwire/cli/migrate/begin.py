@@ -56,16 +56,6 @@ ChooseMoves = Callable[[Client, PolicySet], tuple[Move, ...]]
 Step = Callable[[], Job]
 
 
-def confirm(text: str, question: str, wanted: str, given: str | None) -> None:
-    """Raises Denied where the answer is another one than is wanted."""
-    if given is None:
-        click.echo(text, err=True)
-        given = click.prompt(question, err=True)
-    if given != wanted:
-        text = f"nothing was decrypted: the answer is not {wanted}"
-        raise Denied(MigrationReason.NOT_CONFIRMED, text, f"answer {wanted}, or --confirm it")
-
-
 @dataclass(frozen=True, slots=True)
 class NewJobs:
     """New jobs of one direction, one after the other."""
@@ -149,9 +139,15 @@ class NewJobs:
         return [partial(self.one_class, name) for name in classes], classes
 
     def confirm(self, text: str, question: str, wanted: str, given: str | None) -> None:
-        """As `confirm`, where something is to be done."""
-        if not self.manner.dry_run:
-            confirm(text, question, wanted, given)
+        """Ask, where something is to be done. Raises Denied for another answer than is wanted."""
+        if self.manner.dry_run:
+            return
+        if given is None:
+            click.echo(text, err=True)
+            given = click.prompt(question, err=True)
+        if given != wanted:
+            text = f"nothing was decrypted: the answer is not {wanted}"
+            raise Denied(MigrationReason.NOT_CONFIRMED, text, f"answer {wanted}, or --confirm it")
 
     def _stored(self, *, in_clear: bool) -> list[str]:
         keyring = self.site.open_keyring()
@@ -310,8 +306,10 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
 
     def choose(_client: Client, policies: PolicySet) -> tuple[Move, ...]:
         move = planning.move_back(policies, what or "", path or "")
-        if not manner.dry_run:
-            _confirm_path(policies, move, given)
+        text = f"All values of {move.namespace} {move.path} will lie in the database in clear."
+        if policies.covered(move.namespace) is None:
+            text += " The policy covers nothing of this collection: its application has to be stopped."
+        begin.confirm(text, "The collection's name, to go on", move.namespace, given)
         return (move,)
 
     begin.run([lambda: begin.random(choose)])
@@ -336,10 +334,3 @@ def _class_decryptions(
         raise Unusable(MigrationReason.STILL_COVERED, text, hint)
     text = f"the policy has no class {what}, and no path of a collection is named"
     raise Unusable(MigrationReason.NOT_COVERED, text, "sealwire policy check lists the classes")
-
-
-def _confirm_path(policies: PolicySet, move: Move, given: str | None) -> None:
-    text = f"All values of {move.namespace} {move.path} will lie in the database in clear."
-    if policies.covered(move.namespace) is None:
-        text += " The policy covers nothing of this collection: its application has to be stopped."
-    confirm(text, "The collection's name, to go on", move.namespace, given)

@@ -6,7 +6,7 @@ All its values move together, by windows, whichever of the two versions is plain
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -20,7 +20,7 @@ from sealwire.cli.migrate.definitions import (
     tell_changed,
     versions_to_judge,
 )
-from sealwire.cli.migrate.options import Effort, Site, open_contexts, progress_bar, require_contexts, throttle
+from sealwire.cli.migrate.options import Effort, Site, job_contexts, progress_bar, require_contexts, throttle
 from sealwire.cli.tasks import ended_in_order
 from sealwire.keys.frontier.frontier import ClassVersion, has_moved
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
@@ -402,14 +402,11 @@ class ClassMove:
             with _stopped_at(effort.until, turn.stop):
                 return turn.run()
 
-    @contextmanager
-    def _contexts(self, keys: ClassKeys, effort: Effort) -> Iterator[JobContexts | None]:
+    def _contexts(self, keys: ClassKeys, effort: Effort) -> AbstractContextManager[JobContexts | None]:
         """The keys of contexts, where the class has one for each."""
-        if effort.contexts is None or self._field_class.per is None:
-            yield None
-            return
-        with closing(open_contexts(effort.contexts)) as store:
-            yield JobContexts(store, keys.keyring, self.policies)
+        if self._field_class.per is None:
+            return nullcontext()
+        return job_contexts(effort, keys.keyring, self.policies)
 
     def _definitions(
         self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion], effort: Effort

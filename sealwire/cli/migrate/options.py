@@ -23,7 +23,6 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.migrate.definitions import conversions_of, tell_changed
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.tasks import ended_in_order
-from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.frontier.record import MOST_TRANSACTION_S
 from sealwire.keys.keyring.file import load_keyring
@@ -33,7 +32,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
-from sealwire.sidecars.migration.engine import LEAST_SHARE, Pace, Runner, Throttle, Within, within_contexts
+from sealwire.sidecars.migration.engine import LEAST_SHARE, Pace, Runner, Throttle, within_contexts
 from sealwire.sidecars.migration.forms import new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
@@ -154,7 +153,8 @@ def carry_on(
     definitions = conversions_of(client, keyring, job.direction, job.moves, effort.accepted)
     definitions.widen()
     choose = new_form(job.direction, keyring, job.wrong_type)
-    with _within(job, keyring, effort, policies) as within, ended_in_order(), progress_bar(job) as tell:
+    require_contexts(effort, policies, [move.class_name for move in job.moves])
+    with job_contexts(effort, keyring, policies) as contexts, ended_in_order(), progress_bar(job) as tell:
         pace = Pace(throttle(client, ledger, job, effort).after, tell, effort.batch)
         runner = Runner(
             job,
@@ -162,7 +162,7 @@ def carry_on(
             ledger,
             choose,
             pace,
-            within=within,
+            within=within_contexts(contexts, job.direction, keyring, job.wrong_type),
             fields=fields_of(policies),
             narrow=lambda: tell_changed(definitions.narrow()),
         )
@@ -170,14 +170,16 @@ def carry_on(
 
 
 @contextmanager
-def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> Iterator[Within | None]:
-    """What chooses forms where classes have keys for contexts; None where no class has."""
-    require_contexts(effort, policies, [move.class_name for move in job.moves])
+def job_contexts(effort: Effort, keyring: Keyring, policies: PolicySet) -> Iterator[JobContexts | None]:
+    """The keys of contexts; None where their store is not named. A file is made where there is none.
+
+    Raises as `Providers.context_store`.
+    """
     if effort.contexts is None:
         yield None
         return
-    with closing(open_contexts(effort.contexts)) as store:
-        yield within_contexts(JobContexts(store, keyring, policies), job.direction, keyring, job.wrong_type)
+    with closing(Providers().context_store(parse_place(effort.contexts), create=True)) as store:
+        yield JobContexts(store, keyring, policies)
 
 
 def require_contexts(effort: Effort, policies: PolicySet, class_names: Iterable[str]) -> None:
@@ -187,11 +189,6 @@ def require_contexts(effort: Effort, policies: PolicySet, class_names: Iterable[
     if keyed is not None and effort.contexts is None:
         text = f"class {keyed.name} has a key for each context"
         raise KeySettingError(KeysReason.CONTEXTS, text, "name their store: --contexts PATH|vault:MOUNT/PATH")
-
-
-def open_contexts(place: str) -> ContextStore:
-    """The store of context keys; a file is made where there is none. Raises as `Providers.context_store`."""
-    return Providers().context_store(parse_place(place), create=True)
 
 
 def finish(job: Job, manner: Manner) -> NoReturn:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from bson.codec_options import CodecOptions
@@ -14,7 +14,6 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
@@ -24,9 +23,9 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, ValueType
 from sealwire.sidecars.direct import Client, failure
 from sealwire.sidecars.errors import JobTaken, MigrationReason, Unusable
-from sealwire.sidecars.migration.ledger import Ledger
+from sealwire.sidecars.migration.ledger import Ledger, own_collection
 from sealwire.sidecars.migration.moves import Direction
-from sealwire.sidecars.migration.planning import collated, split_by, unfit
+from sealwire.sidecars.migration.planning import refuse_obstacle
 from sealwire.sidecars.migration.server import patiently
 from sealwire.sidecars.migration.windows.order import ClassPaths
 
@@ -37,8 +36,6 @@ _ROUTER: Final = "isdbgrid"
 _UNKNOWN: Final = frozenset({59, 72})
 """CommandNotFound, InvalidOptions: the server has no such command, or no such parameter."""
 _OF_PROXIES: Final[dict[str, Any]] = {"$match": {"job": {"$ne": True}}}
-
-Documents = Collection[dict[str, Any]]
 
 
 class Frontiers(Protocol):
@@ -346,9 +343,6 @@ def _taken() -> JobTaken:
     return JobTaken(MigrationReason.TAKEN, text, "let it; sealwire migrate status shows how far it is")
 
 
-# ----------- whether the move of a class to its pending version has begun, or somebody is about to begin it
-
-
 # ---------------------------- what keeps a deterministic class from moving, in the collections that have it
 
 
@@ -359,15 +353,13 @@ def refuse_class_obstacles(
 
     Raises:  Unusable OBSTACLE with the first one, and what the driver raises
     """
+    has_strings = field_class.value_type is ValueType.STRING or field_class.per is not None
+    compares = has_strings and direction in (Direction.ENCRYPT, Direction.DECRYPT)
     for where in places:
-        why = unfit(client, where.namespace)
-        has_strings = field_class.value_type is ValueType.STRING or field_class.per is not None
-        if not why and direction in (Direction.ENCRYPT, Direction.DECRYPT) and has_strings:
-            why = collated(client, where.namespace)
-        why = why or split_by(client, where.namespace, where.paths)
-        if why:
-            hint = "sealwire migrate plan shows every collection"
-            raise Unusable(MigrationReason.OBSTACLE, f"{where.namespace}: {why}", hint)
+        refuse_obstacle(client, where.namespace, where.paths, compares=compares)
+
+
+# ----------- whether the move of a class to its pending version has begun, or somebody is about to begin it
 
 
 def pending_version(keyring: Keyring, class_name: str) -> int:
@@ -461,11 +453,5 @@ class Standstill:
             )
 
 
-def _collection(client: Client, name: str) -> Documents:
-    found = client.get_database(record.DATABASE).get_collection(
-        name,
-        codec_options=_DECODED,
-        write_concern=WriteConcern("majority"),
-        read_concern=ReadConcern("majority"),
-    )
-    return cast(Documents, found)
+def _collection(client: Client, name: str) -> Collection[dict[str, Any]]:
+    return own_collection(client, name, read_concern=ReadConcern("majority"))

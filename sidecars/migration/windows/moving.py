@@ -7,7 +7,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from sealwire.crypto.envelope import BINARY_HEAD, binary
-from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
+from sealwire.crypto.errors import UnsupportedValue
 from sealwire.keys.frontier.frontier import (
     AFTER_ALL,
     BEFORE_ALL,
@@ -30,6 +30,7 @@ from sealwire.sidecars.migration.forms import (
     NewForm,
     class_value,
     header_of,
+    opened_or_left,
 )
 from sealwire.sidecars.migration.job import LeftValue, Tally
 from sealwire.sidecars.migration.server import Patch, Problem, chunks, patch_of
@@ -151,10 +152,7 @@ def new_forms(versions: Versions, window: Window, within: ContextCiphers | None 
     old = versions.old.cipher
 
     def opened(value: bytes) -> Form | Left:
-        try:
-            return old.decrypt(value[BINARY_HEAD:])
-        except (InvalidEnvelope, DecryptionFailed):
-            return Left.DAMAGED
+        return opened_or_left(lambda: old.decrypt(value[BINARY_HEAD:]))
 
     return _from_envelopes(versions, window, opened if within is None else within.opened)
 

@@ -7,14 +7,19 @@ has a place for them, so only a search that reads every document finds them.
 from collections.abc import Callable, Iterable
 
 from sealwire.crypto import envelope
-from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
-from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
 from sealwire.keys.frontier.frontier import ClassVersion
 from sealwire.keys.keyring.data_key import DataKey, KeyIds
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.migration.forms import ContextCiphers, Form, Left, class_value, header_of
+from sealwire.sidecars.migration.forms import (
+    ContextCiphers,
+    Form,
+    Left,
+    class_value,
+    header_of,
+    opened_or_left,
+)
 from sealwire.sidecars.migration.windows.order import ClassPaths
 from sealwire.wire.errors import BsonError
 
@@ -67,16 +72,9 @@ class Strays:
             return Left.WRONG_TYPE if found is None else (self._kind, found)
         if within is not None and envelope.is_of_context(value, envelope.BINARY_HEAD):
             return within.opened(value)
-        try:
-            return self._keyring.open_envelope(value, envelope.BINARY_HEAD, len(value))
-        except KeyRetired:
-            return Left.RETIRED_KEY
-        except KeyDestroyed:
-            return Left.DESTROYED_KEY
-        except UnknownKey:
-            return Left.UNKNOWN_KEY
-        except (InvalidEnvelope, DecryptionFailed):
-            return Left.DAMAGED
+        return opened_or_left(
+            lambda: self._keyring.open_envelope(value, envelope.BINARY_HEAD, len(value)), Left.RETIRED_KEY
+        )
 
     @property
     def _kind(self) -> int:

@@ -14,25 +14,22 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
-from bson.codec_options import CodecOptions
 from bson.int64 import Int64
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
 
-from sealwire.keys.frontier.record import DATABASE
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.errors import JobTaken, MigrationReason, Missing, Unusable
 from sealwire.sidecars.migration.job import Job
+from sealwire.sidecars.migration.ledger import own_collection
 
 WORKERS: Final = "workers"
-_DECODED = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
 _ENDED_STATES: Final = frozenset({"Z", "X"})
 _AFTER_NAME: Final = re.compile(r".*\) ", re.DOTALL)
 _STATE, _STARTED = 0, 19
@@ -114,13 +111,7 @@ class Workers:
     """Those of one server. Methods raise what the driver raises."""
 
     def __init__(self, client: Client) -> None:
-        found = client.get_database(DATABASE).get_collection(
-            WORKERS,
-            codec_options=_DECODED,
-            write_concern=WriteConcern("majority"),
-            read_concern=ReadConcern("majority"),
-        )
-        self._workers = cast(Collection[dict[str, Any]], found)
+        self._workers = own_collection(client, WORKERS, read_concern=ReadConcern("majority"))
         self._client = client
 
     @contextmanager
