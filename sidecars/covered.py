@@ -49,6 +49,11 @@ def covered_collections(client: Client, policies: PolicySet) -> list[CoveredColl
     return sorted(found.values(), key=lambda collection: collection.namespace)
 
 
+def stored_collections(client: Client, policies: PolicySet) -> list[CoveredCollection]:
+    """Those that exist and are no views. Raises as `covered_collections`."""
+    return [each for each in covered_collections(client, policies) if each.exists and each.kind != "view"]
+
+
 def _databases(client: Client, policies: PolicySet) -> set[str]:
     names = {namespace.partition(".")[0] for namespace in policies.collections}
     patterns = {pattern.partition(".")[0] for pattern, _ in policies.patterns}

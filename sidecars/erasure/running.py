@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import partial
 from typing import Final
 
 from bson.raw_bson import RawBSONDocument
@@ -26,7 +27,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import format_time
 from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PolicySet, context_field, leaves, whole_path
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.covered import CoveredCollection, covered_collections
+from sealwire.sidecars.covered import CoveredCollection, stored_collections
 from sealwire.sidecars.direct import DECODED, Client, Value, collection_of, identity_of, one_of
 from sealwire.sidecars.erasure.holds import LegalHold, refuse_held
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
@@ -72,47 +73,40 @@ class Changer:
                 self._write(namespace, [DeleteOne(_filter(each)) for each in whole])
                 self._write_parts(namespace, shared, lambda parts: parts.removed())
             else:
-                self._overwrite(namespace, whole)
-                refused = self._write_parts(namespace, shared, lambda parts: parts.emptied(null_of))
-                self._write_parts(namespace, refused, lambda parts: parts.emptied(self.replacements.choose))
+                for choose in (null_of, self.replacements.choose):
+                    whole = self._emptied(namespace, whole, choose)
+                    shared = self._write_parts(namespace, shared, partial(SharedParts.emptied, choose=choose))
             tell(len(batch))
 
     def _write_parts(
         self, namespace: str, batch: Sequence[FoundDocument], changed: Callable[[SharedParts], Emptied | None]
     ) -> list[FoundDocument]:
-        """Those that may not have a null where it was put."""
-        changes = [(each, changed(each.shared)) for each in batch if each.shared is not None]
-        meant = [(each, change) for each, change in changes if change is not None]
-        if not meant:
+        """As `_update`, of documents that are also another person's."""
+        changes = ((each, changed(each.shared)) for each in batch if each.shared is not None)
+        return self._update(namespace, changes)
+
+    def _emptied(self, namespace: str, batch: Sequence[FoundDocument], choose: Choose) -> list[FoundDocument]:
+        """As `_update`, of whole documents as they are now."""
+        if not batch:
             return []
+        tree = self._policies.covered(namespace) or NOTHING
+        by_identity = {each.identity: each for each in batch}
+        wanted = one_of(b"_id", [(each.identity[0], each.identity[5:]) for each in batch])
+        found = ((by_identity.get(identity_of(raw)), raw) for raw in self._search.matching(namespace, wanted))
+        changes = ((each, emptied(raw, tree, choose)) for each, raw in found if each is not None)
+        return self._update(namespace, changes)
+
+    def _update(
+        self, namespace: str, changes: Iterable[tuple[FoundDocument, Emptied | None]]
+    ) -> list[FoundDocument]:
+        """Those that may not have a null where it was put."""
+        meant = [(each, change) for each, change in changes if change is not None]
         operations = [
             UpdateOne(_filter(each, change.conditions), RawBSONDocument(change.update))
             for each, change in meant
         ]
         errors = self._write(namespace, operations)
         return [meant[index][0] for index, code in errors if code in _BY_NULLS]
-
-    def _overwrite(self, namespace: str, batch: Sequence[FoundDocument]) -> None:
-        refused = self._emptied(namespace, batch, null_of)
-        if refused:
-            self._emptied(namespace, refused, self.replacements.choose)
-
-    def _emptied(self, namespace: str, batch: Sequence[FoundDocument], choose: Choose) -> list[FoundDocument]:
-        """Those that may not have a null where it was put."""
-        tree = self._policies.covered(namespace) or NOTHING
-        by_identity = {each.identity: each for each in batch}
-        operations: list[UpdateOne] = []
-        meant: list[FoundDocument] = []
-        wanted = one_of(b"_id", [(each.identity[0], each.identity[5:]) for each in batch])
-        for raw in self._search.matching(namespace, wanted):
-            change, found = emptied(raw, tree, choose), by_identity.get(identity_of(raw))
-            if change is not None and found is not None:
-                operations.append(
-                    UpdateOne(_filter(found, change.conditions), RawBSONDocument(change.update))
-                )
-                meant.append(found)
-        errors = self._write(namespace, operations)
-        return [meant[index] for index, code in errors if code in _BY_NULLS]
 
     def _write(self, namespace: str, operations: Sequence[DeleteOne | UpdateOne]) -> list[tuple[int, int]]:
         """Index and code of what the server refused."""
@@ -175,11 +169,7 @@ class KeyShredder:
 
         Cost: a query for each path of a class with keys for contexts; an index on its field makes it cheap.
         """
-        collections = [
-            each
-            for each in covered_collections(self._client, self._policies)
-            if each.exists and each.kind != "view"
-        ]
+        collections = stored_collections(self._client, self._policies)
         for key_id, class_name in findings.keys.items():
             if self._policies.classes[class_name].per == PER_DATABASE:
                 raise _shared(f"a key of class {class_name} is that of a whole database")

@@ -22,7 +22,7 @@ from sealwire.policies.file import schema
 from sealwire.policies.file.ranges import NUMERIC, read_number
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import element_at
-from sealwire.sidecars.covered import covered_collections
+from sealwire.sidecars.covered import covered_collections, stored_collections
 from sealwire.sidecars.direct import RAW, Client, Value, collection_of, identity_of, listing_of, one_of
 from sealwire.sidecars.erasure.ownership import Ownership, SharedParts, located
 from sealwire.sidecars.erasure.stored_forms import IdentifierForms, Persons, key_id_of
@@ -133,12 +133,11 @@ class PersonSearch:
         Cost: a query for each covered path and 500 forms; an index on the path makes it cheap.
         """
         run = _Run(self, replaced, is_new=followed is None)
-        for each in covered_collections(self.client, self.policies):
-            if each.exists and each.kind != "view":
-                for path in self._identifier_paths(each.tree):
-                    for batch in self.forms.batches(_BATCH):
-                        for raw in self.matching(each.namespace, one_of(path.encode(), batch)):
-                            run.note_named(each.namespace, raw)
+        for each in stored_collections(self.client, self.policies):
+            for path in self._identifier_paths(each.tree):
+                for batch in self.forms.batches(_BATCH):
+                    for raw in self.matching(each.namespace, one_of(path.encode(), batch)):
+                        run.note_named(each.namespace, raw)
         run.follow_all(followed or {})
         run.note_waiting()
         run.follow_all({})
@@ -409,13 +408,13 @@ def find_returned(
     """
     found: dict[str, Counter[str]] = {}
     unread = 0
-    for place in covered_collections(client, policies):
+    for place in stored_collections(client, policies):
         nodes = [
             node.path
             for node in schema.leaves(place.tree)
             if node.leaf is not None and node.leaf.name == subjects.class_name
         ]
-        if not nodes or not place.exists or place.kind == "view":
+        if not nodes:
             continue
         collection = collection_of(client, place.namespace)
         with collection.find({}, projection=dict.fromkeys(nodes, 1)) as cursor:

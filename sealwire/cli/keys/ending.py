@@ -23,7 +23,7 @@ from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import change_version
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
-from sealwire.sidecars.covered import covered_collections
+from sealwire.sidecars.covered import stored_collections
 from sealwire.sidecars.direct import Client, connected, identity_of, size_of
 from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import Left
@@ -81,8 +81,7 @@ def _found(
 ) -> Sequence[LeftValue]:
     """The first documents that need a key."""
     policies, field_class = of
-    covered = [each for each in covered_collections(client, policies) if each.exists and each.kind != "view"]
-    names = [each.namespace for each in covered]
+    names = [each.namespace for each in stored_collections(client, policies)]
     places = {each.namespace: each for each in class_paths(policies, names, key.class_name)}
     found: list[LeftValue] = []
     with client.start_session(causal_consistency=True) as session:

@@ -32,7 +32,7 @@ from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import activate, begin_move, rotate
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
-from sealwire.sidecars.covered import covered_collections
+from sealwire.sidecars.covered import stored_collections
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.contexts import JobContexts
@@ -245,8 +245,7 @@ def class_of(policies: PolicySet, job: Job) -> str | None:
 
 def places_of(client: Client, policies: PolicySet, class_name: str) -> list[ClassPaths]:
     """Where a deterministic class is stored, in collections that exist. Raises what the driver raises."""
-    found = covered_collections(client, policies)
-    names = [each.namespace for each in found if each.exists and each.kind != "view"]
+    names = [each.namespace for each in stored_collections(client, policies)]
     return class_paths(policies, names, class_name)
 
 
