@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -121,63 +122,43 @@ def progress(*columns: "ProgressColumn") -> "Iterator[Progress]":
 
 
 @contextmanager
+def _bar(label: str, total: int | None, *columns: str) -> Iterator[Callable[..., None]]:
+    """One bar with these columns of rich, of which `Text` is the label; what is yielded updates it."""
+    from rich import progress as kinds  # noqa: PLC0415
+
+    text = kinds.TextColumn("{task.description}", markup=False)
+    made = (text if name == "Text" else getattr(kinds, f"{name}Column")() for name in columns)
+    with progress(*made) as bars:
+        yield partial(bars.update, bars.add_task(label, total=total))
+
+
+@contextmanager
 def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar over bytes; call it with the bytes done since the last call."""
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        DownloadColumn,
-        TextColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with progress(*columns) as bars:
-        task = bars.add_task(label, total=total)
-        yield lambda done: bars.update(task, advance=done)
+    with _bar(label, total, "Text", "Bar", "Download", "TransferSpeed") as update:
+        yield lambda done: update(advance=done)
 
 
 @contextmanager
 def document_count_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar over documents, with rate and time left; call it with those done since the last call."""
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with progress(*columns) as bars:
-        task = bars.add_task(label, total=total)
-        yield lambda done: bars.update(task, advance=done)
+    with _bar(label, total, "Text", "Bar", "MofNComplete", "TimeRemaining") as update:
+        yield lambda done: update(advance=done)
 
 
 @contextmanager
 def document_bar(label: str) -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar over bytes; call it with what is at work, the bytes done, and those of all if known."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    text = TextColumn("{task.description}", markup=False)
-    with progress(BarColumn(), DownloadColumn(), TimeElapsedColumn(), text) as bars:
-        task = bars.add_task(label, total=None)
-        yield lambda text, done, total: bars.update(task, description=text, completed=done, total=total)
+    with _bar(label, None, "Bar", "Download", "TimeElapsed", "Text") as update:
+        yield lambda text, done, total: update(description=text, completed=done, total=total)
 
 
 def with_bar(items: Iterable[S], total: int, describe: Callable[[S], str], step: Callable[[S], T]) -> list[T]:
     """`step` of every item, with a bar over `total` of them."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
     done = []
-    text = TextColumn("{task.description}", markup=False)
-    with progress(text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bars:
-        task = bars.add_task("", total=total)
+    with _bar("", total, "Text", "Bar", "MofNComplete", "TimeElapsed") as update:
         for item in items:
-            bars.update(task, description=describe(item))
+            update(description=describe(item))
             done.append(step(item))
-            bars.advance(task)
+            update(advance=1)
     return done
