@@ -39,6 +39,8 @@ BINARY_HEAD: Final = 5
 _STRING: Final = 0x02
 _BINARY: Final = 0x05
 """BSON types."""
+_OF_MONGODB: Final = 6
+"""The subtype of values that MongoDB's own client-side encryption wrote."""
 
 HEADER_BYTES: Final = 13
 KEY_ID_BYTES: Final = 16
@@ -105,6 +107,13 @@ def binary(envelope: bytes) -> bytes:
 def is_envelope(kind: int, buf: bytes, value: int = 0) -> bool:
     """Whether the BSON value of this type at `value` begins like an envelope. Cost: O(1)."""
     return kind == _BINARY and buf.startswith(MARKER, value + BINARY_HEAD - 1)
+
+
+def is_encrypted(kind: int, buf: bytes, value: int) -> bool:
+    """Whether the BSON value of this type at `value` is an envelope, or one of MongoDB's own encryption."""
+    return kind == _BINARY and (
+        buf[value + BINARY_HEAD - 1] == _OF_MONGODB or buf.startswith(MARKER, value + BINARY_HEAD - 1)
+    )
 
 
 def write_binary(out: BytesWriter, envelope: bytes) -> None:

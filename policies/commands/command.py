@@ -88,6 +88,14 @@ class DocumentSequence:
     parents: Parents
 
 
+SEQUENCES: Final[dict[bytes, bytes]] = {
+    b"insert": b"documents",
+    b"update": b"updates",
+    b"delete": b"deletes",
+}
+"""The one document sequence that a command may carry."""
+
+
 _FINDING: Final = frozenset(
     b"find count distinct aggregate update delete findAndModify findandmodify bulkWrite".split()
 )

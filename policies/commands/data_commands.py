@@ -413,10 +413,6 @@ DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
     b"aggregate": encrypted(aggregate),
 }
 
-SEQUENCES: dict[bytes, bytes] = {b"insert": b"documents", b"update": b"updates", b"delete": b"deletes"}
-"""The one document sequence that a command may carry."""
-
-
 # -------------------------- bulkWrite: writes to several collections in one message, each planned for its own
 #
 # It runs on the admin database and names its collections in full, in a list that the operations point into.

@@ -21,6 +21,7 @@ from sealwire.policies.commands.administration import (
 )
 from sealwire.policies.commands.command import (
     GENERIC,
+    SEQUENCES,
     Argument,
     Command,
     DocumentSequence,
@@ -36,7 +37,7 @@ from sealwire.policies.commands.command import (
     watched,
 )
 from sealwire.policies.commands.command import collation as plan_collation
-from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate, bulk_write
+from sealwire.policies.commands.data_commands import DATA_COMMANDS, aggregate, bulk_write
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS, check_unique, indexed_field
 from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS

@@ -10,7 +10,7 @@ refused, and its plan is made as that of any other command.
 
 from typing import Final, final
 
-from sealwire.policies.commands.data_commands import SEQUENCES
+from sealwire.policies.commands.command import SEQUENCES
 from sealwire.policies.errors import EXPLANATIONS, Reason, Refusal
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements

@@ -13,7 +13,6 @@ from typing import Final, final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file import schema
 from sealwire.policies.planning.arguments import array_items, document_of, is_operator_document
-from sealwire.policies.planning.plan import ContextUse
 from sealwire.policies.planning.trees import Work, each_node
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
@@ -28,6 +27,24 @@ _NOTHING_FIXED: Final[dict[schema.ContextField, bytes]] = {}
 
 _EACH: Final = b""
 """In place of a context: each document has one, which all its values of the class are in."""
+
+
+@final
+class ContextUse:
+    """The context of one value in a command."""
+
+    __slots__ = ("is_stored", "value")
+
+    def __init__(self, value: bytes, is_stored: bool) -> None:
+        self.value: Final = value
+        """The type and the bytes of the field's value, the same for equal values; a database's name."""
+        self.is_stored: Final = is_stored
+        """Whether a value may be stored under it."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a string: a collation would take others for equal to it."""
+        return self.value[0] == kinds.STRING
 
 
 @final

@@ -13,10 +13,10 @@ from mypy_extensions import mypyc_attr
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, PathNode
+from sealwire.policies.planning.contexts import ContextUse
 from sealwire.policies.questions.asked import HeldValue
 from sealwire.policies.questions.conditions import Value
 from sealwire.policies.questions.ordering import Ranks
-from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
 # ---------------------------------------------------------------------- where in a reply envelopes are opened
@@ -148,24 +148,6 @@ class FormPlace(Enum):
     """It is what `$pull` takes out of an array: as a CONDITION, but not on what an array in it holds."""
     ITEM = "item"
     """It is in a list of values, any of which is enough: others may be appended."""
-
-
-@final
-class ContextUse:
-    """The context of one value in a command."""
-
-    __slots__ = ("is_stored", "value")
-
-    def __init__(self, value: bytes, is_stored: bool) -> None:
-        self.value: Final = value
-        """The type and the bytes of the field's value, the same for equal values; a database's name."""
-        self.is_stored: Final = is_stored
-        """Whether a value may be stored under it."""
-
-    @property
-    def is_text(self) -> bool:
-        """Whether it is a string: a collation would take others for equal to it."""
-        return self.value[0] == kinds.STRING
 
 
 @final

@@ -17,9 +17,8 @@ from sealwire.policies.file.schema import (
     is_transparent,
 )
 from sealwire.policies.planning.arguments import operator_name, text_of
-from sealwire.policies.planning.contexts import Contexts, fixed_in_document, unfixed
+from sealwire.policies.planning.contexts import Contexts, ContextUse, fixed_in_document, unfixed
 from sealwire.policies.planning.plan import (
-    ContextUse,
     FormPlace,
     ListPlace,
     RangeEdit,

@@ -12,7 +12,7 @@ from sealwire.policies.planning.plan import Openings
 from sealwire.policies.questions.asked import ValuesQuestion
 from sealwire.policies.questions.conditions import Value
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.auditing.commands import AuditedCommand
+from sealwire.proxy.session.auditing.answers import AuditedCommand
 from sealwire.proxy.session.compression import compressed_label
 from sealwire.proxy.session.effects import CommandRecord, Count, Counter, Effect
 from sealwire.proxy.session.login.authentication import CertificateLogin

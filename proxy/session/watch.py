@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
-from sealwire.proxy.session.requests import Request, RequestKind, command_label
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import find_element, string_bytes
@@ -128,14 +127,13 @@ class CommandWatch:
         """It is known what becomes of it, and how many of its values are of covered fields."""
         self._planned_s, self._values = self._clock(), values
 
-    def sent(self, request: Request) -> None:
-        """It is about to be sent on."""
-        if request.kind is RequestKind.COMMAND:
-            self._take(command_label(request.command), request.namespace, "")
+    def sent(self, command: str, namespace: str) -> None:
+        """It is about to be sent on; `command` is a label."""
+        self._take(command, namespace, "")
 
     def denied(self, command: str, namespace: str, reason: str) -> None:
-        """It is answered with an error of ours."""
-        self._take(command_label(command), namespace, reason)
+        """It is answered with an error of ours; `command` is a label."""
+        self._take(command, namespace, reason)
 
     def taken(self) -> CommandNote | None:
         """What was noted of a command since the last call, if one was sent or denied."""

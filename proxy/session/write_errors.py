@@ -23,15 +23,10 @@ from bson import encode
 from bson.int64 import Int64
 
 from sealwire.crypto.envelope import MARKER
-from sealwire.policies.commands.command import DocumentSequence
-from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.command import DocumentSequence, Refused
 from sealwire.policies.commands.write_errors import CODES, STATEMENTS, RefusedStatements
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import named_parts
-from sealwire.policies.planning.trees import Work
-from sealwire.policies.questions.asked import Answers
-from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
@@ -240,19 +235,17 @@ class LeftOut(NamedTuple):
     """Those statements by their places, in order."""
 
 
-def leave_out(  # noqa: PLR0913, PLR0917 - what planning needs
+def leave_out(
     refusal: Refusal,
     message: bytes,
     parsed: OpMsg,
     sequences: tuple[DocumentSequence, ...],
-    policy: PolicySet,
-    covered: Callable[[str], PathNode | None],
-    rights: Rights | None = None,
-    work: Work | None = None,
-    answers: Answers | None = None,
+    judge: Callable[[Refused], object],
 ) -> LeftOut:
-    """The command without what is refused of it. Raises the refusal where it stands for all of it, and
-    whatever planning raises. Cost: as planning.
+    """The command without what is refused of it.
+
+    `judge` plans the command, and tells of each statement that is refused. Raises the refusal if it is about
+    the whole command, and what `judge` raises. Cost: as planning.
     """
     if refusal.reason not in CODES:
         raise refusal
@@ -267,17 +260,7 @@ def leave_out(  # noqa: PLR0913, PLR0917 - what planning needs
     ):
         raise refusal
     judged = RefusedStatements(name, message, ordered=ordered)
-    plan_command(
-        policy,
-        message,
-        parsed.body,
-        sequences=sequences,
-        covered=covered,
-        refused=judged.note,
-        rights=rights,
-        work=work,
-        answers=answers,
-    )
+    judge(judged.note)
     if not judged.found:
         raise refusal
     places = [place for place, _ in judged.found]

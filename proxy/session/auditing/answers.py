@@ -7,15 +7,15 @@ see `revealing.long_reply`.
 from collections.abc import Mapping
 from typing import Final, final
 
-from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_envelope
+from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_encrypted, is_envelope
 from sealwire.keys.keyring.keyring import OpenEnvelope
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.values import is_true
 from sealwire.proxy.session.auditing.subjects import Pseudonym, SubjectPaths
-from sealwire.proxy.session.effects import CommandOutcome
+from sealwire.proxy.session.effects import CommandOutcome, CommandRecord
+from sealwire.proxy.session.login.caller import Stated
 from sealwire.proxy.session.replies import code_of
-from sealwire.proxy.session.revealing.plaintext import is_encrypted
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, int32_at
@@ -103,9 +103,7 @@ class InClear:
             walk = StoredValues(buf, self._tree, start)
             while walk.next_value():
                 name = walk.leaf.name
-                if name in self._classes and not (
-                    walk.kind == kinds.BIN_DATA and is_encrypted(buf, walk.value)
-                ):
+                if name in self._classes and not is_encrypted(walk.kind, buf, walk.value):
                     found[name] = found.get(name, 0) + 1
         except BsonError:  # what is wrong with a reply, others say
             return
@@ -348,3 +346,69 @@ def _first_code(buf: bytes, errors: int) -> str:
             code = code_of(buf, cursor.value)
             return _NOT_READ if code is None else f"code {code}"
     return ""
+
+
+@final
+class AuditedCommand:
+    """A command on record that awaits its reply."""
+
+    __slots__ = (
+        "_is_counted",
+        "_pseudonym",
+        "_shows",
+        "cursor_id",
+        "gathers",
+        "is_certain",
+        "paths",
+        "record",
+        "stated",
+        "tree",
+        "users",
+    )
+
+    def __init__(  # noqa: PLR0913 - one for each field
+        self,
+        record: CommandRecord,
+        *,
+        paths: SubjectPaths | None,
+        tree: PathNode | None,
+        stated: Stated,
+        users: tuple[str, ...],
+        cursor_id: bytes,
+        pseudonym: Pseudonym | None,
+        is_certain: bool,
+        shows: bool,
+        is_counted: bool,
+        gathers: bool,
+    ) -> None:
+        self.record = record
+        self.paths = paths
+        """Where the documents that it shows say whose they are."""
+        self.tree = tree
+        """The covered paths of its documents, where they come as the collection has them."""
+        self.stated = stated
+        self.users = users
+        """Who sent it. What it states counts for further reads of its cursor by the same users alone."""
+        self.cursor_id = cursor_id
+        """The cursor that it goes on with; empty where it may open one."""
+        self.is_certain = is_certain
+        """Whether it has a line whatever the reply shows."""
+        self._pseudonym = pseudonym
+        self._shows = shows
+        self._is_counted = is_counted
+        self.gathers = gathers
+        """Whether one document that it shows may hold parts of many: its replies are read not opened."""
+
+    def answer(
+        self, open_envelope: OpenEnvelope, in_clear: frozenset[str], names: Mapping[int, str]
+    ) -> Answer:
+        """What reads one reply to it, opened or not; with classes `in_clear` it has to be not opened.
+
+        `names`: of the classes, by their ids.
+        """
+        if not self._shows:
+            return Answer(None, is_write=self._is_counted)
+        clear = InClear(self.tree, in_clear) if in_clear and self.tree is not None else None
+        gathered = Gathered(names) if self.gathers else None
+        shown = DocumentsShown(self.paths, self._pseudonym, open_envelope, clear, gathered)
+        return Answer(shown, is_write=self._is_counted)

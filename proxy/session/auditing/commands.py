@@ -1,21 +1,18 @@
 """Which commands are on record, and the record of each: one for what is sent, one result for each reply."""
 
-from collections.abc import Mapping
 from typing import Final, final
 
-from sealwire.keys.keyring.keyring import OpenEnvelope
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.planner import ACTS
 from sealwire.policies.errors import one_line
-from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.planning.rules import Act
 from sealwire.policies.roles.screening import screened
-from sealwire.proxy.session.auditing.answers import Answer, DocumentsShown, Gathered, InClear
+from sealwire.proxy.session.auditing.answers import Answer, AuditedCommand
 from sealwire.proxy.session.auditing.subjects import (
     CommandAudit,
-    Pseudonym,
     SentTally,
     SubjectPaths,
     SubjectPolicy,
@@ -76,72 +73,6 @@ class Sent:
         """The names of the roles by which it was let through, with commas."""
         self.users = users
         """Who sends it, as `Caller` has them."""
-
-
-@final
-class AuditedCommand:
-    """A command on record that awaits its reply."""
-
-    __slots__ = (
-        "_is_counted",
-        "_pseudonym",
-        "_shows",
-        "cursor_id",
-        "gathers",
-        "is_certain",
-        "paths",
-        "record",
-        "stated",
-        "tree",
-        "users",
-    )
-
-    def __init__(  # noqa: PLR0913 - one for each field
-        self,
-        record: CommandRecord,
-        *,
-        paths: SubjectPaths | None,
-        tree: PathNode | None,
-        stated: Stated,
-        users: tuple[str, ...],
-        cursor_id: bytes,
-        pseudonym: Pseudonym | None,
-        is_certain: bool,
-        shows: bool,
-        is_counted: bool,
-        gathers: bool,
-    ) -> None:
-        self.record = record
-        self.paths = paths
-        """Where the documents that it shows say whose they are."""
-        self.tree = tree
-        """The covered paths of its documents, where they come as the collection has them."""
-        self.stated = stated
-        self.users = users
-        """Who sent it. What it states counts for further reads of its cursor by the same users alone."""
-        self.cursor_id = cursor_id
-        """The cursor that it goes on with; empty where it may open one."""
-        self.is_certain = is_certain
-        """Whether it has a line whatever the reply shows."""
-        self._pseudonym = pseudonym
-        self._shows = shows
-        self._is_counted = is_counted
-        self.gathers = gathers
-        """Whether one document that it shows may hold parts of many: its replies are read not opened."""
-
-    def answer(
-        self, open_envelope: OpenEnvelope, in_clear: frozenset[str], names: Mapping[int, str]
-    ) -> Answer:
-        """What reads one reply to it, opened or not; with classes `in_clear` it has to be not opened.
-
-        `names`: of the classes, by their ids.
-        """
-        if not self._shows:
-            return Answer(None, is_write=self._is_counted)
-        clear = InClear(self.tree, in_clear) if in_clear and self.tree is not None else None
-        gathered = Gathered(names) if self.gathers else None
-        shown = DocumentsShown(self.paths, self._pseudonym, open_envelope, clear, gathered)
-        return Answer(shown, is_write=self._is_counted)
 
 
 @final

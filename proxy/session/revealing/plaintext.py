@@ -12,7 +12,7 @@ where a value comes from. Replies of more than 1 MiB, which are handled in parts
 from contextlib import suppress
 from typing import Final, NamedTuple, final
 
-from sealwire.crypto.envelope import BINARY_HEAD, is_envelope
+from sealwire.crypto.envelope import is_encrypted
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
@@ -40,10 +40,6 @@ SHOWING_COMMANDS: Final = frozenset(_ARGUMENTS)
 
 _FLAGS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL, kinds.BOOL})
 _BATCHES: Final = frozenset({b"firstBatch", b"nextBatch"})
-
-# A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
-_OF_MONGODB: Final = 6
-"""The subtype of values that MongoDB's own client-side encryption wrote."""
 
 
 class Look(NamedTuple):
@@ -191,15 +187,6 @@ def _look_at_document(
 ) -> None:
     walk = StoredValues(buf, tree, start)
     while walk.advance():
-        if (
-            walk.is_value
-            and walk.leaf.name not in allowed
-            and not (walk.kind == kinds.BIN_DATA and is_encrypted(buf, walk.value))
-        ):
+        if walk.is_value and walk.leaf.name not in allowed and not is_encrypted(walk.kind, buf, walk.value):
             path = walk.node.path
             found[path] = found.get(path, 0) + 1
-
-
-def is_encrypted(buf: bytes, binary: int) -> bool:
-    """Whether the BSON Binary at `binary` is an envelope, or a value of MongoDB's own encryption."""
-    return buf[binary + BINARY_HEAD - 1] == _OF_MONGODB or is_envelope(kinds.BIN_DATA, buf, binary)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 from librt.strings import BytesWriter, read_i64_le, write_i64_le
 from mypy_extensions import mypyc_attr
 
-from sealwire.crypto.envelope import BINARY_HEAD, MARKER, SUBTYPE, class_id_of, is_envelope
+from sealwire.crypto.envelope import BINARY_HEAD, MARKER, SUBTYPE, class_id_of, is_encrypted, is_envelope
 from sealwire.keys.keyring.keyring import EnvelopeBatch, OpenEnvelope, TakeEnvelope
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.file.stored import StoredValues
@@ -22,7 +22,6 @@ from sealwire.policies.planning.plan import BY_NAMESPACE, WHOLE, Openings
 from sealwire.policies.roles.masks import masked
 from sealwire.policies.roles.role import Disclosure, Level, Mask, Rights
 from sealwire.proxy.session.replies import ReadDenied
-from sealwire.proxy.session.revealing.plaintext import is_encrypted
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import OpMsg, refresh_checksum, sequence_documents
@@ -417,7 +416,7 @@ def withhold_plaintext(message: bytes, body: int, tree: PathNode, rights: Rights
         disclosure = rights.access(walk.leaf.name).read
         if disclosure.level is Level.CLEAR:
             continue
-        if walk.kind == kinds.BIN_DATA and is_encrypted(message, walk.value):
+        if is_encrypted(walk.kind, message, walk.value):
             continue
         if disclosure.level is not Level.MASKED:
             raise ReadDenied

@@ -15,7 +15,7 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.keys.contexts.cache import ContextsMissing
 from sealwire.keys.frontier.frontier import FrontierLost, LeaseAwaited, TransactionLost, WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
-from sealwire.policies.commands.command import DocumentSequence, Target, target_of
+from sealwire.policies.commands.command import DocumentSequence, Refused, Target, target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal, one_line
@@ -320,12 +320,23 @@ class ClientSide(Side):
         views = conversation.views
         if parsed.flags & MORE_TO_COME or views.unseen:
             raise refusal
-        policy = conversation.shared.settings.policy
         sequences = _document_sequences(message, parsed)
         rights = conversation.entitled.rights(stated_in(message, parsed.body))
-        left_out = leave_out(
-            refusal, message, parsed, sequences, policy, views.covered, rights, views.work, views.answers
-        )
+
+        def judge(note: Refused) -> None:
+            plan_command(
+                views.policies,
+                message,
+                parsed.body,
+                sequences=sequences,
+                covered=views.covered,
+                refused=note,
+                rights=rights,
+                work=views.work,
+                answers=views.answers,
+            )
+
+        left_out = leave_out(refusal, message, parsed, sequences, judge)
         command, namespace = described(message, parsed)
         reasons = Tally(each.reason.value for _, each in left_out.refused)
         effects: list[Effect] = [
@@ -549,8 +560,8 @@ class ClientSide(Side):
         """Send `message`, or the pieces of which it is the first, and wait for the reply to `request`."""
         if request is not None:
             watch = self._conversation.shared.watch
-            if watch is not None:
-                watch.sent(request)
+            if watch is not None and request.kind is RequestKind.COMMAND:
+                watch.sent(command_label(request.command), request.namespace)
             request_id = request_id_of(message)
             if not self._conversation.awaited.has_room_for(request_id):
                 if request.hold is not None:

@@ -12,7 +12,7 @@ from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, E
 from sealwire.proxy.session.login.authentication import CERTIFICATE, CertificateLogin
 from sealwire.proxy.session.login.caller import LoginNeeded, on_record, stated_in
 from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
-from sealwire.proxy.session.requests import COUNTED_COMMANDS, is_policy_reason
+from sealwire.proxy.session.requests import COUNTED_COMMANDS, command_label, is_policy_reason
 from sealwire.proxy.session.revealing import cursors
 from sealwire.wire import kinds
 from sealwire.wire.header import request_id_of
@@ -83,7 +83,7 @@ def denied(
     """Answer a command with an error."""
     watch = conversation.shared.watch
     if watch is not None:
-        watch.denied(audit.command, audit.namespace, audit.reason)
+        watch.denied(command_label(audit.command), audit.namespace, audit.reason)
     effects: list[Effect] = [*denials(conversation, audit.reason, audit.command, audit.namespace), audit]
     if parsed.flags & MORE_TO_COME:
         # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).

@@ -4,8 +4,8 @@ from typing import final
 
 from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
 from sealwire.policies.planning.plan import Plan
-from sealwire.proxy.session.auditing.answers import Answer
-from sealwire.proxy.session.auditing.commands import AuditedCommand, Sent
+from sealwire.proxy.session.auditing.answers import Answer, AuditedCommand
+from sealwire.proxy.session.auditing.commands import Sent
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import UNANSWERED, Begun, CommandOutcome, CommandResult, Done, Effect
