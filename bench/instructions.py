@@ -245,9 +245,9 @@ def _recording() -> Iterator[Callable[[Begun | Done, Caller], None]]:
     memory, (sleeper, waker) = make_memory(), os.pipe()
     shell = Shell(lambda _after_s, _look: None, lambda: None)
     sink = RingAudit(RingEnds(memory, waker), Metrics(), shell)
-    services = SimpleNamespace(audit=sink)
     transport = SimpleNamespace(get_extra_info=_address.get)
-    yield LineRecorder(cast(Any, services), cast(Any, transport), 1).report
+    none = cast(Any, None)
+    yield LineRecorder(sink, none, none, cast(Any, transport), 1).report
     for descriptor in (memory, sleeper, waker):
         os.close(descriptor)
 

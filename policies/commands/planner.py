@@ -7,12 +7,11 @@ that protects nothing refuses nothing.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from sealwire.policies.aggregation.grouping import ACCUMULATORS
 from sealwire.policies.aggregation.server_stages import OTHERS_COMMANDS, SERVER_STAGES, refuse_buckets
 from sealwire.policies.aggregation.stages import STAGES, TABLES
-from sealwire.policies.aggregation.views import NamespaceUnknown, ViewCatalog
 from sealwire.policies.commands.administration import (
     ADMINISTRATION,
     BEYOND_TARGET,
@@ -41,7 +40,6 @@ from sealwire.policies.commands.data_commands import DATA_COMMANDS, aggregate, b
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS, check_unique, indexed_field
 from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
-from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
@@ -63,7 +61,7 @@ from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, family, passed, without_row
 from sealwire.policies.planning.trees import Work
 from sealwire.policies.planning.walk import NO_SURROUNDINGS, Draft, Parents, Walk
-from sealwire.policies.questions.asked import Answers, Asking, ValuesUnknown
+from sealwire.policies.questions.asked import Answers, Asking
 from sealwire.policies.roles.role import Rights
 from sealwire.policies.updates.update_pipelines import STAGES as UPDATE_STAGES
 from sealwire.policies.updates.updates import OPERATORS as UPDATE_OPERATORS
@@ -259,59 +257,6 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         # a reply of one kind is opened, and of the other not
         raise Refusal(Reason.NAMESPACE, path=draft.namespace, rule=draft.command)
     return draft.plan()
-
-
-class Unasked(NamedTuple):
-    """A plan with nobody to ask, and whether somebody would have been asked."""
-
-    plan: Plan
-    asks_values: bool
-    asks_names: bool
-
-
-def plan_unasked(  # noqa: PLR0913, PLR0917 - as of `plan_command`
-    views: ViewCatalog,
-    buf: bytes,
-    body: int,
-    parents: Parents = (),
-    sequences: tuple[DocumentSequence, ...] = (),
-    settler: Settler | None = None,
-    rights: Rights | None = None,
-) -> Unasked:
-    """As `plan_command`, as if no name were a view and no stored value satisfied what the server is asked.
-
-    The caller clears `views`. Raises Refusal, BsonError. Cost: that of a plan, a few where it would have been
-    asked; `Work` bounds them together.
-    """
-    written_as, asks_values, asks_names = "", False, False
-    while True:
-        # each round but the last one learns of one more name or question, and both are bounded
-        try:
-            plan = plan_command(
-                views.policies,
-                buf,
-                body,
-                parents,
-                sequences,
-                views.covered,
-                settler,
-                rights=rights,
-                work=views.work,
-                answers=views.answers,
-                written_as=written_as,
-            )
-            return Unasked(plan, asks_values, asks_names)
-        except NamespaceUnknown as unseen:
-            if views.room <= 0:
-                raise Refusal(Reason.TOO_LARGE) from None
-            asks_names = True
-            views.learn(unseen.namespace, None)
-        except FindSortsByValues:
-            asks_values, buf, written_as = True, as_aggregate(buf, body), "find"
-            body, parents, sequences = 0, (), ()
-        except ValuesUnknown as unknown:
-            asks_values = True
-            views.answers.learn(unknown.question, unknown.judgement.answer())
 
 
 def _check_role(command: Command) -> None:

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final, final
 
-from sealwire.policies.aggregation.views import ViewCatalog
+from sealwire.policies.commands.views import ViewCatalog
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.questions.asked import ValuesJudgement, ValuesQuestion
 from sealwire.policies.roles.role import Claim, Rights, Roles

@@ -13,8 +13,8 @@ from bson import encode
 from sealwire.policies.aggregation.grouping import ACCUMULATORS
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.aggregation.stages import STAGES
-from sealwire.policies.aggregation.views import View, ViewCatalog
 from sealwire.policies.commands.planner import MATRIX, plan_command
+from sealwire.policies.commands.views import View, ViewCatalog
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.file.schema import PathNode

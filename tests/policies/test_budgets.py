@@ -14,8 +14,8 @@ import pytest
 from bson import Binary, encode
 from bson.raw_bson import RawBSONDocument
 
-from sealwire.policies.aggregation.views import MAX_NAMES, ViewCatalog
 from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.views import MAX_NAMES, ViewCatalog
 from sealwire.policies.commands.write_errors import CODES, MAX_STATEMENTS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import MAX_MENTIONS

@@ -143,7 +143,9 @@ class Lifetime(ABC):
         self.number = services.numbered
         self._ending_since_s = 0.0
         """When it began to close, or a peer's end began to wait for what came before it."""
-        self._recorder = LineRecorder(services, transport, self.number)
+        self._recorder = LineRecorder(
+            services.audit, services.failed_logins, services.metrics.plaintext, transport, self.number
+        )
         self._route = route
         self.host = host_of(transport.get_extra_info("peername"))
         self._connecting: asyncio.Task[None] | None = None

@@ -1,16 +1,104 @@
 """Puts on record what one connection's session reports, with whose session it is."""
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from time import perf_counter
-from typing import final
+from typing import Final, final
 
 from sealwire.crypto import x509
-from sealwire.proxy.server.connections.services import Services, is_of_nobody
-from sealwire.proxy.server.observability.audit import Origin
+from sealwire.crypto.host_names import whose_address
+from sealwire.proxy.server.observability.audit import AuditSink, Origin
+from sealwire.proxy.server.observability.reach import PlaintextCounts
 from sealwire.proxy.session.effects import Audit, Begun, Done, PlaintextMet
-from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.login.authentication import CertificateLogin
+from sealwire.proxy.session.login.caller import Caller, LoginNeeded
+
+# Logins that fail again and again from one address: one line on record for many, with their number.
+#
+# Anybody who can connect can fail to log in, or send commands without a login, again and again. The first
+# time has its line at once. What follows from the same address within a window is counted, and the last
+# one is put on record with the number when it ends. None is lost in number while the process lives: who
+# kills it takes a window's count along, and the metric of failures with it.
+
+_EVENT: Final = "login-failed"
+_WITHOUT_LOGIN: Final = frozenset({LoginNeeded.__name__, CertificateLogin.__name__})
+"""The reasons of refusals that nobody has to log in for."""
+WINDOW_S: Final = 10.0
+MAX_ADDRESSES: Final = 1000
+"""Counted apart; all others together. So an outsider with many addresses fills no memory either."""
+_OTHERS: Final = "others"
+
+Write = Callable[[Audit, Origin], bool]
+"""Puts a line on record; False where that cannot be done."""
+
+
+@dataclass(slots=True)
+class Repeated:
+    """What came from one address since its last line."""
+
+    ends_s: float
+    count: int = 0
+    last: tuple[Audit, Origin] | None = None
+
+
+@final
+class FailedLogins:
+    """One for each process."""
+
+    __slots__ = ("_clock", "_repeated", "_write")
+
+    def __init__(self, write: Write, clock: Callable[[], float]) -> None:
+        self._write = write
+        self._clock = clock
+        self._repeated: dict[tuple[str, str], Repeated] = {}
+        """By address and event."""
+
+    def write(self, record: Audit, origin: Origin) -> bool:
+        """Put a failure on record, now or with others. False where that cannot be done."""
+        whence = whose_address(origin.client.rpartition(":")[0].strip("[]")), record.event
+        if whence not in self._repeated and len(self._repeated) >= MAX_ADDRESSES:
+            whence = _OTHERS, record.event
+        known = self._repeated.get(whence)
+        is_first = known is None
+        if known is None:
+            known = self._repeated[whence] = Repeated(self._clock() + WINDOW_S)
+            if self._write(record, origin):
+                return True
+        # the first too, where the log does not take it: its client learns nothing, and it counts all the same
+        known.count += 1
+        known.last = record, origin
+        return not is_first
+
+    def tick(self) -> None:
+        """About once a second: put windows on record that have ended; forget those in which nothing came."""
+        now_s = self._clock()
+        for whence, known in tuple(self._repeated.items()):
+            if known.ends_s <= now_s:
+                if known.last is None:
+                    del self._repeated[whence]
+                else:
+                    self._put(known)
+                    known.ends_s = now_s + WINDOW_S
+
+    def close(self) -> None:
+        """Put all on record that was only counted."""
+        for known in self._repeated.values():
+            self._put(known)
+        self._repeated.clear()
+
+    def _put(self, known: Repeated) -> None:
+        """What the audit log does not take now, it is given again with what comes until then."""
+        if known.last is not None:
+            record, origin = known.last
+            if self._write(replace(record, count=known.count), origin):
+                known.count, known.last = 0, None
+
+
+def is_of_nobody(record: Audit) -> bool:
+    """Whether anybody who can connect can cause it."""
+    return record.event == _EVENT or record.reason in _WITHOUT_LOGIN
 
 
 class Unrecorded(Exception):
@@ -21,10 +109,19 @@ class Unrecorded(Exception):
 class LineRecorder:
     """One for each connection."""
 
-    __slots__ = ("_number", "_origin", "_services", "_transport", "peer")
+    __slots__ = ("_audit", "_failed_logins", "_number", "_origin", "_plaintext", "_transport", "peer")
 
-    def __init__(self, services: Services, transport: asyncio.Transport, number: int) -> None:
-        self._services = services
+    def __init__(
+        self,
+        audit: AuditSink,
+        failed_logins: FailedLogins,
+        plaintext: PlaintextCounts,
+        transport: asyncio.Transport,
+        number: int,
+    ) -> None:
+        self._audit = audit
+        self._failed_logins = failed_logins
+        self._plaintext = plaintext
         self._transport = transport
         self._number = number
         self._origin: Origin | None = None
@@ -33,10 +130,9 @@ class LineRecorder:
 
     def report(self, record: Audit | Begun | Done, caller: Caller) -> None:
         """Put it on record, or note when it began. Raises Unrecorded."""
-        audit = self._services.audit
         if isinstance(record, Begun):
             record.record.begun_s = perf_counter()
-            if audit.is_full:
+            if self._audit.is_full:
                 raise Unrecorded
         else:
             users = record.record.users if isinstance(record, Done) else record.users
@@ -47,15 +143,15 @@ class LineRecorder:
             if isinstance(record, Audit) and record.event == "login":
                 origin = replace(origin, fingerprint=fingerprint_of(self._transport))
             if isinstance(record, Audit) and is_of_nobody(record):
-                is_taken = self._services.failed_logins.write(record, origin)
+                is_taken = self._failed_logins.write(record, origin)
             else:
-                is_taken = audit.write(record, origin)
+                is_taken = self._audit.write(record, origin)
             if not is_taken:
                 raise Unrecorded
 
     def met(self, plaintext: PlaintextMet, caller: Caller) -> None:
         """Count it, and put it on record now and then. Raises Unrecorded."""
-        record = self._services.metrics.plaintext.add(plaintext)
+        record = self._plaintext.add(plaintext)
         if record is not None:
             self.report(record, caller)
 

@@ -14,10 +14,10 @@ from typing import Final, final
 from sealwire.crypto.envelope import MARKER
 from sealwire.keys.contexts.cache import ContextsMissing
 from sealwire.keys.frontier.frontier import FrontierLost, LeaseAwaited, TransactionLost, WindowMet
-from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence, Refused, Target, target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
+from sealwire.policies.commands.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Openings, Plan

@@ -9,9 +9,9 @@ What shows only when values are encrypted is not seen: a document that becomes t
 
 from typing import Final
 
-from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.policies.commands.command import DocumentSequence
-from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX, plan_unasked
+from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX
+from sealwire.policies.commands.views import ViewCatalog, plan_unasked
 from sealwire.policies.errors import Reason, Refusal, one_line
 from sealwire.policies.planning.plan import RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.conversation import Conversation

@@ -3,7 +3,7 @@
 What names are: `listCollections` tells a view's definition. A user who may not run it can still see the names
 that it may read and whether they are views (`authorizedCollections`): then a view is known to be one, and no
 more. A name that is not listed there may be anything: it is taken for a view of which nothing is known. What
-is learned counts for the command that waits for it, and for nothing else (`policies.aggregation.views`).
+is learned counts for the command that waits for it, and for nothing else (`policies.commands.views`).
 
 Who has logged in: it is asked before the first command after each step of a login. The server handles the
 messages of a connection in order: so its answer is about the login under which it handles that command. A
@@ -23,9 +23,9 @@ from typing import Final
 
 from bson import encode
 
-from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, UNSEEN, NamespaceUnknown, View
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.views import MAX_NAMES, UNREADABLE, UNSEEN, NamespaceUnknown, View
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.proxy.session import replies

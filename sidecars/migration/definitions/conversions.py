@@ -10,7 +10,7 @@ import bson
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.stages import TABLES
-from sealwire.policies.aggregation.views import NamespaceUnknown, View, ViewCatalog
+from sealwire.policies.commands.views import NamespaceUnknown, View, ViewCatalog
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import (
     NOTHING,

@@ -6,8 +6,8 @@ import pytest
 from bson import encode
 from bson.binary import Binary
 
-from sealwire.policies.aggregation.views import View, ViewCatalog
 from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.views import View, ViewCatalog
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, Openings, Plan
 from tests.policies.support import POLICY, plan_of

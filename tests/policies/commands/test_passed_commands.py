@@ -10,9 +10,9 @@ from bson import Int64, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.policies.commands.command import TARGETED, target_of
 from sealwire.policies.commands.planner import MATRIX, plan_command
+from sealwire.policies.commands.views import ViewCatalog
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.rules import Verdict

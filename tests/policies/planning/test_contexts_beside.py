@@ -6,8 +6,8 @@ import pytest
 from bson import Int64, encode
 from bson.raw_bson import RawBSONDocument
 
-from sealwire.policies.aggregation.views import View, ViewCatalog
 from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.views import View, ViewCatalog
 from sealwire.policies.errors import Reason, Refusal
 from tests.policies.planning.test_contexts import FIVE, SIX, context
 from tests.policies.support import Command, plan_of, refusal_of, value_edits

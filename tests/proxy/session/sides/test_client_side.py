@@ -8,8 +8,8 @@ from bson.binary import Binary
 from bson.int64 import Int64
 
 from sealwire.crypto.envelope import SUBTYPE
-from sealwire.policies.aggregation.views import MAX_NAMES
 from sealwire.policies.commands.command import target_of
+from sealwire.policies.commands.views import MAX_NAMES
 from sealwire.policies.planning.walk import SETTLED_EDITS
 from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.effects import (

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from bson import Binary, Int64, encode
 
-from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, View
+from sealwire.policies.commands.views import MAX_NAMES, UNREADABLE, View
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.choices import CommandScope

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from bson import encode
 
-from sealwire.policies.aggregation.views import (
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.commands.views import (
     MAX_NAMES,
     UNREADABLE,
     UNSEEN,
@@ -13,7 +14,6 @@ from sealwire.policies.aggregation.views import (
     View,
     ViewCatalog,
 )
-from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, value_edits, value_of
