@@ -30,7 +30,7 @@ from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
-from sealwire.wire.header import OpCode
+from sealwire.wire.framing import OpCode
 
 REQUESTS, PLAIN, ENCRYPTED = "requests", "plain", "encrypted"
 Ask = Callable[[bytes], bytes]

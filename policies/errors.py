@@ -326,15 +326,3 @@ class Refusal(Exception):
 
 _SIMILAR: Final = 0.7
 """How much of two names has to agree: `fnd` and `find` do by 0.86, `foo` and `find` by 0.29."""
-
-MAX_NAME_CHARACTERS: Final = 255
-"""A namespace has at most 255 bytes (MongoDB limits)."""
-
-
-def one_line(text: str, limit: int = MAX_NAME_CHARACTERS) -> str:
-    """`text` with at most `limit` characters, all of them printable and encodable.
-
-    Names come from clients: any length, control characters, and bytes that are no UTF-8.
-    """
-    text = text[:limit]
-    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

@@ -16,8 +16,8 @@ from bson.errors import BSONError
 from bson.json_util import loads
 from pymongo import ASCENDING
 
-from sealwire.policies.errors import one_line
 from sealwire.policies.file.schema import SERVER_DATABASES
+from sealwire.policies.planning.arguments import one_line
 from sealwire.sidecars.direct import Client
 
 RIGHTS: Final = "log in as a user that may read system.profile (dbAdmin), and name the database with --db"

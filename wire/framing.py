@@ -1,4 +1,4 @@
-"""Cut a byte stream into whole messages.
+"""Cut a byte stream into whole messages, and read the 16 bytes that open each.
 
 Theory of operation. A message opens with its own length, so the framer needs four bytes to know how much
 to wait for, and nothing else of the content: opcodes are the session's business. It holds the bytes of at
@@ -12,14 +12,159 @@ than LONG_BYTES is handed out in parts of PART_BYTES or more, for a reader that 
 may begin while the message is still `arriving`.
 """
 
+import struct
 from collections import deque
+from enum import IntEnum
 from io import SEEK_END, BytesIO
 from typing import Final, final
 
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.header import HEADER_BYTES
-from sealwire.wire.long_message import LONG_BYTES, PART_BYTES, LongMessage
 from sealwire.wire.raw_bson import int32_at
+
+HEADER_BYTES: Final = 16
+
+# messageLength, requestID, responseTo, opCode; all little-endian int32
+_HEADER: Final = struct.Struct("<iiii")
+
+
+MSG: Final = 2013
+"""OP_MSG's code as a plain integer: comparing with a member of an IntEnum is a call in a compiled core."""
+COMPRESSED: Final = 2012
+"""OP_COMPRESSED's, likewise."""
+
+
+class OpCode(IntEnum):
+    """The opcodes that this room reads and writes. A peer may send any other; the session refuses it."""
+
+    REPLY = 1
+    QUERY = 2004
+    COMPRESSED = COMPRESSED
+    MSG = MSG
+
+
+def op_code_of(message: bytes) -> int:
+    """The opcode of a message that framing has found whole; compare with `OpCode`. Cost: O(1)."""
+    return int32_at(message, 12)
+
+
+def request_id_of(message: bytes) -> int:
+    """The id that the sender of a whole message gave it."""
+    return int32_at(message, 4)
+
+
+def response_to_of(message: bytes) -> int:
+    """The id of the message that a whole message answers."""
+    return int32_at(message, 8)
+
+
+def build_header(payload_bytes: int, request_id: int, response_to: int, op_code: OpCode) -> bytes:
+    """The header for a message whose part after the header is `payload_bytes` long."""
+    return _HEADER.pack(HEADER_BYTES + payload_bytes, request_id, response_to, op_code)
+
+
+def require_message(message: bytes, op_code: OpCode, minimum_bytes: int) -> None:
+    """Check that `message` is one whole message with this opcode, of at least `minimum_bytes`.
+
+    Raises: ProtocolError MESSAGE_TRUNCATED  shorter than `minimum_bytes`
+                          MESSAGE_LENGTH     the header declares another length than the message has
+                          OPCODE             another opcode than the caller's parser reads
+    """
+    if len(message) < max(minimum_bytes, HEADER_BYTES):
+        raise ProtocolError(WireReason.MESSAGE_TRUNCATED, len(message))
+    if int32_at(message, 0) != len(message):
+        raise ProtocolError(WireReason.MESSAGE_LENGTH, 0)
+    if op_code_of(message) != op_code:
+        raise ProtocolError(WireReason.OPCODE, 12)
+
+
+# A message of a megabyte or more, in parts: whoever reads it can let go of what it has read.
+#
+# A message in one buffer is there until its last byte was used, and what is made from it lies beside it. Of
+# one in parts, each part can go as soon as its content has been written elsewhere.
+
+LONG_BYTES: Final = 1 << 20
+"""Messages longer than this are worth the trouble."""
+
+PART_BYTES: Final = 128 * 1024
+"""What a part has at least, but for the last. A chunk from a socket that is as large is a part as it came."""
+
+HEAD_BYTES: Final = 25
+"""The header, the flags, the kind of the first section, and a document's length."""
+
+SMALL_BYTES: Final = 4 * 1024
+"""Pieces that are smaller are worth a copy."""
+
+
+@final
+class LongMessage:
+    """One message as it arrives. Whoever takes from `parts` owns it."""
+
+    __slots__ = ("arrived", "head", "parts", "size")
+
+    def __init__(self, parts: deque[bytes], size: int) -> None:
+        self.head = parts[0][:HEAD_BYTES]
+        self.parts = parts
+        """At least one, none empty."""
+        self.size = size
+        """Bytes of the whole message."""
+        self.arrived = sum(map(len, parts))
+        """How many of them were put into `parts` so far."""
+
+    def __repr__(self) -> str:
+        return f"LongMessage(size={self.size}, parts={len(self.parts)})"
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more of it will come."""
+        return self.arrived == self.size
+
+    def add(self, part: bytes) -> None:
+        """The next part has come."""
+        self.parts.append(part)
+        self.arrived += len(part)
+
+    def joined(self) -> bytes:
+        """All of it in one piece, from now on. Cost: once more its size, for the moment."""
+        if len(self.parts) > 1:
+            whole = b"".join(self.parts)
+            self.parts.clear()
+            self.parts.append(whole)
+        return self.parts[0]
+
+    def holds(self, wanted: bytes) -> bool:
+        """Whether `wanted`, some bytes shorter than a part, lie in it anywhere. Cost: O(bytes)."""
+        end = b""
+        for part in self.parts:
+            if wanted in part or wanted in end + part[: len(wanted)]:
+                return True
+            end = part[-len(wanted) :]
+        return False
+
+
+def regrouped(pieces: list[bytes]) -> list[bytes]:
+    """The same bytes in pieces of SMALL_BYTES or more, but for the last; empties `pieces`.
+
+    A piece that is large enough already stays as it is, unless small ones lie before it. Cost: O(bytes), one
+    copy of what is joined, and never of all at the same time.
+    """
+    pieces.reverse()
+    grouped: list[bytes] = []
+    group: list[bytes] = []
+    size = 0
+    while pieces:
+        piece = pieces.pop()
+        group.append(piece)
+        size += len(piece)
+        if size >= SMALL_BYTES:
+            grouped.append(b"".join(group))
+            group.clear()
+            size = 0
+    if size:
+        grouped.append(b"".join(group))
+    return grouped
+
+
+# ------------------------------------------------------------------------------ a stream, cut into messages
 
 # maxMessageSizeBytes of every mongod since 2.6; a client that keeps to its hello reply never sends more.
 MAX_MESSAGE_BYTES: Final = 48_000_000

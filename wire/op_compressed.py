@@ -17,7 +17,7 @@ from typing import Final
 
 from sealwire.wire.compressors import Compressor, Uninflatable
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.header import (
+from sealwire.wire.framing import (
     HEADER_BYTES,
     MSG,
     OpCode,

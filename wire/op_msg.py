@@ -17,7 +17,7 @@ import google_crc32c
 from mypy_extensions import mypyc_attr
 
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.header import HEADER_BYTES, MSG, OpCode, build_header, op_code_of, require_message
+from sealwire.wire.framing import HEADER_BYTES, MSG, OpCode, build_header, op_code_of, require_message
 from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end, elements, find_nul, int32_at
 
 # The low 16 flag bits are required: a peer that does not know one must refuse the message. These are all of

@@ -12,7 +12,7 @@ import struct
 from typing import Final, NamedTuple
 
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.header import HEADER_BYTES, OpCode, build_header, require_message
+from sealwire.wire.framing import HEADER_BYTES, OpCode, build_header, require_message
 from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end
 
 # responseFlags bit 3: mongod has set it in every reply since 1.6.

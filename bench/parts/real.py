@@ -46,7 +46,7 @@ from sealwire.proxy.session.session import Session
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import LOOPBACK, Started
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 
 _SEEDS = {DIRECT: 8_001, AS_STORED: 8_002}
 Requests = Iterator[bytes]

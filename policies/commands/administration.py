@@ -72,18 +72,6 @@ ADMINISTRATION: dict[bytes, Rule[Callable[[Command, Walk], None]]] = {
 """Commands that name a protected collection and carry no value of its documents, or are refused."""
 
 
-def check_any_namespace(command: Command) -> None:
-    """What must hold whichever collection a command names: it may reach a protected one by another way.
-
-    Raises Refusal. Cost: O(1) for all commands but those that can name two collections.
-    """
-    rule = BEYOND_TARGET.get(command.name)
-    if command.sequences and (command.name == b"aggregate" or command.name in _CHECKED):
-        command.refuse_sequences()
-    if rule is not None:
-        rule.handler(command)
-
-
 def _refuse_protected(command: Command, namespace: str) -> None:
     refuse_buckets(command.policies, namespace)
     if command.policies.covered(namespace) is not None:
@@ -238,5 +226,3 @@ BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
     ),
 }
 """Commands that may reach a protected collection which they do not name, or name second."""
-
-_CHECKED = frozenset(b"create collMod cloneCollectionAsCapped mapReduce mapreduce".split())

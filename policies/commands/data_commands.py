@@ -148,7 +148,8 @@ def with_let(handler: Handler) -> Handler:
     """A handler whose expressions may name the variables of the command's `let`."""
 
     def handle(command: Command, walk: Walk) -> None:
-        bound = bind_constants(walk, command.arguments.get(b"let"))
+        let = command.arguments.get(b"let")
+        bound = walk if let is None else bind_constants(walk, let)
         handler(command, bound)
         if bound is not walk:
             cover_constants(bound)

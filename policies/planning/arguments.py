@@ -210,6 +210,19 @@ def printable(name: bytes) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+MAX_NAME_CHARACTERS: Final = 255
+"""A namespace has at most 255 bytes (MongoDB limits)."""
+
+
+def one_line(text: str, limit: int = MAX_NAME_CHARACTERS) -> str:
+    """`text` with at most `limit` characters, all of them printable and encodable.
+
+    Names come from clients: any length, control characters, and bytes that are no UTF-8.
+    """
+    text = text[:limit]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
 def readable(name: str) -> str:
     """A name from `string_of`, made safe to encode again: what was not UTF-8 becomes a question mark."""
     return name if name.isascii() else name.encode("utf-8", "replace").decode()

@@ -22,8 +22,7 @@ from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.session.replies import OWN_PROBE
 from sealwire.wire.errors import ProtocolError
-from sealwire.wire.framing import Framer
-from sealwire.wire.header import response_to_of
+from sealwire.wire.framing import Framer, response_to_of
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg
 
 # A hello reply has about 1 KB; hosts are bounded by the 50 members of a replica set.

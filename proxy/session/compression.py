@@ -16,8 +16,7 @@ from typing import Final, final
 from sealwire.proxy.session import effects
 from sealwire.wire.compressors import Compressor
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.header import COMPRESSED, MSG, op_code_of, request_id_of, response_to_of
-from sealwire.wire.long_message import LongMessage
+from sealwire.wire.framing import COMPRESSED, MSG, LongMessage, op_code_of, request_id_of, response_to_of
 from sealwire.wire.op_compressed import compress, compressor_of, inflate
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg
 from sealwire.wire.raw_bson import Cursor, find_element

@@ -24,8 +24,7 @@ from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.requests import Again, AwaitedRequests
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, State, States
-from sealwire.wire.framing import Framer
-from sealwire.wire.long_message import LongMessage
+from sealwire.wire.framing import Framer, LongMessage
 
 # ------------------------------ what a client's roles allow: of who it is, and of what it says of a command
 #

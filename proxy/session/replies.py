@@ -18,7 +18,8 @@ from sealwire.keys.frontier.frontier import (
     SnapshotOutdated,
     WindowMet,
 )
-from sealwire.policies.errors import ErrorCode, Refusal, one_line
+from sealwire.policies.errors import ErrorCode, Refusal
+from sealwire.policies.planning.arguments import one_line
 from sealwire.policies.planning.values import is_true
 from sealwire.policies.questions.ordering import DISTURBED
 from sealwire.wire import kinds

@@ -40,7 +40,7 @@ from sealwire.proxy.session.sides.client_side import ClientSide
 from sealwire.proxy.session.sides.server_side import ServerSide
 from sealwire.proxy.session.states import Event, State
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.long_message import LongMessage
+from sealwire.wire.framing import LongMessage
 
 
 @final

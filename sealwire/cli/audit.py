@@ -38,7 +38,7 @@ from sealwire.cli.pages import (
     write_page,
 )
 from sealwire.keys.private_file import create_private, create_public, require_free, writer_lock
-from sealwire.policies.errors import one_line
+from sealwire.policies.planning.arguments import one_line
 
 MAX_SHOWN = 1024
 """Characters of one field."""

@@ -15,8 +15,9 @@ from sealwire.cli.options import json_option, read_uri, refuse_typed_password
 from sealwire.cli.output import print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.cli.verdicts import PlannedOutcome, encoded_command, encoded_document, invalid_command, judge
-from sealwire.policies.errors import Refusal, one_line
+from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.planning.arguments import one_line
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit, ValueEdit
 from sealwire.policies.roles.role import Claim, Level, Rights
 from sealwire.proxy.server.errors import FileProblem, StartReason

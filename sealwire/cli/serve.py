@@ -25,9 +25,8 @@ from sealwire.proxy.server.observability.logs import LogFormat, configure, log_o
 from sealwire.proxy.server.page.panels import WatchedNow, WatchReader
 from sealwire.proxy.server.supervisor import supervisor
 from sealwire.proxy.server.tasks import hold_reload
-from sealwire.proxy.server.workers import app, checking, worker
+from sealwire.proxy.server.workers import app, checking, worker_channel
 from sealwire.proxy.server.workers.start import load
-from sealwire.proxy.server.workers.worker_channel import ChannelError
 from sealwire.proxy.session.session import Session
 
 # `sealwire serve --check`: what a start would say, at once for people, in one document for programs.
@@ -256,14 +255,14 @@ def _worker_command(config_path: Path, number: int) -> list[str]:
 
 def _run_worker(config_path: Path) -> None:
     try:
-        line, seat = worker.take_seat()
-    except (ChannelError, OSError):
+        line, seat = worker_channel.take_seat()
+    except (worker_channel.ChannelError, OSError):
         raise click.UsageError("--worker is for the supervisor; set `workers` in the configuration") from None
-    config = worker.share_of(load_config(config_path, os.environ), seat)
+    config = worker_channel.share_of(load_config(config_path, os.environ), seat)
     configure(config.log_level, config.log_format, worker=seat.number)
-    worker.expect_members(config, seat)
+    worker_channel.expect_members(config, seat)
 
     def reread() -> Config:
-        return worker.share_of(reload_config(config_path, os.environ), seat)
+        return worker_channel.share_of(reload_config(config_path, os.environ), seat)
 
-    worker.serve(load(config, reread), Session, line, seat)
+    app.serve(load(config, reread), Session, line, seat)

@@ -22,8 +22,9 @@ from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.files.errors import Complaints, SourceError
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
-from sealwire.policies.errors import Reason, Refusal, one_line
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.planning.arguments import one_line
 from sealwire.proxy.server.errors import FileProblem, StartReason, read_named_file
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import validate

@@ -8,7 +8,7 @@ from sealwire.audit.files import load_verification_key
 from sealwire.audit.signing import open_document
 from sealwire.cli.options import PRESENT_FILE, json_option
 from sealwire.cli.output import answer
-from sealwire.policies.errors import one_line
+from sealwire.policies.planning.arguments import one_line
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.compliance.requirements import FORM
 

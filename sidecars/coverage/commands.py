@@ -16,9 +16,9 @@ from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument
 from sealwire.keys.errors import AlreadyExists, KeysReason
 from sealwire.keys.private_file import replace_public
-from sealwire.policies.errors import one_line
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet, leaves
+from sealwire.policies.planning.arguments import one_line
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.coverage import fields
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, require_libraries

@@ -14,8 +14,8 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
-from sealwire.policies.errors import one_line
 from sealwire.policies.file.schema import SERVER_DATABASES, FieldClass, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.planning.arguments import one_line
 from sealwire.sidecars.coverage.likely import MAX_SEARCHED, MAX_TEXT, Personal, held_in, looks_of
 from sealwire.sidecars.direct import RAW, Client, collection_of, documents_of, failure, is_envelope_value
 

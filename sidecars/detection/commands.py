@@ -18,7 +18,7 @@ from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.recording import operator_at_host
 from sealwire.cli.tasks import until_signal
 from sealwire.keys.private_file import writer_lock
-from sealwire.policies.errors import one_line
+from sealwire.policies.planning.arguments import one_line
 from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.breach_form import about
 from sealwire.sidecars.detection.collecting import utc

@@ -17,7 +17,7 @@ from sealwire.cli.output import print_json, progress_bar
 from sealwire.cli.pages import PageSection, PageTable, ReportPage, columns, html_option, write_page
 from sealwire.files.html.frame import Mark, Tone
 from sealwire.keys.private_file import replace_private
-from sealwire.policies.errors import one_line
+from sealwire.policies.planning.arguments import one_line
 from sealwire.sidecars.detection.breach_form import BreachReport, about, breach_form, ranked
 from sealwire.sidecars.detection.collecting import Evidence, Scope, collect, require_whole, scope_of
 from sealwire.sidecars.detection.commands import (

@@ -33,7 +33,7 @@ from bench.routes.routes import (
 from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UNPROTECTED, read_message, split_messages
 from sealwire.crypto.envelope import MARKER
 from sealwire.testbed.child import LOOPBACK, Started
-from sealwire.wire.header import response_to_of
+from sealwire.wire.framing import response_to_of
 from sealwire.wire.op_msg import build_op_msg
 from tests.support.skips import skip_or_fail
 

@@ -38,7 +38,7 @@ def readings(metrics: Metrics) -> Readings:
 def metrics() -> Metrics:
     made = Metrics()
     counted(made, sent_patients=1000, refused_patients=5, sent=70)
-    made.times.add(0.001, 0.00004)
+    made.core.times.add(0.001, 0.00004)
     return made
 
 
@@ -48,8 +48,8 @@ def view(metrics: Metrics, sort: str = "commands") -> TopView:
     counted(metrics, sent_patients=40, refused_patients=2, sent=10, failed_visits=4, sent_visits=6)
     metrics.core.add(Count(Counter.REFUSALS, 4, "range"))
     metrics.core.add(Count(Counter.VALUES_ENCRYPTED, 30))
-    metrics.times.add(0.003, 0.0001)
-    metrics.times.add(0.003, 0.0003)
+    metrics.core.times.add(0.003, 0.0001)
+    metrics.core.times.add(0.003, 0.0003)
     metrics.connections.set(7)
     metrics.standing.show(3, ["keys", "keys"])
     metrics.ready.set(1)

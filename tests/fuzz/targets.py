@@ -16,8 +16,7 @@ from sealwire.proxy.session.effects import Close, Effect, NeedKeys, ToClient, To
 from sealwire.proxy.session.session import Session
 from sealwire.wire.compressors import COMPRESSOR_NAMES, compressor_named
 from sealwire.wire.errors import ProtocolError
-from sealwire.wire.framing import Framer
-from sealwire.wire.header import OpCode
+from sealwire.wire.framing import Framer, OpCode
 from sealwire.wire.op_compressed import compressor_of, inflate
 from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.op_query import parse_op_query, parse_op_reply

@@ -41,8 +41,7 @@ from sealwire.demo.stage import POLICY_FILE
 from sealwire.keys.keyring.file import read_record
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from sealwire.wire.framing import Framer
-from sealwire.wire.header import OpCode, op_code_of
+from sealwire.wire.framing import Framer, OpCode, op_code_of
 from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.raw_bson import document_end
 from tests.build_context import ROOT

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from sealwire.policies.aggregation.stages import STAGES, TABLES
 from sealwire.policies.commands.planner import naming_operators, plan_command
-from sealwire.policies.errors import EXPLANATIONS, ErrorCode, Reason, Refusal, one_line
+from sealwire.policies.errors import EXPLANATIONS, ErrorCode, Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
 from sealwire.policies.filters.filters import OPERATORS, TOP_LEVEL
+from sealwire.policies.planning.arguments import one_line
 from sealwire.policies.planning.rules import Tables
 from sealwire.policies.updates.updates import OPERATORS as UPDATES
 from sealwire.sidecars.migration.definitions.constants import Width

@@ -14,7 +14,7 @@ from typing import Any
 
 import bson
 
-from sealwire.wire.header import op_code_of, request_id_of, response_to_of
+from sealwire.wire.framing import op_code_of, request_id_of, response_to_of
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg
 from sealwire.wire.op_query import build_op_reply, parse_op_query, parse_op_reply
 from sealwire.wire.raw_bson import int32_at

@@ -12,19 +12,25 @@ from hypothesis import strategies as st
 
 import sealwire.proxy.session
 import sealwire.wire
-from sealwire.wire import header, op_msg, op_query
+from sealwire.wire import framing, op_msg, op_query
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.framing import MAX_MESSAGE_BYTES, Framer
-from sealwire.wire.header import (
+from sealwire.wire.framing import (
+    HEAD_BYTES,
     HEADER_BYTES,
+    LONG_BYTES,
+    MAX_MESSAGE_BYTES,
+    PART_BYTES,
+    SMALL_BYTES,
+    Framer,
+    LongMessage,
     OpCode,
     build_header,
     op_code_of,
+    regrouped,
     request_id_of,
     require_message,
     response_to_of,
 )
-from sealwire.wire.long_message import HEAD_BYTES, LONG_BYTES, PART_BYTES, SMALL_BYTES, LongMessage, regrouped
 from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, int32_at
 from sealwire.wire.splice import JOINED_BYTES
 from tests.strategies import MadeOpMsg, chunkings, op_msgs
@@ -278,7 +284,7 @@ def test_a_framer_says_whether_a_whole_message_has_come() -> None:
         (HEAD_BYTES, 25),
         (HEADER_BYTES, 16),
         (MIN_DOCUMENT_BYTES, 5),
-        (header.MSG, 2013),
+        (framing.MSG, 2013),
         (op_msg.CHECKSUM_PRESENT, 1),
         (op_msg.MORE_TO_COME, 2),
         (op_msg.CHECKSUM_BYTES, 4),

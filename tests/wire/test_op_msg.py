@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sealwire.wire import op_msg
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.header import OpCode, request_id_of, response_to_of
+from sealwire.wire.framing import OpCode, request_id_of, response_to_of
 from sealwire.wire.op_msg import (
     CHECKSUM_PRESENT,
     MAX_SEQUENCES,

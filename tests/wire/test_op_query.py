@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.header import OpCode
+from sealwire.wire.framing import OpCode
 from sealwire.wire.op_query import OpQuery, OpReply, build_op_reply, parse_op_query, parse_op_reply
 from tests.strategies import corpus_documents
 from tests.support.reasons import raising

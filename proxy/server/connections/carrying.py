@@ -362,7 +362,10 @@ class Carrier(Lifetime):
         if self._counts.to_client_bytes != sent:
             # the client was sent its reply, or the beginning of a long one
             self._timer = None
-            self._services.finished(timer, self._recorder.peer, self.number)
+            if timer.is_sampled:
+                self._counts.times.add(timer.total_s, timer.own_s)
+            if timer.note is not None:
+                self._services.finished(timer.note, timer, self._recorder.peer, self.number)
 
     @property
     def _caller(self) -> Caller:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, final
 
-from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.config.settings import Config, Limits
 from sealwire.proxy.server.connections.recorder import FailedLogins
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.context_feed import ContextFeed
@@ -17,9 +17,16 @@ from sealwire.proxy.server.observability.counts import CommandTimer
 from sealwire.proxy.server.observability.logs import Field, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.reach import ServerReach
-from sealwire.proxy.server.observability.traces import CommandListener, FinishedCommand
+from sealwire.proxy.server.observability.traces import (
+    CommandListener,
+    FinishedCommand,
+    SlowLog,
+    Tracer,
+    open_tracer,
+)
 from sealwire.proxy.server.upstream import Upstream
-from sealwire.proxy.session.watch import CommandWatch
+from sealwire.proxy.session.shared import Shared
+from sealwire.proxy.session.watch import CommandNote, CommandWatch
 
 if TYPE_CHECKING:
     from sealwire.proxy.server.connections.connection import Connection
@@ -142,6 +149,7 @@ class Services:
     failed_logins: FailedLogins = field(init=False)
     """Between who fails to log in and the audit."""
     _empty: asyncio.Event = field(init=False)
+    _tracer: Tracer | None = None
 
     def __post_init__(self) -> None:
         self.gate = ClientGate(self.clock)
@@ -153,18 +161,32 @@ class Services:
         """How many connections came and went, those among them that were never opened."""
         return 2 * self.numbered - len(self.live) + self.rejected
 
-    def listen(self, watch: CommandWatch | None, listeners: tuple[CommandListener, ...]) -> None:
-        """These hear of commands from now on; with none of them one in eight is timed, and nothing noted."""
-        self.watch, self.listeners = watch, listeners
-        self.metrics.core.is_watching = watch is not None
+    def listen(self, config: Config, shared: Shared) -> None:
+        """Let slow commands be logged, and traces be kept, as `config` says from now on.
 
-    def finished(self, timer: CommandTimer, client: str, connection: int) -> None:
-        """A command that was timed has its reply."""
-        if timer.is_sampled:
-            self.metrics.times.add(timer.total_s, timer.own_s)
-        note = timer.note
-        if note is None:
-            return
+        If nobody hears of commands one in eight is timed, and nothing noted.
+        """
+        listeners = list[CommandListener]()
+        if config.slow_ms is not None:
+            listeners.append(SlowLog(config.slow_ms))
+        if config.traces is not None and self._tracer is None:
+            self._tracer = open_tracer(config.traces.endpoint, self.metrics.traced)
+            self._tracer.start()
+        if self._tracer is not None:
+            listeners.append(self._tracer)
+        has_traces = self._tracer is not None
+        self.listeners = tuple(listeners)
+        self.watch = CommandWatch(time.perf_counter, reads_parents=has_traces) if listeners else None
+        shared.watch = self.watch
+        self.metrics.core.is_watching = self.watch is not None
+
+    async def close_traces(self) -> None:
+        """Send the last ones."""
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
+
+    def finished(self, note: CommandNote, timer: CommandTimer, client: str, connection: int) -> None:
+        """A command that was timed has its reply; `note` says what it was."""
         server_s, decrypting_s = timer.total_s - timer.own_s, timer.own_s - timer.noted_s
         times = timer.total_s, server_s, decrypting_s
         command = FinishedCommand(note, client, connection, *times, timer.opened, time.time_ns())

@@ -1,7 +1,6 @@
 """Prometheus metrics in a registry of our own. Names and labels come from closed sets, never from data."""
 
 import logging
-from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from sealwire import __version__, core_is_compiled
 from sealwire.proxy.server.errors import StartReason
-from sealwire.proxy.server.observability.counts import CoreCounts
+from sealwire.proxy.server.observability.counts import CommandTimes, CoreCounts, Histogram
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.observed import ObservedCounts
 from sealwire.proxy.server.observability.reach import PlaintextCounts, UpstreamReach
@@ -121,69 +120,30 @@ class ClearClasses(Collector):
                 note(_log, logging.INFO, "class is encrypted", class_name=name)
 
 
-# How long commands take, and how much of it is Sealwire's own: two histograms, of one message in eight.
-#
-# A clock and a histogram for each command would be 1 % of a small find. One in eight gives the same
-# quantiles. What waits on purpose, such as a change stream, counts as it waits.
-
-BOUNDS_S: Final = (
-    *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
-    *(1.0, 2.0, 5.0, 10.0),
-)
-"""Upper bounds of the buckets, in seconds; the last bucket has none."""
-
-ADDED_BOUNDS_S: Final = (
-    *(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02),
-    *(0.05, 0.1, 0.5, 1.0, 10.0),
-)
-"""The same for what Sealwire itself takes, which is less."""
+def _histogram(name: str, text: str, times: Histogram) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text)
+    below = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip((*map(str, times.bounds_s), "+Inf"), tuple(times.counts), strict=True):
+        below += count
+        buckets.append((bound, below))
+    family.add_metric([], buckets, times.sum_s)
+    return family
 
 
 @final
-class _Histogram:
-    """Sums by bucket. Written by the event loop alone, read by any thread."""
+class TimesCollector(Collector):
+    """Both histograms of commands."""
 
-    def __init__(self, name: str, text: str, bounds_s: tuple[float, ...]) -> None:
-        self._name = name
-        self._text = text
-        self._bounds_s = bounds_s
-        self._counts = [0] * (len(bounds_s) + 1)
-        self._sum_s = 0.0
-
-    def add(self, seconds: float) -> None:
-        self._counts[bisect_left(self._bounds_s, seconds)] += 1
-        self._sum_s += seconds
-
-    def family(self) -> HistogramMetricFamily:
-        family = HistogramMetricFamily(self._name, self._text)
-        below = 0
-        buckets: list[tuple[str, float]] = []
-        for bound, count in zip((*map(str, self._bounds_s), "+Inf"), tuple(self._counts), strict=True):
-            below += count
-            buckets.append((bound, below))
-        family.add_metric([], buckets, self._sum_s)
-        return family
-
-
-@final
-class CommandTimes(Collector):
-    """Both histograms."""
-
-    def __init__(self) -> None:
-        text = "Time from a client's message to the reply, of one message in eight"
-        self._total = _Histogram("sealwire_command_duration_seconds", text, BOUNDS_S)
-        text = "The part of it that Sealwire took, and not the server, of one message in eight"
-        self._added = _Histogram("sealwire_command_added_duration_seconds", text, ADDED_BOUNDS_S)
-
-    def add(self, total_s: float, added_s: float) -> None:
-        """One reply that took so long, of which so much was Sealwire's own. Cost: a microsecond."""
-        self._total.add(total_s)
-        self._added.add(added_s)
+    def __init__(self, times: CommandTimes) -> None:
+        self._times = times
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Called by the registry, from any thread."""
-        yield self._total.family()
-        yield self._added.family()
+        text = "Time from a client's message to the reply, of one message in eight"
+        yield _histogram("sealwire_command_duration_seconds", text, self._times.total)
+        text = "The part of it that Sealwire took, and not the server, of one message in eight"
+        yield _histogram("sealwire_command_added_duration_seconds", text, self._times.added)
 
 
 # What sessions count, as the families of /metrics. Every label that can occur is there from the start, as
@@ -381,11 +341,10 @@ class Metrics:
         GCCollector(registry=self.registry)
         self.core = CoreCounts()
         self.registry.register(CoreCollector(self.core))
-        self.times = CommandTimes()
         self.standing = ConnectionFigures()
         self.reach = UpstreamReach()
         self.traced = SpanFigures()
-        for collector in (self.times, self.standing, self.reach, self.traced):
+        for collector in (TimesCollector(self.core.times), self.standing, self.reach, self.traced):
             self.registry.register(collector)
         self.plaintext = PlaintextCounts()
         self.observed = ObservedCounts()

@@ -1,4 +1,6 @@
-"""Spans of commands whose clients keep a trace, sent to an OpenTelemetry collector by a thread of its own.
+"""Who hears of commands that were answered: traces, and the log of slow ones.
+
+Spans of commands whose clients keep a trace are sent to an OpenTelemetry collector by a thread of its own.
 
 Theory of operation. The event loop puts each finished command with a sampled parent into a queue, and never
 waits: what does not fit is dropped and counted. The thread takes what there is, makes spans and has
@@ -214,3 +216,43 @@ def open_tracer(endpoint: str, figures: SpanFigures) -> Tracer:
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
     exporter = OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_S)
     return Tracer(figures, exporter, SpanMaker(__version__).spans_of)
+
+
+# --------------------------- a line for each command that took long, with where its time went, and no value
+#
+# slow command command=find namespace=clinic.patients total_us=81234 planning_us=74 encrypting_us=51
+# server_us=80790 decrypting_us=212 waiting_us=107 values=1 decrypted=12 client=10.0.0.7:51402 connection=8
+
+_slow_log = logging.getLogger("sealwire.commands")
+
+EVERY_S: Final = 0.05
+"""There are 20 lines a second at most; the next line says how many were left out."""
+
+
+@final
+class SlowLog:
+    """Hears of every command, and logs those that took `slow_ms` or longer."""
+
+    def __init__(self, slow_ms: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slow_s = slow_ms / 1000
+        self._gate = LogGate(EVERY_S, clock)
+
+    def finished(self, command: FinishedCommand) -> None:
+        """Log it where it was slow."""
+        if command.total_s < self._slow_s:
+            return
+        note = command.note
+        named = {"command": note.command, "namespace": note.namespace, "reason": note.reason}
+        fields: dict[str, str | int | float | bool] = {key: value for key, value in named.items() if value}
+        for name, seconds in (
+            ("total", command.total_s),
+            ("planning", note.planning_s),
+            ("encrypting", note.encrypting_s),
+            ("server", command.server_s),
+            ("decrypting", command.decrypting_s),
+            ("waiting", command.waiting_s),
+        ):
+            fields[f"{name}_us"] = round(seconds * 1e6)
+        fields |= {"values": note.values, "decrypted": command.decrypted}
+        fields |= {"client": command.client, "connection": command.connection}
+        self._gate.note(_slow_log, logging.WARNING, "slow command", "slow", **fields)

@@ -19,7 +19,7 @@ from typing import Final, final
 from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.files.html.frame import Mark, Tone
-from sealwire.policies.errors import one_line
+from sealwire.policies.planning.arguments import one_line
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.health import Health
 from sealwire.proxy.server.page.facts import PageFacts

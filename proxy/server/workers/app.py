@@ -13,13 +13,15 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, final
 
 import uvloop
+from bson import ObjectId
 
 from sealwire import __version__
 from sealwire.files.errors import SourceError
@@ -29,13 +31,15 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer, make_admin
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
-from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
+from sealwire.proxy.server.config.policy_file import PolicyFile
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import Config, Member
 from sealwire.proxy.server.connections.entrances import Entrances
 from sealwire.proxy.server.connections.services import Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.context_feed import ContextFeed
+from sealwire.proxy.server.discovery.monitor import LEAST_PAUSE_S, UpstreamMonitor
+from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.dry_run import MAX_NAMED, observed_findings
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import warn
@@ -44,24 +48,23 @@ from sealwire.proxy.server.frontiers.store import ServerStore
 from sealwire.proxy.server.health import Following, Health, Phase, is_ready
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.limit_feed import LimitFeed
-from sealwire.proxy.server.observability.audit import AuditSink, LogAudit, command_audit
+from sealwire.proxy.server.observability.audit import AuditSink, LogAudit
 from sealwire.proxy.server.observability.audit_settings import WhenFull
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
+from sealwire.proxy.server.ports import PortRange, bind, bind_shared
 from sealwire.proxy.server.probe import own_mark
 from sealwire.proxy.server.tasks import OneAtATime, spawn, take_signals, within
 from sealwire.proxy.server.tls import TlsSide
-from sealwire.proxy.server.workers import announce, memory
-from sealwire.proxy.server.workers.command_listeners import CommandListeners
-from sealwire.proxy.server.workers.member_listeners import MemberListeners
+from sealwire.proxy.server.workers import announce, memory, worker_channel
+from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.memory import allow_connections
 from sealwire.proxy.server.workers.pulse import Pulse, ServerWatch
-from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed, note_refused
+from sealwire.proxy.server.workers.reload import InForce, Reload, ReloadRefused, Renewed, note_refused
 from sealwire.proxy.server.workers.start import Loaded, Probed, probe_data
 from sealwire.proxy.server.workers.worker_channel import Seat
-from sealwire.proxy.session.auditing.subjects import CommandAudit
-from sealwire.proxy.session.login.identities import NO_IDENTITIES, Identities
+from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.shared import Shared
 
 _log = logging.getLogger("sealwire.server")
@@ -101,62 +104,138 @@ async def open_audit(
     return RingAudit(ends, metrics, shell, when_full, always, copies), writer
 
 
-# What is in force in one process: configuration, policies and identities, and what sessions share of
-# them.
+# Which members have a listener in this process: those of the configuration, or those that are followed.
 #
-# A reload replaces all of it in one step of the event loop; members come and go in between.
+# With workers the supervisor follows the servers, and tells each worker of its members and where to listen.
+# A single process does both.
 
 
 @final
-class InForce:
-    """Begins with what was loaded; `share` once, then `renew` at each reload. For one event loop."""
+class MemberListeners:
+    """One for each proxy: `find`, then `place`, then `watch` as a task."""
 
-    def __init__(self, loaded: Loaded) -> None:
-        self.config: Config = loaded.config
-        self.policies: tuple[PolicyFile, ...] = (loaded.policy,)
-        """The one that counts, then those that counted before."""
-        self.shared: Shared
-        """What the sessions share; replaced in parts by reloads, by the key feed and by the frontier feed."""
-        self._first_identities = loaded.identities.identities
-        self._identities: Identities = NO_IDENTITIES
-        self._audited: CommandAudit | None = None
+    def __init__(
+        self,
+        seat: Seat | None,
+        servers: ServerWatch,
+        stranger_met: asyncio.Event,
+        use_members: Callable[[tuple[Member, ...]], Config],
+    ) -> None:
+        """`use_members` is told of every change, and gives the configuration that counts with it."""
+        self._seat = seat
+        self._servers = servers
+        self._stranger_met = stranger_met
+        self._use_members = use_members
+        self._monitor: UpstreamMonitor | None = None
+        """Who follows the servers; with workers that is the supervisor's."""
+        self._range: PortRange | None = None
+        self._numeric: dict[Member, tuple[Address, ...]] = {}
+        """The numeric addresses of each member's listener, where somebody holds them for this process."""
+        self._left_out: tuple[Address, ...] = ()
+        """Members that whoever follows the servers lets not be used."""
+        self._owed: tuple[tuple[Member, ...], tuple[tuple[Address, ...], ...], tuple[Address, ...]] | None = (
+            None
+        )
+        """What a worker was told to follow, while one of its listeners could not be had."""
+        self._heartbeat_s: float | None = None
+        """Between two looks at the servers; None: they are not followed."""
+        self._entrances: Entrances | None = None
 
-    def share(self, keyring: Keyring, cache: ContextCache | None) -> Shared:
-        """Make what sessions share. Raises AuditError and KeysError for what the section `audit` names."""
-        self._audited = command_audit(self.config.audit)
-        self._identities = self._first_identities
-        settings = make_settings(self.config, self.policies, self._audited, self._identities)
-        self.shared = Shared(settings, keyring, cache)
-        return self.shared
+    async def find(self, config: Config, context: ssl.SSLContext | None) -> Config:
+        """The configuration with the members that have to have listeners. Raises ServerError."""
+        discovery, seat = config.discovery, self._seat
+        if discovery is None:
+            return config
+        self._heartbeat_s = discovery.heartbeat_s
+        if seat is not None:
+            self._numeric = dict(zip(seat.members, seat.listeners, strict=True))
+            self._left_out = seat.left_out
+            return self._use_members(seat.members)
+        self._monitor = UpstreamMonitor(config, discovery, context, self._stranger_met)
+        layout = await self._monitor.first()
+        self._range = PortRange(discovery.listen, discovery.ports)
+        self._left_out = layout.left_out
+        return self._use_members(layout.members)
 
-    def use_members(self, members: tuple[Member, ...]) -> Config:
-        """There are these members now; the configuration with them."""
-        self.config = replace(self.config, members=members)
-        return self.config
+    def place(self, entrances: Entrances, config: Config, topologies: Sequence[Topology]) -> None:
+        """Bind a listener for each member; none accepts yet. Raises ListenProblem."""
+        self._entrances, seat = entrances, self._seat
+        if config.discovery is not None:
+            entrances.lay_out(PortLayout(config.members), config, self._sockets_of, self._left_out)
+        else:
+            for number, (member, topology) in enumerate(zip(config.members, topologies, strict=True)):
+                if config.load_balanced:
+                    # each process is a service of its own: its connections fail together
+                    topology = replace(topology, service_id=ObjectId().binary)  # noqa: PLW2901
+                sockets = bind(member.listen) if seat is None else bind_shared(seat.listeners[number])
+                entrances.place(member, config, topology, sockets)
+        self._servers.use(entrances.reached)
 
-    def renew(self, renewed: Renewed) -> bool:
-        """Let what was read count; whether sessions have other settings now.
+    async def require_usable(self, config: Config, context: ssl.SSLContext | None) -> None:
+        """Raises as `UpstreamMonitor.require_usable`; with workers the supervisor has asked."""
+        if self._monitor is not None:
+            await self._monitor.require_usable(config, context)
 
-        Where nothing has changed for them they keep their settings, and with these the server's answers.
+    def use(self, config: Config, context: ssl.SSLContext | None) -> None:
+        """A reload: the servers are asked in this way from now on."""
+        if self._monitor is not None:
+            self._monitor.use(config, context)
+
+    async def watch(self) -> None:
+        """Follow the servers, or what the supervisor says of them, for ever."""
+        if self._monitor is not None:
+            await self._monitor.run(
+                lambda layout: self.follow(layout.members, (), layout.left_out), self.doubt
+            )
+        elif self._heartbeat_s is not None:
+            # the supervisor tells of members once, and knows nothing of a worker without a descriptor left
+            while True:
+                await asyncio.sleep(self._heartbeat_s)
+                if self._owed is not None:
+                    self.follow(*self._owed)
+
+    def follow(
+        self,
+        members: tuple[Member, ...],
+        listeners: Sequence[tuple[Address, ...]] = (),
+        left_out: tuple[Address, ...] = (),
+    ) -> bool:
+        """There are these members now; for a worker also where to listen. Whether all listeners stand.
+
+        `left_out` may not be used.
         """
-        before = self.config
-        # servers may have come or gone meanwhile
-        config = self.config = replace(renewed.config, members=before.members)
-        policies, identities = put_first(renewed.policy, self.policies), renewed.identities.identities
-        is_same = policies[0] is self.policies[0] and _of_sessions(config) == _of_sessions(before)
-        if is_same and not identities and not self._identities:
-            return False
-        self._identities = identities
-        announce.warn_of_less(self.policies[0].rules, policies[0].rules)
-        self.policies = policies
-        self.shared.use_settings(make_settings(config, policies, self._audited, identities))
-        return True
+        entrances = self._entrances
+        if entrances is None or entrances.are_closed:
+            return True
+        self._numeric = dict(zip(members, listeners, strict=True)) if listeners else {}
+        config = self._use_members(members)
+        for entrance in entrances.lay_out(PortLayout(members), config, self._sockets_of, left_out):
+            if self._seat is None:
+                announce.announce_addresses(entrance.member, entrance.listener.addresses)
+        self._servers.use(entrances.reached)
+        stands = len(entrances.reached) == len(members)
+        self._owed = None if stands or not listeners else (members, tuple(listeners), left_out)
+        return stands
 
+    def doubt(self, silent: tuple[Address, ...]) -> None:
+        """Whoever follows the servers had no answer of these: have them looked at."""
+        for upstream, reach in [] if self._entrances is None else self._entrances.reached:
+            if upstream.address in silent:
+                reach.doubt()
 
-def _of_sessions(config: Config) -> tuple[object, ...]:
-    """What `make_settings` takes from a configuration."""
-    compression = config.listen_compression, config.upstream_compression
-    return config.access_control, config.reveal, compression, config.limits.questions
+    async def close(self) -> None:
+        """Accept no more, and give the ports back; connections that are open stay."""
+        if self._entrances is not None:
+            await self._entrances.close()
+        if self._range is not None:
+            self._range.close()
+
+    def _sockets_of(self, member: Member) -> list[socket.socket]:
+        """Raises ListenProblem."""
+        if self._range is not None:
+            self._range.require_free(member.listen.port)
+            return bind_shared(self._range.addresses(member.listen.port))
+        return bind_shared(self._numeric[member])
 
 
 class Proxy:
@@ -177,7 +256,6 @@ class Proxy:
         self._seat = seat
         if seat is not None and seat.mark:
             own_mark.text = seat.mark
-        self._listeners = CommandListeners(self.metrics)
         self._stopping = asyncio.Event()
         self.stranger_met = asyncio.Event()
         """A server has named a member that has no listener: whoever follows the servers is to ask them."""
@@ -251,7 +329,7 @@ class Proxy:
                 contexts=contexts,
                 stranger_met=self.stranger_met.set,
             )
-            self._listeners.use(config, shared, self.services)
+            self.services.listen(config, shared)
             self._pulse = Pulse(self.health, self.services, shared, self._servers)
             self._pulse.begin()
             uri = self._loaded.frontier_uri
@@ -318,7 +396,9 @@ class Proxy:
     def _put_in_place(self, renewed: Renewed) -> None:
         """Put everything in place in one step of the loop, so that no connection sees half of it."""
         before = self.config
+        covered = self.policy.rules
         if self._in_force.renew(renewed):
+            announce.warn_of_less(covered, self.policy.rules)
             self.frontiers.use_policy(self.policy.rules.covering)
             for connection in tuple(self.services.live):
                 connection.settings_changed()
@@ -327,7 +407,7 @@ class Proxy:
         self.services.keys.use_settings(config.keys)
         if self.services.contexts is not None:
             self.services.contexts.use_settings(config.keys)
-        self._listeners.use(config, self.shared, self.services)
+        self.services.listen(config, self.shared)
         if self._entrances is not None:
             self._entrances.use_listen(renewed.listen.context)
             self._entrances.use_upstream(config, renewed.upstream.context, renewed.identities.ways)
@@ -422,7 +502,7 @@ class Proxy:
             note(_log, logging.WARNING, "drain ended by its limit", connections=len(services.live))
             self._abort_all()
             await within(services.wait_empty(), _ABORT_S)
-        await self._listeners.close()
+        await services.close_traces()
         services.gate.close()
         note(_log, logging.INFO, "stopped")
 
@@ -436,14 +516,79 @@ class Proxy:
         note(_log, logging.CRITICAL, "bug: in the event loop", context.get("exception"))
 
 
-async def _run_with_signals(loaded: Loaded, new_session: SessionMaker) -> None:
-    proxy = Proxy(loaded, new_session)
-    take_signals(proxy.stop, proxy.reload)
-    await proxy.run()
+# A worker's line to the supervisor, on standard input.
+#
+# SIGTERM and SIGINT drain a worker, however often they come: a service manager or a terminal sends them to
+# every process of a group, and the supervisor sends its own. To end a worker at once the supervisor kills it.
+# A supervisor that has gone is a drain as well, so no worker is left behind.
+
+BEAT_S = 1.0
 
 
-def serve(loaded: Loaded, new_session: SessionMaker) -> None:
-    """Run a proxy on uvloop until SIGTERM or SIGINT. Raises ServerError when it cannot start."""
+async def talk(proxy: Proxy, line: socket.socket) -> None:
+    """Answer the supervisor, and beat from the moment that the proxy is ready; drain when it has gone."""
+    reader, writer = await asyncio.open_unix_connection(sock=line)
+    beating = spawn(_beat(proxy, writer), "beat")
+    telling = spawn(_tell_of_strangers(proxy, writer), "strangers")
+    try:
+        while True:
+            message = await worker_channel.read_message(reader)
+            if isinstance(message, worker_channel.Ask):
+                facts = proxy.facts() if message.facts else None
+                families = families_of(proxy.metrics.registry)
+                writer.write(worker_channel.encode(worker_channel.Figures(message.number, families, facts)))
+            elif isinstance(message, worker_channel.Members):
+                await proxy.ready.wait()  # what it began with is in its seat
+                proxy.members.follow(message.members, message.listeners, message.left_out)
+            elif isinstance(message, worker_channel.Silent):
+                proxy.members.doubt(message.servers)
+    except (asyncio.IncompleteReadError, worker_channel.ChannelError, OSError) as error:
+        note(_log, logging.ERROR, "the supervisor has gone", problem=type(error).__name__)
+        proxy.drain()
+    finally:
+        beating.cancel()
+        telling.cancel()
+        writer.close()
+
+
+async def _tell_of_strangers(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await proxy.stranger_met.wait()
+        proxy.stranger_met.clear()
+        writer.write(worker_channel.encode(worker_channel.Stranger()))
+        await asyncio.sleep(LEAST_PAUSE_S)
+
+
+async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
+    await proxy.ready.wait()
+    while True:
+        writer.write(worker_channel.encode(proxy.health.beat))
+        await asyncio.sleep(BEAT_S)
+
+
+async def _run(
+    loaded: Loaded, new_session: SessionMaker, line: socket.socket | None, seat: Seat | None
+) -> None:
+    proxy = Proxy(loaded, new_session, seat)
+    if line is None:
+        take_signals(proxy.stop, proxy.reload)
+        await proxy.run()
+        return
+    take_signals(proxy.drain, proxy.reload)
+    talking = spawn(talk(proxy, line), "supervisor")
+    try:
+        await proxy.run()
+    finally:
+        talking.cancel()
+
+
+def serve(
+    loaded: Loaded, new_session: SessionMaker, line: socket.socket | None = None, seat: Seat | None = None
+) -> None:
+    """Run a proxy on uvloop until SIGTERM or SIGINT. Raises ServerError when it cannot start.
+
+    A worker has a `line` to the supervisor, and a `seat`.
+    """
     memory.fix_thresholds()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run_with_signals(loaded, new_session))
+        runner.run(_run(loaded, new_session, line, seat))

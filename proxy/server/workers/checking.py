@@ -107,5 +107,5 @@ def watch_findings(loaded: Loaded) -> list[Finding]:
 
 
 def _connections_of_one(config: Config) -> int:
-    """What one process takes on, as `worker.share_of` divides it."""
+    """What one process takes on, as `worker_channel.share_of` divides it."""
     return -(-config.limits.connections // config.workers)

@@ -13,9 +13,11 @@ No key, value or name of a client crosses it. The end of the stream means that t
 
 import asyncio
 import json
+import os
+import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, is_dataclass
+from dataclasses import astuple, dataclass, is_dataclass, replace
 from enum import Enum
 from functools import cache, partial
 from types import UnionType
@@ -23,7 +25,8 @@ from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hin
 
 from sealwire.proxy.server.audit_writer.records import RingEnds
 from sealwire.proxy.server.config.rows import Address
-from sealwire.proxy.server.config.settings import Member
+from sealwire.proxy.server.config.settings import Config, ListenTls, Member, PageSettings, TlsMode
+from sealwire.proxy.server.errors import StartReason, WorkersFailed
 from sealwire.proxy.server.health import Beat
 from sealwire.proxy.server.page.facts import PageFacts
 
@@ -182,3 +185,59 @@ def _of(kind: type[T], said: Any) -> T:
     if type(said) is not kind:
         raise TypeError
     return said
+
+
+# Where a worker begins: the line to the supervisor on standard input, and what it may take on.
+
+# The supervisor sends the seat as soon as the process exists.
+SEAT_S = 30.0
+
+
+def take_seat() -> tuple[socket.socket, Seat]:
+    """The line to the supervisor and what it says first. Blocks. Raises ChannelError, OSError."""
+    line = socket.socket(fileno=os.dup(0))
+    if line.family != socket.AF_UNIX:
+        raise ChannelError("standard input is not the line to a supervisor")
+    # Nothing else may read from it by mistake.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    line.settimeout(SEAT_S)
+    (length,) = LENGTH.unpack(_exactly(line, LENGTH.size))
+    seat = decode(_exactly(line, bounded(length)))
+    if not isinstance(seat, Seat):
+        raise ChannelError("the first message is not a seat")
+    line.setblocking(False)
+    return line, seat
+
+
+def share_of(config: Config, seat: Seat) -> Config:
+    """What one worker may take on: its part of the connections, rounded up, and not the admin address.
+
+    So what is wrong with the files of that keeps no worker from taking an ended one's place.
+    """
+    connections = -(-config.limits.connections // seat.workers)
+    limits = replace(config.limits, connections=connections)
+    plain = ListenTls(TlsMode.PLAINTEXT)
+    return replace(config, limits=limits, admin_tls=plain, admin_page=PageSettings())
+
+
+def expect_members(config: Config, seat: Seat) -> None:
+    """The file may have been changed since the supervisor read it. Raises WorkersFailed."""
+    if config.discovery is not None:
+        is_same = len(seat.members) == len(seat.listeners)
+    else:
+        is_same = len(config.members) == len(seat.listeners) and not seat.members
+    if not is_same:
+        raise WorkersFailed(
+            StartReason.WORKERS_FAILED,
+            "the members in the configuration are not those that the proxy was started with",
+            "start the whole proxy again, or take the change of `members` back",
+        )
+
+
+def _exactly(line: socket.socket, size: int) -> bytes:
+    data = line.recv(size, socket.MSG_WAITALL)
+    if len(data) != size:
+        raise ChannelError("the supervisor has gone")
+    return data

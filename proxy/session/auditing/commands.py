@@ -4,9 +4,8 @@ from typing import Final, final
 
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.planner import ACTS
-from sealwire.policies.errors import one_line
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.arguments import printable
+from sealwire.policies.planning.arguments import one_line, printable
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.planning.rules import Act
 from sealwire.policies.roles.screening import screened

@@ -15,7 +15,7 @@ from bson import encode
 from sealwire.proxy.session.effects import Effect, ToClient
 from sealwire.wire import kinds
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.header import MSG, op_code_of, request_id_of, response_to_of
+from sealwire.wire.framing import MSG, op_code_of, request_id_of, response_to_of
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg
 from sealwire.wire.op_query import OpQuery, build_op_reply
 from sealwire.wire.raw_bson import Element, elements, find_element, int32_at, string_bytes

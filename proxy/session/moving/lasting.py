@@ -13,7 +13,7 @@ from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.moves import Hold, Moves
 from sealwire.proxy.session.replies import is_ok
 from sealwire.wire import kinds
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 from sealwire.wire.op_msg import OpMsg, build_op_msg
 from sealwire.wire.raw_bson import Element, elements, find_element, int32_at
 

@@ -21,8 +21,7 @@ from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
 from sealwire.proxy.session.revealing.reveal import reveal_elements
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.header import HEADER_BYTES, MSG, op_code_of
-from sealwire.wire.long_message import HEAD_BYTES, LongMessage, regrouped
+from sealwire.wire.framing import HEAD_BYTES, HEADER_BYTES, MSG, LongMessage, op_code_of, regrouped
 from sealwire.wire.op_msg import MORE_TO_COME
 from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, int32_at, value_end
 

@@ -50,7 +50,7 @@ from sealwire.proxy.session.states import Event
 from sealwire.proxy.session.write_errors import without_envelopes
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.header import request_id_of, response_to_of
+from sealwire.wire.framing import request_id_of, response_to_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, enclosed, find_element, int32_at, is_at
 

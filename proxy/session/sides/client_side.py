@@ -18,8 +18,8 @@ from sealwire.policies.commands.command import DocumentSequence, Refused, Target
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.commands.views import MAX_NAMES, NamespaceUnknown
-from sealwire.policies.errors import Reason, Refusal, one_line
-from sealwire.policies.planning.arguments import printable
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.arguments import one_line, printable
 from sealwire.policies.planning.plan import Openings, Plan
 from sealwire.policies.questions.asked import ValuesUnknown
 from sealwire.policies.roles.role import Rights
@@ -70,9 +70,7 @@ from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, 
 from sealwire.proxy.session.states import Event, State
 from sealwire.proxy.session.write_errors import WriteErrors, leave_out
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.framing import Framer
-from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of
-from sealwire.wire.long_message import LONG_BYTES
+from sealwire.wire.framing import LONG_BYTES, MSG, Framer, OpCode, op_code_of, request_id_of
 from sealwire.wire.op_msg import (
     CHECKSUM_PRESENT,
     MORE_TO_COME,

@@ -3,9 +3,9 @@
 from typing import Final
 
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS
-from sealwire.policies.errors import Reason, Refusal, one_line
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.arguments import printable
+from sealwire.policies.planning.arguments import one_line, printable
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Audit, CloseReason, Count, Counter, Effect, ToClient
@@ -15,7 +15,7 @@ from sealwire.proxy.session.login.handshake import BalancerMismatch, OwnProbe
 from sealwire.proxy.session.requests import COUNTED_COMMANDS, command_label, is_policy_reason
 from sealwire.proxy.session.revealing import cursors
 from sealwire.wire import kinds
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
 from sealwire.wire.raw_bson import elements, string_bytes
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
-from sealwire.policies.errors import Reason, Refusal, one_line
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import follow
+from sealwire.policies.planning.arguments import one_line
 from sealwire.policies.planning.plan import Plan
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies

@@ -12,7 +12,8 @@ from typing import Final
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX
 from sealwire.policies.commands.views import ViewCatalog, plan_unasked
-from sealwire.policies.errors import Reason, Refusal, one_line
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.arguments import one_line
 from sealwire.policies.planning.plan import RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Effect, ObservedCommand, ObservedVerdict

@@ -12,7 +12,7 @@ from sealwire.proxy.session.effects import UNANSWERED, Begun, CommandOutcome, Co
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing.long_reply import LongReply
 from sealwire.proxy.session.shared import Shared
-from sealwire.wire.long_message import LongMessage
+from sealwire.wire.framing import LongMessage
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg
 
 

@@ -47,9 +47,16 @@ from sealwire.proxy.session.write_errors import (
 )
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.framing import Framer
-from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of
-from sealwire.wire.long_message import HEAD_BYTES, LongMessage
+from sealwire.wire.framing import (
+    HEAD_BYTES,
+    MSG,
+    Framer,
+    LongMessage,
+    OpCode,
+    op_code_of,
+    request_id_of,
+    response_to_of,
+)
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
 from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, Cursor, int32_at

@@ -31,7 +31,7 @@ from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.login.identities import Certified
 from sealwire.proxy.session.shared import SessionSettings, Shared
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.raw_bson import int32_at
 

@@ -21,7 +21,7 @@ import yaml
 from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.certificates import LOCAL_NAMES, Authority, create_authority
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.raw_bson import int32_at
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED, is_hello

@@ -23,7 +23,7 @@ from sealwire.proxy.server.findings import (
 from sealwire.proxy.session.session import Session
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 from tests.proxy.server.config_texts import EVERYWHERE
 from tests.proxy.server.harness import client_of, fake_server, make_config, make_loaded, running, soon
 from tests.proxy.server.site import Running, Site, make_site, serving

@@ -26,7 +26,7 @@ from sealwire.proxy.session.requests import COMPRESSED_LABELS
 from sealwire.proxy.session.sides.client_side import MAX_BYTES_BEFORE_LOGIN
 from sealwire.wire.compressors import COMPRESSOR_NAMES, Compressor, Zlib
 from sealwire.wire.errors import WireReason
-from sealwire.wire.long_message import LONG_BYTES
+from sealwire.wire.framing import LONG_BYTES
 from tests.compressed_messages import NUMBERS, packed, unpacked
 from tests.proxy.session.compressing import (
     ALL,

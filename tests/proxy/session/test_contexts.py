@@ -28,7 +28,7 @@ from sealwire.proxy.session.rewriting import MAX_CONTEXTS, Settled, apply_plan
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.wire.errors import ProtocolError
-from sealwire.wire.long_message import LONG_BYTES, PART_BYTES
+from sealwire.wire.framing import LONG_BYTES, PART_BYTES
 from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.raw_bson import elements
 from tests.keys.samples import NOW

@@ -19,8 +19,9 @@ from sealwire.crypto.errors import (
 from sealwire.keys.contexts.cache import ContextKeysMissing, ContextsMissing
 from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
 from sealwire.keys.frontier.frontier import CursorOutdated, FrontierLost, WindowMet
-from sealwire.policies.errors import MAX_NAME_CHARACTERS, ErrorCode, Reason, Refusal
+from sealwire.policies.errors import ErrorCode, Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PolicySet
+from sealwire.policies.planning.arguments import MAX_NAME_CHARACTERS
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.effects import (
     UNANSWERED,

@@ -20,7 +20,7 @@ from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.states import IllegalTransition
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 from tests.proxy.session.compressing import steps
 from tests.proxy.session.playbook import (
     Input,

@@ -42,7 +42,7 @@ from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.wire.errors import ProtocolError
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 from tests.policies.taint.campaign import chosen_seed
 from tests.policies.taint.commands import Case, draw_case
 from tests.policies.taint.drawer import Drawer

@@ -15,8 +15,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.proxy.session.effects import Audit, Close, CloseReason, Counter, ToClient, ToServer
 from sealwire.proxy.session.write_errors import MAX_TEXTS, WriteErrors, without_envelopes
 from sealwire.wire.errors import BsonError
-from sealwire.wire.header import request_id_of
-from sealwire.wire.long_message import LONG_BYTES
+from sealwire.wire.framing import LONG_BYTES, request_id_of
 from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session.playbook import Playbook, audit, client, close, error, server, to_server
 from tests.proxy.session.role_world import asked, session_as

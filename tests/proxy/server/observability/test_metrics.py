@@ -4,14 +4,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from sealwire.proxy.server.connections.pipe import Hold
+from sealwire.proxy.server.observability.counts import ADDED_BOUNDS_S, BOUNDS_S, CommandTimes
 from sealwire.proxy.server.observability.metrics import (
-    ADDED_BOUNDS_S,
-    BOUNDS_S,
     HOLDS,
     ClearClasses,
-    CommandTimes,
     ConnectionFigures,
     Metrics,
+    TimesCollector,
 )
 from sealwire.proxy.server.page.panels import REPLY, Readings, quantile
 from sealwire.proxy.server.workers.joint_metrics import JointMetrics, families_of
@@ -99,7 +98,7 @@ def rendered(*times: CommandTimes) -> Readings:
     joint = JointMetrics()
     for worker, each in enumerate(times):
         registry = CollectorRegistry()
-        registry.register(each)
+        registry.register(TimesCollector(each))
         joint.heard(worker, families_of(registry))
     return Readings(joint.render(()).decode())
 

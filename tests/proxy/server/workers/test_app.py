@@ -368,14 +368,12 @@ class FullAudit:
 
 async def test_what_cannot_be_recorded_does_not_happen() -> None:
     effects: list[Effect] = [Audit("refused", "clinic.patients", "find", "pattern"), ToClient(b".")]
-    async with (
-        between(FakeSessions({b"!": lambda: effects})) as (_, proxy),
-        client_of(proxy) as (reader, writer),
-    ):
+    async with between(FakeSessions({b"!": lambda: effects})) as (_, proxy):
         proxy.services.audit = FullAudit()
-        writer.write(b"!")
-        with suppress(ConnectionResetError):
-            assert await soon(reader.read()) == b""
+        async with client_of(proxy) as (reader, writer):
+            writer.write(b"!")
+            with suppress(ConnectionResetError):
+                assert await soon(reader.read()) == b""
         await until(lambda: not proxy.services.live)
         assert proxy._admin is not None
         await until(lambda: proxy.health.audit is Keeping.FULL)

@@ -15,7 +15,6 @@ from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.start import Probed, probe
-from sealwire.proxy.server.workers.worker import expect_members, share_of
 from sealwire.proxy.server.workers.worker_channel import (
     LENGTH,
     MAX_PAYLOAD_BYTES,
@@ -31,6 +30,8 @@ from sealwire.proxy.server.workers.worker_channel import (
     bounded,
     decode,
     encode,
+    expect_members,
+    share_of,
 )
 from tests.proxy.server.harness import make_config, with_members
 from tests.proxy.server.page.pages import some_facts

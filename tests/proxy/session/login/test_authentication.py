@@ -30,7 +30,7 @@ from sealwire.proxy.session.login.identities import (
     ScramSteps,
 )
 from sealwire.proxy.session.session import Session
-from sealwire.wire.header import OpCode, op_code_of, request_id_of, response_to_of
+from sealwire.wire.framing import OpCode, op_code_of, request_id_of, response_to_of
 from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.op_query import parse_op_reply
 from tests.proxy.session.playbook import Playbook, audit, client, close, error, server, to_client, to_server

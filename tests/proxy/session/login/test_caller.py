@@ -35,7 +35,7 @@ from sealwire.proxy.session.login.identities import (
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.sides.client_side import MAX_BYTES_BEFORE_LOGIN
 from sealwire.wire.errors import BsonError
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 from tests.proxy.session.playbook import Playbook, audit, client, close, error, server, to_client, to_server
 from tests.proxy.session.world import (
     POLICY,

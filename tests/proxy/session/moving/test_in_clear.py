@@ -32,7 +32,7 @@ from sealwire.proxy.session.moving import forms
 from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S, QUIET_TRANSACTION_S
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
-from sealwire.wire.long_message import PART_BYTES
+from sealwire.wire.framing import PART_BYTES
 from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session import world
 from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits

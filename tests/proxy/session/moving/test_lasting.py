@@ -15,7 +15,7 @@ from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.moving.lasting import abort_of, touched
 from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S, Moves
 from sealwire.proxy.session.session import Session
-from sealwire.wire.header import request_id_of, response_to_of
+from sealwire.wire.framing import request_id_of, response_to_of
 from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session import world
 from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits

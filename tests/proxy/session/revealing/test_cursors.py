@@ -20,7 +20,7 @@ from sealwire.proxy.session.revealing.long_reply import WINDOW_BYTES, LongReply,
 from sealwire.proxy.session.revealing.reveal import reveal, reveal_elements
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.long_message import PART_BYTES, LongMessage
+from sealwire.wire.framing import PART_BYTES, LongMessage
 from sealwire.wire.op_msg import CHECKSUM_PRESENT, MORE_TO_COME, build_op_msg, parse_op_msg
 from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.bson_types import BsonType

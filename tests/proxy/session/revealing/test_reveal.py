@@ -26,7 +26,7 @@ from sealwire.proxy.session.revealing.reveal import MAX_TOGETHER, AtPaths, Shown
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.long_message import LONG_BYTES
+from sealwire.wire.framing import LONG_BYTES
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg, sequence_documents
 from sealwire.wire.raw_bson import MAX_DEPTH, elements, scope_document, validate
 from tests.bson_types import BsonType

@@ -28,7 +28,7 @@ from sealwire.proxy.session.login.identities import (
 )
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
-from sealwire.wire.header import OpCode, op_code_of, response_to_of
+from sealwire.wire.framing import OpCode, op_code_of, response_to_of
 from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session.world import (
     POLICY,

@@ -30,7 +30,7 @@ from sealwire.proxy.session.replies import AUTHENTICATION_FAILED
 from sealwire.proxy.session.requests import OTHER
 from sealwire.proxy.session.session import Session
 from sealwire.wire.errors import WireReason
-from sealwire.wire.long_message import LONG_BYTES, PART_BYTES
+from sealwire.wire.framing import LONG_BYTES, PART_BYTES
 from sealwire.wire.op_msg import CHECKSUM_PRESENT, parse_op_msg
 from tests.proxy.session.playbook import (
     Playbook,

@@ -13,7 +13,7 @@ from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, ToClient, ToServer
 from sealwire.proxy.session.revealing.documents_read import pseudonym
 from sealwire.proxy.session.shared import SessionSettings
-from sealwire.wire.header import request_id_of
+from sealwire.wire.framing import request_id_of
 from tests.proxy.session.playbook import Expected, Playbook, audit, client, error, pause, server, to_client
 from tests.proxy.session.role_world import (
     FIND,

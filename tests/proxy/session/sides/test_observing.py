@@ -14,7 +14,7 @@ from sealwire.proxy.session.effects import ObservedVerdict as Verdict
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.sides.observing import OPERATORS
-from sealwire.wire.long_message import LONG_BYTES
+from sealwire.wire.framing import LONG_BYTES
 from tests.proxy.session.commands import Marked, protected_commands
 from tests.proxy.session.role_world import ROLES_TEXT
 from tests.proxy.session.world import (

@@ -23,8 +23,7 @@ from sealwire.proxy.session.requests import MAX_AWAITED
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.sides import questions
 from sealwire.proxy.session.states import State
-from sealwire.wire.header import request_id_of
-from sealwire.wire.long_message import LONG_BYTES
+from sealwire.wire.framing import LONG_BYTES, request_id_of
 from sealwire.wire.op_msg import MORE_TO_COME, build_op_msg, parse_op_msg
 from tests.proxy.session.playbook import (
     Playbook,
