@@ -183,7 +183,7 @@ class Counter(StrEnum):
     DECRYPTION_FAILURES = "decryption_failures"
     PROTOCOL_ERRORS = "protocol_errors"
     COMPRESSED_MESSAGES = "compressed_messages"
-    """The label is of `labels.COMPRESSED_LABELS`: with whom, which way, by what."""
+    """The label is of `requests.COMPRESSED_LABELS`: with whom, which way, by what."""
     LOOK_UPS = "look_ups"
     VALUE_QUESTIONS = "value_questions"
     QUESTION_VALUES = "question_values"
