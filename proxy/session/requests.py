@@ -56,17 +56,17 @@ NAME_UNKNOWN: Final = "NamespaceUnknown"
 VALUES_UNKNOWN: Final = "ValuesUnknown"
 """It did not say which values a field holds."""
 
-COMMAND_LABELS: Final = (*sorted(COUNTED_COMMANDS), OTHER)
-WRITE_LABELS: Final = ("insert", "update", "delete", "bulkWrite", OTHER)
+COMMAND_LABELS: Final[tuple[str, ...]] = (*sorted(COUNTED_COMMANDS), OTHER)
+WRITE_LABELS: Final[tuple[str, ...]] = ("insert", "update", "delete", "bulkWrite", OTHER)
 """Commands with several writes, of which some may fail."""
-REFUSAL_LABELS: Final = (
+REFUSAL_LABELS: Final[tuple[str, ...]] = (
     *(reason.value for reason in Reason),
     *(failure.__name__ for failure in FAILURES),
     NAME_UNKNOWN,
     VALUES_UNKNOWN,
 )
-WITHHELD_LABELS: Final = tuple(failure.__name__ for failure in replies.FAILURES)
-PROTOCOL_LABELS: Final = tuple(reason.value for reason in WireReason)
+WITHHELD_LABELS: Final[tuple[str, ...]] = tuple(failure.__name__ for failure in replies.FAILURES)
+PROTOCOL_LABELS: Final[tuple[str, ...]] = tuple(reason.value for reason in WireReason)
 COMPRESSED_LABELS: Final = {
     compressed_label(peer, direction, name): (peer, direction, name)
     for peer in ("client", "server")
