@@ -116,6 +116,14 @@ def is_encrypted(kind: int, buf: bytes, value: int) -> bool:
     )
 
 
+def head_of(buf: bytes, value: int) -> bytes:
+    """Subtype and header of what the BSON Binary at `value` holds: those of one key and type have the same.
+
+    Nothing is checked; a short value has fewer bytes. Cost: one copy.
+    """
+    return buf[value + BINARY_HEAD - 1 : value + BINARY_HEAD + HEADER_BYTES]
+
+
 def write_binary(out: BytesWriter, envelope: bytes) -> None:
     """Write the value bytes of a BSON Binary that holds `envelope`. Cost: one copy."""
     write_i32_le(out, len(envelope))

@@ -231,7 +231,7 @@ class Server:
         made.asked, made.name = self.asked, name
         return made
 
-    def get_collection(self, name: str) -> "Server":
+    def get_collection(self, name: str, _options: object = None) -> "Server":
         return self.get_database(f"{self.name}.{name}")
 
     def list_collections(self) -> Iterator[dict[str, Any]]:

@@ -19,9 +19,9 @@ from bson.raw_bson import RawBSONDocument
 
 from sealwire.crypto.envelope import (
     BINARY_HEAD,
-    HEADER_BYTES,
     EnvelopeMode,
     class_id_of,
+    head_of,
     is_envelope,
     parse_header,
 )
@@ -381,16 +381,16 @@ class _Reading:
             last = start + int32_at(message, start) - 1
             value = start + _VALUE
             envelope = value + BINARY_HEAD
-            if envelope + HEADER_BYTES > last or not is_at(message, start + 4, _FIRST):
+            if envelope > last or not is_at(message, start + 4, _FIRST):
                 continue
             end = envelope + int32_at(message, value)
-            if end < envelope + HEADER_BYTES or end > last:
+            if not envelope <= end <= last:
                 continue
-            beginning = message[envelope - 1 : envelope + HEADER_BYTES]
-            if beginning not in is_ours:
+            head = head_of(message, value)
+            if head not in is_ours:
                 names = self._keyring.classes_of(class_id_of(message, envelope))
-                is_ours[beginning] = self._class_name in names and is_envelope(kinds.BIN_DATA, message, value)
-            if is_ours[beginning]:
+                is_ours[head] = self._class_name in names and is_envelope(kinds.BIN_DATA, message, value)
+            if is_ours[head]:
                 try:
                     kind, content = batch.take(message, envelope, end)
                 except (InvalidEnvelope, DecryptionFailed, KeysError):
