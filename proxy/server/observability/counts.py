@@ -29,13 +29,13 @@ _NOT_SAMPLED: Final = HELLO_COMMANDS | LOGIN_COMMANDS | {b"authenticate", b"ping
 # A clock and a histogram for each command would be 1 % of a small find. One in eight gives the same
 # quantiles. What waits on purpose, such as a change stream, counts as it waits.
 
-BOUNDS_S: Final = (
+BOUNDS_S: Final[tuple[float, ...]] = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     *(1.0, 2.0, 5.0, 10.0),
 )
 """Upper bounds of the buckets, in seconds; the last bucket has none."""
 
-ADDED_BOUNDS_S: Final = (
+ADDED_BOUNDS_S: Final[tuple[float, ...]] = (
     *(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02),
     *(0.05, 0.1, 0.5, 1.0, 10.0),
 )
