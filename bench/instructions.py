@@ -48,7 +48,7 @@ from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.audit_writer.sink import RingAudit, Shell
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.connection import Connection
-from sealwire.proxy.server.connections.recorder import LineRecorder
+from sealwire.proxy.server.connections.recorder import FailedLogins, LineRecorder
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.frontiers.feed import steady_clock
 from sealwire.proxy.server.observability.audit import LogAudit
@@ -246,8 +246,8 @@ def _recording() -> Iterator[Callable[[Begun | Done, Caller], None]]:
     shell = Shell(lambda _after_s, _look: None, lambda: None)
     sink = RingAudit(RingEnds(memory, waker), Metrics(), shell)
     transport = SimpleNamespace(get_extra_info=_address.get)
-    none = cast(Any, None)
-    yield LineRecorder(sink, none, none, cast(Any, transport), 1).report
+    failed_logins = FailedLogins(lambda _record, _origin: True, steady_clock)
+    yield LineRecorder(sink, failed_logins, cast(Any, None), cast(Any, transport), 1).report
     for descriptor in (memory, sleeper, waker):
         os.close(descriptor)
 

@@ -57,9 +57,14 @@ class Sink:
         return len(self.lines) <= self._room
 
 
+def unheard() -> FailedLogins:
+    return FailedLogins(lambda _record, _origin: True, lambda: 0.0)
+
+
 def recorder(
-    sink: Sink, plaintext: Any = None, der: bytes | None = None, failed_logins: Any = None
+    sink: Sink, plaintext: Any = None, der: bytes | None = None, failed_logins: FailedLogins | None = None
 ) -> LineRecorder:
+    failed_logins = failed_logins or unheard()
     return LineRecorder(cast(Any, sink), failed_logins, plaintext, cast(Any, Transport(der)), 3)
 
 
@@ -86,13 +91,12 @@ def test_a_command_that_begins_where_nothing_more_can_be_recorded_is_not_sent() 
 
 
 def test_what_nobody_has_to_log_in_for_is_gathered() -> None:
-    sink, gathered = Sink(9), Sink(1)
-    found = recorder(sink, failed_logins=gathered)
+    sink, gathered, full = Sink(9), Sink(1), Sink(0)
     failed = Audit("login-failed", "", "saslStart", "code 18")
-    found.report(failed, Caller())
+    recorder(sink, failed_logins=FailedLogins(gathered.write, lambda: 0.0)).report(failed, Caller())
     assert ([record for record, _ in gathered.lines], sink.lines) == ([failed], [])
     with pytest.raises(Unrecorded):
-        found.report(failed, Caller())
+        recorder(sink, failed_logins=FailedLogins(full.write, lambda: 0.0)).report(failed, Caller())
 
 
 def test_the_line_of_a_command_names_who_has_sent_it_whatever_login_came_after() -> None:
@@ -163,7 +167,7 @@ def test_who_a_client_is_does_not_end_with_the_line_of_a_log() -> None:
 def test_a_client_without_an_address_is_unknown() -> None:
     transport = cast(Any, Transport(peer=""))
     none = cast(Any, None)
-    assert LineRecorder(none, none, none, transport, 1).peer == "unknown"
+    assert LineRecorder(none, unheard(), none, transport, 1).peer == "unknown"
 
 
 # Logins that fail again and again from one address: one line on record for many.
