@@ -281,7 +281,7 @@ def _check_any_role(command: Command) -> None:
 
 
 def _check_any_namespace(command: Command) -> None:
-    """What must hold whichever collection a command names: it may reach a protected one by another way.
+    """Check a command whatever collection it names: it may reach a protected one by another way.
 
     Raises Refusal. Cost: O(1) for all commands but those that can name two collections.
     """

@@ -36,7 +36,7 @@ Write = Callable[[Audit, Origin], bool]
 
 @dataclass(slots=True)
 class Repeated:
-    """What came from one address since its last line."""
+    """The failures from one address since its last line."""
 
     ends_s: float
     count: int = 0
@@ -89,7 +89,7 @@ class FailedLogins:
         self._repeated.clear()
 
     def _put(self, known: Repeated) -> None:
-        """What the audit log does not take now, it is given again with what comes until then."""
+        """Put failures on record. If the audit log takes none now, they are counted with later ones."""
         if known.last is not None:
             record, origin = known.last
             if self._write(replace(record, count=known.count), origin):

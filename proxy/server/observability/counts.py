@@ -27,7 +27,7 @@ _NOT_SAMPLED: Final = HELLO_COMMANDS | LOGIN_COMMANDS | {b"authenticate", b"ping
 # How long commands take, and how much of it is Sealwire's own: two histograms, of one message in eight.
 #
 # A clock and a histogram for each command would be 1 % of a small find. One in eight gives the same
-# quantiles. What waits on purpose, such as a change stream, counts as it waits.
+# quantiles. A command that waits on purpose, such as a change stream, counts with its wait.
 
 BOUNDS_S: Final[tuple[float, ...]] = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),

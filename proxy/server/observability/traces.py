@@ -1,4 +1,4 @@
-"""Who hears of commands that were answered: traces, and the log of slow ones.
+"""The listeners that hear of answered commands: traces, and the log of slow ones.
 
 Spans of commands whose clients keep a trace are sent to an OpenTelemetry collector by a thread of its own.
 

@@ -104,7 +104,7 @@ async def open_audit(
     return RingAudit(ends, metrics, shell, when_full, always, copies), writer
 
 
-# Which members have a listener in this process: those of the configuration, or those that are followed.
+# The members that have a listener in this process: those of the configuration, or those that are followed.
 #
 # With workers the supervisor follows the servers, and tells each worker of its members and where to listen.
 # A single process does both.
@@ -121,13 +121,13 @@ class MemberListeners:
         stranger_met: asyncio.Event,
         use_members: Callable[[tuple[Member, ...]], Config],
     ) -> None:
-        """`use_members` is told of every change, and gives the configuration that counts with it."""
+        """`use_members` hears of every change, and returns the configuration with these members."""
         self._seat = seat
         self._servers = servers
         self._stranger_met = stranger_met
         self._use_members = use_members
         self._monitor: UpstreamMonitor | None = None
-        """Who follows the servers; with workers that is the supervisor's."""
+        """It follows the servers. A worker has none: its supervisor follows them."""
         self._range: PortRange | None = None
         self._numeric: dict[Member, tuple[Address, ...]] = {}
         """The numeric addresses of each member's listener, where somebody holds them for this process."""
@@ -136,7 +136,7 @@ class MemberListeners:
         self._owed: tuple[tuple[Member, ...], tuple[tuple[Address, ...], ...], tuple[Address, ...]] | None = (
             None
         )
-        """What a worker was told to follow, while one of its listeners could not be had."""
+        """The members that the supervisor has named, while this worker lacks a listener for one of them."""
         self._heartbeat_s: float | None = None
         """Between two looks at the servers; None: they are not followed."""
         self._entrances: Entrances | None = None
@@ -218,7 +218,7 @@ class MemberListeners:
         return stands
 
     def doubt(self, silent: tuple[Address, ...]) -> None:
-        """Whoever follows the servers had no answer of these: have them looked at."""
+        """Have these servers looked at: they did not answer whoever follows them."""
         for upstream, reach in [] if self._entrances is None else self._entrances.reached:
             if upstream.address in silent:
                 reach.doubt()
