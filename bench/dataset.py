@@ -23,9 +23,9 @@ GROUP = 100
 WIDE_FIELDS = tuple(f"key{number:04}" for number in range(1500))
 WARDS = 20
 NAMES = (100, 1_000, 5_000, 10_000, 100_000)
-"""How many distinct names a field of `people` may have."""
+"""How many distinct surnames a collection of `people` may have: one for each, such as `people_100`."""
 ASKED = ("indexed", "scanned")
-"""The fields of `people` with and without an index: one of each for each of NAMES, such as `indexed_100`."""
+"""The fields with the surname, with and without an index."""
 SIZED_BYTES = 1 << 10
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz "
@@ -39,7 +39,7 @@ def policy() -> Document:
     patients = {name: name for name in COVERED}
     collections = dict.fromkeys(("patients", "arrivals", "cohorts", "sized", *LARGE_REPLIES), patients)
     collections |= {"wide": dict.fromkeys(WIDE_FIELDS, "text")}
-    collections["people"] = {f"{kind}_{each}": "surname" for each in NAMES for kind in ASKED}
+    collections |= {f"people_{each}": patients | dict.fromkeys(ASKED, "surname") for each in NAMES}
     kinds = dict.fromkeys(("nhs_number", "mrn", "postcode", "text"), "string") | {"date_of_birth": "date"}
     return {
         "version": 1,
@@ -85,6 +85,13 @@ def sized_documents(seed: int) -> Iterator[Document]:
     for number, patient in enumerate(documents(seed)):
         start = source.randrange(len(block) // 2)
         yield {"number": number} | patient | {"history": block[start : start + SIZED_BYTES - 330]}
+
+
+def people(number_of: int, names: int) -> Iterator[Document]:
+    """So many patients with a surname. Each of the surnames comes equally often."""
+    for number, patient in zip(range(number_of), documents(1), strict=False):
+        # so that neighbours are not alike
+        yield patient | dict.fromkeys(ASKED, f"S{number * 7919 % names:05}son")
 
 
 def wide_documents(seed: int) -> Iterator[Document]:

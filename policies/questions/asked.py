@@ -483,7 +483,7 @@ class ValuesJudgement:
         self._all: Final[dict[HeldValue, None]] = {}
         self._keys: Final[list[tuple[OrderKey, int]]] = []
         """Where each value that satisfies all stands in the order, and how many documents have it."""
-        self._nulls = 0
+        self._nulls: int | None = None
         self._is_outside: Final = question.is_outside
         self._is_single = True
         self._passed: list[bytes] = []
@@ -581,9 +581,9 @@ class ValuesJudgement:
         return satisfied == len(self._conditions)
 
     def take_nulls(self, documents: int) -> None:
-        """So many documents have no value."""
+        """So many documents at least have no value."""
         if self.wants_all:
-            self._nulls += documents
+            self._nulls = documents + (self._nulls or 0)
 
     def take_several(self) -> None:
         """Some document holds more than one value. Raises Refusal(QUESTION) where they are sorted by."""

@@ -94,18 +94,18 @@ def array_key(array: bytes, order: SortOrder) -> OrderKey:
 
 
 def first_ranks(
-    values: Sequence[tuple[OrderKey, int]], nulls: int, order: SortOrder
+    values: Sequence[tuple[OrderKey, int]], nulls: int | None, order: SortOrder
 ) -> tuple[Ranks, list[int]]:
     """The ranks that a sorted command needs, and the places of the values that have them.
 
-    Each value comes with the number of its documents; `nulls` have none.
+    Each value comes with a number of documents that it has at least; `nulls` have none. None: all have one.
     Raises Undecided; Refusal(QUESTION) for too many ranks.
     Cost: O(values log values), with few of them wanted O(values).
     """
     keys = [key for key, _ in values]
     _check_numbers(keys)
-    counted = [*values, (_NULL, nulls)] if nulls else values
-    places = _in_order([*keys, _NULL] if nulls else keys, order)
+    counted = values if nulls is None else [*values, (_NULL, nulls)]
+    places = _in_order([key for key, _ in counted], order)
     groups: list[list[int]] = []
     before: OrderKey | None = None
     for place in places:
@@ -127,13 +127,13 @@ def first_ranks(
 def _in_order(keys: list[OrderKey], order: SortOrder) -> list[int]:
     """The places of keys in their order, or of those that may be wanted.
 
-    Each value has a document at least, so the first `enough` values are enough, with those that equal them.
+    Each value but null has a document at least, so `enough` values are enough, with those that equal them.
     """
     first = nlargest if order.is_descending else nsmallest
     if order.enough is None or order.enough >= len(keys) // _FEW:
         among = list(range(len(keys)))
     else:
-        last = first(order.enough, keys)[-1]
+        last = first(order.enough + 1, keys)[-1]
         is_descending = order.is_descending
         among = [at for at, key in enumerate(keys) if key == last or (key > last) is is_descending]
     return sorted(among, key=keys.__getitem__, reverse=order.is_descending)

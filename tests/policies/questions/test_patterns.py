@@ -186,7 +186,7 @@ IN_ORDER = [
 """As MongoDB sorts them."""
 
 
-def ranks(order: SortOrder, *values: Any, nulls: int = 0) -> tuple[Ranks, list[int]]:
+def ranks(order: SortOrder, *values: Any, nulls: int | None = None) -> tuple[Ranks, list[int]]:
     counted = [each if isinstance(each, tuple) else (each, 1) for each in values]
     return first_ranks([(order_key(value(each)), amount) for each, amount in counted], nulls, order)
 
@@ -208,6 +208,12 @@ def test_null_and_missing_come_first_or_last() -> None:
     assert ranks(ASCENDING, "a", nulls=2) == (Ranks((1,), 0, False), [0])
     assert ranks(DESCENDING, "a", nulls=2) == (Ranks((0,), 1, False), [0])
     assert ranks(ASCENDING) == (Ranks((), None, False), [])
+
+
+def test_documents_without_a_value_may_be_none_or_more_than_are_known() -> None:
+    assert ranks(ASCENDING, "a", nulls=0) == (Ranks((1,), 0, False), [0])
+    assert ranks(SortOrder(False, 2, None), *"cab", nulls=0) == (Ranks((1, 2), 0, True), [1, 2])
+    assert ranks(SortOrder(True, 2, None), *"cab", nulls=0) == (Ranks((0, 1), None, True), [0, 2])
 
 
 def test_an_array_stands_where_one_of_its_values_does() -> None:
@@ -256,18 +262,18 @@ def test_the_first_values_are_as_many_as_a_window_needs(
 
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3)), min_size=20, max_size=60),
-    st.integers(0, 2),
+    st.none() | st.integers(0, 2),
     st.booleans(),
     st.integers(1, 12),
 )
 def test_the_first_of_many_values_are_those_of_all(
-    values: list[tuple[int, int]], nulls: int, descending: bool, enough: int
+    values: list[tuple[int, int]], nulls: int | None, descending: bool, enough: int
 ) -> None:
     keyed = [(order_key(value(Int64(each))), count) for each, count in values]
     all_ranks, places = first_ranks(keyed, nulls, SortOrder(descending, None, None))
     counts: dict[int, int] = dict.fromkeys(range(60), 0)
     if all_ranks.nulls is not None:
-        counts[all_ranks.nulls] += nulls
+        counts[all_ranks.nulls] += nulls or 0
     for rank, place in zip(all_ranks.numbers, places, strict=True):
         counts[rank] += keyed[place][1]
     wanted = next(

@@ -1,11 +1,11 @@
 """A model of sorting by ranks: every interleaving of a sorted command with writes of others.
 
-A command asks which values are stored and how many documents have each. Then it sorts the documents that
-have one of the first values by the values' ranks, and gives those in its window. Others write between any two
-of its steps. What has to hold is what MongoDB promises of a sort at no one time: the reply is a window on the
-sorted list of all documents that nobody changes meanwhile, and of some state of each of the others, or of
-none. If there is no such list the order is wrong, or the reply too short. Each rule that is taken away breaks
-this.
+A command asks which values are stored, and how many documents have each. For the first few documents it may
+ask for the values alone, which an index says. Then it sorts the documents that have one of the first values
+by the values' ranks, and gives those in its window. Others write between any two of its steps. What has to
+hold is what MongoDB promises of a sort at no one time: the reply is a window on the sorted list of all
+documents that nobody changes meanwhile, and of some state of each of the others, or of none. If there is no
+such list the order is wrong, or the reply too short. Each rule that is taken away breaks this.
 """
 
 from collections.abc import Iterator
@@ -29,6 +29,7 @@ Stored = str | None
 class Rule(Enum):
     LISTED = "only documents with a listed value are sorted"
     WHOLE = "an array is listed as a whole, and a document with another one is left out"
+    MISSING = "a missing value is listed though an index may lack documents without one"
     EQUAL = "values that are equal under the collation share a rank, and are listed together"
     GUARDED = "the command fails if it would show what comes behind the sorted documents"
 
@@ -38,6 +39,8 @@ class State:
     documents: tuple[Stored, ...]
     seen: tuple[frozenset[Stored], ...]
     """Every value that a document has had."""
+    is_short: bool = False
+    """Whether the question asks an index for the values alone."""
     writes: int = 0
     counts: tuple[tuple[Stored, int], ...] = ()
     asked: int = 0
@@ -53,7 +56,10 @@ def place(value: Stored) -> str:
 
 def listed(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> tuple[dict[Stored, int], bool]:
     """The first values with their ranks, and whether there are more."""
-    counts = sorted(state.counts, key=lambda each: (place(each[0]), each[0] or ""))
+    known = dict(state.counts)
+    if state.is_short and Rule.MISSING in rules:
+        known.setdefault(None, 0)
+    counts = sorted(known.items(), key=lambda each: (place(each[0]), each[0] or ""))
     groups: dict[tuple[str, Stored], dict[Stored, int]] = {}
     for value, count in counts:
         group = place(value), None if Rule.EQUAL in rules else value
@@ -72,7 +78,10 @@ def steps(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Iter
     if state.asked < len(documents):
         value = documents[state.asked]
         counts = dict(state.counts)
-        counts[value] = counts.get(value, 0) + 1
+        if not state.is_short:
+            counts[value] = counts.get(value, 0) + 1
+        elif value is not None:
+            counts[value] = 1  # one document at least
         yield replace(state, asked=state.asked + 1, counts=tuple(sorted(counts.items(), key=repr)))
     elif state.read < len(documents):
         value, values = documents[state.read], listed(state, window, rules)[0]
@@ -127,7 +136,11 @@ def wrong(rules: frozenset[Rule], window: tuple[int, int]) -> State | None:
         return shown is None or is_right(state, window, shown)
 
     return first_wrong(
-        [State(each, tuple(frozenset({value}) for value in each)) for each in starts],
+        [
+            State(each, tuple(frozenset({value}) for value in each), is_short)
+            for each in starts
+            for is_short in (False, True)
+        ],
         lambda state: steps(state, window, rules),
         verdict,
     )
