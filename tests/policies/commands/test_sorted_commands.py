@@ -122,7 +122,8 @@ def plan(
             asked.append(unknown)
             for each in stored:
                 unknown.judgement.take(HeldValue(value(each), value(each)))
-            unknown.judgement.take_nulls(nulls)
+            if nulls:
+                unknown.judgement.take_nulls(nulls)
             answers.learn(unknown.question, unknown.judgement.answer())
 
 
