@@ -3,8 +3,9 @@
 One server holds the same patients twice, in clear and behind Sealwire. Every case counts those whose surname
 begins with a text, or reads the first page of them by surname, over both routes in turns. A collection
 has so many distinct surnames, in a field with an index and in one without. A condition is new each time, or
-always the same: Sealwire remembers what did not satisfy it. The table's processor time is Sealwire's own; divided by the
-distinct names it is what one stored value costs. The targets hold for fields with an index and 5,000 names.
+always the same: Sealwire remembers what did not satisfy it. The table's processor time is Sealwire's own;
+divided by the distinct names it is what one stored value costs. The targets hold for fields with an index and
+5,000 names.
 """
 
 import argparse
@@ -108,9 +109,7 @@ def _own_time(case: Case, results: Results) -> Spread | None:
     return None if spread is None else spread.by(JUDGED)
 
 
-def measure(
-    number: int, names: Sequence[int], kinds: Sequence[str], rounds: int, seconds: float
-) -> Results:
+def measure(number: int, names: Sequence[int], kinds: Sequence[str], rounds: int, seconds: float) -> Results:
     """All cases with so many documents. Cost: 2 ms for each of these and of `names` to load them."""
     results = Results()
     with tempfile.TemporaryDirectory(prefix="sealwire-questions-") as folder, ExitStack() as stack:

@@ -113,8 +113,6 @@ class Asked:
     """What it uses of classes that move."""
     needs_time: bool
     """Whether the server has to say at which time it reads, for the command to read then as well."""
-    in_full: bytes = b""
-    """The question to ask if an array is met in the answer; empty if any is judged."""
 
 
 @final

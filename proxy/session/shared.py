@@ -110,14 +110,13 @@ class Rejected:
     ciphertexts and keyed digests, of which one is in place of the question.
     """
 
-    __slots__ = ("_arrays", "_bytes", "_key", "_verdicts")
+    __slots__ = ("_bytes", "_key", "_verdicts")
 
     def __init__(self) -> None:
         self._key: Final = urandom(32)
         self._verdicts: dict[bytes, Verdicts] = {}
         """By the digest of the question; those asked last are at the end."""
         self._bytes = 0
-        self._arrays: set[tuple[str, str]] = set()
 
     def of(self, question: ValuesQuestion) -> Verdicts:
         """Those that are known for a question, to add to before anything else is asked. Cost: O(operands)."""
@@ -137,16 +136,6 @@ class Rejected:
     def digest_of(self, data: bytes) -> bytes:
         """What stands for these bytes here. Cost: 1 us a KiB."""
         return hmac.digest(self._key, data, "sha256")
-
-    def has_arrays(self, question: ValuesQuestion) -> bool:
-        """Whether arrays were met at its path."""
-        return (question.namespace, question.path) in self._arrays
-
-    def note_arrays(self, question: ValuesQuestion) -> None:
-        """They were. Cost: O(1)."""
-        if len(self._arrays) >= _MAX_REMEMBERED:
-            self._arrays.clear()
-        self._arrays.add((question.namespace, question.path))
 
     def add(self, known: Verdicts, document: bytes) -> None:
         """Keep a document, if need be in the place of those of questions that were asked before.
@@ -181,7 +170,6 @@ class Rejected:
     def clear(self) -> None:
         """Other keys or another policy count."""
         self._verdicts.clear()
-        self._arrays.clear()
         self._bytes = 0
 
 

@@ -11,7 +11,6 @@ could find out the operands and the ciphertext of values of its choice.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Final, final
 
@@ -34,13 +33,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.asking import Among, CandidatesUnknown
 from sealwire.policies.planning.plan import Plan, Replacement
 from sealwire.policies.planning.values import whole_number
-from sealwire.policies.questions.asked import (
-    HeldValue,
-    ValuesAnswer,
-    ValuesJudgement,
-    ValuesQuestion,
-    ValuesUnknown,
-)
+from sealwire.policies.questions.asked import HeldValue, ValuesAnswer, ValuesJudgement, ValuesUnknown
 from sealwire.policies.questions.conditions import Value
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.proxy.session import replies
@@ -64,7 +57,8 @@ from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, enclosed, find_
 _BATCH: Final = 2000
 """Values that are judged at a time: opening and judging them takes some 5 ms."""
 _PAGE: Final = 100
-"""So many documents are sorted by as many values, without asking how many documents have each."""
+"""So many documents are sorted by as many values, without asking how many documents have each: a server that
+only groups may jump along an index."""
 _NULL: Final = HeldValue((kinds.NULL, b""), (kinds.NULL, b""))
 _FIRST: Final = b"%c_id\0" % kinds.BIN_DATA
 """How a document begins that has an envelope, behind its length."""
@@ -93,7 +87,7 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     Raises LeaseAwaited, WindowMet, FrontierLost while classes move; for what documents pass before they are
     sorted, as `rewritten_part`; BsonError; ProtocolError when too much is awaited.
     """
-    question = unknown.question
+    question, pipeline = unknown.question, _pipeline_of(conversation, unknown)
     parts = _parts(message, body)
     for_all, for_first = _FOR_ALL, _FOR_FIRST
     if conversation.read_at:
@@ -113,14 +107,7 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     kept = [part for name, part in parts.items() if name in for_all]
     conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold, needs_time)
     others = {"cursor": {"batchSize": _BATCH}, "allowDiskUse": True, "$db": database}
-    around = _elements({"aggregate": collection}), b"".join((_elements(others), *copied))
-    content = _pipeline_of(conversation, unknown, is_short=False).join(around)
-    if _may_be_short(conversation, question, parts):
-        short = _pipeline_of(conversation, unknown, is_short=True).join(around)
-        if "." in question.path:
-            conversation.look_up = replace(conversation.look_up, in_full=content)
-        unknown.judgement.take_nulls(0)  # an index may lack the documents without a value
-        content = short
+    content = b"".join((_elements({"aggregate": collection}), pipeline, _elements(others), *copied))
     try:
         sent = _sent(conversation, "aggregate", content, hold)
     except ProtocolError:
@@ -129,22 +116,6 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
         raise
     conversation.has_begun = conversation.has_begun or b"startTransaction" in parts
     return [Count(Counter.VALUE_QUESTIONS), PauseClient(True), sent]
-
-
-def _may_be_short(conversation: Conversation, question: ValuesQuestion, parts: Mapping[bytes, bytes]) -> bool:
-    """Whether it is enough to group by the path alone, for which a server may jump along an index.
-
-    That takes an index without arrays. Where an array is met behind a path with dots, it may be any field of
-    it that has several values: then the whole question is asked.
-    """
-    order = question.order
-    if question.is_random or conversation.shared.rejected.has_arrays(question) or b"autocommit" in parts:
-        return False
-    if order is None:
-        return "." in question.path and not _needs_time(parts)
-    # each value has a document at least, so the first of them are enough for a page
-    is_page = order.enough is None or order.enough <= _PAGE
-    return order.takes_arrays and is_page and not _needs_time(parts)
 
 
 def go_on(conversation: Conversation, plan: Plan, body: int) -> None:
@@ -198,8 +169,6 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
         try:
             _note_time(conversation, asked, message, parsed.body)
             opened = _judged(conversation, asked, message, batch)
-        except _ArrayMet:
-            return _in_full(conversation, asked, message, cursor_id)
         except (Undecided, Refusal) as error:
             ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
             return [*ended, *_over(conversation, message, _refusal(error, asked))]
@@ -218,21 +187,6 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     if asked.hold is not None:
         asked.hold.transaction = b""  # an error ends it
     return _over(conversation, message)
-
-
-class _ArrayMet(Exception):
-    """The answer to a short question has an array, and nobody knows in which field it is."""
-
-
-def _in_full(conversation: Conversation, asked: Asked, message: bytes, cursor_id: int) -> list[Effect]:
-    """Ask the whole question in place of the short one."""
-    conversation.shared.rejected.note_arrays(asked.question)
-    ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
-    _done(conversation, message)
-    judgement = ValuesJudgement(asked.question)
-    judgement.bounds = asked.judgement.bounds
-    conversation.look_up = replace(asked, judgement=judgement, in_full=b"")
-    return [*ended, _sent(conversation, "aggregate", asked.in_full, asked.hold)]
 
 
 def _note_time(conversation: Conversation, asked: Asked, message: bytes, body: int) -> None:
@@ -286,15 +240,14 @@ def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServe
     return ToServer(build_op_msg(conversation.new_id(), 0, enclosed(content), MORE_TO_COME))
 
 
-def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown, *, is_short: bool) -> bytes:
+def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown) -> bytes:
     """The argument with the stages of a question."""
     question = unknown.question
     order = question.order
     if isinstance(unknown, CandidatesUnknown):
         return _candidates(conversation, unknown)
-    group: dict[str, object] = {"_id": f"${question.path}"}
     if order is None:
-        return _elements({"pipeline": [{"$group": group}] if is_short else _pipeline(question.path)})
+        return _elements({"pipeline": _pipeline(question.path)})
     before = b""
     if isinstance(unknown, OrderUnknown) and unknown.among is not None:
         before = _rewritten(conversation, unknown.among)
@@ -302,9 +255,13 @@ def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown, *, is_short
             stage = b"\x03$match\0" + before
             before = b"\x030\0" + enclosed(stage)
     names = question.path.split(".")
-    if not is_short:
+    group: dict[str, object] = {"_id": f"${question.path}"}
+    if len(names) == 1 and order.takes_arrays and (order.enough is None or order.enough <= _PAGE):
+        # each value has a document at least, and an index may lack the documents without one
+        unknown.judgement.take_nulls(0)
+    else:
         group[_INDEX] = {"$sum": 1}
-    for depth in range(1, 1 if is_short else len(names)):
+    for depth in range(1, len(names)):
         group[f"{_INDEX}{depth}"] = {"$max": {"$isArray": [f"${'.'.join(names[:depth])}"]}}
     items = before + _elements({"0": {"$group": group}})
     return b"\x04pipeline\0" + enclosed(items)
@@ -338,10 +295,7 @@ def _pipeline(path: str) -> list[dict[str, object]]:
 
 
 def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Element) -> int:
-    """Judge the values of a batch; how many were opened.
-
-    Raises as `answered`, Undecided, Refusal, _ArrayMet.
-    """
+    """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
     judgement, rejected = asked.judgement, conversation.shared.rejected
     judgement.begin_batch(len(message))
     known = rejected.of(asked.question)
@@ -463,7 +417,7 @@ class _Reading:
     def judge(self, document: int) -> bool:
         """Judge the values of a document: whether it is one that does not satisfy all.
 
-        Raises as `answered`, Undecided, Refusal, _ArrayMet.
+        Raises as `answered`, Undecided, Refusal.
         """
         if self._asked.question.is_random:
             return self._judge_candidate(document)
@@ -486,23 +440,16 @@ class _Reading:
                 is_rejected = False
         if identity is None:
             raise BsonError(WireReason.BSON_VALUE, document)  # of a missing value it is null
-        return self._takes_none(identity, documents) and is_rejected and self.opened > before
-
-    def _takes_none(self, stored: Element, documents: int) -> bool:
-        """Judge what is stored in so many documents: whether it is one value, which does not satisfy all."""
-        judgement = self._asked.judgement
-        if stored.kind == kinds.NULL and self._asked.question.order is not None:
-            judgement.take_nulls(documents)
-            return False
-        if stored.kind != kinds.ARRAY:
-            return self._takes_no(stored, documents)
-        if self._asked.in_full:
-            raise _ArrayMet
+        if identity.kind != kinds.ARRAY:
+            if is_ordered and identity.kind == kinds.NULL:
+                judgement.take_nulls(documents)
+                return False
+            return self._takes_no(identity, documents) and is_rejected and self.opened > before
         if judgement.takes_arrays:
-            judgement.take(self._array(stored), documents)
+            judgement.take(self._array(identity), documents)
             return False
         judgement.take_several()
-        for item in _items(self._message, stored):
+        for item in _items(message, identity):
             self._takes_no(item, documents)
         return False
 

@@ -1,7 +1,4 @@
-"""Answers with many values: they are opened together, a reply that is the same is known by its bytes, and an
-index leads to each value once."""
-
-from typing import Any
+"""Answers with many values: they are opened together, and a reply that is the same is known by its bytes."""
 
 import pytest
 from bson import Binary
@@ -11,31 +8,17 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.questions import QuestionBounds
 from sealwire.proxy.session.effects import Counter
 from sealwire.proxy.session.shared import SessionSettings
-from tests.proxy.session.playbook import (
-    Playbook,
-    audit,
-    client,
-    error,
-    pause,
-    server,
-    to_client,
-    to_server,
-)
+from tests.proxy.session.playbook import Playbook, audit, client, error, pause, server, to_server
 from tests.proxy.session.sides.test_ask_values import (
     ASKING,
-    BEGINNING,
-    CURSOR_KILLED,
-    TRANSACTION,
     UNANSWERED,
     UNASKED,
     ask_again,
     asked,
-    command_of,
-    either,
     find,
     told,
 )
-from tests.proxy.session.world import BATCHING, command, reply, sealed, session_of
+from tests.proxy.session.world import BATCHING, command, sealed, session_of
 
 MANY = [sealed("nhs", f"{number:03}") for number in range(100)]
 """So many are opened together."""
@@ -102,32 +85,3 @@ def test_among_many_no_value_of_another_class_is_opened(batching: Playbook) -> N
     opened.clear()
     batching >> server(told(1, *MANY, sealed("secret", "9"))) << pause(False) << UNASKED << UNANSWERED
     assert "secret" not in opened.take()
-
-
-# The short question groups by the path alone, along an index. It does not tell in which field an array is.
-
-
-def test_where_arrays_were_met_the_whole_question_is_asked(batching: Playbook) -> None:
-    """It is known for this path of this collection, until another policy or other keys count."""
-    single = {"_id": sealed("nhs", "a1"), "__sealwire1": None}
-    condition = find({"$gt": "a"}, "contact.email")
-    batching >> client(command(condition, 70)) << pause(True) << to_server(asked(1, "contact.email"))
-    batching >> server(told(1, sealed("nhs", "b"), [sealed("nhs", "c")], cursor_id=5)) << CURSOR_KILLED
-    batching << to_server(asked(3, "contact.email", in_full=True)) >> server(told(3, single)) << pause(False)
-    batching << to_server(command(find(either("a1"), "contact.email"), 70))
-    batching >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
-    assert batching.count(Counter.VALUE_QUESTIONS) == 1
-    batching >> client(command(condition, 71)) << pause(True)
-    batching << to_server(asked(4, "contact.email", in_full=True)) >> server(told(4, single)) << pause(False)
-    batching << to_server(command(find(either("a1"), "contact.email"), 71))
-    batching >> server(reply({"ok": 1.0}, 71)) << to_client(reply({"ok": 1.0}, 71))
-    shared = batching.session.shared
-    shared.use_settings(shared.settings)
-    batching >> client(command(condition, 72)) << pause(True) << to_server(asked(5, "contact.email"))
-
-
-@pytest.mark.parametrize("more", [{**TRANSACTION, **BEGINNING}, {"readConcern": {"level": "snapshot"}}])
-def test_at_one_time_the_whole_question_is_asked(batching: Playbook, more: dict[str, Any]) -> None:
-    """Another one would read later."""
-    batching >> client(command(find({"$gt": "a"}, "contact.email", **more), 70)) << pause(True)
-    batching << to_server(command_of(asked(1, "contact.email", in_full=True), more))

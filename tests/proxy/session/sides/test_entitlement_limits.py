@@ -404,7 +404,7 @@ def ranked_page(*values: str) -> list[dict[str, Any]]:
 
 def test_a_page_in_a_transaction_is_read_where_its_question_was(play: Playbook) -> None:
     begun = {**TRANSACTION, **BEGINNING}
-    ask_for_page(play, begun, COUNTED, **begun)
+    ask_for_page(play, begun, **begun)
     sent = {"aggregate": "patients", "cursor": {}, "pipeline": ranked_page("2", "3")}
     play >> server(counted(1, **{"3": 1, "2": 1, "4": 1})) << pause(False)
     play << sends({**sent, **TRANSACTION, "$db": "clinic"})
@@ -413,7 +413,7 @@ def test_a_page_in_a_transaction_is_read_where_its_question_was(play: Playbook) 
 
 def test_a_page_of_a_snapshot_is_read_at_the_time_of_its_question(play: Playbook) -> None:
     concern = {"readConcern": {"level": "snapshot"}}
-    ask_for_page(play, concern, COUNTED, **concern)
+    ask_for_page(play, concern, **concern)
     documents = [{"_id": sealed("nhs", each), "__sealwire": 1} for each in "234"]
     cursor = {"id": Int64(0), "ns": "clinic.patients", "firstBatch": documents, "atClusterTime": TIME}
     play >> server(reply({"cursor": cursor, "ok": 1.0}, 1)) << pause(False)
