@@ -202,11 +202,6 @@ class Conversation:
         """Whether commands pass: the server has said yes to a login on this connection, or asks for none."""
         return self.states.login is not State.ANONYMOUS or not self.shared.settings.login_required
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether they pass as they are: the server has said as well who that is, or asks for no login."""
-        return self.states.login is State.NAMED or not self.shared.settings.login_required
-
     def log_out(self) -> None:
         """The client takes its login back."""
         self.states.happened(Event.LOGGED_OUT)

@@ -375,13 +375,13 @@ class ClientSide(Side):
     ) -> list[Effect]:
         """Plan a command and send it on; `errors` are those of statements that it had and were left out."""
         conversation = self._conversation
-        if not conversation.is_ready:
+        shared = conversation.shared
+        settings, keyring, known, moves = shared.settings, shared.keyring, shared.passing, shared.moves
+        if conversation.states.login is not State.NAMED and settings.login_required:
             self._check_access(message, parsed)
         if message.find(MARKER) >= 0 and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & MORE_TO_COME
-        shared = conversation.shared
-        settings, keyring, known, moves = shared.settings, shared.keyring, shared.passing, shared.moves
         is_moving = bool(moves.classes)
         forms = Forms(moves, keyring) if is_moving or keyring.plaintext_classes else None
         target = None if is_moving or conversation.has_begun else self._target(message, parsed.body)
@@ -520,7 +520,10 @@ class ClientSide(Side):
             moves.leave(request.hold)
 
     def _check_access(self, message: bytes, parsed: OpMsg) -> None:
-        """Raises LoginNeeded, UsersUnknown for a command that no server answers without a login."""
+        """Raises LoginNeeded, UsersUnknown for a command that no server answers without a login.
+
+        To be asked until the server has said who the client is.
+        """
         cursor = Cursor(message, parsed.body)
         name = cursor.name if cursor.advance() else b""
         if name in OPEN_COMMANDS:

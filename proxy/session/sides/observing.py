@@ -45,7 +45,7 @@ def observed(
     Nothing before a login, and nothing of handshakes and logins. Cost: that of `plan_unasked`.
     """
     cursor = Cursor(message, parsed.body)
-    if not conversation.is_ready or not cursor.advance() or cursor.name in OPEN_COMMANDS:
+    if not conversation.is_let_in or not cursor.advance() or cursor.name in OPEN_COMMANDS:
         return []
     command, namespace = described(message, parsed)
     operator, path, reason = "", "", ""
