@@ -111,7 +111,8 @@ class ViewCatalog:
 
     def clear(self) -> None:
         """The command has been planned."""
-        self.work.clear()
+        if self.work.visits or self.work.alike is not None:
+            self.work.clear()
         if self.answers.known:
             self.answers.known.clear()
         if self._told:

@@ -56,13 +56,14 @@ class Work:
     takes as many visits as it has nodes, and not as many as it has paths.
     """
 
-    __slots__ = ("_alike", "_fields", "_known", "visits")
+    __slots__ = ("_fields", "_known", "alike", "visits")
 
     def __init__(self) -> None:
         self.visits = 0
         self._known: dict[tuple[str, int, int], tuple[PathNode, PathNode, Known]] = {}
         """By the walk and the identities of its nodes, which are kept so that no other node gets them."""
-        self._alike: PathNode | None = None
+        self.alike: PathNode | None = None
+        """The covered paths of the stored document before; None: there was none."""
         self._fields: list[KnownField] | None = None
 
     def known_fields(self, node: PathNode) -> list[KnownField] | None:
@@ -70,8 +71,8 @@ class Work:
 
         None for the first with these covered paths: it may be the only one.
         """
-        if self._alike is not node:
-            self._alike, self._fields = node, None
+        if self.alike is not node:
+            self.alike, self._fields = node, None
         elif self._fields is None:
             self._fields = []
         return self._fields
@@ -92,11 +93,10 @@ class Work:
         self._known[walk, id(left), id(right)] = (left, right, known)
 
     def clear(self) -> None:
-        """The command has been planned, or given up."""
-        if self.visits:
-            self.visits = 0
-            self._known.clear()
-        self._alike = self._fields = None
+        """The command has been planned, or given up. Needless if it had no `visits` and no `alike`."""
+        self.visits = 0
+        self._known.clear()
+        self.alike = self._fields = None
 
 
 OPAQUE = PathNode("", opaque=True)

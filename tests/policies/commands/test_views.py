@@ -271,3 +271,15 @@ def test_what_the_server_keeps_for_itself_is_followed_with_a_catalogue_as_withou
         POLICY, encode({"find": "system.profile", "$db": "clinic"}), 0, covered=catalog.covered
     )
     assert (plan.protected, plan.reveals) == (True, False)
+
+
+def test_nothing_that_was_found_out_for_a_command_is_known_for_the_next_one() -> None:
+    catalog, tree = ViewCatalog(POLICY), POLICY.covered("clinic.patients")
+    assert tree is not None
+    for _ in range(2):
+        assert catalog.work.known_fields(tree) is None
+        catalog.clear()
+        catalog.work.learn("walk", tree, tree, True)
+        catalog.work.visit(3)
+        catalog.clear()
+        assert (catalog.work.visits, catalog.work.known("walk", tree, tree)) == (0, None)
