@@ -24,7 +24,7 @@ from sealwire.policies.planning.values import is_true
 from sealwire.policies.questions.ordering import DISTURBED
 from sealwire.wire import kinds
 from sealwire.wire.op_query import build_op_reply
-from sealwire.wire.raw_bson import elements, find_element, int32_at
+from sealwire.wire.raw_bson import Element, elements, find_element, int32_at
 
 INTERNAL_ERROR: Final = (1, "InternalError")
 UNAUTHORIZED: Final = (13, "Unauthorized")
@@ -286,6 +286,21 @@ def code_text(message: bytes, body: int) -> str:
     """The code of a server's error, for a line of a log; the server's own text may name a user."""
     code = code_of(message, body)
     return "no code" if code is None else f"code {code}"
+
+
+def cursor_in(message: bytes, body: int) -> Element | None:
+    """The cursor in a server's reply. Raises BsonError."""
+    cursor = find_element(message, body, b"cursor")
+    return None if cursor is None or cursor.kind != kinds.OBJECT else cursor
+
+
+def open_id(message: bytes, cursor: Element | None) -> bytes:
+    """The id of a reply's cursor, if that is left open; empty if none is. Raises BsonError."""
+    number = None if cursor is None else find_element(message, cursor.value, b"id")
+    if number is None or number.kind != kinds.LONG:
+        return b""
+    cursor_id = message[number.value : number.end]
+    return cursor_id if any(cursor_id) else b""
 
 
 def legacy_error(request_id: int, response_to: int) -> bytes:

@@ -11,11 +11,11 @@ from sealwire.policies.commands.planner import naming_operators
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.moves import Hold, Moves
-from sealwire.proxy.session.replies import is_ok
+from sealwire.proxy.session.replies import cursor_in, is_ok, open_id
 from sealwire.wire import kinds
 from sealwire.wire.framing import request_id_of
 from sealwire.wire.op_msg import OpMsg, build_op_msg
-from sealwire.wire.raw_bson import Element, elements, find_element, int32_at
+from sealwire.wire.raw_bson import elements, find_element, int32_at
 
 ENDING: Final = frozenset({b"commitTransaction", b"abortTransaction"})
 
@@ -196,7 +196,7 @@ def held_by_question(moves: Moves, transaction: bytes, *, begins: bool) -> Hold:
 def answered(moves: Moves, hold: Hold, message: bytes, body: int) -> None:
     """The last reply to the command of `hold` is here. Raises BsonError."""
     if is_ok(message, body):
-        moves.keep_for(hold, _open_cursor(message, body))
+        moves.keep_for(hold, open_id(message, cursor_in(message, body)))
         return
     is_rejected = _is_rejected(message, body)
     if is_rejected and not hold.outlasts_errors:
@@ -274,15 +274,3 @@ def _joined(moves: Moves, cursor_ids: Iterator[bytes]) -> Hold | None:
         if hold is not None:
             joined = hold if joined is None else joined.joined(hold)
     return joined
-
-
-def _open_cursor(message: bytes, body: int) -> bytes:
-    """The id of the cursor that a reply leaves open; empty if there is none."""
-    cursor = find_element(message, body, b"cursor")
-    if cursor is None or cursor.kind != kinds.OBJECT:
-        return b""
-    number: Element | None = find_element(message, cursor.value, b"id")
-    if number is None or number.kind != kinds.LONG:
-        return b""
-    cursor_id = message[number.value : number.end]
-    return cursor_id if any(cursor_id) else b""

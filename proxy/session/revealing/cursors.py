@@ -27,6 +27,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Openings, as_text, from_text
+from sealwire.proxy.session.replies import cursor_in, open_id
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import refresh_checksum
 from sealwire.wire.raw_bson import Element, find_element, string_bytes
@@ -69,16 +70,9 @@ class OpenCursors(Generic[T]):
         self._known: dict[bytes, T] = {}
         self._most = most
 
-    def note(self, buf: bytes, body: int, known: T) -> None:
-        """A reply may leave a cursor open. Raises BsonError."""
-        cursor = find_element(buf, body, b"cursor")
-        if cursor is None or cursor.kind != kinds.OBJECT:
-            return
-        number = find_element(buf, cursor.value, b"id")
-        if number is None or number.kind != kinds.LONG:
-            return
-        cursor_id = buf[number.value : number.end]
-        if any(cursor_id):
+    def note(self, cursor_id: bytes, known: T) -> None:
+        """A reply has left this cursor open; without an id, none."""
+        if cursor_id:
             self._known.pop(cursor_id, None)
             if len(self._known) >= self._most:
                 del self._known[next(iter(self._known))]
@@ -103,14 +97,12 @@ def mark(
 
     Raises BsonError, UnknownKey. Cost: O(elements of body and cursor).
     """
-    cursor = find_element(message, body, b"cursor")
-    if cursor is None or cursor.kind != kinds.OBJECT:
+    cursor = cursor_in(message, body)
+    cursor_id = open_id(message, cursor)
+    if cursor is None or not cursor_id:
         return message
-    number, name = (find_element(message, cursor.value, part) for part in (b"id", b"ns"))
-    if number is None or number.kind != kinds.LONG or name is None or name.kind != kinds.STRING:
-        return message
-    cursor_id = message[number.value : number.end]
-    if not any(cursor_id):
+    name = find_element(message, cursor.value, b"ns")
+    if name is None or name.kind != kinds.STRING:
         return message
     namespace = string_bytes(message, name)
     cipher = keyring.cipher_for(class_name)
@@ -176,8 +168,8 @@ def namespace_of(message: bytes, body: int) -> str:
 
 def yielded_by(message: bytes, body: int) -> str:
     """The namespace of the cursor in a reply, empty where there is none. Raises BsonError."""
-    cursor = find_element(message, body, b"cursor")
-    if cursor is None or cursor.kind != kinds.OBJECT:
+    cursor = cursor_in(message, body)
+    if cursor is None:
         return ""
     name = find_element(message, cursor.value, b"ns")
     return "" if name is None or name.kind != kinds.STRING else printable(string_bytes(message, name))

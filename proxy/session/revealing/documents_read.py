@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, final
 
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.plan import Plan
-from sealwire.proxy.session.replies import TooManyDocuments
+from sealwire.proxy.session.replies import TooManyDocuments, cursor_in
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, find_element
@@ -131,8 +131,8 @@ def documents_in(buf: bytes, body: int, *, gathered: bool) -> int:
 
     Raises BsonError. Cost: O(documents), with `gathered` O(elements).
     """
-    cursor = find_element(buf, body, b"cursor")
-    if cursor is not None and cursor.kind == kinds.OBJECT:
+    cursor = cursor_in(buf, body)
+    if cursor is not None:
         batches = (find_element(buf, cursor.value, name) for name in _BATCHES)
         return sum(
             _count(buf, batch.value, gathered=gathered)

@@ -117,9 +117,28 @@ class PlaintextWatch:
         turn.left = REPLIES_FOR_ONE_LOOK
         return turn
 
-    def follow(self, buf: bytes, body: int, namespace: str) -> None:
-        """Remember the cursor of a reply that was looked at, if it stays open. Raises BsonError."""
-        self._cursors.note(buf, body, namespace)
+    def look_at(
+        self, buf: bytes, body: int, look: Look, allowed: frozenset[str] = frozenset()
+    ) -> dict[str, int]:
+        """How many values in clear the documents of a reply have, by the covered path where they are.
+
+        If its cursor stays open, later batches are looked at as well (`look_for_more`). `buf` is the reply as
+        the server sent it; values of the classes `allowed` may be in clear, and are not counted. Nulls are
+        none, and values of MongoDB's own encryption are none.
+        What stands behind malformed BSON is not counted. Cost: O(elements).
+        """
+        found: dict[str, int] = {}
+        with suppress(BsonError):  # what is wrong with a reply, the reply's own walk and the driver say
+            for part in elements(buf, body):
+                if part.kind != kinds.OBJECT:
+                    continue
+                if part.name == b"value":
+                    _look_at_document(buf, part.value, look.tree, allowed, found)
+                elif part.name == b"cursor":
+                    cursor_id = _look_at_batch(buf, part.value, look.tree, allowed, found)
+                    if any(cursor_id):
+                        self._cursors.note(cursor_id, look.namespace)
+        return found
 
 
 def shows_own_documents(name: bytes, buf: bytes, arguments: dict[bytes, Element]) -> bool:
@@ -151,35 +170,19 @@ def _has_flags(buf: bytes, projection: int) -> bool:
     return all(part.kind in _FLAGS for part in elements(buf, projection))
 
 
-def plaintext_in(
-    buf: bytes, body: int, tree: PathNode, allowed: frozenset[str] = frozenset()
-) -> dict[str, int]:
-    """How many values in clear the documents of a reply have, by the covered path where they are.
-
-    `buf` is the reply as the server sent it; values of the classes `allowed` may be in clear, and are not
-    counted. Nulls are none, and values of MongoDB's own encryption are none.
-    What stands behind malformed BSON is not counted. Cost: O(elements).
-    """
-    found: dict[str, int] = {}
-    with suppress(BsonError):  # what is wrong with a reply, the reply's own walk and the driver say
-        for part in elements(buf, body):
-            if part.kind != kinds.OBJECT:
-                continue
-            if part.name == b"value":
-                _look_at_document(buf, part.value, tree, allowed, found)
-            elif part.name == b"cursor":
-                _look_at_batch(buf, part.value, tree, allowed, found)
-    return found
-
-
 def _look_at_batch(
     buf: bytes, cursor: int, tree: PathNode, allowed: frozenset[str], found: dict[str, int]
-) -> None:
+) -> bytes:
+    """The id of the cursor: zeros if it is not left open, empty if there is none."""
+    cursor_id = b""
     for part in elements(buf, cursor):
         if part.name in _BATCHES and part.kind == kinds.ARRAY:
             for document in elements(buf, part.value):
                 if document.kind == kinds.OBJECT:
                     _look_at_document(buf, document.value, tree, allowed, found)
+        elif part.name == b"id" and part.kind == kinds.LONG:
+            cursor_id = buf[part.value : part.end]
+    return cursor_id
 
 
 def _look_at_document(

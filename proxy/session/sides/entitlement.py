@@ -128,7 +128,8 @@ def shown_reply(
         raise replies.ReadDenied
     is_write = request.command in _WRITES
     known = request.documents
-    shared.read_cursors.note(message, parsed.body, known)
+    cursor_id = replies.open_id(message, replies.cursor_in(message, parsed.body))
+    shared.read_cursors.note(cursor_id, known)
     if known.tree is not None and not rights.sees_in_clear(shared.settings.policy.classes):
         message = withhold_plaintext(message, parsed.body, known.tree, rights)
         parsed = parse_op_msg(message)

@@ -33,7 +33,7 @@ from sealwire.proxy.session.moving.lasting import answered
 from sealwire.proxy.session.requests import Request, RequestKind, command_label, write_label
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
-from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
+from sealwire.proxy.session.revealing.plaintext import Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope, reveal
 from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
@@ -371,7 +371,8 @@ class ServerSide(Side):
             parsed = parse_op_msg(message)
         if request.marks:
             if request.opens is not None:
-                shared.at_paths.note(message, parsed.body, request.opens)
+                cursor_id = replies.open_id(message, replies.cursor_in(message, parsed.body))
+                shared.at_paths.note(cursor_id, request.opens)
             class_name = shared.settings.policy.class_names[0]
             message = cursors.mark(message, parsed.body, shared.keyring, class_name, request.opens)
             parsed = parse_op_msg(message)
@@ -397,10 +398,8 @@ class ServerSide(Side):
         """What a reply, as the server sent it, has in clear at covered paths."""
         if parsed.flags & MORE_TO_COME:
             return []
-        shared, body = self._conversation.shared, parsed.body
-        with suppress(BsonError):  # the reply is in the client's hands, as it is
-            shared.plaintext.follow(message, body, look.namespace)
-        found = plaintext_in(message, body, look.tree, shared.keyring.partly_plaintext)
+        shared = self._conversation.shared
+        found = shared.plaintext.look_at(message, parsed.body, look, shared.keyring.partly_plaintext)
         return [PlaintextMet(look.namespace, path, amount) for path, amount in found.items()]
 
     def _answered(self, head: bytes, *, more_to_come: bool) -> Request:

@@ -15,6 +15,7 @@ from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.keyring import Keyring, OpenEnvelope
 from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.session.replies import cursor_in, open_id
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import WINDOW_BYTES, LongReply, has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.reveal import reveal, reveal_elements
@@ -227,11 +228,16 @@ def test_a_get_more_without_a_database_is_refused_and_names_no_cursor(play: Play
     play << audit("refused", "", "getMore", "shape") << error(2, "BadValue")
 
 
+def open_id_of(body: dict[str, Any]) -> bytes:
+    reply = encode(body)
+    return open_id(reply, cursor_in(reply, 0))
+
+
 def test_open_cursors_are_not_remembered_without_end() -> None:
     known = cursors.OpenCursors[str](2)
     for number in (1, 2, 3, 2):
         body = {"cursor": {"firstBatch": [], "id": Int64(number), "ns": "a.b"}}
-        known.note(encode(body), 0, f"cursor {number}")
+        known.note(open_id_of(body), f"cursor {number}")
     found = [known.of_get_more(encode({"getMore": Int64(number)}), 0) for number in range(4)]
     assert found == [None, None, "cursor 2", "cursor 3"]
     known.forget()
@@ -241,7 +247,7 @@ def test_open_cursors_are_not_remembered_without_end() -> None:
 @pytest.mark.parametrize("body", [{}, {"cursor": 5}, {"cursor": {}}, {"cursor": {"id": 5}}])
 def test_a_reply_without_a_cursor_is_nothing_to_remember(body: dict[str, Any]) -> None:
     known = cursors.OpenCursors[str](2)
-    known.note(encode(body), 0, "cursor")
+    known.note(open_id_of(body), "cursor")
     assert known.of_get_more(encode({"getMore": Int64(5)}), 0) is None
 
 

@@ -22,8 +22,8 @@ from sealwire.proxy.session.revealing.plaintext import (
     MAX_NAMESPACES,
     REPLIES_FOR_ONE_LOOK,
     REPLIES_TO_NEXT_TRY,
+    Look,
     PlaintextWatch,
-    plaintext_in,
 )
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
@@ -54,7 +54,11 @@ CURSOR = 4711
 def found(*documents: dict[str, Any]) -> dict[str, int]:
     """What is found in a first batch."""
     body = encoded({"cursor": {"firstBatch": list(documents), "id": Int64(0)}, "ok": 1.0})
-    return plaintext_in(body, 0, TREE)
+    return plaintext_in(body)
+
+
+def plaintext_in(body: bytes, allowed: frozenset[str] = frozenset()) -> dict[str, int]:
+    return PlaintextWatch().look_at(body, 0, Look("clinic.patients", TREE), allowed)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_values_of_all_documents_are_added_up() -> None:
     [{"cursor": {"nextBatch": [IN_CLEAR]}}, {"ok": 1.0, "lastErrorObject": {"n": 1}, "value": IN_CLEAR}],
 )
 def test_documents_are_where_their_commands_put_them(body: dict[str, Any]) -> None:
-    assert plaintext_in(encoded(body), 0, TREE) == {"nhs_number": 1}
+    assert plaintext_in(encoded(body)) == {"nhs_number": 1}
 
 
 @pytest.mark.parametrize(
@@ -116,14 +120,14 @@ def test_documents_are_where_their_commands_put_them(body: dict[str, Any]) -> No
     ],
 )
 def test_elsewhere_there_are_no_documents(body: dict[str, Any]) -> None:
-    assert plaintext_in(encoded(body), 0, TREE) == {}
+    assert plaintext_in(encoded(body)) == {}
 
 
 def test_what_stands_before_malformed_bson_is_counted() -> None:
     body = bytearray(encoded({"cursor": {"firstBatch": [IN_CLEAR, {"nhs_number": NHS}]}}))
     at = body.rindex(b"\x02nhs_number")
     body[at] = 0x7E
-    assert plaintext_in(bytes(body), 0, TREE) == {"nhs_number": 1}
+    assert plaintext_in(bytes(body)) == {"nhs_number": 1}
 
 
 def numbered(value: Any, levels: int) -> Any:
@@ -164,7 +168,7 @@ def test_a_class_that_is_in_clear_or_moves_from_or_to_it_may_be(
 
 def test_values_of_other_classes_are_counted_beside_a_class_in_clear() -> None:
     body = encoded({"value": {"nhs_number": NHS, "tags": [NHS], "visits": 3, "notes": "n"}})
-    assert plaintext_in(body, 0, TREE, frozenset({"nhs"})) == {"visits": 1, "notes": 1}
+    assert plaintext_in(body, frozenset({"nhs"})) == {"visits": 1, "notes": 1}
 
 
 @given(st.binary(max_size=60))
@@ -172,7 +176,7 @@ def test_no_bytes_make_the_look_fail(noise: bytes) -> None:
     whole = encoded({"value": {"contact": {"email": NHS, "x": noise}}})
     for cut in range(5, len(whole)):
         mixed = whole[:cut] + noise + whole[cut + len(noise) :]
-        plaintext_in(mixed[: len(whole)].ljust(len(whole), b"\0"), 0, TREE)
+        plaintext_in(mixed[: len(whole)].ljust(len(whole), b"\0"))
 
 
 # -- in which replies ----------------------------------------------------------------------------------------
@@ -371,7 +375,7 @@ def test_nothing_grows_without_end() -> None:
     watch.look_for(POLICY, "ward.a", b"find", plan)
     assert len(watch._turns) == 1
     for number in range(MAX_CURSORS + 1):
-        watch.follow(bson.encode({"cursor": {"id": Int64(number + 1)}}), 0, "a.b")
+        watch.look_at(bson.encode({"cursor": {"id": Int64(number + 1)}}), 0, Look("a.b", TREE))
     more = [bson.encode({"getMore": Int64(number + 1)}) for number in range(MAX_CURSORS + 1)]
     assert [watch._cursors.of_get_more(each, 0) for each in more] == [None] + ["a.b"] * MAX_CURSORS
 
