@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # no code of the product in them.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys/keyring/test_keyring.py tests/proxy/session \
     $(addprefix tests/proxy/server/,connections observability audit_writer/test_sink.py \
-    $(addprefix test_,access_control.py back_pressure.py upstream.py) workers/test_pulse.py) \
+    $(addprefix test_,access_control.py back_pressure.py transports.py upstream.py) workers/test_pulse.py) \
     tests/faults/test_every_cut.py tests/integration/test_differential_sequences.py
 PLAIN_TESTS := $(addprefix tests/,crypto/test_x509.py policies/file/test_lint.py policies/file/test_loader.py \
     $(addprefix policies/questions/test_,$(addsuffix interleavings.py,sort_ sorted_write_ random_) interleavings.py interleavings_of_writes.py))

@@ -36,10 +36,10 @@ COMPILED = (
     "proxy/server/audit_writer/sink.py",
     "proxy/server/connections/carrying.py",
     "proxy/server/connections/connection.py",
-    "proxy/server/connections/pipe.py",
     "proxy/server/connections/recorder.py",
     "proxy/server/observability/counts.py",
     "proxy/server/observability/record_bytes.py",
+    "proxy/server/transports.py",
 )
 PLAIN = frozenset(
     {

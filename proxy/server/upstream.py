@@ -1,75 +1,19 @@
-"""The server's side of a connection: how it is opened, and the protocol that hands on what it sends."""
+"""The server's side of a connection: how it is opened, and why it cannot be."""
 
 import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final
 
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tasks import opened
+from sealwire.proxy.server.transports import ServerEvents, ServerProtocol
 from sealwire.proxy.session.choices import Holder
 from sealwire.proxy.session.login.identities import CertificateIdentity, entry_of
-
-
-class ServerEvents(Protocol):
-    """What a connection wants to know of its server."""
-
-    def server_connected(self, transport: asyncio.Transport) -> None:
-        """TCP and TLS stand."""
-
-    def server_data(self, data: bytes) -> None:
-        """Bytes have arrived."""
-
-    def server_eof(self) -> None:
-        """The server sends nothing more."""
-
-    def server_lost(self) -> None:
-        """The connection has ended."""
-
-    def server_full(self) -> None:
-        """The server reads more slowly than we write."""
-
-    def server_writable(self) -> None:
-        """The server has caught up."""
-
-
-class ServerProtocol(asyncio.Protocol):
-    """Hands the transport's events to their `ServerEvents`."""
-
-    __slots__ = ("_events",)
-
-    def __init__(self, events: ServerEvents) -> None:
-        self._events = events
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: TCP and TLS stand."""
-        stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
-        self._events.server_connected(stream)
-
-    def data_received(self, data: bytes) -> None:
-        """asyncio: the server has sent bytes."""
-        self._events.server_data(data)
-
-    def eof_received(self) -> bool:
-        """asyncio: the server sends nothing more. False: the transport closes itself."""
-        self._events.server_eof()
-        return False
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        """asyncio, or `opened`: the connection has ended."""
-        self._events.server_lost()
-
-    def pause_writing(self) -> None:
-        """asyncio: the write buffer is above its high-water mark."""
-        self._events.server_full()
-
-    def resume_writing(self) -> None:
-        """asyncio: the write buffer is below its low-water mark."""
-        self._events.server_writable()
 
 
 @dataclass(frozen=True, slots=True)

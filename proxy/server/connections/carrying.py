@@ -20,13 +20,13 @@ from enum import Enum, auto
 from functools import partial
 from typing import Final, assert_never
 
-from sealwire.proxy.server.connections.pipe import Hold, Pipe
 from sealwire.proxy.server.connections.recorder import LineRecorder, Unrecorded, host_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import ClientStage, SessionCore
 from sealwire.proxy.server.observability.counts import CommandTimer
 from sealwire.proxy.server.observability.logs import Field, note
 from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.transports import Hold, Pipe
 from sealwire.proxy.session.effects import (
     UNANSWERED,
     Audit,

@@ -13,13 +13,13 @@ from functools import partial
 from typing import Final, final
 
 from sealwire.proxy.server.connections.carrying import CLOSE_LINGER_S, Carrier, State
-from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
 from sealwire.proxy.server.connections.recorder import names_of, signer_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.transports import Hold, Pipe, tune
 from sealwire.proxy.session.login.identities import Certified
 
 _log = logging.getLogger("sealwire.server")
@@ -30,7 +30,7 @@ _SOON_S: Final = 1.0
 
 @final
 class Connection(Carrier):
-    """Feeds a session from two transports and carries out its effects. It is an `upstream.ServerEvents`."""
+    """Feeds a session from two transports, which report to it, and carries out its effects."""
 
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
         super().__init__(services, route, transport)

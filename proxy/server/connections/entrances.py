@@ -8,12 +8,10 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import Config, Member
 from sealwire.proxy.server.connections.connection import Connection
-from sealwire.proxy.server.connections.pipe import tune
 from sealwire.proxy.server.connections.recorder import host_of, peer_name
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore, has_kept_place, one_to_end
@@ -22,6 +20,7 @@ from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.tasks import opened, spawn
+from sealwire.proxy.server.transports import ClientProtocol
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from sealwire.proxy.session.choices import Holder
 from sealwire.proxy.session.login.handshake import Topology
@@ -34,58 +33,13 @@ SocketsOf = Callable[[Member], list[socket.socket]]
 """Listening sockets for a member. Raises ListenProblem."""
 
 
-# The clients' side: accepting, the TLS handshake, and the protocol that hands on what clients send.
+# The clients' side: accepting, and the TLS handshake.
 #
 # Connections are accepted here rather than by `loop.create_server`, because that hides failed handshakes:
 # an operator needs to see that clients lack a certificate or speak plaintext.
 
 # After an error such as "too many open files" the connection stays in the backlog: a retry at once spins.
 ACCEPT_PAUSE_S = 1.0
-
-
-class ClientProtocol(asyncio.Protocol):
-    """Makes a Connection when the client stands (TLS included) and hands the transport's events to it."""
-
-    __slots__ = ("_connection", "_route", "_services", "_stands")
-
-    def __init__(self, services: Services, route: Route, stands: Callable[[], None]) -> None:
-        """`stands` hears that the connection is among the open ones."""
-        self._services = services
-        self._route = route
-        self._stands: Callable[[], None] | None = stands
-        """None once it has heard: it holds the task of the handshake."""
-        self._connection: Connection
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: TCP and TLS stand."""
-        tune(transport)
-        stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
-        self._connection = Connection(self._services, self._route, stream)
-        if self._stands is not None:
-            self._stands()
-            self._stands = None
-
-    def data_received(self, data: bytes) -> None:
-        """asyncio: the client has sent bytes."""
-        self._connection.client_data(data)
-
-    def eof_received(self) -> bool:
-        """asyncio: the client sends nothing more. False: the transport closes itself."""
-        self._connection.client_eof()
-        return False
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        """asyncio, or `opened`: the connection has ended."""
-        if self._stands is None:
-            self._connection.client_lost()
-
-    def pause_writing(self) -> None:
-        """asyncio: the write buffer is above its high-water mark."""
-        self._connection.client_full()
-
-    def resume_writing(self) -> None:
-        """asyncio: the write buffer is below its low-water mark."""
-        self._connection.client_writable()
 
 
 class Listener:
@@ -183,16 +137,17 @@ class Listener:
         if task.cancelled():
             accepted.close()  # the task may never have begun
 
-    def _greeted(self, task: asyncio.Task[None] | None) -> None:
+    def _connected(self, task: asyncio.Task[None] | None, transport: asyncio.Transport) -> Connection:
         """The connection counts as open now; counted as arriving too, it would take the place of another."""
+        connection = Connection(self._services, self._route, transport)
         if task is not None:
             self._welcoming.pop(task, None)
+        return connection
 
     async def _welcome(self, accepted: socket.socket, address: object) -> None:
         loop = asyncio.get_running_loop()
         context = self._context
-        stands = partial(self._greeted, asyncio.current_task())
-        protocol = ClientProtocol(self._services, self._route, stands)
+        protocol = ClientProtocol(partial(self._connected, asyncio.current_task()))
         opening = loop.connect_accepted_socket(
             lambda: protocol,
             accepted,

@@ -12,9 +12,9 @@ from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode
 from sealwire.proxy.server.connections.carrying import State
-from sealwire.proxy.server.connections.pipe import WRITE_HIGH_BYTES, Hold
 from sealwire.proxy.server.health import Freshness, Phase
 from sealwire.proxy.server.observability.audit import LogAudit
+from sealwire.proxy.server.transports import WRITE_HIGH_BYTES, Hold
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, GoOn, LongToClient, NeedKeys, ToClient
 from sealwire.testbed.certificates import create_authority

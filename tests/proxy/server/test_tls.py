@@ -14,7 +14,8 @@ from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tls import upstream_side
-from sealwire.proxy.server.upstream import ServerProtocol, Upstream
+from sealwire.proxy.server.transports import ServerProtocol
+from sealwire.proxy.server.upstream import Upstream
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from tests.proxy.server.harness import (
     LOOPBACK,

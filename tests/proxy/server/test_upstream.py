@@ -68,3 +68,20 @@ def test_a_certificate_out_of_its_time_is_not_blamed_on_the_authorities(code: in
     found = explain(error, Address(LOOPBACK, 27017))
     assert found.reason is StartReason.UPSTREAM_TLS_VERIFY
     assert hint in found.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (socket.gaierror(), StartReason.UPSTREAM_UNRESOLVED),
+        (TimeoutError(), StartReason.UPSTREAM_TIMEOUT),
+        (ConnectionAbortedError(), StartReason.UPSTREAM_TIMEOUT),
+        (ConnectionRefusedError(), StartReason.UPSTREAM_REFUSED),
+        (ConnectionResetError(), StartReason.UPSTREAM_CLOSED),
+        (OSError(), StartReason.UPSTREAM_UNREACHABLE),
+    ],
+)
+def test_each_problem_with_a_server_has_its_reason_and_a_hint(error: OSError, reason: StartReason) -> None:
+    found = explain(error, Address(LOOPBACK, 27017))
+    assert found.reason is reason
+    assert found.hint

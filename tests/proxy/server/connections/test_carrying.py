@@ -25,10 +25,10 @@ from sealwire.proxy.server.connections.carrying import (
     has_lingered,
     say_closed,
 )
-from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.connections.services import ClientGate
 from sealwire.proxy.server.connections.sessions import ClientStage, SessionCore
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.transports import Hold
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,

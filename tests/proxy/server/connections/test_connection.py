@@ -16,12 +16,12 @@ from sealwire.audit.files import LogPlace
 from sealwire.audit.log import LogPace
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections import entrances
-from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.frontiers import feed
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.transports import Hold
 from sealwire.proxy.session.effects import (
     Begun,
     Close,

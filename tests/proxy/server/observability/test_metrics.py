@@ -3,7 +3,6 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.observability.counts import ADDED_BOUNDS_S, BOUNDS_S, CommandTimes
 from sealwire.proxy.server.observability.metrics import (
     HOLDS,
@@ -13,6 +12,7 @@ from sealwire.proxy.server.observability.metrics import (
     TimesCollector,
 )
 from sealwire.proxy.server.page.panels import REPLY, Readings, quantile
+from sealwire.proxy.server.transports import Hold
 from sealwire.proxy.server.workers.joint_metrics import JointMetrics, families_of
 from sealwire.proxy.session.effects import Count, Counter
 

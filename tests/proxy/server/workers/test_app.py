@@ -26,7 +26,6 @@ from sealwire.proxy.server.audit_writer import keeper
 from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import AccessControl, Limits
-from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.errors import (
     AccessProblem,
     ListenProblem,
@@ -39,6 +38,7 @@ from sealwire.proxy.server.findings import LOGIN_WANTED, NO_ACCESS_CONTROL
 from sealwire.proxy.server.health import Following, Freshness, Keeping, Phase
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.server.observability.audit_settings import AuditSettings, WhenFull
+from sealwire.proxy.server.transports import Hold
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Audit, Done, Effect, ToClient
 from sealwire.testbed.child import free_port

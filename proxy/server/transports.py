@@ -1,4 +1,4 @@
-"""One transport of a connection: what holds its reading, what arrived during a hold, what it has yet to send.
+"""The transports of a connection: what they report, what holds their reading, what they have yet to send.
 
 Large data goes to the transport piece by piece, as it is taken. All at once, TLS would encrypt a copy of the
 whole and keep the room for it as long as the connection lasts.
@@ -8,9 +8,10 @@ import asyncio
 import select
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Flag, auto
-from typing import Final
+from typing import Final, Protocol, cast
 
 from sealwire.keys.frontier.record import IN_FLIGHT_S
 
@@ -201,3 +202,124 @@ def tune(transport: asyncio.BaseTransport) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120)
+
+
+# What transports report: asyncio calls a protocol, and the protocol its connection.
+
+
+class ClientEvents(Protocol):
+    """What a connection wants to know of its client."""
+
+    def client_data(self, data: bytes) -> None:
+        """Bytes have arrived."""
+
+    def client_eof(self) -> None:
+        """The client sends nothing more."""
+
+    def client_lost(self) -> None:
+        """The connection has ended."""
+
+    def client_full(self) -> None:
+        """The client reads more slowly than we write."""
+
+    def client_writable(self) -> None:
+        """The client has caught up."""
+
+
+class ClientProtocol(asyncio.Protocol):
+    """Hands the transport's events to the `ClientEvents` that are made when the client stands."""
+
+    __slots__ = ("_connected", "_events")
+
+    def __init__(self, connected: Callable[[asyncio.Transport], ClientEvents]) -> None:
+        """`connected` is called once, when TCP and TLS stand."""
+        self._connected: Callable[[asyncio.Transport], ClientEvents] | None = connected
+        """None once it was called: it holds the task of the handshake."""
+        self._events: ClientEvents
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: TCP and TLS stand."""
+        tune(transport)
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
+        if self._connected is not None:
+            self._events = self._connected(stream)
+            self._connected = None
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: the client has sent bytes."""
+        self._events.client_data(data)
+
+    def eof_received(self) -> bool:
+        """asyncio: the client sends nothing more. False: the transport closes itself."""
+        self._events.client_eof()
+        return False
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """asyncio, or `tasks.opened`: the connection has ended."""
+        if self._connected is None:
+            self._events.client_lost()
+
+    def pause_writing(self) -> None:
+        """asyncio: the write buffer is above its high-water mark."""
+        self._events.client_full()
+
+    def resume_writing(self) -> None:
+        """asyncio: the write buffer is below its low-water mark."""
+        self._events.client_writable()
+
+
+class ServerEvents(Protocol):
+    """What a connection wants to know of its server."""
+
+    def server_connected(self, transport: asyncio.Transport) -> None:
+        """TCP and TLS stand."""
+
+    def server_data(self, data: bytes) -> None:
+        """Bytes have arrived."""
+
+    def server_eof(self) -> None:
+        """The server sends nothing more."""
+
+    def server_lost(self) -> None:
+        """The connection has ended."""
+
+    def server_full(self) -> None:
+        """The server reads more slowly than we write."""
+
+    def server_writable(self) -> None:
+        """The server has caught up."""
+
+
+class ServerProtocol(asyncio.Protocol):
+    """Hands the transport's events to their `ServerEvents`."""
+
+    __slots__ = ("_events",)
+
+    def __init__(self, events: ServerEvents) -> None:
+        self._events = events
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: TCP and TLS stand."""
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
+        self._events.server_connected(stream)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: the server has sent bytes."""
+        self._events.server_data(data)
+
+    def eof_received(self) -> bool:
+        """asyncio: the server sends nothing more. False: the transport closes itself."""
+        self._events.server_eof()
+        return False
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """asyncio, or `tasks.opened`: the connection has ended."""
+        self._events.server_lost()
+
+    def pause_writing(self) -> None:
+        """asyncio: the write buffer is above its high-water mark."""
+        self._events.server_full()
+
+    def resume_writing(self) -> None:
+        """asyncio: the write buffer is below its low-water mark."""
+        self._events.server_writable()

@@ -1,4 +1,4 @@
-"""One transport: large data goes out in pieces, in order, and takes no more room than what is yet to go."""
+"""Large data goes out in pieces, in order, takes no more room than what is left; and what is reported."""
 
 import asyncio
 import fcntl
@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import termios
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -13,8 +14,18 @@ import pytest
 
 from sealwire.keys.frontier.record import IN_FLIGHT_S
 from sealwire.proxy.server.config.settings import ListenTls, TlsMode
-from sealwire.proxy.server.connections.pipe import PIECE_BYTES, SHARED_BYTES, WRITE_HIGH_BYTES, Hold, Pipe
 from sealwire.proxy.server.tls import listen_side
+from sealwire.proxy.server.transports import (
+    PIECE_BYTES,
+    SHARED_BYTES,
+    WRITE_HIGH_BYTES,
+    ClientEvents,
+    ClientProtocol,
+    Hold,
+    Pipe,
+    ServerEvents,
+    ServerProtocol,
+)
 from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.connections.hand_moved import HandMoved
 from tests.proxy.server.harness import LOOPBACK, soon, until
@@ -217,3 +228,51 @@ def test_a_peer_that_hangs_up_is_noticed_though_nobody_reads() -> None:
         assert not pipe.has_hung_up()
         theirs.close()
         assert pipe.has_hung_up()
+
+
+class Told:
+    """A connection that notes what either side's protocol tells it."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self.heard.append((name, *arguments))
+
+
+def report(protocol: asyncio.Protocol) -> None:
+    """What a transport says in its life, after it has begun."""
+    protocol.data_received(b"data")
+    protocol.pause_writing()
+    protocol.resume_writing()
+    assert protocol.eof_received() is False
+    protocol.connection_lost(None)
+
+
+def told_of(side: str) -> list[object]:
+    return [(f"{side}_data", b"data"), *((f"{side}_{each}",) for each in ("full", "writable", "eof", "lost"))]
+
+
+def test_a_connection_is_told_what_the_transport_of_its_server_says() -> None:
+    told, transport = Told(), cast(asyncio.BaseTransport, HandMoved())
+    protocol = ServerProtocol(cast(ServerEvents, told))
+    protocol.connection_made(transport)
+    report(protocol)
+    assert told.heard == [("server_connected", transport), *told_of("server")]
+
+
+def test_a_connection_is_made_when_its_client_stands_and_then_told_what_the_transport_says() -> None:
+    told, transport = Told(), HandMoved()
+    made: list[object] = []
+
+    def connected(stream: asyncio.Transport) -> ClientEvents:
+        made.append(stream)
+        return cast(ClientEvents, told)
+
+    protocol = ClientProtocol(connected)
+    protocol.connection_lost(None)
+    assert (made, told.heard) == ([], [])
+    protocol.connection_made(cast(asyncio.BaseTransport, transport))
+    report(protocol)
+    assert (made, told.heard) == ([transport], told_of("client"))
+    assert transport.options[socket.SOL_SOCKET, socket.SO_KEEPALIVE] == 1
