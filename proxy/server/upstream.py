@@ -104,49 +104,30 @@ _ITS_TIME: Final = (9, 10)
 
 def explain(error: OSError, address: Address) -> UpstreamUnavailable:
     """What went wrong with a connection to `address`, in an operator's words."""
-    where = f"server {address}"
     match error:
-        case ssl.SSLCertVerificationError() if error.verify_code in _ITS_TIME:
-            return UpstreamUnavailable(
-                StartReason.UPSTREAM_TLS_VERIFY,
-                f"{where}: its certificate is not accepted: {error.verify_message.rstrip('.')}",
-                "renew the certificate of the server or of its authority; is the clock right (date -u)?",
-            )
         case ssl.SSLCertVerificationError():
-            return UpstreamUnavailable(
-                StartReason.UPSTREAM_TLS_VERIFY,
-                f"{where}: its certificate is not accepted: {error.verify_message.rstrip('.')}",
-                "check upstream.tls.ca, and upstream.tls.server_name against the names in the certificate",
-            )
+            reason = StartReason.UPSTREAM_TLS_VERIFY
+            problem = f"its certificate is not accepted: {error.verify_message.rstrip('.')}"
+            hint = "check upstream.tls.ca, and upstream.tls.server_name against the names in the certificate"
+            if error.verify_code in _ITS_TIME:
+                hint = "renew the certificate of the server or its authority; is the clock right (date -u)?"
         case ssl.SSLError():
-            return UpstreamUnavailable(
-                StartReason.UPSTREAM_TLS,
-                f"{where}: no TLS session: {error.reason or 'handshake failed'}",
-                "is TLS on at the server, and does it want a client certificate (upstream.tls.certificate)?",
-            )
+            reason = StartReason.UPSTREAM_TLS
+            problem = f"no TLS session: {error.reason or 'handshake failed'}"
+            hint = "is TLS on at the server? Does it want a client certificate (upstream.tls.certificate)?"
         case socket.gaierror():
-            return UpstreamUnavailable(
-                StartReason.UPSTREAM_UNRESOLVED, f"{where}: the name is not known", "correct upstream.address"
-            )
+            reason, problem = StartReason.UPSTREAM_UNRESOLVED, "the name is not known"
+            hint = "correct upstream.address"
         case TimeoutError() | ConnectionAbortedError():  # the latter: asyncio's own limit for handshakes
-            return UpstreamUnavailable(
-                StartReason.UPSTREAM_TIMEOUT,
-                f"{where}: no answer in time",
-                "check the network between the two; limits.connect_s is the time allowed",
-            )
+            reason, problem = StartReason.UPSTREAM_TIMEOUT, "no answer in time"
+            hint = "check the network between the two; limits.connect_s is the time allowed"
         case ConnectionRefusedError():
-            return UpstreamUnavailable(
-                StartReason.UPSTREAM_REFUSED,
-                f"{where}: connection refused",
-                "is mongod running on that port?",
-            )
+            reason, problem = StartReason.UPSTREAM_REFUSED, "connection refused"
+            hint = "is mongod running on that port?"
         case ConnectionError():
-            return UpstreamUnavailable(
-                StartReason.UPSTREAM_CLOSED,
-                f"{where}: the server closed the connection",
-                "its log says why; a server without TLS closes on a TLS handshake",
-            )
+            reason, problem = StartReason.UPSTREAM_CLOSED, "the server closed the connection"
+            hint = "its log says why; a server without TLS closes on a TLS handshake"
         case _:
-            return UpstreamUnavailable(
-                StartReason.UPSTREAM_UNREACHABLE, f"{where}: not reachable", "check routes and firewalls"
-            )
+            reason, problem = StartReason.UPSTREAM_UNREACHABLE, "not reachable"
+            hint = "check routes and firewalls"
+    return UpstreamUnavailable(reason, f"server {address}: {problem}", hint)
