@@ -11,11 +11,11 @@ from sealwire.policies.commands.planner import naming_operators
 from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.moves import Hold, Moves
-from sealwire.proxy.session.replies import cursor_in, is_ok, open_id
+from sealwire.proxy.session.replies import code_of, cursor_in, is_ok, open_id
 from sealwire.wire import kinds
 from sealwire.wire.framing import request_id_of
 from sealwire.wire.op_msg import OpMsg, build_op_msg
-from sealwire.wire.raw_bson import elements, find_element, int32_at
+from sealwire.wire.raw_bson import elements, find_element
 
 ENDING: Final = frozenset({b"commitTransaction", b"abortTransaction"})
 
@@ -260,11 +260,8 @@ def _killed(message: bytes, body: int) -> Iterator[bytes]:
 
 
 def _is_rejected(message: bytes, body: int) -> bool:
-    code = find_element(message, body, b"code")
-    if code is None or code.kind != kinds.INT:
-        return False
-    number = int32_at(message, code.value)
-    return number in _REJECTED or number >= _FIRST_LOCATION
+    code = code_of(message, body)
+    return code is not None and (code in _REJECTED or code >= _FIRST_LOCATION)
 
 
 def _joined(moves: Moves, cursor_ids: Iterator[bytes]) -> Hold | None:
