@@ -35,7 +35,7 @@ def test_the_list_is_as_the_command_writes_it() -> None:
 @pytest.mark.parametrize(
     ("module", "tests"),
     [
-        ("wire/splice.py", "tests/wire/test_splice.py"),
+        ("wire/framing.py", "tests/wire/test_framing.py"),
         ("sealwire/cli/tls/group.py", "tests/cli/tls/test_group.py"),
     ],
 )
@@ -45,7 +45,7 @@ def test_tests_mirror_the_rooms(module: str, tests: str) -> None:
 
 def test_links_lead_to_no_module_twice() -> None:
     modules = source_modules()
-    assert "wire/splice.py" in modules
+    assert "wire/framing.py" in modules
     assert not [module for module in modules if module.startswith("sealwire/wire/")]
 
 
@@ -61,7 +61,7 @@ def test_links_lead_to_no_module_twice() -> None:
     ],
 )
 def test_a_figure_may_not_fall(percent: float, row: Listed, *, is_right: bool) -> None:
-    assert (judge("wire/splice.py", percent, row) == []) is is_right
+    assert (judge("wire/framing.py", percent, row) == []) is is_right
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_figure_may_not_fall(percent: float, row: Listed, *, is_right: bool) -
 def test_what_need_not_be_listed_is_noted(
     percent: float, mirrored: float, row: Listed, *, is_needed: bool
 ) -> None:
-    assert (needless("wire/splice.py", percent, mirrored, row) == []) is is_needed
+    assert (needless("wire/framing.py", percent, mirrored, row) == []) is is_needed
 
 
 def test_a_module_without_tests_and_a_name_without_module_are_found() -> None:
@@ -90,7 +90,7 @@ def test_a_module_without_tests_and_a_name_without_module_are_found() -> None:
 def test_own_tests_are_measured_and_no_others() -> None:
     measured = measured_tests({})
     assert measured is not None
-    assert {"tests/wire/test_splice.py", "tests/integration/test_softhsm.py"} <= measured
+    assert {"tests/wire/test_framing.py", "tests/integration/test_softhsm.py"} <= measured
     assert "tests/test_coverage_list.py" not in measured
     assert measured_tests({EVERY: "1"}) is None
 

@@ -294,7 +294,7 @@ def test_the_committed_diagram_has_a_box_for_each_room() -> None:
 # The data path of the architecture page is what a real find and its reply go through, in that order.
 
 
-MOST_FILES = 29
+MOST_FILES = 28
 """So many files does a find pass through with its reply. Who makes them fewer lowers this."""
 
 NUMBER = "943 476 5919"

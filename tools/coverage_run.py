@@ -1,7 +1,7 @@
 """Run the tests with coverage, print the table, and hold every module to its threshold.
 
 Every source module is covered for OWN percent of lines and branches by its own tests: those of the test
-module that mirrors it (tests/wire/test_splice.py: wire/splice.py), or those that tests/coverage.toml names.
+module that mirrors it (tests/wire/test_framing.py: wire/framing.py), or those that tests/coverage.toml names.
 That file also has the modules with less, each with its figure, which may not fall. Code that runs at import
 counts for every test module. A figure that could be higher and an entry that nothing needs are only noted:
 what a test covers differs between machines and from run to run, and no change is wrong for covering more.

@@ -15,8 +15,8 @@ from typing import Final
 from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
-    "modules": 400,
-    "lines": 104_536,
+    "modules": 394,
+    "lines": 104_525,
     "modules of 50 lines or fewer": 12,
     "modules with one importer": 61,
     "modules that import the envelope": 40,

@@ -353,7 +353,7 @@ class Draft:
 # --------------------------------------------------------------------------------------- a place in a command
 
 Parents = tuple[int, ...]
-"""Offsets of the lengths above an element, outermost first (see `sealwire.wire.splice.Edit`)."""
+"""Offsets of the lengths above an element, outermost first (see `sealwire.wire.raw_bson.Edit`)."""
 
 
 @final

@@ -19,8 +19,7 @@ from sealwire.policies.questions.asked import HeldValue
 from sealwire.policies.questions.conditions import items_of
 from sealwire.policies.questions.ordering import Ranks
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import enclosed
-from sealwire.wire.splice import Edit
+from sealwire.wire.raw_bson import Edit, enclosed
 
 _FEW: Final = 12
 """So many forms are looked up one by one."""

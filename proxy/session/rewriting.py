@@ -37,8 +37,7 @@ from sealwire.proxy.session.ranking import array_of, items_from, ranked
 from sealwire.proxy.session.shared import Grids, Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
-from sealwire.wire.raw_bson import elements, enclosed, int32_at
-from sealwire.wire.splice import Edit, resized, splice_in_pieces
+from sealwire.wire.raw_bson import Edit, elements, enclosed, int32_at, resized, splice_in_pieces
 
 MAX_CONTEXTS: Final = 10_000
 """So many contexts may be new to the process in one command. A search for more would take seconds, and could

@@ -31,8 +31,16 @@ from sealwire.proxy.session import replies
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, find_element, int32_at, string_bytes
-from sealwire.wire.splice import Edit, splice
+from sealwire.wire.raw_bson import (
+    MAX_DEPTH,
+    Edit,
+    Element,
+    elements,
+    find_element,
+    int32_at,
+    splice,
+    string_bytes,
+)
 
 # After so many characters of texts the server leaves the texts of further errors empty.
 MAX_TEXTS: Final = 1 << 20

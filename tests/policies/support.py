@@ -15,7 +15,7 @@ from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet,
 from sealwire.policies.planning.plan import Plan, ValueEdit
 from sealwire.policies.roles.role import Rights
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
-from sealwire.wire.splice import Edit, splice
+from sealwire.wire.raw_bson import Edit, splice
 from tests.support.policies import policy_of
 
 POLICY = policy_of("""

@@ -31,8 +31,7 @@ from sealwire.wire.framing import (
     require_message,
     response_to_of,
 )
-from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, int32_at
-from sealwire.wire.splice import JOINED_BYTES
+from sealwire.wire.raw_bson import JOINED_BYTES, MAX_DEPTH, MIN_DOCUMENT_BYTES, int32_at
 from tests.strategies import MadeOpMsg, chunkings, op_msgs
 from tests.support.reasons import raising
 

@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.wire.op_msg import parse_op_msg, refresh_checksum, sequence_documents
-from sealwire.wire.raw_bson import elements, scope_document, validate
-from sealwire.wire.splice import JOINED_BYTES, LARGE_DATA_BYTES, Edit, resized, splice, splice_in_pieces
+from sealwire.wire.raw_bson import (
+    JOINED_BYTES,
+    LARGE_DATA_BYTES,
+    Edit,
+    elements,
+    resized,
+    scope_document,
+    splice,
+    splice_in_pieces,
+    validate,
+)
 from tests.bson_types import BsonType
 from tests.strategies import (
     MadeOpMsg,

@@ -18,8 +18,7 @@ from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.framing import MSG, op_code_of, request_id_of, response_to_of
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg
 from sealwire.wire.op_query import OpQuery, build_op_reply
-from sealwire.wire.raw_bson import Element, elements, find_element, int32_at, string_bytes
-from sealwire.wire.splice import Edit, splice
+from sealwire.wire.raw_bson import Edit, Element, elements, find_element, int32_at, splice, string_bytes
 
 _MECHANISM: Final = b"MONGODB-X509"
 _EXTERNAL: Final = b"$external"

@@ -29,8 +29,16 @@ from sealwire.proxy.session.compression import Compression
 from sealwire.proxy.session.login.authentication import certificate_speculations
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import Element, elements, find_element, int32_at, string_bytes, validate
-from sealwire.wire.splice import Edit, splice
+from sealwire.wire.raw_bson import (
+    Edit,
+    Element,
+    elements,
+    find_element,
+    int32_at,
+    splice,
+    string_bytes,
+    validate,
+)
 
 HELLO_COMMANDS: Final = frozenset({b"hello", b"isMaster", b"ismaster"})
 

@@ -30,8 +30,7 @@ from sealwire.policies.planning.plan import Openings, as_text, from_text
 from sealwire.proxy.session.replies import cursor_in, open_id
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import refresh_checksum
-from sealwire.wire.raw_bson import Element, find_element, string_bytes
-from sealwire.wire.splice import Edit, splice
+from sealwire.wire.raw_bson import Edit, Element, find_element, splice, string_bytes
 
 MARK: Final = b".$sealwire."
 CURSOR_COMMANDS: Final = {b"getMore": b"collection", b"killCursors": b"killCursors"}
@@ -124,11 +123,8 @@ def unmark(
     in a database that has one. Raises BsonError; Refusal for a mark
     under a key that is not there.
     """
-    target = find_element(message, body, CURSOR_COMMANDS[name])
-    if target is None or target.kind != kinds.STRING:
-        return message, Opened.NO, None
-    database = find_element(message, body, b"$db")
-    if database is None or database.kind != kinds.STRING:
+    target, database = (find_element(message, body, each) for each in (CURSOR_COMMANDS[name], b"$db"))
+    if target is None or target.kind != kinds.STRING or database is None or database.kind != kinds.STRING:
         return message, Opened.NO, None
     start = string_bytes(message, database) + b"."
     collection, found, proof = string_bytes(message, target).rpartition(MARK)

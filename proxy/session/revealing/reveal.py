@@ -28,15 +28,16 @@ from sealwire.wire.op_msg import OpMsg, refresh_checksum, sequence_documents
 from sealwire.wire.raw_bson import (
     MAX_DEPTH,
     Cursor,
+    Edit,
     Element,
     elements,
     find_element,
     int32_at,
     is_at,
     scope_document,
+    splice,
     string_bytes,
 )
-from sealwire.wire.splice import Edit, splice
 
 if TYPE_CHECKING:
     from mypy_extensions import i64

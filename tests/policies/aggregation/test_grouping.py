@@ -10,7 +10,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit, ValueEdit
 from sealwire.policies.questions.asked import Answers, HeldValue
-from sealwire.wire.splice import Edit, splice
+from sealwire.wire.raw_bson import Edit, splice
 from tests.policies.aggregation.test_sorting import plan, ranked
 from tests.policies.filters.test_asking import POLICY
 from tests.policies.questions.test_conditions import value

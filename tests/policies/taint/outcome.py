@@ -13,7 +13,7 @@ from sealwire.policies.planning.plan import Plan, RangeEdit, Use, ValueEdit
 from sealwire.wire import kinds
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
-from sealwire.wire.splice import Edit, splice
+from sealwire.wire.raw_bson import Edit, splice
 from tests.policies.taint.commands import Case
 from tests.policies.taint.values import MARK, Document, Pairs, children, encoded, rebuilt
 from tests.policies.taint.world import KEYED, POLICY, covering

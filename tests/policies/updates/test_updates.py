@@ -9,7 +9,7 @@ from bson import SON, Decimal128, Int64, decode
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.roles.role import DENIED, ClassAccess, Rights
 from sealwire.policies.updates.updates import arrays_in
-from sealwire.wire.splice import Edit, splice
+from sealwire.wire.raw_bson import Edit, splice
 from tests.policies.support import covered, plan_message, plan_of, planned, planned_with, reason
 from tests.support.reasons import raising
 
