@@ -2,13 +2,16 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sealwire.cli.options import PATH, Decorator, settings, variable_option
+from sealwire.keys.keyring.file import load_keyring, read_record
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.keys.keyring.store import KeyringStore, parse_place
 from sealwire.keys.providers import (
     DEFAULT_PROVIDER,
@@ -20,6 +23,7 @@ from sealwire.keys.providers import (
 )
 
 if TYPE_CHECKING:
+    from sealwire.keys.contexts.store import ContextStore
     from sealwire.keys.kek.kek import KeyEncryptionKey
 
 
@@ -81,9 +85,38 @@ kek_options = settings(
 )
 
 
-def open_keyring_store(keyring: str, providers: Providers) -> KeyringStore:
-    """The store that --keyring names. Raises KeySettingError."""
-    return providers.store(parse_place(keyring))
+@dataclass(frozen=True, slots=True)
+class KeyringOptions:
+    """The options that name a keyring and what opens it, and are opened when it is asked for."""
+
+    keyring: str
+    kek: KekOptions
+    providers: Providers = field(init=False, default_factory=Providers)
+
+    def store(self) -> KeyringStore:
+        """Where the keyring is; nothing is read yet. Raises KeySettingError."""
+        return self.providers.store(parse_place(self.keyring))
+
+    def open_kek(self) -> "KeyEncryptionKey":
+        """What wraps the keyring. Raises as `Providers.kek`."""
+        return self.kek.open(self.providers)
+
+    def load(self) -> Keyring:
+        """All keys. Raises as `load_keyring`."""
+        return load_keyring(self.store(), self.open_kek())
+
+    def context_store(self, place: str) -> "ContextStore":
+        """The store of the keys of contexts at `place`. Raises as `Providers.context_store`."""
+        return self.providers.context_store(parse_place(place), create=False)
+
+
+# Gives the command `keys: KeyringOptions`.
+keys_options = settings("keys", KeyringOptions, keyring_option, kek_options)
+
+
+def stored_record(keyring: str) -> KeyringRecord:
+    """What --keyring names, not authenticated. Raises as `read_record`."""
+    return read_record(Providers().store(parse_place(keyring)))
 
 
 def open_kek(

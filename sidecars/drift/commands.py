@@ -13,8 +13,6 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.keys.keyring.file import load_keyring, read_record
-from sealwire.keys.keyring.store import parse_place
-from sealwire.keys.providers import Providers
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected, size_of
 from sealwire.sidecars.drift import scan
@@ -24,7 +22,7 @@ _COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
 
 @click.command()
 @policy_argument
-@key_options.keyring_option
+@key_options.keys_options
 @options.server_options
 @click.option(
     "--sample",
@@ -35,16 +33,14 @@ _COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
 @key_options.contexts_option(
     "The store of the keys of contexts, to see that each envelope is of its document's."
 )
-@key_options.kek_options
 @options.json_option
-def drift(  # noqa: PLR0913 - one parameter an option
+def drift(
     *,
     policy: Path,
-    keyring: str,
     uri: str,
     sample: int | None,
     contexts: str | None,
-    kek: key_options.KekOptions,
+    keys: key_options.KeyringOptions,
     as_json: bool,
 ) -> None:
     """Read what is stored, and say where it is not what POLICY and the keyring say.
@@ -68,22 +64,19 @@ def drift(  # noqa: PLR0913 - one parameter an option
       sealwire policy drift policy.yaml --keyring keyring.json --uri-file server.uri --json
     """
     policies = read_policy(policy, may_observe=True)
-    providers = Providers()
-    store = key_options.open_keyring_store(keyring, providers)
-    keys = scan.Keys.of(read_record(store))
+    store = keys.store()
+    known = scan.Keys.of(read_record(store))
     with ExitStack() as stack:
         client = stack.enter_context(connected(options.required_uri(uri), scan.RIGHTS))
         judge = None
         if contexts is not None:
-            opened = stack.enter_context(
-                closing(providers.context_store(parse_place(contexts), create=False))
-            )
-            judge = scan.ContextJudge(opened, load_keyring(store, kek.open(providers)))
+            opened = stack.enter_context(closing(keys.context_store(contexts)))
+            judge = scan.ContextJudge(opened, load_keyring(store, keys.open_kek()))
         reports = []
         for found in covered_collections(client, policies):
             size = size_of(client, found.namespace)
             with document_count_bar(found.namespace, min(size, sample or size)) as progress:
-                reports.append(scan.read_collection(client, found, keys, sample, progress, judge))
+                reports.append(scan.read_collection(client, found, known, sample, progress, judge))
     repairs = _repairs(reports)
     if as_json:
         documents = [_document(report) for report in reports]

@@ -14,9 +14,7 @@ from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.crypto import selftest
 from sealwire.crypto.envelope import beginning
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
@@ -152,8 +150,7 @@ def _open(keyring: str | None, kek: key_options.KekOptions) -> Keyring:
     if keyring is None:
         raise click.UsageError("--versions needs --keyring")
     selftest.run()
-    providers = Providers()
-    return load_keyring(key_options.open_keyring_store(keyring, providers), kek.open(providers))
+    return key_options.KeyringOptions(keyring, kek).load()
 
 
 def _versioned(policies: PolicySet) -> Iterable[FieldClass]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -29,12 +29,9 @@ from sealwire.cli.recording import operator_at_host, record_event
 from sealwire.cli.tasks import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.keys.contexts.store import ContextStore
-from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import format_time
-from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.private_file import create_public, require_free, writer_lock
-from sealwire.keys.providers import Providers
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet, Subjects
 from sealwire.proxy.server.errors import read_named_file
@@ -91,20 +88,21 @@ class PersonOptions:
     """What the options say; opened when it is asked for."""
 
     policy: Path
-    keyring: str
+    keys: key_options.KeyringOptions
     contexts: str | None
     subjects_key: Path
+    uri: str
 
     @contextmanager
-    def asked(self, kek: key_options.KekOptions, uri: str) -> Iterator[tuple[OpenSite, PersonSearch]]:
+    def asked(self) -> Iterator[tuple[OpenSite, PersonSearch]]:
         """Asks for the identifier first. Raises as `opened`, and as `OpenSite.search`."""
         source = read_named_file(self.policy, "the policy")
         identifier = subjects.ask_identifier(load_policy(source, str(self.policy)))
-        with self.opened(kek, uri) as site:
+        with self.opened() as site:
             yield site, site.search(identifier)
 
     @contextmanager
-    def opened(self, kek: key_options.KekOptions, uri: str) -> Iterator[OpenSite]:
+    def opened(self) -> Iterator[OpenSite]:
         """Raises what opening all this raises; SidecarError, also for what the server says in the block."""
         selftest.run()
         source = read_named_file(self.policy, "the policy")
@@ -112,37 +110,35 @@ class PersonOptions:
         subjects.require_protecting(policies, self.policy)
         field_class = policies.classes[subjects.subjects_of(policies).class_name]
         key = load_pseudonym_key(self.subjects_key)
-        address = options.required_uri(uri)
-        providers = Providers()
-        keyring = load_keyring(key_options.open_keyring_store(self.keyring, providers), kek.open(providers))
+        address = options.required_uri(self.uri)
+        keyring = self.keys.load()
         with ExitStack() as stack:
             store = None
             if self.contexts is not None:
-                store = providers.context_store(parse_place(self.contexts), create=False)
-                stack.callback(store.close)
+                store = stack.enter_context(closing(self.keys.context_store(self.contexts)))
             client = stack.enter_context(connected(address, RIGHTS))
             persons = Persons(key, field_class, keyring, store)
             yield OpenSite(client, policies, sha256(source).hexdigest(), keyring, store, key, persons)
 
 
 def person_options() -> options.Decorator:
-    """Gives the command `person: PersonOptions`, `kek: KekOptions` and `uri`."""
-    taken = options.settings(
+    """Gives the command `person: PersonOptions`."""
+    return options.settings(
         "person",
         PersonOptions,
         subjects.policy_argument,
-        key_options.keyring_option,
+        key_options.keys_options,
         key_options.contexts_option("The store of the keys of contexts, where a class has a key for each."),
         subjects.subjects_key_option,
+        options.server_options,
     )
-    return options.declare(taken, key_options.kek_options, options.server_options)
 
 
 @click.command()
 @person_options()
 @click.option("--ids", is_flag=True, help="Show the _id of each document: these may be personal themselves.")
 @options.json_option
-def find(person: PersonOptions, kek: key_options.KekOptions, uri: str, *, ids: bool, as_json: bool) -> None:
+def find(person: PersonOptions, *, ids: bool, as_json: bool) -> None:
     """Count the documents of a person in all collections of POLICY, and along its links.
 
     The identifier, a value of the class that `subjects` of POLICY names, is asked for, or read as a line of
@@ -155,7 +151,7 @@ def find(person: PersonOptions, kek: key_options.KekOptions, uri: str, *, ids: b
       sealwire erase find policy.yaml --keyring keyring.json --uri-file server.uri \\
           --subjects-key subjects.key --json < nhs.txt
     """
-    with person.asked(kek, uri) as (_, search):
+    with person.asked() as (_, search):
         findings = search.find()
         if not findings.size:
             raise Missing(
@@ -202,8 +198,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 @options.json_option
 def check(
     person: PersonOptions,
-    kek: key_options.KekOptions,
-    uri: str,
     receipts: Sequence[Path],
     key: Path,
     *,
@@ -222,7 +216,7 @@ def check(
     """
     verification_key = load_verification_key(key)
     said = {str(path): read_receipt(path, verification_key) for path in receipts}
-    with person.opened(kek, uri) as site:
+    with person.opened() as site:
         places = covered_collections(site.client, site.policies)
         size = sum(size_of(site.client, each.namespace) for each in places)
         with document_count_bar("reading identifiers", size) as tell:
@@ -356,8 +350,6 @@ _wish_options = options.settings(
 @manner_options
 def run(
     person: PersonOptions,
-    kek: key_options.KekOptions,
-    uri: str,
     wish: ErasureWish,
     manner: Manner,
     *,
@@ -381,7 +373,7 @@ def run(
         raise click.UsageError("without a terminal to ask on, give --yes")
     require_free(wish.receipt)
     signing_key = load_signing_key(wish.audit_key)
-    with person.asked(kek, uri) as (site, search), writer_lock(wish.holds):
+    with person.asked() as (site, search), writer_lock(wish.holds):
         order = ErasureOrder(search.pseudonym, way, wish.shred, site.policy_hash)
         allowed: set[running.DocumentName] = set()
         erasure, journal = _prepared(site, search, order, wish, None if wish.with_shared else allowed)

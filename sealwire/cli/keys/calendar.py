@@ -256,7 +256,7 @@ class Calendar:
         if policies is None:
             raise ValueError("nothing moves without a policy")
         with self.site.connected() as client:
-            jobs = Ledger(client, self.site.open_keyring()).jobs()
+            jobs = Ledger(client, self.site.keys.load()).jobs()
             workers = Workers(client).listed()
         begun = [each for each in jobs if _is_begun(policies, each, name)]
         ours = {each.name for each in begun}

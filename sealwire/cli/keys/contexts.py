@@ -21,7 +21,6 @@ from sealwire.keys.contexts import shredding, transfer
 from sealwire.keys.contexts.resolver import Resolver, tag_of, wrapping_cipher
 from sealwire.keys.contexts.store import ContextRow, ContextStore, every_row
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason, UnknownKey
-from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import format_time
 from sealwire.keys.keyring.store import Place, parse_place
@@ -49,20 +48,15 @@ class ClassOfContexts:
     """A class, its keyring and its store, opened when they are asked for."""
 
     class_name: str
-    keyring: str
-    kek: key_options.KekOptions
+    keys: key_options.KeyringOptions
     contexts: str
 
     @contextmanager
     def opened(self) -> "Iterator[OpenClass]":
         """Raises what opening a keyring and a store raises."""
         selftest.run()
-        providers = Providers()
-        loaded = load_keyring(
-            key_options.open_keyring_store(self.keyring, providers), self.kek.open(providers)
-        )
-        place = parse_place(self.contexts)
-        with closing(providers.context_store(place, create=False)) as store:
+        loaded = self.keys.load()
+        with closing(self.keys.context_store(self.contexts)) as store:
             yield OpenClass(self.class_name, loaded, store, Resolver(store))
 
 
@@ -107,16 +101,15 @@ class OpenClass:
 
 def class_options() -> options.Decorator:
     """Gives the command `subject: ClassOfContexts`."""
-    taken = options.settings(
+    return options.settings(
         "subject",
         ClassOfContexts,
         click.argument("class_name", metavar="CLASS"),
-        key_options.keyring_option,
+        key_options.keys_options,
         key_options.contexts_option(
             "The store of the keys of contexts, as keys.contexts names it.", required=True
         ),
     )
-    return options.declare(key_options.kek_options, taken)
 
 
 context_argument = click.argument("context", metavar="[CONTEXT|-]", required=False)

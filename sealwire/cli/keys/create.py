@@ -22,7 +22,6 @@ from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import create_borrowed
-from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode
 
 _MADE_BY = {
@@ -49,15 +48,13 @@ _MADE_BY = {
     help="CLASS begins with the key that this class has now, for paths of it that are to leave it.",
 )
 @click.option("--plaintext-all", is_flag=True, help="All new deterministic classes of --policy begin so.")
-@key_options.keyring_option
-@key_options.kek_options
-def create(  # noqa: PLR0913 - one parameter an option
+@key_options.keys_options
+def create(
     class_names: tuple[str, ...],
     policy: Path | None,
     plaintext: tuple[str, ...],
     sharing: str | None,
-    keyring: str,
-    kek: key_options.KekOptions,
+    keys: key_options.KeyringOptions,
     *,
     plaintext_all: bool,
 ) -> None:
@@ -86,7 +83,7 @@ def create(  # noqa: PLR0913 - one parameter an option
         if len(class_names) != 1 or plaintext or plaintext_all:
             raise click.UsageError("--sharing takes one CLASS, and no --plaintext")
         require_alike(policy, class_names[0], sharing)
-        _create_borrowed(keyring, kek, (class_names[0], sharing))
+        _create_borrowed(keys, (class_names[0], sharing))
         return
     class_names += tuple(name for name in plaintext if name not in class_names)
     if policy is None and (plaintext_all or not class_names):
@@ -97,11 +94,10 @@ def create(  # noqa: PLR0913 - one parameter an option
         _require_declared(class_names, wanted)
     in_clear = _in_clear(classes, plaintext, every=plaintext_all)
     selftest.run()
-    providers = Providers()
-    store = key_options.open_keyring_store(keyring, providers)
+    store = keys.store()
     now = datetime.now(UTC)
     is_first = not store.exists()
-    opened = _open_first(kek, providers) if is_first else kek.open(providers)
+    opened = _open_first(keys) if is_first else keys.open_kek()
     if is_first:
         new = _in_order(class_names, wanted)
         _report(store, create_keyring(store, opened, new, now, in_clear), new)
@@ -119,11 +115,10 @@ def create(  # noqa: PLR0913 - one parameter an option
         click.echo(f"{store}: every class has a key already")
 
 
-def _create_borrowed(keyring: str, kek: key_options.KekOptions, names: tuple[str, str]) -> None:
+def _create_borrowed(keys: key_options.KeyringOptions, names: tuple[str, str]) -> None:
     selftest.run()
-    providers = Providers()
-    store = key_options.open_keyring_store(keyring, providers)
-    made = create_borrowed(store, kek.open(providers), names, datetime.now(UTC))
+    store = keys.store()
+    made = create_borrowed(store, keys.open_kek(), names, datetime.now(UTC))
     lent = shown_key_of(made.lender, read_record(store).names)
     click.echo(f"{store}: created key {names[0]}, id {made.class_id}, version {made.version}{lent}")
 
@@ -157,10 +152,10 @@ def _can_be_clear(field_class: FieldClass) -> bool:
     return field_class.mode is Mode.DETERMINISTIC
 
 
-def _open_first(kek: key_options.KekOptions, providers: Providers) -> KeyEncryptionKey:
+def _open_first(keys: key_options.KeyringOptions) -> KeyEncryptionKey:
     """The key for a first keyring. Only here a hint says how to make one: other data needs the old one."""
     try:
-        return kek.open(providers)
+        return keys.open_kek()
     except KeySettingError as error:
         how = _MADE_BY.get(error.reason)
         if how is None:
@@ -216,8 +211,7 @@ def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path
 
 
 @click.command()
-@key_options.keyring_option
-@key_options.kek_options
+@key_options.keys_options
 @click.option(
     "--to",
     metavar="KEK",
@@ -226,7 +220,7 @@ def create_kek(path: Path | None, older_path: Path | None, passphrase_file: Path
 @click.option("--to-passphrase-file", type=options.PATH, help="Passphrase of a new key file.")
 @manner_options
 def rewrap(
-    keyring: str, kek: key_options.KekOptions, to: str | None, to_passphrase_file: Path | None, manner: Manner
+    keys: key_options.KeyringOptions, to: str | None, to_passphrase_file: Path | None, manner: Manner
 ) -> None:
     """Wrap all data keys anew. No data is touched, and nothing is encrypted again.
 
@@ -243,10 +237,8 @@ def rewrap(
       sealwire keys rewrap --keyring keyring.json --kek env:SEALWIRE_KEK --to aws:alias/sealwire
     """
     selftest.run()
-    providers = Providers()
-    store = key_options.open_keyring_store(keyring, providers)
-    old = kek.open(providers)
-    new = old if to is None else key_options.open_kek(to, to_passphrase_file, providers)
+    store, old = keys.store(), keys.open_kek()
+    new = old if to is None else key_options.open_kek(to, to_passphrase_file, keys.providers)
     record = file.rewrap(store, old, new, datetime.now(UTC), dry_run=manner.dry_run)
     count = sum(len(entry.keys) for entry in record.classes)
     done = "would be wrapped" if manner.dry_run else "wrapped"

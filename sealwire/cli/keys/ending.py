@@ -21,7 +21,6 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import KeyRecord, format_time
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import change_version
-from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import stored_collections
 from sealwire.sidecars.direct import Client, connected, identity_of, size_of
@@ -113,22 +112,19 @@ class Subject:
 
     class_name: str
     version: int
-    keyring: str
-    kek: key_options.KekOptions
+    keys: key_options.KeyringOptions
     yes: bool
 
 
 def _subject_options() -> options.Decorator:
-    taken = options.settings(
+    return options.settings(
         "subject",
         Subject,
         click.argument("class_name", metavar="CLASS"),
         click.argument("version", type=click.IntRange(1)),
-        key_options.keyring_option,
+        key_options.keys_options,
         click.option("--yes", is_flag=True, help="Do not ask."),
     )
-    # the key-encryption key is an argument made of options itself
-    return options.declare(key_options.kek_options, taken)
 
 
 @click.command()
@@ -206,7 +202,7 @@ def destroy(
         _take(subject, turning.call_off, manner, question="")
         return
     now = datetime.now(UTC)
-    if _find(subject, key_options.open_keyring_store(subject.keyring, Providers())).destroy_after is not None:
+    if _find(subject, subject.keys.store()).destroy_after is not None:
         question = "What it encrypted can then not be read again by anyone"
         _take(subject, partial(turning.destroy, now=now), manner, question=question)
         return
@@ -220,10 +216,9 @@ def destroy(
 
 def _look_for_values(subject: Subject, policy: Path | None, uri: str) -> None:
     """See that the key may be retired, and that nothing needs it. Raises as `require_no_value`."""
-    providers = Providers()
-    store = key_options.open_keyring_store(subject.keyring, providers)
+    store = subject.keys.store()
     _find(subject, store)
-    keys = open_record(read_record(store), subject.kek.open(providers), store)
+    keys = open_record(read_record(store), subject.keys.open_kek(), store)
     named = subject.class_name, subject.version
     key = next(each for each in keys if (each.class_name, each.version) == named)
     require_unnamed(key, policy)
@@ -234,8 +229,7 @@ def _look_for_values(subject: Subject, policy: Path | None, uri: str) -> None:
 def _take(subject: Subject, step: Callable[[DataKey], DataKey], manner: Manner, *, question: str) -> None:
     """Take a step with the key; with a question, only after it was shown and somebody said yes."""
     selftest.run()
-    providers = Providers()
-    store = key_options.open_keyring_store(subject.keyring, providers)
+    store = subject.keys.store()
     found = _find(subject, store)
     if question and not manner.dry_run:
         row = (subject.class_name, subject.version, found.state.value, format_time(found.created))
@@ -244,7 +238,7 @@ def _take(subject: Subject, step: Callable[[DataKey], DataKey], manner: Manner, 
         if not subject.yes:
             click.confirm("Go on?", abort=True, err=True)
     key = (subject.class_name, subject.version)
-    opened = subject.kek.open(providers)
+    opened = subject.keys.open_kek()
     after = change_version(store, opened, key, step, datetime.now(UTC), dry_run=manner.dry_run)
     until = None if after.destroy_after is None else format_time(after.destroy_after)
     may = f", and may be destroyed after {until}" if until else ""
@@ -279,12 +273,11 @@ _CANCEL_RIGHTS = "the user has to read frontiers and jobs in the database sealwi
 @click.command()
 @click.argument("class_name", metavar="CLASS")
 @click.option("--undo", is_flag=True, help="Let a cancelled key be pending again.")
-@key_options.keyring_option
-@key_options.kek_options
+@key_options.keys_options
 @options.server_options
 @manner_options
 def cancel(
-    *, class_name: str, undo: bool, keyring: str, kek: key_options.KekOptions, uri: str, manner: Manner
+    *, class_name: str, undo: bool, keys: key_options.KeyringOptions, uri: str, manner: Manner
 ) -> None:
     """Take the pending key of CLASS back, as long as no data has begun to move to it.
 
@@ -299,9 +292,7 @@ def cancel(
       sealwire keys cancel nhs_number --keyring keyring.json --undo
     """
     selftest.run()
-    providers = Providers()
-    store, now = key_options.open_keyring_store(keyring, providers), datetime.now(UTC)
-    opened = kek.open(providers)
+    store, opened, now = keys.store(), keys.open_kek(), datetime.now(UTC)
     if undo:
         renewed = turning.renew(store, opened, class_name, now, dry_run=manner.dry_run)
         _show(str(store), renewed, manner)

@@ -21,7 +21,6 @@ from sealwire.keys.keyring.export import (
 )
 from sealwire.keys.keyring.file import create_from_keys, read_record
 from sealwire.keys.private_file import create_private, read_private, require_free, writer_lock
-from sealwire.keys.providers import Providers
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +49,11 @@ def _opening(which: str) -> options.Decorator:
 
 @click.command(name="export")
 @click.argument("path", type=options.PATH)
-@key_options.keyring_option
-@key_options.kek_options
+@key_options.keys_options
 @click.option("--threshold", type=int, default=0, help="How many of the shares open the export.")
 @_opening("Write one share to FILE. Repeat it for each holder.")
 @options.json_option
-def export_keys(
-    path: Path, keyring: str, kek: key_options.KekOptions, opening: Opening, *, as_json: bool
-) -> None:
+def export_keys(path: Path, keys: key_options.KeyringOptions, opening: Opening, *, as_json: bool) -> None:
     """Write all data keys to PATH for the safe, under a passphrase or so that some of several shares open it.
 
     An export opens without the key-encryption key and its provider. Each share is a file of 33 words, to be
@@ -77,9 +73,8 @@ def export_keys(
     selftest.run()
     for file in (path, *opening.files):
         require_free(file)
-    providers = Providers()
-    store = key_options.open_keyring_store(keyring, providers)
-    record, opened, now = read_record(store), kek.open(providers), datetime.now(UTC)
+    store = keys.store()
+    record, opened, now = read_record(store), keys.open_kek(), datetime.now(UTC)
     shares: list[str] = []
     if threshold:
         export, shares = under_shares(record, opened, store, threshold, len(opening.files), now)
@@ -97,13 +92,10 @@ def export_keys(
 
 @click.command(name="import")
 @click.argument("path", type=options.PATH)
-@key_options.keyring_option
-@key_options.kek_options
+@key_options.keys_options
 @_opening("A file with one share. Repeat it.")
 @options.json_option
-def import_keys(
-    path: Path, keyring: str, kek: key_options.KekOptions, opening: Opening, *, as_json: bool
-) -> None:
+def import_keys(path: Path, keys: key_options.KeyringOptions, opening: Opening, *, as_json: bool) -> None:
     """Make a keyring of the export at PATH, under the key-encryption key that --kek names.
 
     The keyring must not exist yet: an import replaces nothing.
@@ -122,13 +114,11 @@ def import_keys(
         # not asked for where there is none
         passphrase = "" if export.threshold else key_options.ask_passphrase(opening.export_passphrase_file)
         own = export.by_passphrase(passphrase, where)
-    providers = Providers()
-    store = key_options.open_keyring_store(keyring, providers)
-    keys = export.open(own, where)
+    store, opened = keys.store(), export.open(own, where)
     now = datetime.now(UTC)
-    record = create_from_keys(store, kek.open(providers), keys, export.record.generation, now)
-    document = {"keys": len(keys), "generation": record.generation, "kek_id": record.kek_id}
-    answer(f"{store}: {len(keys)} keys under {record.kek_id}", document, as_json=as_json)
+    record = create_from_keys(store, keys.open_kek(), opened, export.record.generation, now)
+    document = {"keys": len(opened), "generation": record.generation, "kek_id": record.kek_id}
+    answer(f"{store}: {len(opened)} keys under {record.kek_id}", document, as_json=as_json)
 
 
 def _count(export: Export) -> int:

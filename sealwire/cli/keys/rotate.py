@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
+from sealwire.cli.key_options import KeyringOptions, keys_options
 from sealwire.cli.keys import calendar
 from sealwire.cli.keys.options import (
     key_of,
@@ -33,7 +33,6 @@ from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.keys.keyring.schedule import Chore, DueChore, KeySchedule, due_chores
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import borrow
-from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet
 
 
@@ -42,8 +41,7 @@ from sealwire.policies.file.schema import Mode, PolicySet
 @click.option("--onto", metavar="LENDER", help="The new version of CLASS is the key that this class has now.")
 @click.option("--due", is_flag=True, help="Do what the calendar asks for, and nothing else. For a timer.")
 @policy_option
-@keyring_option
-@kek_options
+@keys_options
 @schedule_options
 @server_options
 @calendar.calendar_options
@@ -51,8 +49,7 @@ from sealwire.policies.file.schema import Mode, PolicySet
 def rotate(  # noqa: PLR0913 - one parameter an option
     class_names: tuple[str, ...],
     policy: Path | None,
-    keyring: str,
-    kek: KekOptions,
+    keys: KeyringOptions,
     schedule: KeySchedule,
     manner: Manner,
     *,
@@ -93,15 +90,14 @@ def rotate(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--quiet is for --due")
     selftest.run()
     policies = None if policy is None else read_policy(policy)
-    providers = Providers()
-    store = open_keyring_store(keyring, providers)
+    store = keys.store()
     now = datetime.now(UTC)
     if onto is not None:
         require_alike(policy, class_names[0], onto)
-        _borrow(store, kek.open(providers), (class_names[0], onto), now, manner)
+        _borrow(store, keys.open_kek(), (class_names[0], onto), now, manner)
         return
     # whoever forges the record to delay something is found out when the keyring is opened
-    record, write = read_record(store), partial(_write, store, lambda: kek.open(providers), now, manner)
+    record, write = read_record(store), partial(_write, store, keys.open_kek, now, manner)
     if not due:
         work = _named(class_names, policies)
         _refuse_in_clear(work.classes, record, policies)
@@ -109,7 +105,7 @@ def rotate(  # noqa: PLR0913 - one parameter an option
         return
     names = None if policies is None else policies.class_names
     chores = due_chores(record, with_policy(schedule, policies), now, names)
-    planner = calendar.Calendar(policies, Site(keyring, kek, uri), options, manner)
+    planner = calendar.Calendar(policies, Site(keys, uri), options, manner)
     with planner.beside_no_erasure(planner.plan(record, chores, now)) as planned:
         work = _on_the_calendar(chores, planned, policies)
         made = write(work)

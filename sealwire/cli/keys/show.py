@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
+from sealwire.cli.key_options import KeyringOptions, keyring_option, keys_options, stored_record
 from sealwire.cli.keys.options import key_of, policy_option, schedule_options, shown_key_of, with_policy
 from sealwire.cli.options import json_option
 from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.subjects import read_policy
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
-from sealwire.keys.keyring.file import read_record, verify_keyring
+from sealwire.keys.keyring.file import verify_keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time
 from sealwire.keys.keyring.schedule import DueChore, KeySchedule, due_chores, wrapped_at
-from sealwire.keys.providers import Providers
 
 if TYPE_CHECKING:
     from sealwire.policies.file.schema import PolicySet
@@ -53,7 +52,7 @@ def list_keys(keyring: str, as_json: bool) -> None:
       SEALWIRE_KEYRING=keyring.json sealwire keys list --json
       sealwire keys list --keyring vault:secret/sealwire/keyring
     """
-    record = read_record(open_keyring_store(keyring, Providers()))
+    record = stored_record(keyring)
     rows = (
         Row(entry.name, entry.class_id, key.version, key.state, key.created, key.is_plaintext, key.lender)
         for entry in record.classes
@@ -94,10 +93,9 @@ def shown_state(state: KeyState, *, is_plaintext: bool) -> str:
 
 
 @click.command()
-@keyring_option
-@kek_options
+@keys_options
 @json_option
-def verify(keyring: str, kek: KekOptions, as_json: bool) -> None:
+def verify(keys: KeyringOptions, as_json: bool) -> None:
     """Authenticate the keyring, unwrap every key, and encrypt and decrypt a sample with each.
 
     \b
@@ -105,9 +103,8 @@ def verify(keyring: str, kek: KekOptions, as_json: bool) -> None:
       sealwire keys verify --keyring keyring.json
       sealwire keys verify --keyring keyring.json --kek file:kek.json --json
     """
-    providers = Providers()
-    opened = kek.open(providers)
-    found = verify_keyring(open_keyring_store(keyring, providers), opened)
+    opened = keys.open_kek()
+    found = verify_keyring(keys.store(), opened)
     rows = [
         Row(key.class_name, *key.ids, key.state, key.created, key.is_plaintext, key.lender)
         for key in found.keys
@@ -145,7 +142,7 @@ def status(keyring: str, policy: Path | None, schedule: KeySchedule, *, as_json:
       sealwire keys status --keyring keyring.json --policy policy.yaml
       sealwire keys status --keyring keyring.json --rotate-every 365d --json
     """
-    record = read_record(open_keyring_store(keyring, Providers()))
+    record = stored_record(keyring)
     policies = None if policy is None else read_policy(policy, may_observe=True)
     schedule = with_policy(schedule, policies)
     now = datetime.now(UTC)

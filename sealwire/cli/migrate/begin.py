@@ -84,7 +84,7 @@ class NewJobs:
     def random(self, choose: ChooseMoves) -> Job:
         """Make a job of random classes and work on it."""
         required_uri(self.site.uri)
-        keyring = self.site.open_keyring()
+        keyring = self.site.keys.load()
         with self.site.connected() as client:
             moves = choose(client, self.policies)
             planning.refuse_obstacles(client, moves, fields_of(self.policies))
@@ -150,7 +150,7 @@ class NewJobs:
             raise Denied(MigrationReason.NOT_CONFIRMED, text, f"answer {wanted}, or --confirm it")
 
     def _stored(self, *, in_clear: bool) -> list[str]:
-        keyring = self.site.open_keyring()
+        keyring = self.site.keys.load()
         plain = set(keyring.plaintext_classes)
         names = [name for name in keyring.active_classes if (name in plain) is in_clear]
         with self.site.connected() as client:

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 import click
 
-from sealwire.cli.key_options import open_keyring_store
 from sealwire.cli.migrate.definitions import (
     class_conversions,
     refuse_enforced,
@@ -30,7 +29,6 @@ from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import activate, begin_move, rotate
-from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import stored_collections
 from sealwire.sidecars.direct import Client
@@ -72,9 +70,8 @@ class ClassKeys:
 
     def __init__(self, site: Site, field_class: FieldClass) -> None:
         """Raises as `open_record` does."""
-        providers = Providers()
-        self._store: KeyringStore = open_keyring_store(site.keyring, providers)
-        self._kek: KeyEncryptionKey = site.kek.open(providers)
+        self._store: KeyringStore = site.keys.store()
+        self._kek: KeyEncryptionKey = site.keys.open_kek()
         self._class_name = field_class.name
         self._field_class = field_class
         self._pair: _Pair | None = None

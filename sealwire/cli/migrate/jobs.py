@@ -113,7 +113,7 @@ def status(job: str | None, site: options.Site, *, as_json: bool) -> None:
           --uri-file server.uri --json
     """
     with site.connected() as client:
-        ledger = Ledger(client, site.open_keyring())
+        ledger = Ledger(client, site.keys.load())
         jobs = ledger.jobs() if job is None else [ledger.load(job)[0]]
         workers = [each for each in Workers(client).listed() if job in (None, each.job)]
     if as_json:
@@ -189,7 +189,7 @@ def pause(job: str, site: options.Site, manner: Manner) -> None:
       sealwire migrate pause encrypt-1a2b3c --keyring keyring.json --uri-file server.uri
     """
     with site.connected() as client:
-        ledger = Ledger(client, site.open_keyring())
+        ledger = Ledger(client, site.keys.load())
         found, _ = ledger.load(job)
         if not found.standing.is_over and not manner.dry_run:
             ledger.ask(job, Wish.PAUSE)
@@ -217,7 +217,7 @@ def abort(job: str, site: options.Site, manner: Manner) -> None:
     Example:
       sealwire migrate abort encrypt-1a2b3c --keyring keyring.json --uri-file server.uri
     """
-    keys = site.open_keyring()
+    keys = site.keys.load()
     with site.connected() as client:
         ledger = Ledger(client, keys)
         found = ledger.load(job)[0] if manner.dry_run else _aborted(ledger, job)
@@ -272,7 +272,7 @@ def resume(
     """
     selftest.run()
     policies = read_policy(policy)
-    keys = site.open_keyring()
+    keys = site.keys.load()
     with site.connected() as client:
         ledger = Ledger(client, keys)
         found, _ = ledger.load(job)

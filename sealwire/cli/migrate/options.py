@@ -25,7 +25,6 @@ from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.tasks import ended_in_order
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.frontier.record import MOST_TRANSACTION_S
-from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
@@ -115,15 +114,9 @@ effort_options = options.settings(
 class Site:
     """The keyring, its key-encryption key and the server, which are opened when they are asked for."""
 
-    keyring: str
-    kek: key_options.KekOptions
+    keys: key_options.KeyringOptions
     uri: str
     """Empty where nobody named one."""
-
-    def open_keyring(self) -> Keyring:
-        """The keyring with all its keys. Raises as `load_keyring` does."""
-        providers = Providers()
-        return load_keyring(key_options.open_keyring_store(self.keyring, providers), self.kek.open(providers))
 
     def connected(self) -> AbstractContextManager[Client]:
         """A client of the server. Raises as `connected`; a usage error without a server."""
@@ -131,9 +124,7 @@ class Site:
 
 
 # Gives the command `site: Site`.
-site_options = options.settings(
-    "site", Site, key_options.keyring_option, key_options.kek_options, options.server_options
-)
+site_options = options.settings("site", Site, key_options.keys_options, options.server_options)
 
 
 def throttle(

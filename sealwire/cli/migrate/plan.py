@@ -10,14 +10,12 @@ from typing import Any
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.key_options import keyring_option, open_keyring_store
+from sealwire.cli.key_options import keyring_option, stored_record
 from sealwire.cli.migrate.definitions import COLUMNS, document_of_judged, judged_for_plan, rows
 from sealwire.cli.migrate.options import Site, site_options
 from sealwire.cli.options import json_option, required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
-from sealwire.keys.keyring.file import read_record
-from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PathNode, PolicySet, leaves
 from sealwire.sidecars.covered import CoveredCollection, covered_collections
 from sealwire.sidecars.direct import Client, collection_of, connected
@@ -100,7 +98,7 @@ def plan(
           --sample 1000 --json
     """
     policies = read_policy(policy, may_observe=True)
-    newest = Newest.of(read_record(open_keyring_store(keyring, Providers())))
+    newest = Newest.of(stored_record(keyring))
     with connected(required_uri(uri), RIGHTS) as client:
         chosen = select(covered_collections(client, policies), namespace)
         judged = judged_for_plan(client, chosen)
@@ -147,7 +145,7 @@ def verify(
       sealwire migrate verify policy.yaml clinic.patients notes --keyring keyring.json --uri-file server.uri
     """
     policies = read_policy(policy)
-    newest = Newest.of(read_record(open_keyring_store(keyring, Providers())))
+    newest = Newest.of(stored_record(keyring))
     with connected(required_uri(uri), RIGHTS) as client:
         if namespace is not None and path is not None and class_at(policies, namespace, path) is None:
             tree = tree_of([move_back(policies, namespace, path)])
@@ -287,7 +285,7 @@ def remains(job: str | None, site: Site, backups: str | None, as_json: bool) -> 
           --backups /var/backups/mongodb
     """
     with site.connected() as client:
-        ledger = Ledger(client, site.open_keyring())
+        ledger = Ledger(client, site.keys.load())
         found = moved(ledger.jobs()) if job is None else [ledger.load(job)[0]]
         if not found:
             raise click.UsageError("no job has moved anything here; name one")

@@ -93,7 +93,7 @@ def _classes(policies: PolicySet, class_name: str | None, site: options.Site) ->
             hint = "values of a random class may be of any version: sealwire migrate reencrypt POLICY CLASS"
             raise Unusable(MigrationReason.NOT_COVERED, text, hint)
         return [class_name]
-    keyring = site.open_keyring()
+    keyring = site.keys.load()
     with site.connected() as client:
         found = [
             name
