@@ -41,6 +41,17 @@ _MAC_KEY_ASSOCIATED_DATA = wrap_associated_data(Purpose.KEYRING_MAC)
 _CLASS_IDS = 2**31 - 1
 
 
+@dataclass(frozen=True, slots=True)
+class KeyringWriter:
+    """Where a keyring is, what opens it, and how a change of it is written."""
+
+    place: Path | KeyringStore
+    kek: KeyEncryptionKey
+    now: datetime
+    dry_run: bool = False
+    """Do all of it but the writing."""
+
+
 def load_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey, minimum_generation: int = 0) -> Keyring:
     """Read, authenticate and unwrap the keyring at `place`.
 
@@ -121,33 +132,23 @@ def add_classes(
     Raises what `load_keyring` and `create_keyring` raise; nothing is written unless all is well.
     """
     store = as_store(place)
-    record = change_keys(store, kek, lambda keys: with_new_classes(keys, class_names, now, plaintext), now)
+    writer = KeyringWriter(store, kek, now)
+    record = change_keys(writer, lambda keys: with_new_classes(keys, class_names, now, plaintext))
     return load_keyring(store, kek, record.generation)
 
 
-def rewrap(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    new_kek: KeyEncryptionKey,
-    now: datetime,
-    *,
-    dry_run: bool = False,
-) -> KeyringRecord:
-    """Wrap every key of the keyring anew under `new_kek`, which may be `kek`; return what is then written.
+def rewrap(writer: KeyringWriter, new_kek: KeyEncryptionKey) -> KeyringRecord:
+    """Wrap every key of the keyring anew under `new_kek`, which may be the old one; return what is written.
 
     The data keys stay, and so does the data. Raises and costs as `change_keys`.
     """
-    return change_keys(place, kek, tuple, now, new_kek, dry_run=dry_run)
+    return change_keys(writer, tuple, new_kek)
 
 
 def change_keys(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
+    writer: KeyringWriter,
     change: Callable[[tuple[DataKey, ...]], tuple[DataKey, ...]],
-    now: datetime,
     new_kek: KeyEncryptionKey | None = None,
-    *,
-    dry_run: bool = False,
 ) -> KeyringRecord:
     """Put what `change` makes of the keys in their place, wrapped under `new_kek`; return what is written.
 
@@ -156,18 +157,18 @@ def change_keys(
 
     Raises:  what `change` raises, and `load_keyring` of either KEK; KeyringBusy
              KeySettingError LENT: another class borrows what is changed
-    Cost:    three requests to a KEK for each key; `dry_run` makes them too, and writes nothing
+    Cost:    three requests to a KEK for each key; a dry run makes them too
     """
-    store, new_kek = as_store(place), new_kek or kek
+    store, new_kek = as_store(writer.place), new_kek or writer.kek
     before = store.read()
     record = parse_record(before, str(store))
-    keys = change(open_record(record, kek, store))
+    keys = change(open_record(record, writer.kek, store))
     refuse_broken_loans(keys)
-    sealed = seal_record(keys, record.generation + 1, new_kek, now)
+    sealed = seal_record(keys, record.generation + 1, new_kek, writer.now)
     content = _readable_bytes(sealed, store)
     if open_record(parse_record(content, str(store)), new_kek, store) != keys:
         raise _tampered(store)
-    if not dry_run:
+    if not writer.dry_run:
         store.replace(before, content)
     return sealed
 

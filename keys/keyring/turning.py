@@ -1,8 +1,8 @@
 """Keys that turn: a new version of a class's key, its activation, and a step on the way of an old one.
 
 Every function writes the keyring once, whole or not at all, as `file.change_keys` does, and raises and costs
-what that does. `dry_run` does all of it but the writing. Proxies see the change when they load their keyring
-again: after `keys.refresh_s`, or at once when they meet a key that they do not have.
+what that does. Proxies see the change when they load their keyring again: after `keys.refresh_s`, or at once
+when they meet a key that they do not have.
 
 An old key ends step by step: retired, announced for destruction, destroyed. `announce` writes down from when
 a destruction is allowed, and `destroy` does it then. In between, `call_off` and `take_back` undo what was
@@ -26,7 +26,7 @@ from sealwire.crypto.envelope import MAX_ID
 from sealwire.keys.errors import KeyringBusy, KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring.data_key import DataKey, KeyEvent, KeyState, generate_data_key, move, whole_seconds
-from sealwire.keys.keyring.file import change_keys, with_new_classes
+from sealwire.keys.keyring.file import KeyringWriter, change_keys, with_new_classes
 from sealwire.keys.keyring.record import MAX_VERSIONS, format_time
 from sealwire.keys.keyring.store import KeyringStore
 
@@ -59,7 +59,7 @@ def rotate(
             made.append(next(key for key in reversed(keys) if key.class_name == name))
         return keys
 
-    change_keys(place, kek, change, now, dry_run=dry_run)
+    change_keys(KeyringWriter(place, kek, now, dry_run), change)
     return tuple(made)
 
 
@@ -69,13 +69,7 @@ def moving_command(class_name: str, *, from_plaintext: bool = False, to_plaintex
     return f"sealwire migrate {verb} POLICY {class_name}"
 
 
-def begin_move(
-    keyring: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    class_name: str,
-    place: str,
-    now: datetime,
-) -> DataKey:
+def begin_move(writer: KeyringWriter, class_name: str, place: str) -> DataKey:
     """Write down that data is about to move to the pending key of a class, and where its frontier is.
 
     To be called once its first frontier is on the server, and before its first window opens. `place` is the
@@ -98,17 +92,10 @@ def begin_move(
             )
         return (*older, replace(pending, begun_in=place))
 
-    return _patiently(lambda: _change_class(keyring, kek, class_name, change, now, dry_run=False))[-1]
+    return _patiently(lambda: _change_class(writer, class_name, change))[-1]
 
 
-def activate(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    class_name: str,
-    now: datetime,
-    *,
-    dry_run: bool = False,
-) -> DataKey:
+def activate(writer: KeyringWriter, class_name: str) -> DataKey:
     """Make the pending key of a class its active one, once all of its data has moved; waits as `begin_move`.
 
     Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: nothing is pending.
@@ -118,17 +105,10 @@ def activate(
         *older, pending = versions
         return (*_replaced(older), move(pending, KeyEvent.ACTIVATED))
 
-    return _patiently(lambda: _change_class(place, kek, class_name, change, now, dry_run=dry_run))[-1]
+    return _patiently(lambda: _change_class(writer, class_name, change))[-1]
 
 
-def cancel(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    class_name: str,
-    now: datetime,
-    *,
-    dry_run: bool = False,
-) -> DataKey:
+def cancel(writer: KeyringWriter, class_name: str) -> DataKey:
     """Retire the pending key of a class. Whoever calls this has seen that no data has begun to move to it.
 
     It keeps its version, which no other key gets. Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE.
@@ -144,17 +124,10 @@ def cancel(
             )
         return (*older, move(pending, KeyEvent.CANCELLED))
 
-    return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
+    return _change_class(writer, class_name, change)[-1]
 
 
-def renew(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    class_name: str,
-    now: datetime,
-    *,
-    dry_run: bool = False,
-) -> DataKey:
+def renew(writer: KeyringWriter, class_name: str) -> DataKey:
     """Make a cancelled key pending again; it counts as made now, because proxies have to load it.
 
     Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: the newest key of the class was not cancelled;
@@ -169,19 +142,13 @@ def renew(
                 f"version {last.version} of class {class_name} is {last.state.value}, and was not cancelled",
                 "sealwire keys list shows the versions",
             )
-        return (*older, replace(move(last, KeyEvent.RENEWED), created=whole_seconds(now)))
+        return (*older, replace(move(last, KeyEvent.RENEWED), created=whole_seconds(writer.now)))
 
-    return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
+    return _change_class(writer, class_name, change)[-1]
 
 
 def change_version(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    key: tuple[str, int],
-    change: Callable[[DataKey], DataKey],
-    now: datetime,
-    *,
-    dry_run: bool = False,
+    writer: KeyringWriter, key: tuple[str, int], change: Callable[[DataKey], DataKey]
 ) -> DataKey:
     """Take one step with `key`, as (class, version): `change` is `retire` or its like.
 
@@ -198,33 +165,19 @@ def change_version(
             )
         return tuple(change(found) if found.version == version else found for found in versions)
 
-    changed = _change_class(place, kek, class_name, change_one, now, dry_run=dry_run)
+    changed = _change_class(writer, class_name, change_one)
     return next(found for found in changed if found.version == version)
 
 
 def _change_class(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    class_name: str,
-    change: Callable[[Sequence[DataKey]], tuple[DataKey, ...]],
-    now: datetime,
-    *,
-    dry_run: bool,
+    writer: KeyringWriter, class_name: str, change: Callable[[Sequence[DataKey]], tuple[DataKey, ...]]
 ) -> tuple[DataKey, ...]:
     """All versions of a class after `change`, which gets those before it."""
-    return _changed(
-        place, kek, class_name, lambda keys: with_class(keys, class_name, change), now, dry_run=dry_run
-    )
+    return _changed(writer, class_name, lambda keys: with_class(keys, class_name, change))
 
 
 def _changed(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    class_name: str,
-    change: Callable[[tuple[DataKey, ...]], tuple[DataKey, ...]],
-    now: datetime,
-    *,
-    dry_run: bool,
+    writer: KeyringWriter, class_name: str, change: Callable[[tuple[DataKey, ...]], tuple[DataKey, ...]]
 ) -> tuple[DataKey, ...]:
     """All versions of a class after `change`, which gets all keys of the keyring."""
     changed: tuple[DataKey, ...] = ()
@@ -235,7 +188,7 @@ def _changed(
         changed = tuple(key for key in after if key.class_name == class_name)
         return after
 
-    change_keys(place, kek, noted, now, dry_run=dry_run)
+    change_keys(writer, noted)
     return changed
 
 
@@ -375,14 +328,7 @@ def _announced(key: DataKey) -> datetime:
     return key.destroy_after
 
 
-def borrow(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    names: tuple[str, str],
-    now: datetime,
-    *,
-    dry_run: bool = False,
-) -> DataKey:
+def borrow(writer: KeyringWriter, names: tuple[str, str]) -> DataKey:
     """Make a pending version of a class that is the active key of another. `names`: borrower and lender.
 
     Raises:  UnknownKey CLASS_UNKNOWN of either class
@@ -393,19 +339,12 @@ def borrow(
 
     def change(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
         lent = _lendable(keys, lender)
-        return with_class(keys, borrower, partial(_with_borrowed, lent=lent, now=now))
+        return with_class(keys, borrower, partial(_with_borrowed, lent=lent, now=writer.now))
 
-    return _changed(place, kek, borrower, change, now, dry_run=dry_run)[-1]
+    return _changed(writer, borrower, change)[-1]
 
 
-def create_borrowed(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    names: tuple[str, str],
-    now: datetime,
-    *,
-    dry_run: bool = False,
-) -> DataKey:
+def create_borrowed(writer: KeyringWriter, names: tuple[str, str]) -> DataKey:
     """Make a new class whose first version, active at once, is the active key of another; as `borrow`.
 
     Raises:  AlreadyExists CLASS_EXISTS; UnknownKey CLASS_UNKNOWN of the lender
@@ -415,10 +354,10 @@ def create_borrowed(
 
     def change(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
         lent = _lendable(keys, lender)
-        *others, new = with_new_classes(keys, [borrower], now, ())
+        *others, new = with_new_classes(keys, [borrower], writer.now, ())
         return (*others, _copy(new, lent))
 
-    return _changed(place, kek, borrower, change, now, dry_run=dry_run)[-1]
+    return _changed(writer, borrower, change)[-1]
 
 
 def _with_borrowed(versions: Sequence[DataKey], lent: DataKey, now: datetime) -> tuple[DataKey, ...]:

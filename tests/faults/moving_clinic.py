@@ -22,7 +22,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.kek import DEFAULT_VARIABLE
 from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
-from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.keyring.file import KeyringWriter, create_keyring
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.database import DatabaseProcess, first_move, vouch_for_leases
@@ -219,7 +219,7 @@ def moving_clinic(
     now = datetime.now(UTC)
     for name in set(classes) - set(plaintext):
         rotate(folder / "keyring.json", clinic_kek, {name: True}, now)
-        activate(folder / "keyring.json", clinic_kek, name, now)
+        activate(KeyringWriter(folder / "keyring.json", clinic_kek, now), name)
     with ExitStack() as opened:
         raw = opened.enter_context(database.connect())
         vouch_for_leases(raw, folder / "keyring.json")

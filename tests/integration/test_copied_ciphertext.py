@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.kek.kek import EnvironmentKek
-from sealwire.keys.keyring.file import load_keyring
+from sealwire.keys.keyring.file import KeyringWriter, load_keyring
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.mongo_server import User
@@ -169,7 +169,7 @@ def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
     site = new_site(database, tmp_path, RULES, frontier_uri=database.uri())
     kek = EnvironmentKek(environ=site.environ)
     rotate(site.keyring, kek, {NHS: True}, datetime.now(UTC))
-    activate(site.keyring, kek, NHS, datetime.now(UTC))
+    activate(KeyringWriter(site.keyring, kek, datetime.now(UTC)), NHS)
     keyring = load_keyring(site.keyring, kek)
     forms = {
         cipher.key_version: {

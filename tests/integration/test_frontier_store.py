@@ -21,6 +21,7 @@ from sealwire.keys.frontier.record import (
     parse_lease,
 )
 from sealwire.keys.kek.kek import EnvironmentKek
+from sealwire.keys.keyring.file import KeyringWriter
 from sealwire.keys.keyring.source import KeyringSource
 from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.keyring.turning import activate, rotate
@@ -410,7 +411,7 @@ def test_a_proxy_that_cannot_follow_refuses_a_class_that_has_moved(
     site = new_site(database, tmp_path)
     kek = EnvironmentKek(environ=site.environ)
     rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
-    activate(site.keyring, kek, CLASS, datetime.now(UTC))
+    activate(KeyringWriter(site.keyring, kek, datetime.now(UTC)), CLASS)
     with serving(site) as proxy, client_of(proxy) as client:
         patients = client["clinic"]["patients"]
         assert readiness(proxy)["frontier"] == "lost"

@@ -22,7 +22,7 @@ from sealwire.keys.frontier.frontier import (
 )
 from sealwire.keys.frontier.record import frontier_document
 from sealwire.keys.kek.kek import EnvironmentKek
-from sealwire.keys.keyring.file import create_keyring, load_keyring
+from sealwire.keys.keyring.file import KeyringWriter, create_keyring, load_keyring
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.wire import kinds
@@ -151,7 +151,7 @@ class Move:
         until(lambda: self.acknowledged(generation))
 
     def finish(self) -> None:
-        activate(self._site.keyring, self._kek, NHS, datetime.now(UTC))
+        activate(KeyringWriter(self._site.keyring, self._kek, datetime.now(UTC)), NHS)
 
 
 def test_the_answers_are_the_same_in_clear_half_way_and_encrypted(

@@ -9,7 +9,7 @@ from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.kek.kek import EnvironmentKek, generate_encoded_kek
-from sealwire.keys.keyring.file import create_keyring, rewrap
+from sealwire.keys.keyring.file import KeyringWriter, create_keyring, rewrap
 from sealwire.keys.keyring.turning import change_version, retire, rotate, take_back
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
@@ -33,7 +33,7 @@ def test_a_proxy_goes_on_and_its_successor_has_the_new_key(site: Site) -> None:
         patients.insert_one({"_id": 1, **query})
         site.environ["NEW_KEK"] = generate_encoded_kek()
         new = EnvironmentKek("NEW_KEK", site.environ)
-        rewrap(site.keyring, EnvironmentKek(environ=site.environ), new, datetime.now(UTC))
+        rewrap(KeyringWriter(site.keyring, EnvironmentKek(environ=site.environ), datetime.now(UTC)), new)
         refused = next(line for line in proxy.said if line.get("reason") == "kek-other")
         assert new.id in refused["problem"]
         patients.insert_one({"_id": 2, **query})
@@ -89,7 +89,7 @@ def test_every_proxy_reads_what_any_key_has_encrypted_until_it_is_retired(
         # the other one has not looked at the keyring since, and meets the new key in a reply
         assert [each["notes"] for each in others.find(sort=[("_id", 1)])] == ["before", "after"]
 
-        change_version(place, kek, ("notes", 1), retire, now)
+        change_version(KeyringWriter(place, kek, now), ("notes", 1), retire)
         wait_for_generation(first, 3)
         assert patients.find_one({"_id": 2}) == {"_id": 2, "notes": "after"}
         with pytest.raises(OperationFailure) as caught:
@@ -99,6 +99,6 @@ def test_every_proxy_reads_what_any_key_has_encrypted_until_it_is_retired(
         said = next(line for line in first.said if line.get("reason") == "retired")
         assert said["hint"] == "sealwire keys retire notes 1 --undo"
 
-        change_version(place, kek, ("notes", 1), take_back, now)
+        change_version(KeyringWriter(place, kek, now), ("notes", 1), take_back)
         wait_for_generation(first, 4)
         assert patients.find_one({"_id": 1}) == {"_id": 1, "notes": "before"}

@@ -17,8 +17,8 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek import DEFAULT_VARIABLE
 from sealwire.keys.kek.kek import KeyEncryptionKey, generate_encoded_kek
 from sealwire.keys.kek.passphrase import create_key_file
-from sealwire.keys.keyring import file
-from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, read_record
+from sealwire.keys.keyring.file import KeyringWriter, add_classes, create_keyring, load_keyring, read_record
+from sealwire.keys.keyring.file import rewrap as rewrap_keys
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import create_borrowed
@@ -118,7 +118,7 @@ def create(
 def _create_borrowed(keys: key_options.KeyringOptions, names: tuple[str, str]) -> None:
     selftest.run()
     store = keys.store()
-    made = create_borrowed(store, keys.open_kek(), names, datetime.now(UTC))
+    made = create_borrowed(KeyringWriter(store, keys.open_kek(), datetime.now(UTC)), names)
     lent = shown_key_of(made.lender, read_record(store).names)
     click.echo(f"{store}: created key {names[0]}, id {made.class_id}, version {made.version}{lent}")
 
@@ -239,7 +239,7 @@ def rewrap(
     selftest.run()
     store, old = keys.store(), keys.open_kek()
     new = old if to is None else key_options.open_kek(to, to_passphrase_file, keys.providers)
-    record = file.rewrap(store, old, new, datetime.now(UTC), dry_run=manner.dry_run)
+    record = rewrap_keys(KeyringWriter(store, old, datetime.now(UTC), manner.dry_run), new)
     count = sum(len(entry.keys) for entry in record.classes)
     done = "would be wrapped" if manner.dry_run else "wrapped"
     document = {"keys": count, "generation": record.generation, "before": old.id, "kek_id": new.id}

@@ -16,7 +16,7 @@ from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.data_key import DataKey
-from sealwire.keys.keyring.file import load_keyring, open_record, read_record
+from sealwire.keys.keyring.file import KeyringWriter, load_keyring, open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import KeyRecord, format_time
 from sealwire.keys.keyring.store import KeyringStore
@@ -238,8 +238,8 @@ def _take(subject: Subject, step: Callable[[DataKey], DataKey], manner: Manner, 
         if not subject.yes:
             click.confirm("Go on?", abort=True, err=True)
     key = (subject.class_name, subject.version)
-    opened = subject.keys.open_kek()
-    after = change_version(store, opened, key, step, datetime.now(UTC), dry_run=manner.dry_run)
+    writer = KeyringWriter(store, subject.keys.open_kek(), datetime.now(UTC), manner.dry_run)
+    after = change_version(writer, key, step)
     until = None if after.destroy_after is None else format_time(after.destroy_after)
     may = f", and may be destroyed after {until}" if until else ""
     _show(str(store), after, manner, may, destroy_after=until)
@@ -292,18 +292,18 @@ def cancel(
       sealwire keys cancel nhs_number --keyring keyring.json --undo
     """
     selftest.run()
-    store, opened, now = keys.store(), keys.open_kek(), datetime.now(UTC)
+    store, opened = keys.store(), keys.open_kek()
+    writer = KeyringWriter(store, opened, datetime.now(UTC), manner.dry_run)
     if undo:
-        renewed = turning.renew(store, opened, class_name, now, dry_run=manner.dry_run)
-        _show(str(store), renewed, manner)
+        _show(str(store), turning.renew(writer, class_name), manner)
         return
     before = load_keyring(store, opened)
     version = pending_version(before, class_name)
     with connected(options.required_uri(uri), _CANCEL_RIGHTS) as client:
         require_unbegun(client, before, class_name, version)
-        key = turning.cancel(store, opened, class_name, now, dry_run=manner.dry_run)
+        key = turning.cancel(writer, class_name)
         if not manner.dry_run:
-            _look_again(client, lambda: turning.renew(store, opened, class_name, now), key, before)
+            _look_again(client, lambda: turning.renew(writer, class_name), key, before)
     _show(str(store), key, manner)
 
 

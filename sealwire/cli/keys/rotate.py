@@ -28,7 +28,7 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.data_key import DataKey, KeyState
-from sealwire.keys.keyring.file import read_record, rewrap
+from sealwire.keys.keyring.file import KeyringWriter, read_record, rewrap
 from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.keys.keyring.schedule import Chore, DueChore, KeySchedule, due_chores
 from sealwire.keys.keyring.store import KeyringStore
@@ -123,14 +123,14 @@ def _write(
         return turning.rotate(store, kek(), work.classes, now, dry_run=manner.dry_run)
     if work.wrap:
         opened = kek()
-        rewrap(store, opened, opened, now, dry_run=manner.dry_run)
+        rewrap(KeyringWriter(store, opened, now, manner.dry_run), opened)
     return ()
 
 
 def _borrow(
     store: KeyringStore, kek: KeyEncryptionKey, names: tuple[str, str], now: datetime, manner: Manner
 ) -> None:
-    made = borrow(store, kek, names, now, dry_run=manner.dry_run)
+    made = borrow(KeyringWriter(store, kek, now, manner.dry_run), names)
     record = read_record(store)
     step = turning.moving_command(names[0], from_plaintext=names[0] in record.plaintext_classes)
     done = "would be" if manner.dry_run else "is"

@@ -25,7 +25,7 @@ from sealwire.keys.frontier.frontier import ClassVersion, has_moved
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
-from sealwire.keys.keyring.file import open_record, read_record
+from sealwire.keys.keyring.file import KeyringWriter, open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import activate, begin_move, rotate
@@ -182,17 +182,20 @@ class ClassKeys:
 
     def mark_begun(self, place: str) -> None:
         """Write down that data moves to the new version, and where its frontier is."""
-        begin_move(self._store, self._kek, self._class_name, place, datetime.now(UTC))
+        begin_move(self._writer(), self._class_name, place)
 
     def activate(self) -> None:
         """Make the new version the active one; nothing where an earlier process has done it."""
         if self._chosen.new.state is KeyState.PENDING:
-            activate(self._store, self._kek, self._class_name, datetime.now(UTC))
+            activate(self._writer(), self._class_name)
 
     def is_still_pending(self) -> bool:
         """Whether the new version is pending in the keyring as it is now. Raises as `open_record` does."""
         new = self._chosen.new
         return any(key.ids == new.ids and key.state is KeyState.PENDING for key in self._read())
+
+    def _writer(self) -> KeyringWriter:
+        return KeyringWriter(self._store, self._kek, datetime.now(UTC))
 
     @property
     def _chosen(self) -> _Pair:

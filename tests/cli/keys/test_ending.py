@@ -10,7 +10,7 @@ import pytest
 from sealwire.cli.keys import ending as command
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring import turning
-from sealwire.keys.keyring.file import read_record
+from sealwire.keys.keyring.file import KeyringWriter, read_record
 from tests.cli.runs import Run
 from tests.keys.samples import NOW
 
@@ -134,7 +134,7 @@ def test_a_class_without_a_pending_key_is_refused(run: Run, pending_keyring: Pat
 
 
 def test_a_cancelled_key_is_pending_again(run: Run, pending_keyring: Path) -> None:
-    turning.cancel(pending_keyring, EnvironmentKek(), "nhs_number", NOW)
+    turning.cancel(KeyringWriter(pending_keyring, EnvironmentKek(), NOW), "nhs_number")
     assert states(pending_keyring) == ["active", "retired"]
     assert run("cancel", "nhs_number", "--undo", "--dry-run").code == 0
     assert states(pending_keyring) == ["active", "retired"]

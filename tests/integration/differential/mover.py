@@ -19,7 +19,7 @@ from sealwire.keys.frontier.frontier import Frontier, pending_version_of, versio
 from sealwire.keys.kek import DEFAULT_VARIABLE
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.data_key import DataKey, KeyState
-from sealwire.keys.keyring.file import open_record, read_record
+from sealwire.keys.keyring.file import KeyringWriter, open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.turning import activate, begin_move
 from sealwire.policies.file.loader import load_policy
@@ -177,8 +177,8 @@ def _rest(chance: random.Random) -> Callable[[float, float], None]:
 
 
 def _mark_begun(site: MovedSite, class_name: str, place: str) -> None:
-    begin_move(site.keyring, site.open_kek(), class_name, place, datetime.now(UTC))
+    begin_move(KeyringWriter(site.keyring, site.open_kek(), datetime.now(UTC)), class_name, place)
 
 
 def _activate(site: MovedSite, class_name: str) -> None:
-    activate(site.keyring, site.open_kek(), class_name, datetime.now(UTC))
+    activate(KeyringWriter(site.keyring, site.open_kek(), datetime.now(UTC)), class_name)

@@ -15,7 +15,7 @@ from sealwire.keys.errors import KeySettingError, UnknownKey
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, TRANSACTION_S, stated_transaction_s
 from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.data_key import KeyState
-from sealwire.keys.keyring.file import load_keyring
+from sealwire.keys.keyring.file import KeyringWriter, load_keyring
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import WrongType
@@ -133,7 +133,7 @@ def test_a_job_whose_key_is_cancelled_before_it_has_begun_moves_nothing(
         real: Callable[..., Any] = MongoFrontiers.begin if times == 0 else MongoFrontiers._first
 
         def begin(frontiers: MongoFrontiers) -> Any:
-            turning.cancel(rotating.keyring, rotating.kek, NHS, datetime.now(UTC))
+            turning.cancel(KeyringWriter(rotating.keyring, rotating.kek, datetime.now(UTC)), NHS)
             return real(frontiers)
 
         with monkeypatch.context() as patch:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
-from sealwire.keys.keyring.file import create_keyring, load_keyring
+from sealwire.keys.keyring.file import KeyringWriter, create_keyring, load_keyring
 from sealwire.keys.keyring.turning import borrow
 from sealwire.sidecars.enforcement.commands import enforce as enforce_command
 from sealwire.sidecars.errors import MigrationReason, SidecarError, Unusable
@@ -147,7 +147,7 @@ collections:
 """
     alike, unlike = rules.replace("TYPE", "string"), rules.replace("TYPE", "int")
     with new_clinic(database, tmp_path, alike, ("nhs", "intake"), ("intake",)) as clinic:
-        borrow(clinic.keyring, clinic.kek, ("intake", "nhs"), datetime.now(UTC))
+        borrow(KeyringWriter(clinic.keyring, clinic.kek, datetime.now(UTC)), ("intake", "nhs"))
         with database.connect() as client:
             client["clinic"]["intake"].insert_one({"patient": SECRET})
             refused = clinic.refused("encrypt", clinic.policy(unlike), "intake", "--proxies", "0")

@@ -30,6 +30,7 @@ from sealwire.keys.kek.kek import KeyEncryptionKey, LocalKek, Purpose, wrap_asso
 from sealwire.keys.keyring import file as keyring_file
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import (
+    KeyringWriter,
     add_classes,
     create_keyring,
     load_keyring,
@@ -352,7 +353,7 @@ def test_neither_the_file_nor_any_error_holds_key_material(path: Path) -> None:
 
 def test_rewrapping_keeps_the_keys_and_changes_what_opens_them(path: Path) -> None:
     before = open_record(read_record(path), KEK, path)
-    record = rewrap(path, KEK, OTHER_KEK, NOW)
+    record = rewrap(KeyringWriter(path, KEK, NOW), OTHER_KEK)
     assert (record.kek_id, record.generation) == (OTHER_KEK.id, 2)
     assert read_record(path) == record
     assert open_record(record, OTHER_KEK, path) == before
@@ -361,7 +362,7 @@ def test_rewrapping_keeps_the_keys_and_changes_what_opens_them(path: Path) -> No
 
 def test_rewrapping_under_the_same_key_wraps_anew(path: Path) -> None:
     wrapped = read_record(path).wrapped_mac_key
-    record = rewrap(path, KEK, KEK, NOW)
+    record = rewrap(KeyringWriter(path, KEK, NOW), KEK)
     assert (record.kek_id, record.generation) == (KEK.id, 2)
     assert record.wrapped_mac_key != wrapped
     assert load_keyring(path, KEK).class_names == ("nhs_number", "postcode")
@@ -369,7 +370,7 @@ def test_rewrapping_under_the_same_key_wraps_anew(path: Path) -> None:
 
 def test_a_dry_run_of_rewrapping_writes_nothing(path: Path) -> None:
     content = path.read_bytes()
-    assert rewrap(path, KEK, OTHER_KEK, NOW, dry_run=True).kek_id == OTHER_KEK.id
+    assert rewrap(KeyringWriter(path, KEK, NOW, dry_run=True), OTHER_KEK).kek_id == OTHER_KEK.id
     assert path.read_bytes() == content
 
 
@@ -381,14 +382,14 @@ def test_a_new_key_that_does_not_open_what_it_wraps_replaces_nothing(path: Path,
 
     content = path.read_bytes()
     with pytest.raises(KeysError):
-        rewrap(path, KEK, Broken(KEK_B), NOW, dry_run=dry_run)
+        rewrap(KeyringWriter(path, KEK, NOW, dry_run=dry_run), Broken(KEK_B))
     assert path.read_bytes() == content
 
 
 def test_rewrapping_needs_the_old_key(path: Path) -> None:
     content = path.read_bytes()
     with raising(KekDenied, KeysReason.KEK_OTHER):
-        rewrap(path, OTHER_KEK, KEK, NOW)
+        rewrap(KeyringWriter(path, OTHER_KEK, NOW), KEK)
     assert path.read_bytes() == content
 
 
@@ -401,7 +402,7 @@ def test_destroyed_and_older_keys_are_rewrapped_as_they_are(tmp_path: Path) -> N
     path = tmp_path / "k"
     path.touch(0o600)
     path.write_bytes(serialize_record(seal_record(keys, 5, KEK, NOW)))
-    assert open_record(rewrap(path, KEK, OTHER_KEK, NOW), OTHER_KEK, path) == keys
+    assert open_record(rewrap(KeyringWriter(path, KEK, NOW), OTHER_KEK), OTHER_KEK, path) == keys
 
 
 VECTORS = Path(__file__).parent / "vectors"

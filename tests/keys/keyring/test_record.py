@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
-from sealwire.keys.keyring.file import change_keys, open_record, read_record, seal_record
+from sealwire.keys.keyring.file import KeyringWriter, change_keys, open_record, read_record, seal_record
 from sealwire.keys.keyring.record import (
     Breach,
     ClassRecord,
@@ -440,5 +440,7 @@ def test_no_change_of_a_keyring_breaks_a_loan(tmp_path: Path) -> None:
     path = stored(tmp_path / "k", KEYS)
     content = path.read_bytes()
     with raising(KeySettingError, KeysReason.LENT):
-        change_keys(path, KEK, lambda keys: (in_state(keys[0], KeyState.DECRYPT_ONLY), *keys[1:]), NOW)
+        change_keys(
+            KeyringWriter(path, KEK, NOW), lambda keys: (in_state(keys[0], KeyState.DECRYPT_ONLY), *keys[1:])
+        )
     assert path.read_bytes() == content

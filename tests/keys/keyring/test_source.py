@@ -30,6 +30,7 @@ from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState, generate_data_key
 from sealwire.keys.keyring.export import parse_export, serialize_export, under_passphrase
 from sealwire.keys.keyring.file import (
+    KeyringWriter,
     add_classes,
     create_from_keys,
     create_keyring,
@@ -41,7 +42,7 @@ from sealwire.keys.keyring.file import (
 )
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import KeyringCache, KeyringSource
-from sealwire.keys.keyring.store import FileStore
+from sealwire.keys.keyring.store import FileStore, KeyringStore
 from sealwire.keys.keyring.turning import (
     activate,
     announce,
@@ -74,6 +75,10 @@ def cache_at(
     source_kek: str = SOURCE_KEK,
 ) -> KeyringCache:
     return KeyringCache(path, kek, place, source_kek, HOUR, lambda: now)
+
+
+def at(place: Path | KeyringStore, now: datetime = NOW) -> KeyringWriter:
+    return KeyringWriter(place, KEK, now)
 
 
 @pytest.fixture
@@ -432,7 +437,7 @@ def reason_of(keyring_path: Path, act: Callable[[], object]) -> KeysReason:
 
 
 def test_a_class_in_clear_moves_to_the_key_of_another_and_makes_its_envelopes(keyring_path: Path) -> None:
-    made = borrow(keyring_path, KEK, JOINS, LATER)
+    made = borrow(at(keyring_path, LATER), JOINS)
     assert (made.version, made.state, made.created) == (2, KeyState.PENDING, LATER)
     keyring = load_keyring(keyring_path, KEK)
     pending = keyring.pending_cipher_for("intake")
@@ -443,7 +448,7 @@ def test_a_class_in_clear_moves_to_the_key_of_another_and_makes_its_envelopes(ke
     assert keyring.shared_keys == (("nhs", "intake"),)
     assert "intake" in keyring.plaintext_classes
     assert keyring.partly_plaintext == {"intake"}
-    activate(keyring_path, KEK, "intake", LATER)
+    activate(at(keyring_path, LATER), "intake")
     keyring = load_keyring(keyring_path, KEK)
     assert made_by(keyring, "intake") == made_by(keyring, "nhs")
     assert parse_header(made_by(keyring, "intake"))[1:3] == (nhs.class_id, nhs.key_version)
@@ -454,13 +459,13 @@ def test_a_class_in_clear_moves_to_the_key_of_another_and_makes_its_envelopes(ke
 
 
 def test_a_new_class_may_begin_with_the_key_of_another(keyring_path: Path) -> None:
-    made = create_borrowed(keyring_path, KEK, LEAVES, LATER)
+    made = create_borrowed(at(keyring_path, LATER), LEAVES)
     assert (made.version, made.state) == (1, KeyState.ACTIVE)
     keyring = load_keyring(keyring_path, KEK)
     assert made_by(keyring, "visits") == made_by(keyring, "nhs")
     assert made.class_id != keyring.cipher_for("nhs").class_id
     assert (
-        reason_of(keyring_path, lambda: create_borrowed(keyring_path, KEK, LEAVES, LATER))
+        reason_of(keyring_path, lambda: create_borrowed(at(keyring_path, LATER), LEAVES))
         is KeysReason.CLASS_EXISTS
     )
     with pytest.raises(AlreadyExists):
@@ -468,59 +473,52 @@ def test_a_new_class_may_begin_with_the_key_of_another(keyring_path: Path) -> No
 
 
 def test_a_class_leaves_for_a_key_of_its_own_and_comes_back(keyring_path: Path) -> None:
-    create_borrowed(keyring_path, KEK, LEAVES, NOW)
+    create_borrowed(at(keyring_path), LEAVES)
     rotate(keyring_path, KEK, {"visits": True}, NOW)
-    activate(keyring_path, KEK, "visits", NOW)
+    activate(at(keyring_path), "visits")
     keyring = load_keyring(keyring_path, KEK)
     assert made_by(keyring, "visits") != made_by(keyring, "nhs")
     assert keyring.shared_keys == ()
-    borrow(keyring_path, KEK, LEAVES, NOW)
-    activate(keyring_path, KEK, "visits", NOW)
+    borrow(at(keyring_path), LEAVES)
+    activate(at(keyring_path), "visits")
     keyring = load_keyring(keyring_path, KEK)
     assert made_by(keyring, "visits") == made_by(keyring, "nhs")
     assert states(keyring_path, "visits") == ["decrypt-only", "decrypt-only", "active"]
 
 
 def test_what_a_borrower_lends_is_its_lenders(keyring_path: Path) -> None:
-    create_borrowed(keyring_path, KEK, LEAVES, NOW)
-    second = create_borrowed(keyring_path, KEK, ("third", "visits"), NOW)
+    create_borrowed(at(keyring_path), LEAVES)
+    second = create_borrowed(at(keyring_path), ("third", "visits"))
     nhs = next(key for key in keys_of(keyring_path) if key.class_name == "nhs")
     assert second.lender == nhs.ids
     assert load_keyring(keyring_path, KEK).shared_keys == (("nhs", "visits", "third"),)
 
 
 def test_nothing_is_lent_that_is_no_key_or_moves(keyring_path: Path) -> None:
+    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), ("nhs", "intake"))) is KeysReason.LENT
+    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), ("nhs", "nhs"))) is KeysReason.LENT
     assert (
-        reason_of(keyring_path, lambda: borrow(keyring_path, KEK, ("nhs", "intake"), NOW)) is KeysReason.LENT
-    )
-    assert reason_of(keyring_path, lambda: borrow(keyring_path, KEK, ("nhs", "nhs"), NOW)) is KeysReason.LENT
-    assert (
-        reason_of(keyring_path, lambda: borrow(keyring_path, KEK, ("nhs", "none"), NOW))
-        is KeysReason.CLASS_UNKNOWN
+        reason_of(keyring_path, lambda: borrow(at(keyring_path), ("nhs", "none"))) is KeysReason.CLASS_UNKNOWN
     )
     assert (
-        reason_of(keyring_path, lambda: borrow(keyring_path, KEK, ("none", "nhs"), NOW))
-        is KeysReason.CLASS_UNKNOWN
+        reason_of(keyring_path, lambda: borrow(at(keyring_path), ("none", "nhs"))) is KeysReason.CLASS_UNKNOWN
     )
     assert (
-        reason_of(keyring_path, lambda: create_borrowed(keyring_path, KEK, ("9", "nhs"), NOW))
+        reason_of(keyring_path, lambda: create_borrowed(at(keyring_path), ("9", "nhs")))
         is KeysReason.CLASS_NAME
     )
-    borrow(keyring_path, KEK, JOINS, NOW)
-    assert reason_of(keyring_path, lambda: borrow(keyring_path, KEK, JOINS, NOW)) is KeysReason.KEY_STATE
+    borrow(at(keyring_path), JOINS)
+    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), JOINS)) is KeysReason.KEY_STATE
     assert (
-        reason_of(keyring_path, lambda: create_borrowed(keyring_path, KEK, ("new", "intake"), NOW))
+        reason_of(keyring_path, lambda: create_borrowed(at(keyring_path), ("new", "intake")))
         is KeysReason.LENT
     )
-    activate(keyring_path, KEK, "intake", NOW)
-    assert reason_of(keyring_path, lambda: borrow(keyring_path, KEK, JOINS, NOW)) is KeysReason.LENT
-    assert (
-        reason_of(keyring_path, lambda: borrow(keyring_path, KEK, ("nhs", "intake"), NOW)) is KeysReason.LENT
-    )
+    activate(at(keyring_path), "intake")
+    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), JOINS)) is KeysReason.LENT
+    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), ("nhs", "intake"))) is KeysReason.LENT
     rotate(keyring_path, KEK, {"last": True}, NOW)
     assert (
-        reason_of(keyring_path, lambda: create_borrowed(keyring_path, KEK, ("new", "last"), NOW))
-        is KeysReason.LENT
+        reason_of(keyring_path, lambda: create_borrowed(at(keyring_path), ("new", "last"))) is KeysReason.LENT
     )
 
 
@@ -528,90 +526,93 @@ def test_nothing_is_lent_that_is_no_key_or_moves(keyring_path: Path) -> None:
 @pytest.mark.parametrize("to_plaintext", [True, False])
 def test_a_lender_does_not_turn(keyring_path: Path, deterministic: bool, to_plaintext: bool) -> None:
     turn = partial(rotate, keyring_path, KEK, {"nhs": deterministic}, LATER, to_plaintext=to_plaintext)
-    create_borrowed(keyring_path, KEK, LEAVES, NOW)
+    create_borrowed(at(keyring_path), LEAVES)
     assert reason_of(keyring_path, turn) is KeysReason.LENT
     rotate(keyring_path, KEK, {"visits": True}, NOW, to_plaintext=True)
     assert reason_of(keyring_path, turn) is KeysReason.LENT
-    activate(keyring_path, KEK, "visits", NOW)
+    activate(at(keyring_path), "visits")
     assert reason_of(keyring_path, turn) is KeysReason.LENT
-    change_version(keyring_path, KEK, ("visits", 1), retire, NOW)
+    change_version(at(keyring_path), ("visits", 1), retire)
     turn()
     assert (
-        reason_of(keyring_path, lambda: change_version(keyring_path, KEK, ("visits", 1), take_back, NOW))
+        reason_of(
+            keyring_path,
+            lambda: change_version(at(keyring_path), ("visits", 1), take_back),
+        )
         is KeysReason.LENT
     )
 
 
 def test_a_borrowed_key_is_retired_alone_even_an_active_one(keyring_path: Path) -> None:
-    create_borrowed(keyring_path, KEK, LEAVES, NOW)
+    create_borrowed(at(keyring_path), LEAVES)
     envelope = made_by(load_keyring(keyring_path, KEK), "visits")
-    change_version(keyring_path, KEK, ("visits", 1), retire, NOW)
+    change_version(at(keyring_path), ("visits", 1), retire)
     keyring = load_keyring(keyring_path, KEK)
     assert keyring.open_envelope(envelope, 0, len(envelope)) == (kinds.STRING, VALUE)
     with raising(UnknownKey, KeysReason.NO_ACTIVE_KEY):
         keyring.cipher_for("visits")
     assert states(keyring_path, "nhs") == ["active"]
-    assert reason_of(keyring_path, lambda: borrow(keyring_path, KEK, LEAVES, NOW)) is KeysReason.KEY_STATE
+    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), LEAVES)) is KeysReason.KEY_STATE
     assert (
-        reason_of(keyring_path, lambda: change_version(keyring_path, KEK, ("nhs", 1), retire, NOW))
+        reason_of(keyring_path, lambda: change_version(at(keyring_path), ("nhs", 1), retire))
         is KeysReason.KEY_STATE
     )
 
 
 def test_what_is_moved_from_is_not_given_back(keyring_path: Path) -> None:
-    create_borrowed(keyring_path, KEK, LEAVES, NOW)
+    create_borrowed(at(keyring_path), LEAVES)
     rotate(keyring_path, KEK, {"visits": True}, NOW, to_plaintext=True)
     assert (
-        reason_of(keyring_path, lambda: change_version(keyring_path, KEK, ("visits", 1), retire, NOW))
+        reason_of(keyring_path, lambda: change_version(at(keyring_path), ("visits", 1), retire))
         is KeysReason.LENT
     )
-    activate(keyring_path, KEK, "visits", NOW)
-    change_version(keyring_path, KEK, ("visits", 1), retire, NOW)
+    activate(at(keyring_path), "visits")
+    change_version(at(keyring_path), ("visits", 1), retire)
 
 
 def test_a_class_that_gave_its_key_back_gets_no_other(keyring_path: Path) -> None:
-    create_borrowed(keyring_path, KEK, LEAVES, NOW)
-    change_version(keyring_path, KEK, ("visits", 1), retire, NOW)
+    create_borrowed(at(keyring_path), LEAVES)
+    change_version(at(keyring_path), ("visits", 1), retire)
     assert (
         reason_of(keyring_path, lambda: rotate(keyring_path, KEK, {"visits": True}, NOW)) is KeysReason.LENT
     )
-    assert reason_of(keyring_path, lambda: borrow(keyring_path, KEK, LEAVES, NOW)) is KeysReason.KEY_STATE
+    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), LEAVES)) is KeysReason.KEY_STATE
 
 
 def test_a_lender_is_destroyed_after_its_copies(keyring_path: Path) -> None:
-    create_borrowed(keyring_path, KEK, LEAVES, NOW)
+    create_borrowed(at(keyring_path), LEAVES)
     rotate(keyring_path, KEK, {"visits": True}, NOW)
-    activate(keyring_path, KEK, "visits", NOW)
-    change_version(keyring_path, KEK, ("visits", 1), retire, NOW)
+    activate(at(keyring_path), "visits")
+    change_version(at(keyring_path), ("visits", 1), retire)
     rotate(keyring_path, KEK, {"nhs": False}, NOW)
-    change_version(keyring_path, KEK, ("nhs", 1), retire, NOW)
+    change_version(at(keyring_path), ("nhs", 1), retire)
     for name in ("nhs", "visits"):
-        change_version(keyring_path, KEK, (name, 1), partial(announce, now=NOW), NOW)
+        change_version(at(keyring_path), (name, 1), partial(announce, now=NOW))
     assert (
-        reason_of(keyring_path, lambda: change_version(keyring_path, KEK, ("nhs", 1), DESTROYS, NOW))
+        reason_of(keyring_path, lambda: change_version(at(keyring_path), ("nhs", 1), DESTROYS))
         is KeysReason.LENT
     )
     for name in ("visits", "nhs"):
-        change_version(keyring_path, KEK, (name, 1), DESTROYS, NOW)
+        change_version(at(keyring_path), (name, 1), DESTROYS)
     assert states(keyring_path, "visits") == ["destroyed", "active"]
     verify_keyring(keyring_path, KEK)
 
 
 def test_a_dry_run_is_refused_alike_and_writes_nothing(keyring_path: Path) -> None:
     before = keyring_path.read_bytes()
-    assert borrow(keyring_path, KEK, JOINS, NOW, dry_run=True).state is KeyState.PENDING
-    assert create_borrowed(keyring_path, KEK, LEAVES, NOW, dry_run=True).version == 1
+    assert borrow(KeyringWriter(keyring_path, KEK, NOW, dry_run=True), JOINS).state is KeyState.PENDING
+    assert create_borrowed(KeyringWriter(keyring_path, KEK, NOW, dry_run=True), LEAVES).version == 1
     assert keyring_path.read_bytes() == before
 
 
 def test_it_stays_borrowed_when_wrapped_anew_exported_and_imported(
     keyring_path: Path, tmp_path: Path
 ) -> None:
-    create_borrowed(keyring_path, KEK, LEAVES, NOW)
-    borrow(keyring_path, KEK, JOINS, NOW)
+    create_borrowed(at(keyring_path), LEAVES)
+    borrow(at(keyring_path), JOINS)
     keys = keys_of(keyring_path)
     assert verify_keyring(keyring_path, KEK).keys == keys
-    rewrap(keyring_path, KEK, local_kek(KEK_B), LATER)
+    rewrap(at(keyring_path, LATER), local_kek(KEK_B))
     record = read_record(keyring_path)
     assert open_record(record, local_kek(KEK_B), keyring_path) == keys
     made = under_passphrase(record, local_kek(KEK_B), keyring_path, PASSPHRASE, NOW, CHEAP_SCRYPT)
@@ -624,19 +625,19 @@ def test_it_stays_borrowed_when_wrapped_anew_exported_and_imported(
 
 
 STEPS: dict[str, Callable[[Path, str, str], object]] = {
-    "create": lambda keyring_path, name, lender: create_borrowed(keyring_path, KEK, (name, lender), NOW),
-    "borrow": lambda keyring_path, name, lender: borrow(keyring_path, KEK, (name, lender), NOW),
+    "create": lambda keyring_path, name, lender: create_borrowed(at(keyring_path), (name, lender)),
+    "borrow": lambda keyring_path, name, lender: borrow(at(keyring_path), (name, lender)),
     "rotate": lambda keyring_path, name, _: rotate(keyring_path, KEK, {name: True}, NOW),
     "turn": lambda keyring_path, name, _: rotate(keyring_path, KEK, {name: False}, NOW),
     "clear": lambda keyring_path, name, _: rotate(keyring_path, KEK, {name: True}, NOW, to_plaintext=True),
-    "activate": lambda keyring_path, name, _: activate(keyring_path, KEK, name, NOW),
-    "retire 1": lambda keyring_path, name, _: change_version(keyring_path, KEK, (name, 1), retire, NOW),
-    "retire 2": lambda keyring_path, name, _: change_version(keyring_path, KEK, (name, 2), retire, NOW),
-    "take back": lambda keyring_path, name, _: change_version(keyring_path, KEK, (name, 1), take_back, NOW),
+    "activate": lambda keyring_path, name, _: activate(at(keyring_path), name),
+    "retire 1": lambda keyring_path, name, _: change_version(at(keyring_path), (name, 1), retire),
+    "retire 2": lambda keyring_path, name, _: change_version(at(keyring_path), (name, 2), retire),
+    "take back": lambda keyring_path, name, _: change_version(at(keyring_path), (name, 1), take_back),
     "announce": lambda keyring_path, name, _: change_version(
-        keyring_path, KEK, (name, 1), partial(announce, now=NOW), NOW
+        at(keyring_path), (name, 1), partial(announce, now=NOW)
     ),
-    "destroy": lambda keyring_path, name, _: change_version(keyring_path, KEK, (name, 1), DESTROYS, NOW),
+    "destroy": lambda keyring_path, name, _: change_version(at(keyring_path), (name, 1), DESTROYS),
 }
 
 
@@ -682,11 +683,11 @@ def test_the_refusal_to_lend_says_what_helps(keyring_path: Path) -> None:
 
     def hint_of(lender: str) -> str:
         with raising(KeysError, KeysReason.LENT) as caught:
-            create_borrowed(keyring_path, KEK, ("new", lender), NOW)
+            create_borrowed(at(keyring_path), ("new", lender))
         return caught.value.hint
 
-    create_borrowed(keyring_path, KEK, LEAVES, NOW)
-    change_version(keyring_path, KEK, ("visits", 1), retire, NOW)
+    create_borrowed(at(keyring_path), LEAVES)
+    change_version(at(keyring_path), ("visits", 1), retire)
     rotate(keyring_path, KEK, {"last": True}, NOW)
     assert "that is encrypted" in hint_of("intake")
     assert "that is encrypted" in hint_of("visits")

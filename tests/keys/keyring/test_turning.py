@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import get_ident
@@ -14,9 +14,16 @@ from hypothesis import strategies as st
 from sealwire.keys.errors import KeyringBusy, KeysError, KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.data_key import DataKey, KeyState
-from sealwire.keys.keyring.file import create_keyring, load_keyring, open_record, read_record, seal_record
+from sealwire.keys.keyring.file import (
+    KeyringWriter,
+    create_keyring,
+    load_keyring,
+    open_record,
+    read_record,
+    seal_record,
+)
 from sealwire.keys.keyring.record import serialize_record
-from sealwire.keys.keyring.store import FileStore
+from sealwire.keys.keyring.store import FileStore, KeyringStore
 from sealwire.keys.keyring.turning import (
     MINIMUM_WAIT,
     activate,
@@ -35,6 +42,10 @@ KEK = local_kek()
 LATER = NOW + timedelta(days=90)
 PLACE = "0123456789abcdef" * 2
 LAST_ID = 2**32 - 1
+
+
+def at(place: Path | KeyringStore, now: datetime = NOW) -> KeyringWriter:
+    return KeyringWriter(place, KEK, now)
 
 
 @pytest.fixture
@@ -79,7 +90,7 @@ def test_a_deterministic_class_goes_on_with_the_old_key_until_it_is_told(path: P
     assert keyring.cipher_for("nhs").key_version == 1
     assert pending is not None
     assert pending.key_version == 2
-    assert activate(path, KEK, "nhs", LATER).version == 2
+    assert activate(at(path, LATER), "nhs").version == 2
     assert states(path) == ["decrypt-only", "active"]
     assert load_keyring(path, KEK).cipher_for("nhs").key_version == 2
     assert load_keyring(path, KEK).pending_cipher_for("nhs") is None
@@ -102,7 +113,7 @@ def test_a_rotation_under_way_names_the_command_that_ends_it(path: Path) -> None
         rotate(path, KEK, {"nhs": True}, LATER)
     assert reason_of(caught) is KeysReason.KEY_STATE
     assert "sealwire migrate decrypt POLICY nhs" in caught.value.hint
-    activate(path, KEK, "nhs", LATER)
+    activate(at(path, LATER), "nhs")
     with pytest.raises(KeySettingError) as caught:
         rotate(path, KEK, {"nhs": True}, LATER, to_plaintext=True)
     assert "sealwire migrate encrypt POLICY nhs" in caught.value.hint
@@ -114,7 +125,7 @@ def test_a_rotation_under_way_names_the_command_that_ends_it(path: Path) -> None
 
 def test_what_is_not_pending_is_not_activated(path: Path) -> None:
     with pytest.raises(KeysError) as caught:
-        activate(path, KEK, "nhs", LATER)
+        activate(at(path, LATER), "nhs")
     assert reason_of(caught) is KeysReason.KEY_STATE
 
 
@@ -139,15 +150,15 @@ def test_several_classes_are_rotated_in_one_write_or_not_at_all(path: Path) -> N
 def test_an_unknown_class_or_version_is_refused(path: Path) -> None:
     attempts: tuple[Callable[[], DataKey], ...] = (
         lambda: rotate(path, KEK, {"other": False}, LATER)[0],
-        lambda: activate(path, KEK, "other", LATER),
-        lambda: change_version(path, KEK, ("other", 1), retire, LATER),
+        lambda: activate(at(path, LATER), "other"),
+        lambda: change_version(at(path, LATER), ("other", 1), retire),
     )
     for attempt in attempts:
         with pytest.raises(UnknownKey) as caught:
             attempt()
         assert reason_of(caught) is KeysReason.CLASS_UNKNOWN
     with pytest.raises(UnknownKey) as caught:
-        change_version(path, KEK, ("nhs", 2), retire, LATER)
+        change_version(at(path, LATER), ("nhs", 2), retire)
     assert reason_of(caught) is KeysReason.VERSION_UNKNOWN
 
 
@@ -157,7 +168,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(path: Path) -> None:
     assert path.read_bytes() == content
     rotate(path, KEK, {"nhs": True}, LATER)
     content = path.read_bytes()
-    assert activate(path, KEK, "nhs", LATER, dry_run=True).state is KeyState.ACTIVE
+    assert activate(KeyringWriter(path, KEK, LATER, dry_run=True), "nhs").state is KeyState.ACTIVE
     rotated = path.read_bytes()
     assert rotated == content
 
@@ -184,14 +195,14 @@ def test_as_many_versions_as_a_class_may_have_end_it(path: Path) -> None:
 
 def test_an_old_key_is_retired_and_destroyed_in_the_file(path: Path) -> None:
     rotate(path, KEK, {"nhs": False}, NOW)
-    retired = change_version(path, KEK, ("nhs", 1), retire, NOW)
+    retired = change_version(at(path), ("nhs", 1), retire)
     assert (retired.version, retired.state) == (1, KeyState.RETIRED)
     assert states(path) == ["retired", "active"]
-    change_version(path, KEK, ("nhs", 1), partial(announce, now=NOW), NOW)
+    change_version(at(path), ("nhs", 1), partial(announce, now=NOW))
     assert [key.destroy_after for key in keys_of(path) if key.state is KeyState.RETIRED] == [
         NOW + timedelta(days=30)
     ]
-    change_version(path, KEK, ("nhs", 1), partial(destroy, now=LATER), LATER)
+    change_version(at(path, LATER), ("nhs", 1), partial(destroy, now=LATER))
     assert states(path) == ["destroyed", "active"]
     assert read_record(path).classes[1].keys[0].wrapped is None
 
@@ -199,15 +210,13 @@ def test_an_old_key_is_retired_and_destroyed_in_the_file(path: Path) -> None:
 STEPS: dict[str, Callable[[Path, int], DataKey]] = {
     "rotate": lambda path, _version: rotate(path, KEK, {"nhs": False}, NOW)[0],
     "rotate slowly": lambda path, _version: rotate(path, KEK, {"nhs": True}, NOW)[0],
-    "activate": lambda path, _version: activate(path, KEK, "nhs", NOW),
-    "retire": lambda path, version: change_version(path, KEK, ("nhs", version), retire, NOW),
-    "take back": lambda path, version: change_version(path, KEK, ("nhs", version), take_back, NOW),
-    "announce": lambda path, version: change_version(
-        path, KEK, ("nhs", version), partial(announce, now=NOW), NOW
-    ),
-    "cancel": lambda path, version: change_version(path, KEK, ("nhs", version), call_off, NOW),
+    "activate": lambda path, _version: activate(at(path), "nhs"),
+    "retire": lambda path, version: change_version(at(path), ("nhs", version), retire),
+    "take back": lambda path, version: change_version(at(path), ("nhs", version), take_back),
+    "announce": lambda path, version: change_version(at(path), ("nhs", version), partial(announce, now=NOW)),
+    "cancel": lambda path, version: change_version(at(path), ("nhs", version), call_off),
     "destroy": lambda path, version: change_version(
-        path, KEK, ("nhs", version), partial(destroy, now=LATER), LATER
+        at(path, LATER), ("nhs", version), partial(destroy, now=LATER)
     ),
 }
 
@@ -246,9 +255,9 @@ def test_whatever_the_order_one_key_encrypts_and_the_others_stay_as_they_are(
 
 def test_a_pending_key_is_cancelled_and_its_version_used_no_more(path: Path) -> None:
     rotate(path, KEK, {"nhs": True}, LATER)
-    turning.cancel(path, KEK, "nhs", LATER, dry_run=True)
+    turning.cancel(KeyringWriter(path, KEK, LATER, dry_run=True), "nhs")
     assert states(path) == ["active", "pending"]
-    assert turning.cancel(path, KEK, "nhs", LATER).version == 2
+    assert turning.cancel(at(path, LATER), "nhs").version == 2
     assert states(path) == ["active", "retired"]
     assert load_keyring(path, KEK).pending_classes == ()
     assert load_keyring(path, KEK).cipher_for("nhs").key_version == 1
@@ -260,8 +269,8 @@ def test_a_pending_key_is_cancelled_and_its_version_used_no_more(path: Path) -> 
 @pytest.mark.parametrize("to_plaintext", [False, True])
 def test_a_cancelled_key_is_pending_again_as_it_was(path: Path, *, to_plaintext: bool) -> None:
     (made,) = rotate(path, KEK, {"nhs": True}, NOW, to_plaintext=to_plaintext)
-    turning.cancel(path, KEK, "nhs", NOW)
-    assert turning.renew(path, KEK, "nhs", LATER).created == LATER
+    turning.cancel(at(path), "nhs")
+    assert turning.renew(at(path, LATER), "nhs").created == LATER
     again = next(key for key in keys_of(path) if key.ids == made.ids)
     assert (again.material, again.is_plaintext) == (made.material, to_plaintext)
     assert states(path) == ["active", "pending"]
@@ -271,18 +280,18 @@ def test_a_move_that_has_begun_is_written_down_and_not_cancelled(path: Path) -> 
     rotate(path, KEK, {"nhs": True}, LATER)
     assert not load_keyring(path, KEK).begun
     for _ in range(2):
-        assert turning.begin_move(path, KEK, "nhs", PLACE, LATER).begun_in == PLACE
+        assert turning.begin_move(at(path, LATER), "nhs", PLACE).begun_in == PLACE
     assert load_keyring(path, KEK).begun == {"nhs": PLACE}
     with pytest.raises(KeySettingError) as caught:
-        turning.begin_move(path, KEK, "nhs", PLACE[::-1], LATER)
+        turning.begin_move(at(path, LATER), "nhs", PLACE[::-1])
     assert reason_of(caught) is KeysReason.KEY_STATE
     with pytest.raises(KeySettingError) as caught:
-        turning.cancel(path, KEK, "nhs", LATER)
+        turning.cancel(at(path, LATER), "nhs")
     assert reason_of(caught) is KeysReason.KEY_STATE
-    assert not activate(path, KEK, "nhs", LATER).begun_in
+    assert not activate(at(path, LATER), "nhs").begun_in
     assert not load_keyring(path, KEK).begun
     with pytest.raises(KeySettingError) as caught:
-        turning.begin_move(path, KEK, "nhs", PLACE, LATER)
+        turning.begin_move(at(path, LATER), "nhs", PLACE)
     assert reason_of(caught) is KeysReason.KEY_STATE
 
 
@@ -311,9 +320,9 @@ def test_a_job_waits_for_others_that_write_the_keyring(
 
     def take(busy: Busy) -> None:
         if step == "begin":
-            turning.begin_move(busy, KEK, "nhs", PLACE, LATER)
+            turning.begin_move(at(busy, LATER), "nhs", PLACE)
         else:
-            activate(busy, KEK, "nhs", LATER)
+            activate(at(busy, LATER), "nhs")
 
     take(Busy(path, 3))
     assert len(waits) == 3
@@ -323,17 +332,17 @@ def test_a_job_waits_for_others_that_write_the_keyring(
         assert states(path) == ["decrypt-only", "active"]
     rotate(path, KEK, {"first": True}, LATER)
     with pytest.raises(KeyringBusy):
-        turning.begin_move(Busy(path, 99), KEK, "first", PLACE, LATER)
+        turning.begin_move(at(Busy(path, 99), LATER), "first", PLACE)
 
 
 def test_only_a_pending_key_is_cancelled_and_only_a_cancelled_one_renewed(path: Path) -> None:
-    steps = [partial(turning.cancel, path, KEK, "nhs", NOW), partial(turning.renew, path, KEK, "nhs", NOW)]
+    steps = [partial(turning.cancel, at(path), "nhs"), partial(turning.renew, at(path), "nhs")]
     for step in steps:
         with pytest.raises(KeySettingError) as caught:
             step()
         assert reason_of(caught) is KeysReason.KEY_STATE
     rotate(path, KEK, {"nhs": False}, LATER)
-    change_version(path, KEK, ("nhs", 1), retire, LATER)
+    change_version(at(path, LATER), ("nhs", 1), retire)
     for step in steps:
         with pytest.raises(KeySettingError) as caught:
             step()
@@ -342,13 +351,13 @@ def test_only_a_pending_key_is_cancelled_and_only_a_cancelled_one_renewed(path: 
 
 
 def test_a_borrowed_key_that_was_cancelled_holds_its_lender_no_more(path: Path) -> None:
-    borrow(path, KEK, ("nhs", "first"), NOW)
+    borrow(at(path), ("nhs", "first"))
     with pytest.raises(KeySettingError):
         rotate(path, KEK, {"first": True}, NOW)
-    turning.cancel(path, KEK, "nhs", NOW)
+    turning.cancel(at(path), "nhs")
     rotate(path, KEK, {"first": True}, NOW)
     with pytest.raises(KeySettingError) as caught:
-        turning.renew(path, KEK, "nhs", NOW)
+        turning.renew(at(path), "nhs")
     assert reason_of(caught) is KeysReason.LENT
 
 

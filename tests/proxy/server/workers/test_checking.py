@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.kek.kek import EnvironmentKek
+from sealwire.keys.keyring.file import KeyringWriter
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import Config, IdentitySettings, TlsMode, UpstreamTls
@@ -97,7 +98,7 @@ def test_an_expired_certificate_is_refused(site: Site) -> None:
 def test_a_class_that_has_moved_is_refused_without_a_lease(site: Site) -> None:
     kek = EnvironmentKek(environ=site.environ)
     rotate(site.keyring, kek, {"nhs_number": True}, datetime.now(UTC))
-    activate(site.keyring, kek, "nhs_number", datetime.now(UTC))
+    activate(KeyringWriter(site.keyring, kek, datetime.now(UTC)), "nhs_number")
     assert "nhs_number" in str(warned(site)["class is refused"]["problem"])
     with serving(site) as proxy:
         refused = proxy.events["class is refused"]
@@ -109,7 +110,7 @@ def test_a_class_that_has_moved_is_refused_without_a_lease(site: Site) -> None:
 def test_a_class_in_clear_needs_a_lease_before_it_is_taken_in(site: Site) -> None:
     kek = EnvironmentKek(environ=site.environ)
     rotate(site.keyring, kek, {"nhs_number": True}, datetime.now(UTC), to_plaintext=True)
-    activate(site.keyring, kek, "nhs_number", datetime.now(UTC))
+    activate(KeyringWriter(site.keyring, kek, datetime.now(UTC)), "nhs_number")
     assert "frontier.uri_file" in str(warned(site)["class is stored in clear"]["hint"])
     follow(site)
     assert "frontier.uri_file" not in str(warned(site)["class is stored in clear"]["hint"])
