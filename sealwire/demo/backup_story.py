@@ -59,11 +59,11 @@ class _Operator:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.folder = stage.folder / "backup"
+        self.folder = stage.databases.folder / "backup"
         self.old_key, self.new_key = self.folder / "backup-key", self.folder / "next-key"
         self.store = self.folder / "store"
         self.store.mkdir(parents=True, mode=0o700)
-        self._uri_file = self._private("uri", stage.guarded.uri(stage.administrator))
+        self._uri_file = self._private("uri", stage.databases.guarded.uri(stage.databases.administrator))
         self._passphrase_file = self._private("passphrase", secrets.token_urlsafe(24))
 
     def backup(self, subcommand: str, *arguments: str, server: bool = False) -> dict[str, Any]:
@@ -95,12 +95,12 @@ def _create(operator: _Operator) -> tuple[bool, str]:
 
 def _search(operator: _Operator) -> tuple[bool, str]:
     """Sealed, and opened as well: what is compressed would hide the patients from a search by itself."""
-    texts = covered_texts(operator.stage.dataset)
+    texts = covered_texts(operator.stage.databases.dataset)
     sealed = scan_folder(operator.store, texts)
     opened_folder = operator.folder / "opened"
     operator.backup("unpack", _NAME, str(opened_folder), "--key", f"private:{operator.old_key}")
     opened = scan_folder(opened_folder, texts)
-    control = scan_folder(operator.stage.dataset.patients_file.parent, texts)
+    control = scan_folder(operator.stage.databases.dataset.patients_file.parent, texts)
     passed = sealed.hits == opened.hits == 0 and opened.size_bytes > 0 and control.hits > 0
     detail = (
         f"{sealed.hits} hits in the file, {opened.hits} in {opened.size_bytes / 1e6:.1f} MB of it opened; "
@@ -138,10 +138,10 @@ def _restore(operator: _Operator) -> tuple[bool, str]:
     rename = ("--rename", f"{CLINIC}={RESTORED}")
     report = operator.backup("restore", _NAME, "--key", f"private:{operator.new_key}", *rename, server=True)
     stage = operator.stage
-    patient = shown_patient(stage.dataset.patients)
+    patient = shown_patient(stage.databases.dataset.patients)
     with (
         MongoClient[dict[str, Any]](stage.sealwire_uri) as application,
-        MongoClient[dict[str, Any]](stage.proxy.uri(stage.administrator, RESTORED)) as restored,
+        MongoClient[dict[str, Any]](stage.proxy.uri(stage.databases.administrator, RESTORED)) as restored,
     ):
         before, after = find_patient(application, patient), find_patient(restored, patient)
     same = before is not None and before == after and before["nhs_number"] == patient["nhs_number"]
@@ -174,7 +174,12 @@ def tell_backup(stage: Stage, announce: Announce) -> BackupStory:
     Raises:  TestbedError when the application fails; a step that fails is a failed check instead
     """
     announce("filling the clinic through Sealwire")
-    run_application(stage.sealwire_uri, stage.dataset, stage.folder / "application.log", lambda _: None)
+    run_application(
+        stage.sealwire_uri,
+        stage.databases.dataset,
+        stage.databases.folder / "application.log",
+        lambda _: None,
+    )
     operator = _Operator(stage)
     announce("making keys")
     for key in (operator.old_key, operator.new_key):
@@ -184,7 +189,7 @@ def tell_backup(stage: Stage, announce: Announce) -> BackupStory:
     for text, claim, step in _STEPS:
         announce(text)
         checks.append(checked(claim, partial(step, operator)))
-    return BackupStory(len(stage.dataset.patients), tuple(checks))
+    return BackupStory(len(stage.databases.dataset.patients), tuple(checks))
 
 
 def show_backup(console: Console, story: BackupStory) -> None:

@@ -66,8 +66,8 @@ class MovingStage(Stage):
             "VAULT_TOKEN": self.bao.root_token,
             "SEALWIRE_KEYRING": str(self.proxy.keyring),
             "SEALWIRE_KEK_PROVIDER": f"vault:transit/{KEK_NAME}",
-            "SEALWIRE_KEYS_CONTEXTS": str(self.folder / "contexts.db"),
-            "SEALWIRE_SERVER_URI_FILE": str(self.folder / "server.uri"),
+            "SEALWIRE_KEYS_CONTEXTS": str(self.databases.folder / "contexts.db"),
+            "SEALWIRE_SERVER_URI_FILE": str(self.databases.folder / "server.uri"),
         }
 
 
@@ -181,7 +181,7 @@ def turn_key(operator: _Operator) -> None:
 
 def shred(operator: _Operator) -> None:
     """The key of one patient's notes is destroyed; the desk never asks for this patient."""
-    patient = operator.stage.dataset.patients[-1]["mrn"]
+    patient = operator.stage.databases.dataset.patients[-1]["mrn"]
     operator.run("keys", "shred", "notes", patient, "--now", "--confirm", "notes")
 
 
@@ -226,12 +226,12 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
         raise TestbedError(TestbedReason.DIED, text, hint) from None
     announce("starting Sealwire")
     stage.proxy.start()
-    with stage.guarded.connect(stage.administrator) as client:
+    with stage.databases.guarded.connect(stage.databases.administrator) as client:
         first_move(client, 1, stage.proxy.keyring)
     chapters: list[Chapter] = []
     failure = ""
-    patients = stage.dataset.patients_file
-    with desks_at_work(stage.direct_uri, stage.sealwire_uri, patients, stage.folder) as desks:
+    patients = stage.databases.dataset.patients_file
+    with desks_at_work(stage.direct_uri, stage.sealwire_uri, patients, stage.databases.folder) as desks:
         for title, step in _STEPS:
             announce(title)
             try:
@@ -240,7 +240,7 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
                 failure = str(error)
                 break
     checks = checks_of(chapters, compared=desks.compared, different=desks.different(), failure=failure)
-    return MovingStory(len(stage.dataset.patients), tuple(chapters), checks)
+    return MovingStory(len(stage.databases.dataset.patients), tuple(chapters), checks)
 
 
 def _chapter(title: str, step: Callable[[_Operator], None], operator: _Operator, desks: Desks) -> Chapter:
@@ -251,9 +251,11 @@ def _chapter(title: str, step: Callable[[_Operator], None], operator: _Operator,
     while len(desks.guarded.lines) < since + _AT_LEAST and time.monotonic() < deadline:
         time.sleep(0.1)
     stage = operator.stage
-    with stage.guarded.connect(stage.administrator) as raw:
+    with stage.databases.guarded.connect(stage.databases.administrator) as raw:
         stored = count_stored(raw, load_policy(POLICY.encode(), stage.policy.name))
-    hits = scan_folder(stage.guarded.options.storage.parent, covered_texts(stage.dataset)).hits
+    hits = scan_folder(
+        stage.databases.guarded.options.storage.parent, covered_texts(stage.databases.dataset)
+    ).hits
     return Chapter(title, operator.typed(), seconds, desks.guarded.period(since), stored, hits)
 
 

@@ -169,28 +169,8 @@ class Stage:
     proxy: ProxyProcess
 
     @property
-    def plain(self) -> DatabaseProcess:
-        return self.databases.plain
-
-    @property
-    def guarded(self) -> DatabaseProcess:
-        return self.databases.guarded
-
-    @property
-    def administrator(self) -> User:
-        return self.databases.administrator
-
-    @property
-    def dataset(self) -> Dataset:
-        return self.databases.dataset
-
-    @property
-    def folder(self) -> Path:
-        return self.databases.folder
-
-    @property
     def direct_uri(self) -> str:
-        return self.plain.uri(self.databases.user, CLINIC)
+        return self.databases.plain.uri(self.databases.user, CLINIC)
 
     @property
     def sealwire_uri(self) -> str:
@@ -199,7 +179,7 @@ class Stage:
     @property
     def raw_uri(self) -> str:
         """The connection string of the guarded database's administrator, past Sealwire."""
-        return self.guarded.uri(self.administrator, CLINIC)
+        return self.databases.guarded.uri(self.databases.administrator, CLINIC)
 
 
 @contextmanager

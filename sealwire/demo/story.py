@@ -80,7 +80,7 @@ def tell(stage: Stage, announce: Announce) -> Story:
     """
     direct = _run(stage, stage.direct_uri, "directly", announce)
     guarded = _run(stage, stage.sealwire_uri, "through Sealwire", announce)
-    patient = shown_patient(stage.dataset.patients)
+    patient = shown_patient(stage.databases.dataset.patients)
     announce("looking into the databases")
     with (
         MongoClient[Document](stage.direct_uri) as plain_client,
@@ -95,9 +95,9 @@ def tell(stage: Stage, announce: Announce) -> Story:
         plan = inspection.explain_search(client, patient["nhs_number"])
         refused = inspection.search_by_regex(client, patient["nhs_number"][:6])
     announce("reading the databases' files")
-    texts = covered_texts(stage.dataset)
-    plain_files = scan_folder(stage.plain.options.storage.parent, texts)
-    guarded_folders = (stage.guarded.options.storage.parent, stage.proxy.options.folder)
+    texts = covered_texts(stage.databases.dataset)
+    plain_files = scan_folder(stage.databases.plain.options.storage.parent, texts)
+    guarded_folders = (stage.databases.guarded.options.storage.parent, stage.proxy.options.folder)
     guarded_files = total(scan_folder(folder, texts) for folder in guarded_folders)
     checks = (
         check_results(direct, guarded),
@@ -110,7 +110,7 @@ def tell(stage: Stage, announce: Announce) -> Story:
         check_refusal(refused),
     )
     return Story(
-        len(stage.dataset.patients),
+        len(stage.databases.dataset.patients),
         without_password(stage.direct_uri),
         without_password(stage.sealwire_uri),
         direct,
@@ -215,8 +215,8 @@ def _run(stage: Stage, uri: str, how: str, announce: Announce) -> tuple[AppStep,
             announce(f"{how}: {name}")
 
     announce(f"{how}: {names[0]}")
-    log = stage.folder / f"application-{how.partition(' ')[0]}.log"
-    return run_application(uri, stage.dataset, log, on_step)
+    log = stage.databases.folder / f"application-{how.partition(' ')[0]}.log"
+    return run_application(uri, stage.databases.dataset, log, on_step)
 
 
 def _sight(application: MongoClient[Any], raw: MongoClient[Any], patient: Patient) -> Sight:
@@ -238,7 +238,7 @@ def show(console: Console, story: Story) -> None:
 
 def show_connections(console: Console, stage: Stage) -> None:
     """How to look at the running stage with mongosh. The passwords are of this run only."""
-    number = shown_patient(stage.dataset.patients)["nhs_number"]
+    number = shown_patient(stage.databases.dataset.patients)["nhs_number"]
     console.print()
     console.print(Rule("[bold]everything is still running; Ctrl-C ends it"))
     for how, uri, ask in (
