@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from sealwire.audit.files import files_of
@@ -21,6 +21,7 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.tls import pinned_context
 from sealwire.sidecars.compliance.requirements import (
     Attestation,
@@ -29,6 +30,8 @@ from sealwire.sidecars.compliance.requirements import (
     ComplianceOutcome,
     Duty,
 )
+
+T = TypeVar("T")
 
 # What a deployment has, as its operator writes it down in `compliance.yaml`.
 
@@ -231,6 +234,13 @@ class NotSetUp(Exception):
     """A check needs something that the settings do not have. `str()` is what to add."""
 
 
+def needed(section: T | None, missing: str) -> T:
+    """A section of the settings. Raises NotSetUp, which says what is `missing`."""
+    if not section:
+        raise NotSetUp(missing)
+    return section
+
+
 @dataclass(frozen=True, slots=True)
 class RunningProxy:
     """What one proxy says of itself; empty texts are what it does not say."""
@@ -308,11 +318,14 @@ class Deployment:
         return read_record(providers.store(self.config.keyring))
 
     @property
+    def audit(self) -> AuditSettings:
+        """How the proxy keeps the audit log. Raises NotSetUp."""
+        return needed(self.config.audit, "set audit.path in the proxy's configuration")
+
+    @property
     def audit_log(self) -> Path:
         """Where the audit log lies. Raises NotSetUp."""
-        if self.config.audit is None:
-            raise NotSetUp("set audit.path in the proxy's configuration")
-        return self.config.audit.place.path
+        return self.audit.place.path
 
     def audit_lines(self) -> Iterator[Mapping[str, object]]:
         """What the lines of the audit log say; what cannot be read is left out. Raises NotSetUp, OSError."""

@@ -13,9 +13,8 @@ from sealwire.keys.keyring.schedule import KeySchedule, due_chores
 from sealwire.keys.providers import ProviderKind
 from sealwire.policies.roles.role import Level, Role
 from sealwire.proxy.server.config.settings import AccessControl, TlsMode
-from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.session.choices import CommandScope
-from sealwire.sidecars.compliance.deployment import Deployment, LookResult, NotSetUp, judged
+from sealwire.sidecars.compliance.deployment import Deployment, LookResult, judged, needed
 from sealwire.sidecars.compliance.requirements import ComplianceOutcome
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.incidents import DeadlineStage, IncidentBook
@@ -181,13 +180,11 @@ _FOLLOWS_WITHIN = 1000
 
 def audit_chain(deployment: Deployment) -> LookResult:
     """What `sealwire audit verify` finds."""
-    places, log = deployment.settings.audit, deployment.audit_log
-    config = deployment.config.audit
-    if places is None or config is None:
-        raise NotSetUp("add `audit: {key: PATH of audit.key.pub}`")
+    log = deployment.audit_log
+    places = needed(deployment.settings.audit, "add `audit: {key: PATH of audit.key.pub}`")
     report = LogReport()
     files = files_to_verify(log)
-    known = (*config.place.checkpoints, *places.checkpoints)
+    known = (*deployment.audit.place.checkpoints, *places.checkpoints)
     checkpoints = read_checkpoints(dict.fromkeys(known), load_verification_key(places.key), report)
     verify(files, checkpoints, report, lambda _done: None, archived=False)
     bad = [f"{_place(each.spot)}{each.kind.value}" for each in report.flaws[:_MOST_SHOWN]]
@@ -201,7 +198,7 @@ def audit_chain(deployment: Deployment) -> LookResult:
 
 def audit_commands(deployment: Deployment) -> LookResult:
     """Which commands are on record."""
-    scope = _audit(deployment).commands
+    scope = deployment.audit.commands
     is_enough = scope in (CommandScope.ALL, CommandScope.PROTECTED)
     said = [f"audit.commands is {scope.value}"]
     events = Counter(str(line.get("event")) for line in deployment.audit_lines())
@@ -220,7 +217,7 @@ def pseudonyms(deployment: Deployment) -> LookResult:
     bad, good = [], []
     if deployment.policy.subjects is None:
         bad.append("the policy has no section `subjects`: nobody can tell whose documents were read")
-    if _audit(deployment).subjects_key is None:
+    if deployment.audit.subjects_key is None:
         bad.append("audit.subjects_key is not set: no person is on record")
     elif not any(True for _ in deployment.audit_lines()):
         bad.append(_EMPTY)
@@ -231,10 +228,7 @@ def pseudonyms(deployment: Deployment) -> LookResult:
 
 def detection(deployment: Deployment) -> LookResult:
     """Whether a watch follows the log, tells somebody, and no incident is late."""
-    path = deployment.settings.watch
-    if path is None:
-        raise NotSetUp("add `watch: PATH of alerts.yaml`")
-    watched = load_watch_settings(path)
+    watched = load_watch_settings(needed(deployment.settings.watch, "add `watch: PATH of alerts.yaml`"))
     bad, good = [], [f"{len(watched.rules)} rules"]
     if watched.place.path.resolve() != deployment.audit_log.resolve():
         bad.append(f"it watches {watched.place.path}, and the proxy writes {deployment.audit_log}")
@@ -252,13 +246,6 @@ def detection(deployment: Deployment) -> LookResult:
     bad += [f"incident {each} is past its 72 hours" for each in late]
     bad += [f"{channel} was not told of alerts" for channel in untold]
     return judged(bad, good, "sealwire watch (docs/operations/alerts.md)")
-
-
-def _audit(deployment: Deployment) -> AuditSettings:
-    found = deployment.config.audit
-    if found is None:
-        raise NotSetUp("set audit.path in the proxy's configuration")
-    return found
 
 
 def _place(spot: Spot) -> str:

@@ -17,7 +17,7 @@ from sealwire.policies.file.schema import SERVER_DATABASES
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.schedule import DEFAULT_DAYS, check_transition
 from sealwire.sidecars.backup.stores.local_store import open_store
-from sealwire.sidecars.compliance.deployment import Deployment, LookResult, NotSetUp, judged
+from sealwire.sidecars.compliance.deployment import Deployment, LookResult, judged, needed
 from sealwire.sidecars.compliance.requirements import ComplianceOutcome
 from sealwire.sidecars.coverage import fields as reading
 from sealwire.sidecars.coverage.fields import Cover, FieldCounts
@@ -51,9 +51,7 @@ _MOST_SHOWN = 10
 
 def at_rest(deployment: Deployment) -> LookResult:
     """What `sealwire luks status` finds."""
-    place = deployment.settings.at_rest
-    if place is None:
-        raise NotSetUp("add `at_rest: {directory: PATH, service: UNIT}`")
+    place = needed(deployment.settings.at_rest, "add `at_rest: {directory: PATH, service: UNIT}`")
     found = status.look(Machine(), place.directory, place.service)
     bad = [] if found.directory_encrypted else [f"{place.directory} does not lie on dm-crypt"]
     bad += [f"open and not on dm-crypt: {path}" for path in found.plain_files[:_MOST_SHOWN]]
@@ -65,9 +63,7 @@ def at_rest(deployment: Deployment) -> LookResult:
 
 def in_transit(deployment: Deployment) -> LookResult:
     """What `sealwire tls verify` finds."""
-    tls = deployment.settings.tls
-    if tls is None:
-        raise NotSetUp("add `tls: {targets: [...]}`")
+    tls = needed(deployment.settings.tls, "add `tls: {targets: [...]}`")
     look = Settings(trust=None if tls.ca is None else load_trust(tls.ca))
     watcher = Watcher(look_at=lambda _endpoint: None, done=lambda: None)
     report = make_report(verify_targets(parse_targets(tls.targets), look, watcher), RuleSet())
@@ -83,9 +79,7 @@ def in_transit(deployment: Deployment) -> LookResult:
 
 def backups(deployment: Deployment) -> LookResult:
     """The newest backup, and what is left of the time before."""
-    place = deployment.settings.backups
-    if place is None:
-        raise NotSetUp("add `backups: {store: PLACE}`")
+    place = needed(deployment.settings.backups, "add `backups: {store: PLACE}`")
     now = datetime.now(UTC)
     entries = read_catalog(open_store(place.store)).entries
     bad = [f"{each.name}: {each.problem.value}" for each in entries if each.problem is not None]
@@ -106,9 +100,7 @@ def backups(deployment: Deployment) -> LookResult:
 
 def restore(deployment: Deployment) -> LookResult:
     """The last drill that ended well, as the audit log has it."""
-    place = deployment.settings.backups
-    if place is None:
-        raise NotSetUp("add `backups: {store: PLACE}`")
+    place = needed(deployment.settings.backups, "add `backups: {store: PLACE}`")
     last = max(_drills(deployment), default=None)
     hint = "sealwire backup restore --drill, with SEALWIRE_AUDIT_PATH set (docs/operations/restore-drill.md)"
     if last is None:
@@ -132,10 +124,8 @@ def _drills(deployment: Deployment) -> Iterator[datetime]:
 def logs(deployment: Deployment) -> LookResult:
     """What the lines of logs look like, by field: `sealwire policy coverage` judges stored fields so."""
     require_libraries()
-    if not deployment.settings.logs:
-        raise NotSetUp("add `logs: [PATH, ...]`")
     bad, good = [], []
-    for path in deployment.settings.logs:
+    for path in needed(deployment.settings.logs, "add `logs: [PATH, ...]`"):
         counts, lines = FieldCounts(None), 0
         for document in _documents(path):
             counts.read(document)
@@ -312,6 +302,4 @@ def _short(names: list[str]) -> str:
 
 
 def _uri(deployment: Deployment) -> str:
-    if deployment.settings.server_uri_file is None:
-        raise NotSetUp("add `server: {uri_file: PATH}`")
-    return read_uri(deployment.settings.server_uri_file)
+    return read_uri(needed(deployment.settings.server_uri_file, "add `server: {uri_file: PATH}`"))
