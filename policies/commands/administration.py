@@ -19,7 +19,7 @@ from sealwire.policies.commands.command import (
     refuse_writing_views,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PathNode, belongs_to_server, leaves
+from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PathNode, belongs_to_server, covered_fields
 from sealwire.policies.planning.arguments import given, named_parts, operator_name, readable
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import OPAQUE, same_values
@@ -113,8 +113,7 @@ def rename_collection(command: Command) -> None:
 def _leaves(node: PathNode, named: list[str]) -> bool:
     """Whether values of a class with a key for each database would come into another one."""
     databases = {name.partition(".")[0] for name in named}
-    classes = (leaf.leaf for leaf in leaves(node))
-    return len(databases) > 1 and any(each is not None and each.per == PER_DATABASE for each in classes)
+    return len(databases) > 1 and any(each.per == PER_DATABASE for _, each in covered_fields(node))
 
 
 def _clone_as_capped(command: Command) -> None:

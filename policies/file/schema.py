@@ -333,10 +333,9 @@ def whole_path(field: ContextField) -> bytes:
 def context_fields(node: PathNode) -> dict[str, frozenset[bytes]]:
     """The fields whose values the keys of the classes below a node depend on, by place. Cost: O(its size)."""
     found: dict[str, frozenset[bytes]] = {}
-    for leaf in leaves(node):
-        per = None if leaf.leaf is None else leaf.leaf.per
-        if per is not None and per != PER_DATABASE:
-            place, path = context_field(per, leaf.path)
+    for covered, each in covered_fields(node):
+        if each.per is not None and each.per != PER_DATABASE:
+            place, path = context_field(each.per, covered)
             found[place] = found.get(place, frozenset()) | {path}
     return found
 
@@ -480,8 +479,14 @@ class PolicySet:
     @property
     def used_classes(self) -> frozenset[str]:
         """The classes that have a path. Cost: O(paths)."""
-        trees = (*self.collections.values(), *(tree for _, tree in self.patterns))
-        return frozenset(node.leaf.name for tree in trees for node in leaves(tree) if node.leaf is not None)
+        return frozenset(each.name for _, _, each in self.fields)
+
+    @property
+    def fields(self) -> Iterator[tuple[str, str, FieldClass]]:
+        """Each collection or pattern with each of its covered paths, and the class there."""
+        for namespace, tree in (*self.collections.items(), *self.patterns):
+            for path, each in covered_fields(tree):
+                yield namespace, path, each
 
     @property
     def covering(self) -> tuple[FieldClass, ...]:
@@ -516,6 +521,13 @@ def leaves(node: PathNode) -> Iterator[PathNode]:
         yield from leaves(child)
 
 
+def covered_fields(node: PathNode) -> Iterator[tuple[str, FieldClass]]:
+    """The same paths, each with its class."""
+    for each in leaves(node):
+        if each.leaf is not None:
+            yield each.path, each.leaf
+
+
 # ----------------------------------------- dotted paths, followed as MongoDB would follow them through arrays
 
 # A pipeline can double a tree with every stage ({a: "$$ROOT", b: "$$ROOT"}): past these bounds, which no
@@ -533,9 +545,7 @@ _DOT: Final = ord(".")
 
 def identifiers(subjects: Subjects, tree: PathNode) -> tuple[str, ...]:
     """The paths below `tree` whose values identify a person. Cost: O(paths)."""
-    return tuple(
-        node.path for node in leaves(tree) if node.leaf is not None and node.leaf.name == subjects.class_name
-    )
+    return tuple(path for path, each in covered_fields(tree) if each.name == subjects.class_name)
 
 
 def is_transparent(part: bytes) -> bool:

@@ -16,7 +16,7 @@ import bson
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.schema import FieldClass, Mode, PolicySet, ValueType, leaves, matches
+from sealwire.policies.file.schema import FieldClass, Mode, PolicySet, ValueType, covered_fields, matches
 from sealwire.proxy.server.config.settings import AccessControl, Config
 from sealwire.proxy.server.errors import PlaintextStored, ServerError, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.findings import Finding
@@ -125,19 +125,15 @@ def _judged(policy: PolicySet, keyring: Keyring) -> list[_Judged]:
     return [
         _Judged(
             name,
-            leaf.path,
-            _of_type(leaf.leaf),
-            f"holds values in clear that no filter would find: class {leaf.leaf.name} is encrypted",
-            f"begin in clear: sealwire keys create --plaintext {leaf.leaf.name}, with a new keyring, then "
+            path,
+            _of_type(each),
+            f"holds values in clear that no filter would find: class {each.name} is encrypted",
+            f"begin in clear: sealwire keys create --plaintext {each.name}, with a new keyring, then "
             "sealwire migrate encrypt; or say `accept_plaintext: true` for the class "
             "(docs/operations/migration.md)",
         )
-        for name, tree in (*policy.collections.items(), *policy.patterns)
-        for leaf in leaves(tree)
-        if leaf.leaf is not None
-        and leaf.leaf.mode is Mode.DETERMINISTIC
-        and leaf.leaf.name not in skipped
-        and not leaf.leaf.accepts_plaintext
+        for name, path, each in policy.fields
+        if each.mode is Mode.DETERMINISTIC and each.name not in skipped and not each.accepts_plaintext
     ]
 
 
@@ -154,15 +150,15 @@ def _observed(policy: PolicySet, keyring: Keyring) -> list[_Judged]:
     return [
         _Judged(
             name,
-            leaf.path,
+            path,
             _IS_ENVELOPE,
             "holds encrypted values, and the policy only observes it: they would be neither found nor read",
             "take it out of `observe`, and `mode: observe` out of the policy; to leave Sealwire: sealwire "
             "migrate decrypt (docs/operations/migration.md)",
-            leaf.leaf is not None and leaf.leaf.name in keyed,
+            each.name in keyed,
         )
         for name, tree in policy.observed_trees
-        for leaf in leaves(tree)
+        for path, each in covered_fields(tree)
     ]
 
 

@@ -11,7 +11,6 @@ from sealwire.cli.options import json_option
 from sealwire.cli.output import answer, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
 from sealwire.policies.file.lint import lint
-from sealwire.policies.file.schema import leaves
 
 _COVERED_COLUMNS = ("namespace", "path", "class", "mode")
 
@@ -27,12 +26,7 @@ def check(policy: Path, as_json: bool) -> None:
       sealwire policy check policy.yaml
     """
     policies = read_policy(policy, may_observe=True)
-    rows = [
-        (namespace, leaf.path, leaf.leaf.name, leaf.leaf.mode.value)
-        for namespace, tree in (*policies.collections.items(), *policies.patterns)
-        for leaf in leaves(tree)
-        if leaf.leaf is not None
-    ]
+    rows = [(namespace, path, each.name, each.mode.value) for namespace, path, each in policies.fields]
     if not as_json:
         show_table(_COVERED_COLUMNS, rows)
     text = f"{policy}: {len(rows)} covered paths, {len(policies.classes)} classes"

@@ -14,7 +14,7 @@ from sealwire.crypto.envelope import SUBTYPE, parse_any_header
 from sealwire.crypto.errors import InvalidEnvelope
 from sealwire.demo.stage import Dataset
 from sealwire.examples.patients import Patient
-from sealwire.policies.file.schema import PolicySet, leaves
+from sealwire.policies.file.schema import PolicySet, covered_fields
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
@@ -61,7 +61,7 @@ def count_stored(raw: Client, policies: PolicySet) -> Stored:
     encrypted = readable = 0
     for namespace, tree in policies.collections.items():
         database, _, collection = namespace.partition(".")
-        paths = [leaf.path.split(".") for leaf in leaves(tree)]
+        paths = [path.split(".") for path, _ in covered_fields(tree)]
         for document in raw[database][collection].find():
             found = [is_envelope(value) for path in paths for value in _values(document, path)]
             encrypted += sum(found)

@@ -17,7 +17,7 @@ from sealwire.cli.subjects import policy_argument
 from sealwire.keys.errors import AlreadyExists, KeysReason
 from sealwire.keys.private_file import replace_public
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import PolicySet, leaves
+from sealwire.policies.file.schema import PolicySet, covered_fields
 from sealwire.policies.planning.arguments import one_line
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.coverage import fields
@@ -78,7 +78,7 @@ class ReadClasses:
 
 def _classes(policies: PolicySet, namespace: str) -> frozenset[str]:
     tree = policies.covered(namespace)
-    return frozenset() if tree is None else frozenset(n.leaf.name for n in leaves(tree) if n.leaf is not None)
+    return frozenset() if tree is None else frozenset(each.name for _, each in covered_fields(tree))
 
 
 _sample_option = click.option(

@@ -20,7 +20,7 @@ from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.keyring.data_key import FIRST_STATES, KeyIds, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, covered_fields
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import stored_context
 from sealwire.sidecars.covered import CoveredCollection
@@ -270,7 +270,7 @@ class Census:
         self.documents = 0
         self._tree = tree
         self._keys = keys
-        self._tallies = {leaf.path: _Tally() for leaf in leaves(tree)}
+        self._tallies = {path: _Tally() for path, _ in covered_fields(tree)}
         self._names: dict[str, set[str]] = {}
         """Names of fields that were met beside covered ones, by the path of what holds them."""
 
@@ -291,7 +291,7 @@ class Census:
 
     def report(self) -> list[PathReport]:
         """Every covered path, in the policy's order."""
-        return [self._report(leaf.path, leaf.leaf) for leaf in leaves(self._tree) if leaf.leaf is not None]
+        return [self._report(*each) for each in covered_fields(self._tree)]
 
     def _report(self, path: str, field_class: FieldClass) -> PathReport:
         tally = self._tallies[path]

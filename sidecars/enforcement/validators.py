@@ -22,7 +22,7 @@ from typing import Any, Final
 from bson import encode
 from pymongo.errors import PyMongoError
 
-from sealwire.policies.file.schema import PathNode, leaves
+from sealwire.policies.file.schema import PathNode, covered_fields
 from sealwire.sidecars.covered import CoveredCollection, Validation
 from sealwire.sidecars.direct import Client, collection_of, failure
 
@@ -76,7 +76,7 @@ def covering_rules(root: PathNode, headers: Headers, only: str | None = None) ->
     A query cannot follow fields whose name is any number, so beside conditions the schema lets no structure
     stand in such fields. Raises SchemaTooLarge. Cost: the size of what it returns.
     """
-    is_conditional = any(leaf.leaf and leaf.leaf.name in headers for leaf in leaves(root))
+    is_conditional = any(each.name in headers for _, each in covered_fields(root))
     schema = covering_schema(root, only, names=_names(is_conditional))
     found = tuple({path: each} for path, each in _begins_otherwise(root, headers, only, root.depth))
     if len(found) > MAX_CONDITIONS:
@@ -332,7 +332,7 @@ def count_plaintext(client: Client, found: CoveredCollection, headers: Headers) 
 
     if not rejected(None):
         return {}
-    counts = {leaf.path: rejected(leaf.path) for leaf in leaves(found.tree)}
+    counts = {path: rejected(path) for path, _ in covered_fields(found.tree)}
     return {path: count for path, count in counts.items() if count}
 
 

@@ -25,7 +25,14 @@ from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import format_time
-from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PolicySet, context_field, leaves, whole_path
+from sealwire.policies.file.schema import (
+    NOTHING,
+    PER_DATABASE,
+    PolicySet,
+    context_field,
+    covered_fields,
+    whole_path,
+)
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.covered import CoveredCollection, stored_collections
 from sealwire.sidecars.direct import DECODED, Client, Value, collection_of, identity_of, one_of
@@ -191,10 +198,10 @@ class KeyShredder:
         key_id: bytes,
         contexts: list[Value],
     ) -> Iterator[bool]:
-        for node in leaves(place.tree):
-            if node.leaf is None or node.leaf.name != class_name or node.leaf.per is None:
+        for covered, each in covered_fields(place.tree):
+            if each.name != class_name or each.per is None:
                 continue
-            path = whole_path(context_field(node.leaf.per, node.path))
+            path = whole_path(context_field(each.per, covered))
             for raw in self._search.matching(place.namespace, one_of(path, contexts)):
                 if findings.has(place.namespace, identity_of(raw)):
                     continue

@@ -134,7 +134,7 @@ class PersonSearch:
         """
         run = _Run(self, replaced, is_new=followed is None)
         for each in stored_collections(self.client, self.policies):
-            for path in self._identifier_paths(each.tree):
+            for path in schema.identifiers(self.subjects, each.tree):
                 for batch in self.forms.batches(_BATCH):
                     for raw in self.matching(each.namespace, one_of(path.encode(), batch)):
                         run.note_named(each.namespace, raw)
@@ -153,7 +153,7 @@ class PersonSearch:
         if self.policies.classes[name].value_type is schema.ValueType.STRING:
             named.append(f"{name}: spellings other than the {1 + len(self.aliases)} that were looked for")
         covered = covered_collections(self.client, self.policies)
-        searched = {each.namespace for each in covered if self._identifier_paths(each.tree)}
+        searched = {each.namespace for each in covered if schema.identifiers(self.subjects, each.tree)}
         searched |= {each.source.namespace for each in self.subjects.links}
         for database in sorted({each.partition(".")[0] for each in searched}):
             found = self.client.get_database(database, RAW).list_collection_names()
@@ -180,10 +180,6 @@ class PersonSearch:
                 f"{namespace} is a view, and a link of the policy begins there",
                 "name the collection that has the documents",
             )
-
-    def _identifier_paths(self, tree: schema.PathNode) -> list[str]:
-        name = self.subjects.class_name
-        return [node.path for node in schema.leaves(tree) if node.leaf is not None and node.leaf.name == name]
 
 
 class _Step(NamedTuple):
@@ -409,15 +405,11 @@ def find_returned(
     found: dict[str, Counter[str]] = {}
     unread = 0
     for place in stored_collections(client, policies):
-        nodes = [
-            node.path
-            for node in schema.leaves(place.tree)
-            if node.leaf is not None and node.leaf.name == subjects.class_name
-        ]
-        if not nodes:
+        paths = schema.identifiers(subjects, place.tree)
+        if not paths:
             continue
         collection = collection_of(client, place.namespace)
-        with collection.find({}, projection=dict.fromkeys(nodes, 1)) as cursor:
+        with collection.find({}, projection=dict.fromkeys(paths, 1)) as cursor:
             for document in cursor:
                 raw, is_read = bytes(document.raw), True
                 theirs: set[str] = set()

@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 from sealwire.crypto.envelope import BINARY_HEAD, EnvelopeHeader, EnvelopeMode, is_of_context
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, covered_fields
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.direct import Client, documents_of, failure
 from sealwire.sidecars.migration.contexts import context_at, spot_of
@@ -149,7 +149,7 @@ def inspect(
     progress: Callable[[int], None],
 ) -> Inspection:
     """Read all documents, or a random `sample`. Raises what the driver raises. Cost: O(bytes)."""
-    counts = {node.path: _counts(node, node.leaf, newest) for node in leaves(tree) if node.leaf is not None}
+    counts = {path: _counts(path, each, newest) for path, each in covered_fields(tree)}
     documents = damaged = 0
     for raw in documents_of(client, namespace, sample):
         documents += 1
@@ -161,14 +161,14 @@ def inspect(
     return Inspection(namespace, documents, damaged, tuple(counts.values()))
 
 
-def _counts(node: PathNode, field_class: FieldClass, newest: Newest) -> PathCounts:
+def _counts(path: str, field_class: FieldClass, newest: Newest) -> PathCounts:
     name = field_class.name
     version = newest.versions.get(name, 0)
     is_plaintext, is_moving = name in newest.plaintext, name in newest.moving
     entry = newest.classes.get(name)
     older = () if entry is None else (key for key in entry.keys if key.version != version)
     was_plaintext = any(key.is_plaintext and key.state.decrypts for key in older)
-    return PathCounts(node.path, name, field_class.mode, version, is_plaintext, is_moving, was_plaintext)
+    return PathCounts(path, name, field_class.mode, version, is_plaintext, is_moving, was_plaintext)
 
 
 def _count(

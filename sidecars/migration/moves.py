@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, leaves
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, covered_fields
 from sealwire.sidecars.errors import MigrationReason, Unusable
 
 DETERMINISTIC = (
@@ -46,12 +46,10 @@ def moves_of(
     refused: list[Move] = []
     for namespace in namespaces:
         tree = policies.covered(namespace)
-        for node in () if tree is None else leaves(tree):
-            field = node.leaf
-            if field is None or path not in (None, node.path) or class_name not in (None, field.name):
-                continue
-            fitting = movable if field.mode is Mode.RANDOM else refused
-            fitting.append(Move(namespace, node.path, field.name))
+        for covered, field in () if tree is None else covered_fields(tree):
+            if path in (None, covered) and class_name in (None, field.name):
+                fitting = movable if field.mode is Mode.RANDOM else refused
+                fitting.append(Move(namespace, covered, field.name))
     return movable, refused
 
 
@@ -93,7 +91,7 @@ def class_at(policies: PolicySet, namespace: str, path: str) -> FieldClass | Non
         if node.leaf is not None:
             return node.leaf
         node = node.child(part.encode())
-    return None if node is None else next((each.leaf for each in leaves(node)), None)
+    return None if node is None else next((each for _, each in covered_fields(node)), None)
 
 
 def touches(field: str, path: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.schema import PER_DATABASE, FieldClass, PolicySet, leaves
+from sealwire.policies.file.schema import PER_DATABASE, FieldClass, PolicySet
 
 MAX_ROWS: Final = 2000
 """Rows of each kind that are shown; a policy may have more."""
@@ -113,15 +113,11 @@ def age_days(moment: str, now: datetime) -> int:
 def _covered(policy: PolicySet) -> Iterator[CoveredField]:
     subject = None if policy.subjects is None else policy.subjects.class_name
     written = policy.written or policy
-    for namespace, tree in (*written.collections.items(), *written.patterns):
-        is_observed = namespace in written.observed
-        for leaf in leaves(tree):
-            each = leaf.leaf
-            if each is not None:
-                value_type = "" if each.value_type is None else each.value_type.value
-                extras = ", ".join(_extras(each, subject))
-                mode = OBSERVED if is_observed else each.mode.value
-                yield CoveredField(namespace, leaf.path, each.name, mode, value_type, extras)
+    for namespace, path, each in written.fields:
+        value_type = "" if each.value_type is None else each.value_type.value
+        extras = ", ".join(_extras(each, subject))
+        mode = OBSERVED if namespace in written.observed else each.mode.value
+        yield CoveredField(namespace, path, each.name, mode, value_type, extras)
 
 
 def _extras(each: FieldClass, subject: str | None) -> Iterator[str]:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from sealwire.crypto.host_names import names_host
-from sealwire.policies.file.schema import PolicySet, leaves
+from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.policy_file import PolicyFile
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import AccessControl, Config, Member
@@ -98,8 +98,7 @@ def warn_of_less(before: PolicySet, now: PolicySet) -> None:
 
 def _covered(policy: PolicySet) -> set[tuple[str, str]]:
     """Every namespace or pattern with each of its paths, as the file has them."""
-    trees = [*policy.collections.items(), *policy.patterns]
-    return {(namespace, leaf.path) for namespace, tree in trees for leaf in leaves(tree)}
+    return {(namespace, path) for namespace, path, _ in policy.fields}
 
 
 def show_certificates(listen: TlsSide, upstream: TlsSide, config: Config, metrics: Metrics) -> None:

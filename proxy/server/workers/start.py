@@ -20,7 +20,7 @@ from sealwire.keys.keyring.source import FirstKeyring, KeyringCache, KeyringSour
 from sealwire.keys.keyring.store import Place
 from sealwire.keys.private_file import read_private
 from sealwire.keys.providers import Providers
-from sealwire.policies.file.schema import Mode, PolicySet, leaves
+from sealwire.policies.file.schema import Mode, PolicySet, covered_fields
 from sealwire.proxy.server import errors
 from sealwire.proxy.server.admin import AdminFiles, admin_files
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
@@ -298,7 +298,7 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
             "keyring: restore the newest",
         )
     _require_right_sharing(policy, keyring, config)
-    named = {leaf.leaf.name for _, tree in policy.observed_trees for leaf in leaves(tree) if leaf.leaf}
+    named = {each.name for _, tree in policy.observed_trees for _, each in covered_fields(tree)}
     moving = ", ".join(sorted(named.intersection(keyring.pending_classes)))
     if moving:
         raise errors.KeyringIncomplete(

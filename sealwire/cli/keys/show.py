@@ -178,13 +178,9 @@ def _rotations(
 
 
 def _uses(policies: "PolicySet") -> Uses:
-    from sealwire.policies.file.schema import leaves  # noqa: PLC0415 - few give a policy
-
     found: dict[str, list[str]] = {}
-    for namespace, tree in (*policies.collections.items(), *policies.patterns):
-        for node in leaves(tree):
-            if node.leaf is not None:
-                found.setdefault(node.leaf.name, []).append(f"{namespace}: {node.path}")
+    for namespace, path, each in policies.fields:
+        found.setdefault(each.name, []).append(f"{namespace}: {path}")
     return {name: tuple(places) for name, places in found.items()}
 
 

@@ -16,7 +16,7 @@ from sealwire.cli.migrate.options import Site, site_options
 from sealwire.cli.options import json_option, required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
-from sealwire.policies.file.schema import PathNode, PolicySet, leaves
+from sealwire.policies.file.schema import PathNode, PolicySet, covered_fields
 from sealwire.sidecars.covered import CoveredCollection, covered_collections
 from sealwire.sidecars.direct import Client, collection_of, connected
 from sealwire.sidecars.errors import MigrationReason, Unusable
@@ -183,7 +183,7 @@ def _found(client: Client, each: CoveredCollection, newest: Newest, sample: int 
     if why:
         return _Found(Inspection(each.namespace, 0, 0, ()), why)
     inspection = _inspect(client, each.namespace, each.tree, newest, sample)
-    split = foreseen_split(client, each.namespace, [node.path for node in leaves(each.tree)])
+    split = foreseen_split(client, each.namespace, [path for path, _ in covered_fields(each.tree)])
     return _Found(inspection, "", split, collection_of(client, each.namespace).estimated_document_count())
 
 

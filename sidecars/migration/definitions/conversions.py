@@ -21,7 +21,7 @@ from sealwire.policies.file.schema import (
     PolicySet,
     ValueType,
     context_field,
-    leaves,
+    covered_fields,
     whole_path,
 )
 from sealwire.policies.planning.contexts import Contexts
@@ -315,13 +315,8 @@ class Conversions:
         self._moved = moved
         self._change = change
         self._accepted = tuple(accepted)
-        self._moves = tuple(
-            sorted(
-                (namespace, leaf.path)
-                for namespace, tree in moved.collections.items()
-                for leaf in leaves(tree)
-            )
-        )
+        trees = moved.collections.items()
+        self._moves = tuple(sorted((name, path) for name, tree in trees for path, _ in covered_fields(tree)))
 
     def judged(self) -> list[Judged]:
         """Every definition that speaks of a path that moves. Raises what the server raises.
@@ -435,7 +430,7 @@ class Conversions:
         tree = self._moved.collections[namespace]
         if kind is DefinitionKind.VALIDATOR:
             return self._converted(
-                replace(base, paths=tuple(leaf.path for leaf in leaves(tree))),
+                replace(base, paths=tuple(path for path, _ in covered_fields(tree))),
                 definition.content,
                 lambda way: convert_filter(definition.content, tree, way),
             )
@@ -445,9 +440,7 @@ class Conversions:
         index = definition.content
         if is_ours(index):
             return None
-        paths: dict[str, FieldClass] = {
-            leaf.path: leaf.leaf for leaf in leaves(tree) if leaf.leaf is not None
-        }
+        paths = dict(covered_fields(tree))
         judgement, met, why = judge_index(index, paths, self._change)
         chosen = index.get(_PARTIAL)
         partial = None

@@ -21,7 +21,7 @@ from sealwire.crypto.envelope import (
     context_header,
 )
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position, StoredForm
-from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
+from sealwire.policies.file.schema import Mode, PathNode, PolicySet, covered_fields
 from sealwire.sidecars.direct import array, element
 from sealwire.sidecars.migration.moves import Move
 from sealwire.wire import kinds
@@ -47,7 +47,7 @@ def class_paths(policies: PolicySet, namespaces: Iterable[str], class_name: str)
         tree = policies.covered(namespace)
         pruned = None if tree is None else _pruned(tree, class_name)
         if pruned is not None:
-            paths = tuple(node.path for node in leaves(pruned) if node.leaf is not None)
+            paths = tuple(path for path, _ in covered_fields(pruned))
             found.append(ClassPaths(namespace, pruned, paths))
     return found
 
