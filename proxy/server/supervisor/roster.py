@@ -306,33 +306,27 @@ def _addresses(sockets: list[socket.socket]) -> list[Address]:
     return [Address(*sock.getsockname()[:2]) for sock in sockets]
 
 
+DRAIN: Final = signal.SIGTERM
+"""Tells a worker to finish what is under way and to end."""
+RENEW: Final = signal.SIGHUP
+"""Tells it to read its configuration again."""
+CUT: Final = signal.SIGKILL
+"""Ends it at once."""
+
+
 @dataclass(frozen=True, slots=True)
-class _ForWorker:
+class Start:
+    """Start a process for this worker."""
+
     number: int
 
 
-class Start(_ForWorker):
-    """Start a process for this worker."""
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Send this worker one of these signals."""
 
-    __slots__ = ()
-
-
-class Drain(_ForWorker):
-    """Tell this worker to finish what is under way and to end."""
-
-    __slots__ = ()
-
-
-class Renew(_ForWorker):
-    """Tell this worker to read its configuration again."""
-
-    __slots__ = ()
-
-
-class Cut(_ForWorker):
-    """End this worker at once."""
-
-    __slots__ = ()
+    number: int
+    what: signal.Signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +353,7 @@ class Outcome(Enum):
     """Workers ended soon after their start, again and again."""
 
 
-Order = Start | Drain | Renew | Cut | AllReady | Finish
+Order = Start | Tell | AllReady | Finish
 
 
 class _State(Enum):
@@ -406,7 +400,7 @@ class Roster:
             late = now_s - self._draining_since_s >= self._drain_s + DRAIN_GRACE_S
             return self._cut_running() if late else []
         overdue: list[Order] = [
-            Cut(number)
+            Tell(number, CUT)
             for number, worker in self._workers.items()
             if worker.state is _State.STARTING and now_s - worker.since_s >= START_S
         ]
@@ -419,12 +413,12 @@ class Roster:
             return []
         worker.state, worker.since_s = _State.READY, now_s
         if self.draining:
-            return [Drain(number)]
+            return [Tell(number, DRAIN)]
         self._ever_ready = True
         orders: list[Order] = []
         if worker.reload:
             worker.reload = False
-            orders.append(Renew(number))
+            orders.append(Tell(number, RENEW))
         if not self._announced and self.ready == len(self._workers):
             self._announced = True
             orders.append(AllReady())
@@ -453,7 +447,7 @@ class Roster:
         """The configuration is to be read again by all."""
         for worker in self._workers.values():
             worker.reload = worker.state is _State.STARTING
-        return [Renew(number) for number in self._in(_State.READY)]
+        return [Tell(number, RENEW) for number in self._in(_State.READY)]
 
     def stop(self, now_s: float) -> list[Order]:
         """Drain all workers; when that is under way, end them at once."""
@@ -462,7 +456,7 @@ class Roster:
         self._draining_since_s = now_s
         for number in self._in(_State.WAITING):
             self._workers[number].state = _State.GONE
-        return [Drain(number) for number in self._running()] or self._finish_if_gone()
+        return [Tell(number, DRAIN) for number in self._running()] or self._finish_if_gone()
 
     def _start_next(self, now_s: float) -> list[Order]:
         if self._finished or self._in(_State.STARTING):
@@ -480,7 +474,7 @@ class Roster:
         return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (self._failures - 1))
 
     def _cut_running(self) -> list[Order]:
-        return [Cut(number) for number in self._running()]
+        return [Tell(number, CUT) for number in self._running()]
 
     def _running(self) -> list[int]:
         return self._in(_State.STARTING) + self._in(_State.READY)

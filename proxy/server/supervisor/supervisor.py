@@ -6,7 +6,6 @@ started by running the program again: they inherit the environment, standard err
 
 import asyncio
 import logging
-import signal
 import time
 from dataclasses import asdict, replace
 from typing import assert_never
@@ -206,12 +205,8 @@ class Supervisor:
             match order:
                 case roster.Start():
                     spawn(self._run_worker(order.number), f"worker {order.number}")
-                case roster.Drain():
-                    self._processes.signal(order.number, signal.SIGTERM)
-                case roster.Renew():
-                    self._processes.signal(order.number, signal.SIGHUP)
-                case roster.Cut():
-                    self._processes.signal(order.number, signal.SIGKILL)
+                case roster.Tell():
+                    self._processes.signal(order.number, order.what)
                 case roster.AllReady():
                     self._ports.announce()
                     note(_log, logging.INFO, "ready", workers=self._roster.ready)
@@ -267,7 +262,7 @@ class Supervisor:
             return  # the worker is ending; the exit of its process tells how
         except (worker_channel.ChannelError, ValueError) as error:
             note(_log, logging.CRITICAL, "bug: a worker says what none should", error, worker=number)
-            self._processes.signal(number, signal.SIGKILL)
+            self._processes.signal(number, roster.CUT)
 
     def _beat(self, number: int, beat: Beat) -> None:
         now_s = time.monotonic()

@@ -10,22 +10,23 @@ from prometheus_client import CollectorRegistry, Counter
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.supervisor import roster
 from sealwire.proxy.server.supervisor.roster import (
+    CUT,
+    DRAIN,
     DRAIN_GRACE_S,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     MOST_FAILURES,
+    RENEW,
     STABLE_S,
     START_S,
     AllReady,
     AskedWorkers,
-    Cut,
-    Drain,
     Finish,
     Order,
     Outcome,
-    Renew,
     Roster,
     Start,
+    Tell,
     WorkerProcesses,
 )
 from sealwire.proxy.server.workers.joint_metrics import families_of
@@ -127,7 +128,7 @@ def test_one_worker_that_lasts_forgives_the_failures_before_it() -> None:
 def test_a_start_without_end_is_cut() -> None:
     roster = started(2, 100.0)
     roster.ended(2, 1, 100.0 + STABLE_S)
-    assert roster.tick(100.0 + STABLE_S + START_S) == [Cut(2)]
+    assert roster.tick(100.0 + STABLE_S + START_S) == [Tell(2, CUT)]
     assert roster.ended(2, -9, 300.0) == []
     assert roster.tick(400.0) == [Start(2)]
 
@@ -136,9 +137,9 @@ def test_a_reload_reaches_those_that_are_ready_and_later_the_one_that_starts() -
     roster = Roster(2, DRAIN_S)
     roster.tick(1.0)
     roster.became_ready(1, 2.0)
-    assert roster.reload() == [Renew(1)]
-    assert roster.became_ready(2, 3.0) == [Renew(2), AllReady()]
-    assert roster.reload() == [Renew(1), Renew(2)]
+    assert roster.reload() == [Tell(1, RENEW)]
+    assert roster.became_ready(2, 3.0) == [Tell(2, RENEW), AllReady()]
+    assert roster.reload() == [Tell(1, RENEW), Tell(2, RENEW)]
 
 
 def test_a_replacement_that_was_reloaded_while_it_started_and_died_owes_nothing() -> None:
@@ -152,7 +153,7 @@ def test_a_replacement_that_was_reloaded_while_it_started_and_died_owes_nothing(
 
 def test_a_stop_drains_all_and_ends_when_the_last_has_gone() -> None:
     roster = started(2, 100.0)
-    assert roster.stop(200.0) == [Drain(1), Drain(2)]
+    assert roster.stop(200.0) == [Tell(1, DRAIN), Tell(2, DRAIN)]
     assert roster.ended(1, 0, 201.0) == []
     assert roster.ended(2, 0, 202.0) == [Finish(Outcome.DRAINED)]
 
@@ -161,16 +162,16 @@ def test_a_second_stop_ends_them_at_once() -> None:
     roster = started(2, 100.0)
     roster.stop(200.0)
     roster.ended(1, 0, 201.0)
-    assert roster.stop(201.0) == [Cut(2)]
+    assert roster.stop(201.0) == [Tell(2, CUT)]
     assert roster.ended(2, -9, 201.5) == [Finish(Outcome.DRAINED)]
 
 
 def test_a_drain_has_a_limit_and_starts_nobody() -> None:
     roster = started(2, 100.0)
     roster.ended(2, -11, 101.0)
-    assert roster.stop(102.0) == [Drain(1)]
+    assert roster.stop(102.0) == [Tell(1, DRAIN)]
     assert roster.tick(102.0 + DRAIN_S) == []
-    assert roster.tick(102.0 + DRAIN_S + DRAIN_GRACE_S) == [Cut(1)]
+    assert roster.tick(102.0 + DRAIN_S + DRAIN_GRACE_S) == [Tell(1, CUT)]
 
 
 def test_a_reload_can_give_a_drain_more_time() -> None:
@@ -178,14 +179,14 @@ def test_a_reload_can_give_a_drain_more_time() -> None:
     roster.allow_drain(10 * DRAIN_S)
     roster.stop(200.0)
     assert roster.tick(200.0 + DRAIN_S + DRAIN_GRACE_S) == []
-    assert roster.tick(200.0 + 10 * DRAIN_S + DRAIN_GRACE_S) == [Cut(1)]
+    assert roster.tick(200.0 + 10 * DRAIN_S + DRAIN_GRACE_S) == [Tell(1, CUT)]
 
 
 def test_a_worker_that_becomes_ready_during_a_drain_is_told_again() -> None:
     roster = Roster(2, DRAIN_S)
     roster.tick(1.0)
-    assert roster.stop(2.0) == [Drain(1)]
-    assert roster.became_ready(1, 3.0) == [Drain(1)]
+    assert roster.stop(2.0) == [Tell(1, DRAIN)]
+    assert roster.became_ready(1, 3.0) == [Tell(1, DRAIN)]
     assert roster.ended(1, 0, 4.0) == [Finish(Outcome.DRAINED)]
 
 
