@@ -19,7 +19,7 @@ from sealwire.keys.contexts.resolver import Resolver, tag_of
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.keyring.data_key import FIRST_STATES, KeyIds, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
+from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, covered_fields
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import stored_context
@@ -75,23 +75,19 @@ class Keys:
     """By what envelopes name: borrowed versions are those of their lenders."""
     in_clear: frozenset[str] = frozenset()
     """The classes whose active or pending version is plaintext."""
-    newest: Mapping[str, int] = field(default_factory=dict)
+    newest: Mapping[str, KeyRecord] = field(default_factory=dict)
     """By class its pending version, else its active one."""
-    moving: frozenset[str] = frozenset()
-    """The classes that have a pending version."""
 
     @classmethod
     def of(cls, record: KeyringRecord) -> "Keys":
         """The keys of a keyring's record, which need not be authenticated: nothing is opened with them."""
         keys = [(entry, key) for entry in record.classes for key in entry.keys]
         clear = (entry.name for entry, key in keys if key.is_plaintext and key.state in FIRST_STATES)
-        newest = record.newest
         return cls(
             {entry.name: entry for entry in record.classes},
             {KeyIds(entry.class_id, key.version): key.state for entry, key in keys if key.lender is None},
             frozenset(clear),
-            {name: key.version for name, key in newest.items()},
-            frozenset(name for name, key in newest.items() if key.state is KeyState.PENDING),
+            record.newest,
         )
 
     def judge(self, kind: int, value: bytes, field_class: FieldClass) -> Condition:
@@ -120,9 +116,11 @@ class Keys:
             return Condition.DESTROYED_KEY
         if state is KeyState.RETIRED:
             return Condition.RETIRED_KEY
-        if version == self.newest.get(field_class.name) and field_class.per is None:
+        newest = self.newest.get(field_class.name)
+        if newest is not None and version == newest.version and field_class.per is None:
             return Condition.PROTECTED
-        is_left = field_class.mode is Mode.DETERMINISTIC and field_class.name not in self.moving
+        is_moving = newest is not None and newest.state is KeyState.PENDING
+        is_left = field_class.mode is Mode.DETERMINISTIC and not is_moving
         return Condition.LEFT_BEHIND if is_left else Condition.OLDER_KEY
 
 

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import BINARY_HEAD, EnvelopeHeader, EnvelopeMode, is_of_context
 from sealwire.keys.keyring.data_key import KeyIds, KeyState
-from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
+from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, covered_fields
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.direct import Client, documents_of, failure
@@ -22,30 +22,6 @@ from sealwire.sidecars.migration.forms import Left, class_value, has_wrong_type,
 from sealwire.wire.errors import BsonError
 
 _MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeMode.RANDOM}
-
-
-@dataclass(frozen=True, slots=True)
-class Newest:
-    """The classes of a keyring, which need not be authenticated: nothing is opened."""
-
-    classes: Mapping[str, ClassRecord]
-    versions: Mapping[str, int]
-    """By class the version that it moves to, else its active one; a class without one is missing."""
-    plaintext: frozenset[str]
-    """The classes of which that version is plaintext."""
-    moving: frozenset[str]
-    """The classes that have a pending version."""
-
-    @classmethod
-    def of(cls, record: KeyringRecord) -> "Newest":
-        """What the record says."""
-        newest = record.newest
-        return cls(
-            {entry.name: entry for entry in record.classes},
-            {name: key.version for name, key in newest.items()},
-            frozenset(name for name, key in newest.items() if key.is_plaintext),
-            frozenset(name for name, key in newest.items() if key.state is KeyState.PENDING),
-        )
 
 
 class PathState(Enum):
@@ -63,7 +39,7 @@ class PathCounts:
     path: str
     class_name: str
     mode: Mode
-    newest: int
+    newest: int = 0
     """The version that its class moves to, else its active one; 0 without one."""
     is_plaintext: bool = False
     """Whether that version is plaintext."""
@@ -144,35 +120,49 @@ def inspect(
     client: Client,
     namespace: str,
     tree: PathNode,
-    newest: Newest,
+    keyring: KeyringRecord,
     sample: int | None,
     progress: Callable[[int], None],
 ) -> Inspection:
-    """Read all documents, or a random `sample`. Raises what the driver raises. Cost: O(bytes)."""
-    counts = {path: _counts(path, each, newest) for path, each in covered_fields(tree)}
+    """Read all documents, or a random `sample`. Raises what the driver raises. Cost: O(bytes).
+
+    `keyring` need not be authenticated: nothing is opened.
+    """
+    classes = {entry.name: entry for entry in keyring.classes}
+    newest = keyring.newest
+    counts = {
+        path: _counts(path, each, classes.get(each.name), newest.get(each.name))
+        for path, each in covered_fields(tree)
+    }
     documents = damaged = 0
     for raw in documents_of(client, namespace, sample):
         documents += 1
         try:
-            _count(namespace, raw, tree, newest, counts)
+            _count(namespace, raw, tree, classes, counts)
         except BsonError:
             damaged += 1
         progress(1)
     return Inspection(namespace, documents, damaged, tuple(counts.values()))
 
 
-def _counts(path: str, field_class: FieldClass, newest: Newest) -> PathCounts:
-    name = field_class.name
-    version = newest.versions.get(name, 0)
-    is_plaintext, is_moving = name in newest.plaintext, name in newest.moving
-    entry = newest.classes.get(name)
-    older = () if entry is None else (key for key in entry.keys if key.version != version)
-    was_plaintext = any(key.is_plaintext and key.state.decrypts for key in older)
-    return PathCounts(path, name, field_class.mode, version, is_plaintext, is_moving, was_plaintext)
+def _counts(
+    path: str, field_class: FieldClass, entry: ClassRecord | None, newest: KeyRecord | None
+) -> PathCounts:
+    counts = PathCounts(path, field_class.name, field_class.mode)
+    if newest is not None:
+        counts.newest, counts.is_plaintext = newest.version, newest.is_plaintext
+        counts.is_moving = newest.state is KeyState.PENDING
+    older = () if entry is None else (key for key in entry.keys if key.version != counts.newest)
+    counts.was_plaintext = any(key.is_plaintext and key.state.decrypts for key in older)
+    return counts
 
 
 def _count(
-    namespace: str, raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, PathCounts]
+    namespace: str,
+    raw: bytes,
+    tree: PathNode,
+    classes: Mapping[str, ClassRecord],
+    counts: Mapping[str, PathCounts],
 ) -> None:
     # a damaged document must not be counted in part: the walk ends before the first value counts
     found = []
@@ -189,7 +179,7 @@ def _count(
             elif field_class.per is not None:
                 here.no_context += context_at(field_class.per, namespace, spot) is None
             continue
-        version = None if isinstance(header, Left) else _version_of(header, field_class, newest)
+        version = None if isinstance(header, Left) else _version_of(header, field_class, classes)
         if version is None:
             here.other += 1
         elif is_of_context(value, BINARY_HEAD):
@@ -202,9 +192,11 @@ def _count(
         counts[path].documents += 1
 
 
-def _version_of(header: EnvelopeHeader, field_class: FieldClass, newest: Newest) -> int | None:
+def _version_of(
+    header: EnvelopeHeader, field_class: FieldClass, classes: Mapping[str, ClassRecord]
+) -> int | None:
     """The version of the class that an envelope has; None for one of another class or mode."""
-    entry = newest.classes.get(field_class.name)
+    entry = classes.get(field_class.name)
     if entry is None or header.mode is not _MODES[field_class.mode]:
         return None
     return entry.version_named(KeyIds(header.class_id, header.key_version))

@@ -16,13 +16,13 @@ from sealwire.cli.migrate.options import Site, site_options
 from sealwire.cli.options import json_option, required_uri, server_options
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
+from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.policies.file.schema import PathNode, PolicySet, covered_fields
 from sealwire.sidecars.covered import CoveredCollection, covered_collections
 from sealwire.sidecars.direct import Client, collection_of, connected
 from sealwire.sidecars.errors import MigrationReason, Unusable
 from sealwire.sidecars.migration.inspection import (
     Inspection,
-    Newest,
     PathCounts,
     Remaining,
     Remains,
@@ -98,11 +98,11 @@ def plan(
           --sample 1000 --json
     """
     policies = read_policy(policy, may_observe=True)
-    newest = Newest.of(stored_record(keyring))
+    record = stored_record(keyring)
     with connected(required_uri(uri), RIGHTS) as client:
         chosen = select(covered_collections(client, policies), namespace)
         judged = judged_for_plan(client, chosen)
-        found = [_found(client, each, newest, sample) for each in chosen]
+        found = [_found(client, each, record, sample) for each in chosen]
     if as_json:
         print_json(
             {
@@ -145,14 +145,14 @@ def verify(
       sealwire migrate verify policy.yaml clinic.patients notes --keyring keyring.json --uri-file server.uri
     """
     policies = read_policy(policy)
-    newest = Newest.of(stored_record(keyring))
+    record = stored_record(keyring)
     with connected(required_uri(uri), RIGHTS) as client:
         if namespace is not None and path is not None and class_at(policies, namespace, path) is None:
             tree = tree_of([move_back(policies, namespace, path)])
-            found = [_inspect(client, namespace, tree, newest, None)]
+            found = [_inspect(client, namespace, tree, record, None)]
             sound = all(not each.encrypted for each in _paths(found))
         else:
-            found = _covered(client, policies, newest, namespace)
+            found = _covered(client, policies, record, namespace)
             if path is not None:
                 found = [_only(each, path) for each in found]
                 if not any(_paths(found)):
@@ -178,18 +178,20 @@ def verify(
     sys.exit(0 if sound and not damaged else EX_NO)
 
 
-def _found(client: Client, each: CoveredCollection, newest: Newest, sample: int | None) -> _Found:
+def _found(client: Client, each: CoveredCollection, record: KeyringRecord, sample: int | None) -> _Found:
     why = unfit(client, each.namespace)
     if why:
         return _Found(Inspection(each.namespace, 0, 0, ()), why)
-    inspection = _inspect(client, each.namespace, each.tree, newest, sample)
+    inspection = _inspect(client, each.namespace, each.tree, record, sample)
     split = foreseen_split(client, each.namespace, [path for path, _ in covered_fields(each.tree)])
     return _Found(inspection, "", split, collection_of(client, each.namespace).estimated_document_count())
 
 
-def _covered(client: Client, policies: PolicySet, newest: Newest, namespace: str | None) -> list[Inspection]:
+def _covered(
+    client: Client, policies: PolicySet, record: KeyringRecord, namespace: str | None
+) -> list[Inspection]:
     return [
-        _inspect(client, each.namespace, each.tree, newest, None)
+        _inspect(client, each.namespace, each.tree, record, None)
         for each in select(covered_collections(client, policies), namespace)
         if each.exists and each.kind != "view"
     ]
@@ -206,11 +208,11 @@ def _only(found: Inspection, path: str) -> Inspection:
 
 
 def _inspect(
-    client: Client, namespace: str, tree: PathNode, newest: Newest, sample: int | None
+    client: Client, namespace: str, tree: PathNode, record: KeyringRecord, sample: int | None
 ) -> Inspection:
     size = collection_of(client, namespace).estimated_document_count()
     with document_count_bar(namespace, min(size, sample or size)) as progress:
-        return inspect(client, namespace, tree, newest, sample, progress)
+        return inspect(client, namespace, tree, record, sample, progress)
 
 
 def _document(found: _Found) -> dict[str, Any]:
