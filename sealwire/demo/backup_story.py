@@ -24,6 +24,7 @@ from sealwire.demo.engine import Check, Screen, checked, marked
 from sealwire.demo.inspection import covered_texts, find_patient, scan_folder
 from sealwire.demo.stage import CLINIC, POLICY_FILE, Announce, DemoOperator, Stage, StepFailed
 from sealwire.demo.story import shown_patient
+from sealwire.keys.private_file import replace_private
 
 BACKUP_STEPS = 8
 RESTORED = "clinic_restored"
@@ -80,8 +81,7 @@ class _Operator:
 
     def _private(self, name: str, content: str) -> Path:
         path = self.folder / name
-        path.touch(mode=0o600)
-        path.write_text(content)
+        replace_private(path, content.encode())
         return path
 
 

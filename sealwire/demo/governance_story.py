@@ -28,6 +28,7 @@ from sealwire import core_name
 from sealwire.demo.engine import Check, Screen, checked
 from sealwire.demo.stage import CLINIC, Announce, Dataset, DemoOperator, StepFailed, make_dataset
 from sealwire.keys.kek import DEFAULT_VARIABLE
+from sealwire.keys.private_file import replace_private
 from sealwire.sidecars.compliance.requirements import ComplianceCheck, Duty
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import Child
@@ -234,9 +235,7 @@ def _write_files(folder: Path, server_uri: str) -> None:
         ("compliance.yaml", _COMPLIANCE.format(exempt=exempt, attested=attested)),
         ("server.uri", server_uri),
     ):
-        path = folder / name
-        path.touch(mode=0o600)
-        path.write_text(content, encoding="utf-8")
+        replace_private(folder / name, content.encode())
 
 
 def _fill(client: MongoClient[dict[str, Any]], dataset: Dataset) -> None:

@@ -22,6 +22,7 @@ from sealwire.demo.application import Desks, Period, desks_at_work
 from sealwire.demo.engine import Check, Screen
 from sealwire.demo.inspection import Stored, count_stored, covered_texts, scan_folder
 from sealwire.demo.stage import CLINIC, Announce, Dataset, DemoOperator, Stage, StepFailed, start_databases
+from sealwire.keys.private_file import replace_private
 from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.database import DatabaseProcess, first_move, vouch_for_leases
 from sealwire.testbed.errors import TestbedError, TestbedReason
@@ -118,8 +119,7 @@ def _fill(database: DatabaseProcess, administrator: User, dataset: Dataset) -> N
 
 
 def _written(path: Path, content: str) -> Path:
-    path.touch(mode=0o600)
-    path.write_text(content, encoding="utf-8")
+    replace_private(path, content.encode())
     return path
 
 

@@ -1,6 +1,5 @@
 """A certificate authority for one run, and what it signs: ECDSA P-256, PEM files, keys with mode 0600."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sealwire.crypto.host_names import as_address
+from sealwire.keys.private_file import replace_private
 
 LOCAL_NAMES = ("127.0.0.1", "::1", "localhost")
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -117,14 +117,6 @@ def _store(folder: Path, name: str, certificate: x509.Certificate, key: ec.Ellip
     issued = Issued(folder / f"{name}.crt", folder / f"{name}.key", folder / f"{name}.pem")
     public = certificate.public_bytes(serialization.Encoding.PEM)
     issued.certificate.write_bytes(public)
-    _write_private(issued.key, private)
-    _write_private(issued.combined, public + private)
+    replace_private(issued.key, private)
+    replace_private(issued.combined, public + private)
     return issued
-
-
-def _write_private(file: Path, content: bytes) -> None:
-    # Opened with the mode, not changed afterwards: at no moment can another user read it.
-    file.unlink(missing_ok=True)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
