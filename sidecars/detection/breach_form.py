@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sealwire.sidecars.detection.alerts import Alert
 from sealwire.sidecars.detection.collecting import Evidence
-from sealwire.sidecars.detection.incidents import BookEntry, Incident, Risk
+from sealwire.sidecars.detection.incidents import BookEntry, Incident, Risk, as_text
 
 _BLANK: Final = "..."
 _TOP: Final = 20
@@ -82,8 +82,8 @@ class BreachReport:
         """For programs. The pseudonyms are in it: who has their key can tell whose they are."""
         collected, log, incident = self.evidence.collected, self.evidence.log, self.incident
         return {
-            "incident": incident.document() | {"opened": _text(incident.opened)},
-            "made": _text(self.made),
+            "incident": incident.document() | {"opened": as_text(incident.opened)},
+            "made": as_text(self.made),
             "proof": {
                 "text": self.proof,
                 "proved": self.evidence.is_proved,
@@ -130,7 +130,7 @@ def breach_form(report: BreachReport) -> str:
     """The form, as Markdown."""
     parts = [
         f"# Personal data breach: {_line(report.incident.title)} ({report.incident.id})",
-        f"Made {_text(report.made)}. {report.proof}.",
+        f"Made {as_text(report.made)}. {report.proof}.",
     ]
     for heading, answers in _questions(report):
         lines = "\n".join(f"- {_line(each)}" for each in answers)
@@ -167,7 +167,7 @@ def _questions(report: BreachReport) -> Iterable[tuple[str, list[str]]]:
         [
             f"First line in the log that belongs to it: {collected.first or 'none'}",
             f"Last line: {collected.last or 'none'}",
-            f"Aware of it since: {_text(incident.aware)}; the 72 hours end {_text(incident.deadline)}",
+            f"Aware of it since: {as_text(incident.aware)}; the 72 hours end {as_text(incident.deadline)}",
             "How it was found: by an alert of the audit log"
             if report.alerts
             else f"How it was found: {_BLANK}",
@@ -242,7 +242,3 @@ def _line(text: str) -> str:
     """On one line, and no markup: clients choose some of the names."""
     printable = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|" else letter for letter in printable)
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds")

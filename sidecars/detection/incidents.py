@@ -104,8 +104,8 @@ class Incident:
             "id": self.id,
             "title": self.title,
             "state": self.state.value,
-            "aware": _text(self.aware),
-            "deadline": _text(self.deadline),
+            "aware": as_text(self.aware),
+            "deadline": as_text(self.deadline),
             "acknowledged": self.acknowledged,
             "risk": None if self.risk is None else self.risk.value,
             "outcome": self.outcome,
@@ -165,14 +165,15 @@ class IncidentBook:
         self, title: str, alerts: Sequence[int], aware: datetime, now: datetime, operator: str
     ) -> Incident:
         """A new one, of these alerts. Raises Missing, Unusable: then there is none."""
+        begun = as_text(now)
         with self._state.transaction():
             number = self._state.run(
                 "INSERT INTO incidents (title, state, aware, opened, warned) VALUES (?, ?, ?, ?, ?)",
-                *(title, IncidentState.OPEN.value, _text(aware), _text(now), DeadlineStage.RUNNING.value),
+                *(title, IncidentState.OPEN.value, as_text(aware), begun, DeadlineStage.RUNNING.value),
             )
             for each in alerts:
                 self._alerts.assign(each, number)
-                self._alerts.acknowledge(each, f"{operator} {_text(now)}")
+                self._alerts.acknowledge(each, f"{operator} {begun}")
             self._enter(number, now, operator, "opened", title)
         return self.one(number)
 
@@ -207,7 +208,7 @@ class IncidentBook:
         """Somebody has taken it on. Raises Missing."""
         with self._state.transaction():
             self.one(number)
-            by = f"{operator} {_text(now)}"
+            by = f"{operator} {as_text(now)}"
             self._state.run(
                 "UPDATE incidents SET acknowledged = coalesce(acknowledged, ?) WHERE number = ?", by, number
             )
@@ -253,7 +254,7 @@ class IncidentBook:
 
     def _enter(self, number: int, now: datetime, operator: str, kind: str, text: str) -> None:
         self._state.run(
-            "INSERT INTO entries VALUES (?, ?, ?, ?, ?)", number, _text(now), operator, kind, text
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?)", number, as_text(now), operator, kind, text
         )
 
     def _select(self, where: str, *values: object) -> list[Incident]:
@@ -268,5 +269,6 @@ def _incident(row: Sequence[Any]) -> Incident:
     return Incident(number, title, IncidentState(state), since, begun, acknowledged, found, outcome)
 
 
-def _text(moment: datetime) -> str:
+def as_text(moment: datetime) -> str:
+    """As texts and the file have it, in UTC."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")
