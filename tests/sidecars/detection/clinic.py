@@ -20,7 +20,7 @@ from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.rules import RuleName, Urgency
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.watcher import AuditWatch
-from tests.audit.logs import opened
+from tests.audit.logs import Clock, opened
 from tests.sidecars.detection.logs import START, Clocks, Told, settings
 
 Lines = list[dict[str, Any]]
@@ -302,8 +302,11 @@ class WatchedWeeks:
 
 def watched(folder: Path, clinic: Clinic, lines: Lines, *, has_jobs: bool = True) -> list[Alert]:
     """Write these lines behind those that are there; all alerts, as `sealwire watch` raises them."""
-    log = opened(folder, WEEKS_A_FILE, clock=lambda: MONDAY)
+    clock = Clock(MONDAY)
+    log = opened(folder, WEEKS_A_FILE, clock)
     log.append(lines)
+    # a new file begins with a line of that time: an earlier one would be a jump back
+    clock.now = max(datetime.fromisoformat(each["time"]) for each in lines)
     log.sign()
     log.close()
     said = settings(folder, HOURS, jobs=clinic.jobs() if has_jobs else "")
