@@ -199,6 +199,7 @@ def relay(upstream: str, **options: Any) -> Iterator[Relay]:
 
 
 _HANDSHAKES = ("hello", "isMaster", "ismaster")
+_HALF = 1 << 31
 
 
 @dataclass(slots=True)
@@ -319,7 +320,8 @@ class InflatingRelay:
         if not bson.decode(message[21:]).get("cursor", {}).get("id"):
             return message
         self.streamed += 1
-        next_id = asked_as + 1_000_000
+        # drivers begin with any number of 32 bits
+        next_id = (asked_as + 1_000_000 + _HALF) % (2 * _HALF) - _HALF
         asked.streams[next_id] = question, struct.unpack_from("<i", message, 4)[0]
         if number is not None:
             asked.compressors[next_id] = number
@@ -351,11 +353,13 @@ def _exactly(source: socket.socket, size: int) -> bytes:
 
 @contextmanager
 def _closing(*sockets: socket.socket) -> Iterator[None]:
-    with suppress(OSError):
-        yield
-    for sock in sockets:
+    try:
         with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+            yield
+    finally:
+        for sock in sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
