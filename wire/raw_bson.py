@@ -557,7 +557,7 @@ class _Output:
             self._flush()
 
     def add_binary_head(self, name: bytes, edit: Edit) -> None:
-        """What comes before the content of a binary: its type, the name with its NUL, length and subtype."""
+        """The bytes before the content of a binary: its type, the name with its NUL, length and subtype."""
         joined = self._joined
         joined.append(kinds.BIN_DATA)
         joined.write(name)

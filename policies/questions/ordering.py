@@ -127,7 +127,7 @@ def first_ranks(
 def _in_order(keys: list[OrderKey], order: SortOrder) -> list[int]:
     """The places of keys in their order, or of those that may be wanted.
 
-    Each value but null has a document at least, so `enough` values are enough, with those that equal them.
+    Null may have no document, each other value has one: so one more than `enough` are taken, and equals.
     """
     first = nlargest if order.is_descending else nsmallest
     if order.enough is None or order.enough >= len(keys) // _FEW:

@@ -204,11 +204,11 @@ def tune(transport: asyncio.BaseTransport) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120)
 
 
-# What transports report: asyncio calls a protocol, and the protocol its connection.
+# The protocols: asyncio calls one for each transport, and it calls its connection.
 
 
 class ClientEvents(Protocol):
-    """What a connection wants to know of its client."""
+    """The part of a connection that its client's protocol calls."""
 
     def client_data(self, data: bytes) -> None:
         """Bytes have arrived."""
@@ -269,7 +269,7 @@ class ClientProtocol(asyncio.Protocol):
 
 
 class ServerEvents(Protocol):
-    """What a connection wants to know of its server."""
+    """The part of a connection that its server's protocol calls."""
 
     def server_connected(self, transport: asyncio.Transport) -> None:
         """TCP and TLS stand."""

@@ -98,7 +98,7 @@ class KeyringOptions:
         return self.providers.store(parse_place(self.keyring))
 
     def open_kek(self) -> "KeyEncryptionKey":
-        """What wraps the keyring. Raises as `Providers.kek`."""
+        """The key-encryption key of the keyring. Raises as `Providers.kek`."""
         return self.kek.open(self.providers)
 
     def load(self) -> Keyring:

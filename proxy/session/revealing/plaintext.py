@@ -125,7 +125,7 @@ class PlaintextWatch:
         If its cursor stays open, later batches are looked at as well (`look_for_more`). `buf` is the reply as
         the server sent it; values of the classes `allowed` may be in clear, and are not counted. Nulls are
         none, and values of MongoDB's own encryption are none.
-        What stands behind malformed BSON is not counted. Cost: O(elements).
+        Values behind malformed BSON are not counted. Cost: O(elements).
         """
         found: dict[str, int] = {}
         with suppress(BsonError):  # what is wrong with a reply, the reply's own walk and the driver say

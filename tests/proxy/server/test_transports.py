@@ -241,7 +241,7 @@ class Told:
 
 
 def report(protocol: asyncio.Protocol) -> None:
-    """What a transport says in its life, after it has begun."""
+    """The calls of a transport to its protocol, after `connection_made`."""
     protocol.data_received(b"data")
     protocol.pause_writing()
     protocol.resume_writing()
