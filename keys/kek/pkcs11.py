@@ -9,14 +9,17 @@ Where it is stands in a PKCS#11 URI (RFC 7512) without its scheme:
     token=clinic;object=sealwire?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/run/secrets/pin
 
 The PIN comes from the file `pin-source`, else from SEALWIRE_PKCS11_PIN. It is never part of the URI.
+
+A library may leave errors in OpenSSL's queue, one for each thread where Python's `ssl` takes them for its own
+at its next read (SoftHSM leaves four when it is loaded). So calls to it have a thread of their own.
 """
 
 import os
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pkcs11
@@ -67,8 +70,6 @@ _UNFIT = (
     token_errors.FunctionNotSupported,
 )
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class TokenUri:
@@ -87,8 +88,7 @@ def parse_uri(location: str) -> TokenUri:
     more = _attributes(query, "&", ("module-path", "pin-source"))
     if not {"token", "object", "module-path"} <= named.keys() | more.keys():
         raise _setting("the place of a PKCS#11 key lacks token, object or module-path")
-    source = more.get("pin-source")
-    pin_file = None if source is None else Path(source.removeprefix("file:"))
+    pin_file = Path(source.removeprefix("file:")) if (source := more.get("pin-source")) else None
     if pin_file is not None and not pin_file.is_absolute():
         raise _setting("the pin-source of a PKCS#11 key is not an absolute path")
     return TokenUri(more["module-path"], named["token"], named["object"], pin_file)
@@ -105,19 +105,19 @@ def _attributes(text: str, separator: str, known: tuple[str, ...]) -> dict[str, 
 
 
 class TokenKek(RemoteKek):
-    """The key `object` of a token. One session is kept; calls wait for each other.
+    """The key `object` of a token. One session is kept, in one thread; calls wait for each other.
 
-    Costs: the library's, and one search for the key a call; a login at the first.
+    Costs: the library's, and one search for the key a call; a login and a thread at the first.
     """
 
-    __slots__ = ("_busy", "_environ", "_refused_pin", "_session", "_uri")
+    __slots__ = ("_environ", "_own_thread", "_refused_pin", "_session", "_uri")
 
     def __init__(self, location: str, environ: Mapping[str, str] | None = None) -> None:
         """Loads no library yet. Raises KeySettingError KMS_SETTING."""
         self._uri = parse_uri(location)
         super().__init__(f"pkcs11:{quote(self._uri.token)}/{quote(self._uri.key)}")
         self._environ = os.environ if environ is None else environ
-        self._busy = threading.Lock()
+        self._own_thread = ThreadPoolExecutor(1, "token")
         self._session: pkcs11.Session | None = None
         self._refused_pin: str | None = None
         """Never tried twice: a token locks itself after some mistakes, and a proxy asks every minute."""
@@ -130,19 +130,19 @@ class TokenKek(RemoteKek):
             raise UnwrapFailed
         return self._call("unwrap", lambda held: _open(held, sealed, context))
 
-    def _call(self, what: str, operation: Callable[[Any], T]) -> T:
-        with self._busy:
+    def _call(self, what: str, operation: Callable[[Any], bytes]) -> bytes:
+        return self._own_thread.submit(self._called, what, operation).result()
+
+    def _called(self, what: str, operation: Callable[[Any], bytes]) -> bytes:
+        try:
             try:
-                try:
-                    return operation(self._key())
-                except _LOST:
-                    self._session = None
-                    return operation(self._key())
-            except KeysError:
-                raise
-            except token_errors.PKCS11Error as error:
+                return operation(self._key())
+            except _LOST:
                 self._session = None
-                raise _translated(error, f"cannot {what} a key with {self.id}") from None
+                return operation(self._key())
+        except token_errors.PKCS11Error as error:
+            self._session = None
+            raise _translated(error, f"cannot {what} a key with {self.id}") from None
 
     def _key(self) -> Any:
         if self._session is None:

@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from secrets import token_hex
@@ -15,6 +16,7 @@ from sealwire.keys.errors import KekUnavailable, KeysError, KeySettingError, Key
 from sealwire.keys.kek.pkcs11 import PIN_VARIABLE, TokenKek
 from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.keys.providers import Providers, parse_provider
+from sealwire.testbed.certificates import create_authority
 from tests.keys.kek_contract import AD, KEY, KekContract, Pair
 from tests.keys.samples import NOW
 from tests.support.softhsm import PIN, SoftHsm, soft_hsm
@@ -162,6 +164,42 @@ def test_a_wrong_pin_is_tried_once(monkeypatch: pytest.MonkeyPatch, hsm: SoftHsm
     assert tried == ["00000000"]
 
 
+def test_a_call_leaves_no_error_to_the_next_read_of_a_tls_connection(tmp_path: Path, hsm: SoftHsm) -> None:
+    """In a process of its own: the library leaves errors in OpenSSL's queue once, when it is loaded."""
+    certificate = create_authority(tmp_path).issue("database").combined
+    said = run(TLS_AROUND_A_CALL, hsm.make_key(label()), str(certificate))
+    assert said == "SSLWantReadError SSLWantReadError"
+
+
+TLS_AROUND_A_CALL = """
+import ssl
+import sys
+from contextlib import suppress
+from sealwire.keys.kek.pkcs11 import TokenKek
+
+server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+server.load_cert_chain(sys.argv[2])
+client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+sides = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
+for _ in range(2):
+    for side in sides:
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+
+def read():
+    try:
+        return sides[0].read(1)
+    except ssl.SSLError as error:
+        return type(error).__name__
+
+before = read()
+TokenKek(sys.argv[1]).wrap(b"key", b"")
+print(before, read())
+"""
+
+
 def run_alone(place: str, environ: dict[str, str]) -> str:
     program = (
         "import sys\n"
@@ -173,8 +211,11 @@ def run_alone(place: str, environ: dict[str, str]) -> str:
         "except KeysError as error:\n"
         "    print(type(error).__name__, error.reason.value)\n"
     )
-    environ = {name: value for name, value in os.environ.items() if name != PIN_VARIABLE} | environ
-    done = subprocess.run(
-        [sys.executable, "-c", program, place], env=environ, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
+    return run(program, place, environ=environ)
+
+
+def run(program: str, *arguments: str, environ: Mapping[str, str] = ENVIRON) -> str:
+    """What a process of its own says, with no PIN but that of `environ`."""
+    environ = {name: value for name, value in os.environ.items() if name != PIN_VARIABLE} | dict(environ)
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.strip()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,4 +56,7 @@ def soft_hsm(folder: Path) -> SoftHsm:
     os.environ["SOFTHSM2_CONF"] = str(settings)
     command = [str(program), "--init-token", "--free", "--label", TOKEN, "--pin", PIN, "--so-pin", PIN]
     subprocess.run([*command, "--module", str(module)], env=dict(library_environment(program)), check=True)
+    # in another thread, in whose queue of OpenSSL's errors it leaves some (sealwire.keys.kek.pkcs11)
+    with ThreadPoolExecutor(1) as other_thread:
+        other_thread.submit(pkcs11.lib, str(module)).result()
     return SoftHsm(module)
