@@ -103,7 +103,8 @@ def seen(folder: Path) -> dict[str, Any]:
             folder / "token",
             folder,
         ]
-        done = warm.run(command, capture_output=True, text=True, timeout=180, check=True)
+        done = warm.run(command, capture_output=True, text=True, timeout=180)
+        assert done.returncode == 0, done.stderr
     if os.environ.get("SEALWIRE_PICTURE") == "1":
         for picture in PICTURES:
             png = (folder / picture.name).read_bytes()

@@ -50,12 +50,17 @@ async function focused(page) {
   });
 }
 
+async function logIn(page) {
+  // the field takes the focus by itself, on a busy machine some time after the page is there: what is typed before is lost
+  await page.waitForFunction(() => document.activeElement.id === "token");
+  await page.keyboard.type(token);
+  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+}
+
 async function look(name, width, height, scheme) {
   const { page, said, asked, context } = await opened(width, height, scheme);
   const form = { path: new URL(page.url()).pathname, violations: await violations(page) };
-  // the field has the focus: type, and press Enter
-  await page.keyboard.type(token);
-  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+  await logIn(page);
   const seen = {
     name,
     form,
@@ -88,17 +93,12 @@ const CHANGES = {
 
 async function picture(name, scheme, changes = {}) {
   const { page, context } = await opened(1440, 1000, scheme);
-  await page.keyboard.type(token);
-  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+  await logIn(page);
   await page.screenshot({ path: join(folder, name) });
-  const body = await page.evaluate(() => document.body.innerHTML);
   for (const [changed, change] of Object.entries(changes)) {
+    await page.reload();
     await page.evaluate(change);
     await page.screenshot({ path: join(folder, changed) });
-    await page.evaluate((html) => {
-      document.body.removeAttribute("style");
-      document.body.innerHTML = html;
-    }, body);
   }
   await context.close();
 }
