@@ -14,7 +14,15 @@ from tests.build_context import ROOT
 HOOKS = """
 import os
 import pytest
-from tests.conftest import pytest_addoption, pytest_runtestloop
+from tests.support import processes
+
+def pytest_addoption(parser):
+    processes.add_option(parser)
+    processes.STANDS_STILL_S = int(os.environ.get("STANDS_STILL_S", 60))
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    return processes.run_loop(session)
 
 @pytest.fixture(scope="session")
 def shared():
@@ -67,7 +75,7 @@ def run(
     return subprocess.run(
         [*command, *options, str(folder)],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environ,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environ,
         check=False,
         capture_output=True,
         text=True,
@@ -121,3 +129,14 @@ def test_the_run_ends_at_the_failure_that_it_was_told(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert figures(done).startswith("1 failed")
+
+
+def test_a_process_that_stands_still_says_where(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        {"late": "import time\ndef test_late():\n    time.sleep(1.5)\n"},
+        *("--processes", "1"),
+        STANDS_STILL_S="1",
+    )
+    assert figures(done) == "1 passed"
+    assert re.search(r"test_late\.py\", line 3 in test_late", done.stderr)

@@ -5,6 +5,7 @@ memory is shared. A file of tests is the work of one process, so that fixtures o
 """
 
 import atexit
+import faulthandler
 import os
 import signal
 import sys
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 FILE_IS_DONE: Final = None
 """A process sends it to ask for another file, and receives it if there is none."""
+STANDS_STILL_S: Final = 1200
+"""After so long in one file a process says where it stands: a signal does not interrupt every wait."""
 
 
 def add_option(parser: pytest.Parser) -> None:
@@ -147,7 +151,10 @@ def _work(
         _alone(session.config, folder)
         session.config.pluginmanager.register(_Sender(session.config, line))
         line.send(FILE_IS_DONE)
+        stderr = session.config.stash[fault_handler_stderr_fd_key]
         while (index := line.recv()) is not FILE_IS_DONE:
+            # pytest's own would do so for each test, which costs half of a millisecond of processor time
+            faulthandler.dump_traceback_later(STANDS_STILL_S, file=stderr)
             # after the last test of a file everything is taken down but what the session shares
             for item, after in pairwise([*files[index], session]):
                 session.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
