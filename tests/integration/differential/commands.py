@@ -134,6 +134,8 @@ _KEYS: tuple[Document, ...] = (
 def indexes(shape: Shape) -> Commands:
     """`createIndexes`: unique, compound, sparse and partial."""
     word = fields(shape).value("s", NULL)
+    if shape.asks:
+        word = word.filter(lambda value: value is not None)  # see defects
     partial: Values = st.one_of(
         st.just({"s": {"$exists": True}}),
         word.map(lambda value: {"s": value}),

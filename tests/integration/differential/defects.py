@@ -19,6 +19,10 @@ sorted by it, or takes its least and greatest.
 With an index on an array, `{$gt: a, $lt: b}` wants one element between both ends; MongoDB takes one above
 `a` and another below `b`. So the tests of arrays between two ends have no index.
 
+A partial index of documents with `{s: null}` is used for `{s: {$in: [...]}}` and for ranges, which then find
+nothing; for equality it is not. A question makes an `$in` of what had none in plaintext. So where fields are
+asked about, no index is of such documents.
+
 Types that it does not keep (symbol becomes a string, DBPointer a sub-document, undefined null; dates past
 year 9999 are refused) are not among the generated values.
 """
