@@ -67,7 +67,7 @@ LONGEST: Final = (
     "integration/test_differential_asking.py",
     "keys/kek/test_azure.py",
 )
-"""Below `tests`, by what each takes; `pytest --durations=0` says that. Where four run, the others take less than 26 s."""
+"""Below `tests`, by what each takes (`--durations=0`). Where four run, the others take less than 26 s."""
 
 
 def longest_first(tests: Sequence[Any], folder: str) -> list[Any]:
