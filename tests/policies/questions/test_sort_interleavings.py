@@ -9,9 +9,10 @@ such list the order is wrong, or the reply too short. Each rule that is taken aw
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cache
 from itertools import product
+from typing import NamedTuple
 
 import pytest
 
@@ -24,6 +25,8 @@ SEVERAL = "cb"
 MOST_WRITES = 2
 
 Stored = str | None
+Reply = tuple[tuple[int, Stored], ...]
+"""The documents in their order: their numbers, and their values when they were read."""
 
 
 class Rule(Enum):
@@ -34,8 +37,7 @@ class Rule(Enum):
     GUARDED = "the command fails if it would show what comes behind the sorted documents"
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     documents: tuple[Stored, ...]
     seen: tuple[frozenset[Stored], ...]
     """Every value that a document has had."""
@@ -54,10 +56,13 @@ def place(value: Stored) -> str:
     return "" if value is None else min(value.lower())
 
 
-def listed(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> tuple[dict[Stored, int], bool]:
+@cache  # many states have counted the same
+def listed(
+    counted: tuple[tuple[Stored, int], ...], is_short: bool, window: tuple[int, int], rules: frozenset[Rule]
+) -> tuple[dict[Stored, int], bool]:
     """The first values with their ranks, and whether there are more."""
-    known = dict(state.counts)
-    if state.is_short and Rule.MISSING in rules:
+    known = dict(counted)
+    if is_short and Rule.MISSING in rules:
         known.setdefault(None, 0)
     counts = sorted(known.items(), key=lambda each: (place(each[0]), each[0] or ""))
     groups: dict[tuple[str, Stored], dict[Stored, int]] = {}
@@ -82,45 +87,46 @@ def steps(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Iter
             counts[value] = counts.get(value, 0) + 1
         elif value is not None:
             counts[value] = 1  # one document at least
-        yield replace(state, asked=state.asked + 1, counts=tuple(sorted(counts.items(), key=repr)))
+        yield state._replace(asked=state.asked + 1, counts=tuple(sorted(counts.items(), key=repr)))
     elif state.read < len(documents):
-        value, values = documents[state.read], listed(state, window, rules)[0]
+        value, values = documents[state.read], listed(state.counts, state.is_short, window, rules)[0]
         # a list matches an array by any of its elements as well
         is_listed = value in values or (value == SEVERAL and not {*SEVERAL}.isdisjoint(map(str, values)))
         is_sorted = is_listed or Rule.LISTED not in rules
         if value == SEVERAL and Rule.WHOLE in rules:
             is_sorted = value in values
         found = (*state.found, (state.read, value)) if is_sorted else state.found
-        yield replace(state, read=state.read + 1, found=found)
+        yield state._replace(read=state.read + 1, found=found)
     if state.writes < MOST_WRITES:
         for number, value in enumerate(documents):
             for written in (*VALUES, None, SEVERAL):
                 if written != value:
                     changed = (*documents[:number], written, *documents[number + 1 :])
                     seen = (*state.seen[:number], state.seen[number] | {written}, *state.seen[number + 1 :])
-                    yield replace(state, documents=changed, seen=seen, writes=state.writes + 1)
+                    yield state._replace(documents=changed, seen=seen, writes=state.writes + 1)
 
 
-def reply(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> list[tuple[int, Stored]] | None:
+def reply(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Reply | None:
     """What the client is shown; None: an error."""
-    ranks, is_cut = listed(state, window, rules)
+    ranks, is_cut = listed(state.counts, state.is_short, window, rules)
     null_rank = ranks.get(None, 0)
     # what is in no list has the rank of null
     ordered = sorted(state.found, key=lambda each: (ranks.get(each[1], null_rank), each[0]))
     skip, limit = window
-    shown = ordered[skip : skip + limit]
+    shown = tuple(ordered[skip : skip + limit])
     is_short = is_cut and len(ordered) < skip + limit
     return None if is_short and Rule.GUARDED in rules else shown
 
 
-def is_right(state: State, window: tuple[int, int], shown: list[tuple[int, Stored]]) -> bool:
+@cache  # many orders of the same writes end alike
+def is_right(seen: tuple[frozenset[Stored], ...], window: tuple[int, int], shown: Reply) -> bool:
     """Whether some state of each changed document, or none of it, makes the reply a window on all of them."""
     skip, limit = window
-    choices = [[*seen] if len(seen) == 1 else [*seen, "gone"] for seen in state.seen]
+    choices = [[*values] if len(values) == 1 else [*values, "gone"] for values in seen]
     for chosen in product(*choices):
         existing = [(number, value) for number, value in enumerate(chosen) if value != "gone"]
         ordered = sorted(existing, key=lambda each: (place(each[1]), each[0]))
-        if ordered[skip : skip + limit] == shown:
+        if tuple(ordered[skip : skip + limit]) == shown:
             return True
     return False
 
@@ -133,7 +139,7 @@ def wrong(rules: frozenset[Rule], window: tuple[int, int], is_short: bool) -> St
         if state.read < len(state.documents):
             return None
         shown = reply(state, window, rules)
-        return shown is None or is_right(state, window, shown)
+        return shown is None or is_right(state.seen, window, shown)
 
     return first_wrong(
         [State(each, tuple(frozenset({value}) for value in each), is_short) for each in starts],
