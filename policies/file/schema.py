@@ -237,29 +237,29 @@ class PathNode:
 
     def __post_init__(self) -> None:
         # counted once, from the children's counts: a pipeline can make trees that are too large to walk
-        object.__setattr__(self, "_by_name", dict(self.children))
-        object.__setattr__(self, "children", MappingProxyType(self._by_name))
-        below = self._by_name.values()
-        random = self.is_random or any(child.holds_random for child in below)
-        covers = self.leaf is not None or self.opaque or any(child.covers for child in below)
-        hidden = self.behind_number is not None and self.behind_number.covers
-        object.__setattr__(self, "covers", covers or hidden)
-        reshaped = self.behind_number is not None or any(child.reshaped for child in below)
-        object.__setattr__(self, "reshaped", reshaped)
-        rearranged = self.moved or any(child.rearranged for child in below)
-        object.__setattr__(self, "rearranged", rearranged)
+        children, leaf, behind, size, depth = dict(self.children), self.leaf, self.behind_number, 1, 0
+        covers, shown = leaf is not None or self.opaque, False
+        reshaped, rearranged, random = behind is not None, self.moved, self.is_random
+        ranged, asks = leaf is not None and leaf.domain is not None, leaf is not None and leaf.asks
+        for child in children.values():
+            covers, shown = covers or child.covers, shown or (child.shows and not child.absent)
+            reshaped, rearranged = reshaped or child.reshaped, rearranged or child.rearranged
+            random, ranged = random or child.holds_random, ranged or child.is_ranged
+            asks, size, depth = asks or child.asks, size + child.size, max(depth, 1 + child.depth)
         object.__setattr__(self, "holds_random", random and not self.absent)
-        ranged = self.leaf is not None and self.leaf.domain is not None
-        object.__setattr__(self, "is_ranged", ranged or any(child.is_ranged for child in below))
-        asks = self.leaf is not None and self.leaf.asks
-        object.__setattr__(self, "asks", asks or any(child.asks for child in below))
-        shown = any(child.shows and not child.absent for child in below)
         if self.is_doubtful and shown:
             object.__setattr__(self, "absent", False)  # a stage has put ciphertext below it
-        hidden = self.behind_number is not None and self.behind_number.shows
-        object.__setattr__(self, "shows", self.leaf is not None or self.opaque or shown or hidden)
-        object.__setattr__(self, "size", 1 + sum(child.size for child in below))
-        object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
+        shown = shown or leaf is not None or self.opaque or (behind is not None and behind.shows)
+        object.__setattr__(self, "_by_name", children)
+        object.__setattr__(self, "children", MappingProxyType(children))
+        object.__setattr__(self, "covers", covers or (behind is not None and behind.covers))
+        object.__setattr__(self, "reshaped", reshaped)
+        object.__setattr__(self, "rearranged", rearranged)
+        object.__setattr__(self, "is_ranged", ranged)
+        object.__setattr__(self, "asks", asks)
+        object.__setattr__(self, "shows", shown)
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "depth", depth)
 
     @property
     def is_random(self) -> bool:
