@@ -29,7 +29,7 @@ def whose_address(host: str) -> str:
     from ipaddress import IPv6Address, IPv6Network  # noqa: PLC0415 - as above
 
     host = host.partition("%")[0]
-    address = as_address(host)
+    address = as_address(host) if ":" in host else None  # of names and IPv4 addresses nothing is parsed
     if not isinstance(address, IPv6Address):
         return host
     return str(address.ipv4_mapped or IPv6Network((address, _IPV6_NETWORK), strict=False))
