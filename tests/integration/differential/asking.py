@@ -141,6 +141,8 @@ def _bounds(kind: str, one: Values) -> Values:
 def ordering_expressions(kind: str, path: str, one: Values) -> Values:
     """Comparisons of values of a type with constants in `$expr`, in both orders, combined and negated."""
     bounds = weighted((3, _bounds(kind, one)), (1, sampled(_ANY)))
+    if kind == "binData":
+        bounds = bounds.filter(lambda value: not isinstance(value, bytes))  # see defects
     constants = st.builds(lambda said, value: {"$literal": value} if said else value, st.booleans(), bounds)
     compared: Values = st.builds(
         lambda word, value, turned: {word: [value, f"${path}"] if turned else [f"${path}", value]},

@@ -14,7 +14,7 @@ one where a later statement of the same command meets none. So filters that are 
 nor `$alwaysFalse`.
 
 Binary data of one length is ordered by its bytes alone; MongoDB orders it by its subtype first. So nothing is
-sorted by it, or takes its least and greatest.
+sorted by it, takes its least and greatest, or compares it with binary data for the order.
 
 With an index on an array, `{$gt: a, $lt: b}` wants one element between both ends; MongoDB takes one above
 `a` and another below `b`. So the tests of arrays between two ends have no index.
