@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.build_context import ROOT
+from tests.support.processes import STANDS_STILL_S
 
 HOOKS = """
 import os
@@ -18,7 +19,11 @@ from tests.support import processes
 
 def pytest_addoption(parser):
     processes.add_option(parser)
-    processes.STANDS_STILL_S = int(os.environ.get("STANDS_STILL_S", 60))
+    if os.environ.get("TELLS_WATCH"):
+        processes.faulthandler.dump_traceback_later = tell_watch
+
+def tell_watch(after, file):
+    os.write(file, f"watched for {after} s\\n".encode())
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session):
@@ -131,12 +136,7 @@ def test_the_run_ends_at_the_failure_that_it_was_told(tmp_path: Path) -> None:
     assert figures(done).startswith("1 failed")
 
 
-def test_a_process_that_stands_still_says_where(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        {"late": "import time\ndef test_late():\n    time.sleep(1.5)\n"},
-        *("--processes", "1"),
-        STANDS_STILL_S="1",
-    )
-    assert figures(done) == "1 passed"
-    assert re.search(r"test_late\.py\", line 3 in test_late", done.stderr)
+def test_each_file_is_watched_for_standing_still(tmp_path: Path) -> None:
+    done = run(tmp_path, {"good": GOOD, "good_too": GOOD}, "--processes", "1", TELLS_WATCH="1")
+    assert figures(done) == "6 passed"
+    assert done.stderr.splitlines() == [f"watched for {STANDS_STILL_S} s"] * 2

@@ -10,8 +10,8 @@ Where it is stands in a PKCS#11 URI (RFC 7512) without its scheme:
 
 The PIN comes from the file `pin-source`, else from SEALWIRE_PKCS11_PIN. It is never part of the URI.
 
-A library may leave errors in OpenSSL's queue, one for each thread where Python's `ssl` takes them for its own
-at its next read (SoftHSM leaves four when it is loaded). So calls to it have a thread of their own.
+OpenSSL keeps a queue of errors for each thread. Python's `ssl` takes what is in it for an error of its own.
+A library may leave some (SoftHSM leaves four when it is loaded). So it is called in a thread of its own.
 """
 
 import os

@@ -66,14 +66,14 @@ class Grids:
 
 
 MAX_REJECTED_BYTES: Final = 32_000_000
-"""For all questions together, some 110,000 values."""
+"""For all questions together, some 150,000 values."""
 _REJECTED_BYTES: Final = 120
 """A value takes so much beside the bytes of its document: the object, and its place in a set."""
 _QUESTION_BYTES: Final = 500
 """A question takes so much without any."""
-MOST_LEFT: Final = 200  # documents of a reply that are judged again each time
-_LEFT_BYTES: Final = 40 * MOST_LEFT
-MOST_BATCHES: Final = 50  # kept for a question: as many as an answer has at most
+_LEFT_BYTES: Final = 40
+MOST_LEFT: Final = 200
+"""So many documents of a reply that is kept are judged again."""
 _ANY_ORDER: Final = SortOrder(is_descending=False, enough=None, among=None)
 """Documents of answers for an order have a count, so they are kept apart."""
 
@@ -81,8 +81,6 @@ _ANY_ORDER: Final = SortOrder(is_descending=False, enough=None, among=None)
 class KnownBatch(NamedTuple):
     """A whole reply, so that not even its documents need be looked at one by one."""
 
-    documents: bytes
-    """The array that has them. It is the same again for as long as nobody stores another value."""
     rejected: int
     """How many of its documents do not satisfy the question."""
     left: tuple[int, ...]
@@ -98,7 +96,8 @@ class Verdicts:
     def __init__(self) -> None:
         self.documents: Final[set[bytes]] = set()
         """Those whose one value does not satisfy it."""
-        self.batches: Final[list[KnownBatch]] = []
+        self.batches: Final[dict[bytes, KnownBatch]] = {}
+        """By `Rejected.digest_of`. A batch is the same again for as long as nobody stores another value."""
         self.bytes = _QUESTION_BYTES
 
 
@@ -108,7 +107,7 @@ class Rejected:
 
     An authentic envelope has one value forever, so the verdict is the same each time. Only this one is kept:
     a value that satisfies a question is opened each time, under the keys that count then. What is held are
-    ciphertexts, and a keyed digest in place of the question.
+    ciphertexts and keyed digests, of which one is in place of the question.
     """
 
     __slots__ = ("_bytes", "_key", "_verdicts")
@@ -125,7 +124,7 @@ class Rejected:
         order = None if question.order is None else _ANY_ORDER
         asked = replace(question, namespace="", path="", order=order, among=None, needs_newest=False)
         # not of the question's own `repr`, which shows no operands
-        digest = hmac.digest(self._key, repr(astuple(asked)).encode(), "sha256")
+        digest = self.digest_of(repr(astuple(asked)).encode())
         known = self._verdicts.pop(digest, None)
         if known is None:
             known = Verdicts()
@@ -133,6 +132,10 @@ class Rejected:
             self._bytes += _QUESTION_BYTES
         self._verdicts[digest] = known
         return known
+
+    def digest_of(self, data: bytes) -> bytes:
+        """What stands for these bytes here. Cost: 1 us a KiB."""
+        return hmac.digest(self._key, data, "sha256")
 
     def add(self, known: Verdicts, document: bytes) -> None:
         """Keep a document, if need be in the place of those of questions that were asked before.
@@ -142,14 +145,11 @@ class Rejected:
         if document not in known.documents and self._takes(known, len(document) + _REJECTED_BYTES):
             known.documents.add(document)
 
-    def add_batch(self, known: Verdicts, batch: KnownBatch) -> None:
-        """Keep a reply with few documents to be judged again, if need be in the place of the oldest ones."""
-        size = len(batch.documents) + _LEFT_BYTES
-        if len(batch.left) <= MOST_LEFT:
-            while len(known.batches) == MOST_BATCHES or (known.batches and not self._has_room(size, known)):
-                self._takes(known, -len(known.batches.pop(0).documents) - _LEFT_BYTES)
-            if self._takes(known, size):
-                known.batches.append(batch)
+    def add_batch(self, known: Verdicts, digest: bytes, batch: KnownBatch) -> None:
+        """Keep a reply, if few of its documents have to be judged again."""
+        size = 2 * _REJECTED_BYTES + _LEFT_BYTES * len(batch.left)
+        if digest not in known.batches and len(batch.left) <= MOST_LEFT and self._takes(known, size):
+            known.batches[digest] = batch
 
     def _takes(self, known: Verdicts, size: int) -> bool:
         if not self._has_room(size, known):

@@ -215,7 +215,7 @@ def run_alone(place: str, environ: dict[str, str]) -> str:
 
 
 def run(program: str, *arguments: str, environ: Mapping[str, str] = ENVIRON) -> str:
-    """What a process of its own says, with no PIN but that of `environ`."""
+    """The output of a Python program in a process of its own. Its only PIN is the one in `environ`."""
     environ = {name: value for name, value in os.environ.items() if name != PIN_VARIABLE} | dict(environ)
     command = [sys.executable, "-c", program, *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.strip()

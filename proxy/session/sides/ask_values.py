@@ -299,8 +299,8 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
     judgement, rejected = asked.judgement, conversation.shared.rejected
     judgement.begin_batch(len(message))
     known = rejected.of(asked.question)
-    kept = known.batches if judgement.has_one_list else ()
-    same = next((each for each in kept if message.startswith(each.documents, batch.value)), None)
+    digest = rejected.digest_of(message[batch.value : batch.end]) if judgement.has_one_list else b""
+    same = known.batches.get(digest)
     if same is None:
         number, starts = _unknown(judgement, known, message, batch)
     else:
@@ -314,9 +314,8 @@ def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Ele
             rejected.add(known, message[start : start + int32_at(message, start)])
         else:
             left.append(start - batch.value)
-    if same is None and judgement.has_one_list:
-        documents = message[batch.value : batch.end]
-        rejected.add_batch(known, KnownBatch(documents, number - len(left), tuple(left)))
+    if digest:
+        rejected.add_batch(known, digest, KnownBatch(number - len(left), tuple(left)))
     opened = reading.opened
     for whole in judgement.overdue():
         one = _Reading(conversation, asked, whole)
@@ -336,7 +335,8 @@ def _unknown(
     for document in elements(message, batch.value):
         number += 1
         if number > _BATCH:
-            raise Refusal(Reason.QUESTION, rule=f"a reply with more than the {_BATCH} values asked for")
+            rule = f"a reply with more than the {_BATCH} values that were asked for"
+            raise Refusal(Reason.QUESTION, rule=rule)
         if document.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, document.value)
         whole = message[document.value : document.end]
