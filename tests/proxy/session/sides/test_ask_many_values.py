@@ -45,6 +45,15 @@ def test_a_reply_is_known_without_its_documents(batching: Playbook) -> None:
     assert ask_again(batching, {"$gt": "097"}, *MANY, found=("098", "099")) == 2
 
 
+def test_of_a_value_that_satisfies_nothing_is_kept(batching: Playbook) -> None:
+    """It may be in clear, where a class is stored partly so."""
+    assert ask_again(batching, {"$gt": "097"}, *MANY, found=("098", "099")) == 100
+    (known,) = batching.session.shared.rejected._verdicts.values()
+    held = b"".join([*known.documents, *known.batches])
+    assert bytes(MANY[97]) in held
+    assert bytes(MANY[98]) not in held
+
+
 @pytest.mark.plain_core(reason="it replaces a method")
 def test_envelopes_of_a_reply_are_opened_together(
     batching: Playbook, monkeypatch: pytest.MonkeyPatch
