@@ -23,11 +23,17 @@ A partial index of documents with `{s: null}` is used for `{s: {$in: [...]}}` an
 nothing; for equality it is not. A question makes an `$in` of what had none in plaintext. So where fields are
 asked about, no index is of such documents.
 
+A pattern in the place of a value finds nothing by an index; `$regex` does. A question puts `$in` there. So a
+sequence with an index of a field has no such pattern for it.
+
 Types that it does not keep (symbol becomes a string, DBPointer a sub-document, undefined null; dates past
 year 9999 are refused) are not among the generated values.
 """
 
+from collections.abc import Set
 from typing import Any
+
+from bson import Regex
 
 from tests.integration.differential.values import Document
 
@@ -54,3 +60,21 @@ def spoils_upsert(query: Any) -> bool:
 def upserts_soundly(statement: Document) -> bool:
     """Whether a statement of `update` or a `findAndModify` upserts nothing that the server spoils."""
     return not spoils_upsert(statement.get("q", statement.get("query")))
+
+
+def equals_pattern(said: Any, fields: Set[str]) -> bool:
+    """Whether a filter in a command has a pattern in the place of a value of one of these fields."""
+    if isinstance(said, list):
+        return any(equals_pattern(item, fields) for item in said)
+    if not isinstance(said, dict):
+        return False
+    return any(
+        (name in fields and _is_pattern(value)) or equals_pattern(value, fields)
+        for name, value in said.items()
+    )
+
+
+def _is_pattern(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_is_pattern(value.get(operator)) for operator in ("$eq", "$in"))
+    return isinstance(value, Regex) or (isinstance(value, list) and any(map(_is_pattern, value)))

@@ -16,7 +16,7 @@ from tests.integration.differential.compare import (
     Commands,
     aggregate_command,
 )
-from tests.integration.differential.defects import upserts_soundly
+from tests.integration.differential.defects import equals_pattern, upserts_soundly
 from tests.integration.differential.documents import document, numbered, visit
 from tests.integration.differential.filters import PROJECTIONS, filters
 from tests.integration.differential.pipelines import writing_pipelines
@@ -92,6 +92,7 @@ def sequences(shape: Shape) -> st.SearchStrategy[Sequence]:
             Sequence, st.just(shape), people, visits, st.just(made), _several(_hinting_step(shape, made[0]))
         )
     )
+    indexed = indexed.filter(_finds_by_index)
     viewed = st.builds(
         lambda stored, others, view, more: Sequence(shape, stored, others, [], [*view, *more]),
         people,
@@ -100,6 +101,11 @@ def sequences(shape: Shape) -> st.SearchStrategy[Sequence]:
         plain,
     )
     return weighted((13, alone), (5, indexed), (2, viewed))
+
+
+def _finds_by_index(sequence: Sequence) -> bool:
+    indexed = {name for made in sequence.indexes for index in made.body["indexes"] for name in index["key"]}
+    return not any(equals_pattern(command.body, indexed) for command in sequence.commands)
 
 
 def _several(step: st.SearchStrategy[Step]) -> st.SearchStrategy[list[Step]]:
