@@ -19,7 +19,7 @@ from sealwire.policies.expressions.constants import arguments_of, written
 from sealwire.policies.file.ranges import LONG, NUMERIC, find_positions
 from sealwire.policies.file.schema import PathNode, ValueType, follow
 from sealwire.policies.filters.operands import is_least_text
-from sealwire.policies.planning.arguments import array_items, named_parts, operator_name
+from sealwire.policies.planning.arguments import array_items, first_name, named_parts, operator_name
 from sealwire.policies.planning.plan import Compared, ListPlace, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.rules import Rows, asks_of
 from sealwire.policies.planning.values import demand_filter, note_comparison, whole_number
@@ -29,7 +29,7 @@ from sealwire.policies.questions.collation import SIMPLE
 from sealwire.policies.questions.conditions import KEYS, MAX_BITS, Asks, Value
 from sealwire.policies.roles.role import Level
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, string_bytes
+from sealwire.wire.raw_bson import Element, elements, int32_at, string_bytes
 
 NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
 FEW_LISTED: Final = 50
@@ -37,6 +37,8 @@ FEW_LISTED: Final = 50
 
 _EQUAL: Final = (b"$eq", b"$in")
 """Deterministic ciphertext answers these. Random classes and collations need a question for them."""
+_OFTEN: Final = frozenset({kinds.NULL, kinds.BOOL, kinds.REGEX})
+"""Values that many documents have, and patterns."""
 _LISTING: Final = frozenset({b"$in", b"$nin"})
 _TURNED: Final = {b"$gt": b"$lt", b"$gte": b"$lte", b"$lt": b"$gt", b"$lte": b"$gte"}
 """The operator that says the same with the two operands exchanged."""
@@ -65,7 +67,7 @@ class Among:
 
 @final
 class CandidatesUnknown(asked.ValuesUnknown):
-    """The server has to be asked for the documents with values of a random class that may satisfy."""
+    """The server has to be asked, if need be at the documents that meet the other conditions of a filter."""
 
     def __init__(self, question: asked.ValuesQuestion) -> None:
         """Raises as ValuesUnknown."""
@@ -75,12 +77,12 @@ class CandidatesUnknown(asked.ValuesUnknown):
 
 
 def plan_met(
-    walk: Walk, element: Element, met: list[asked.Met], plan: Callable[[Walk, Element], None]
+    walk: Walk, element: Element, whole: asked.WholeFilter, plan: Callable[[Walk, Element], None]
 ) -> None:
     """Plan a condition of a filter on documents, beside others that are `met` as well.
 
-    If it needs the values of a random class, the others say at which documents the question looks: so they
-    are planned first, and `plan_candidates` says what is lacking. Raises as `plan`.
+    If it needs stored values, the others may say at which documents the question looks: so they are planned
+    first, and `plan_candidates` says what is lacking. Raises as `plan`.
     """
     draft, asking = walk.draft, walk.draft.asking
     if asking is None:
@@ -91,7 +93,9 @@ def plan_met(
     try:
         plan(walk, element)
     except CandidatesUnknown as unknown:
-        asking.lacking = asking.lacking or unknown
+        before = whole.lacking
+        if before is None or (before.question.is_random and not unknown.question.is_random):
+            whole.lacking = unknown  # its list narrows the question about what is random
         del draft.edits[edits:], draft.replacements[replacements:], asking.barriers[barriers:]
         asking.is_negated = is_negated
         return
@@ -100,19 +104,44 @@ def plan_met(
     is_within = all(element.start <= each.element.start < element.end for each in draft.edits[edits:])
     if is_within and not _UNREPEATABLE.search(walk.buf, element.start, element.end):
         made = (edits, len(draft.edits)), (replacements, len(draft.replacements))
-        met.append(asked.Met(element, walk.parents, *made))
+        whole.met.append(asked.Met(element, walk.parents, *made))
 
 
-def plan_candidates(draft: Draft, asking: asked.Asking, met: list[asked.Met]) -> None:
-    """All conditions of a filter are planned. Raises CandidatesUnknown."""
-    unknown, asking.lacking = asking.lacking, None
+def plan_candidates(draft: Draft, whole: asked.WholeFilter) -> None:
+    """All conditions of a filter are planned. Raises ValuesUnknown."""
+    unknown = whole.lacking
     if not isinstance(unknown, CandidatesUnknown):
         return
+    question, met = unknown.question, whole.met
+    if not question.is_random:  # it may go along an index, unless others say which documents are meant
+        lists = {number for number, edit in enumerate(draft.edits) if isinstance(edit, RangeEdit)}
+        met = [each for each in met if question.among and lists.isdisjoint(range(*each.edits))]
     for each in met:
         part = each.element.start, each.element.end
         made = draft.edits[slice(*each.edits)], draft.replacements[slice(*each.replacements)]
         unknown.among.append(Among(draft.buf, part, *made, each.parents))
     raise unknown
+
+
+def has_equality(buf: bytes, start: int) -> bool:
+    """Whether a filter says of a field which values it has, which are more often than not in few documents.
+
+    Null and booleans are in many. Raises BsonError. Cost: O(elements, values).
+    """
+    return any(_is_equality(buf, condition) for condition in elements(buf, start))
+
+
+def _is_equality(buf: bytes, condition: Element) -> bool:
+    given = [condition]
+    if condition.name == b"$and" and condition.kind == kinds.ARRAY:
+        branches = elements(buf, condition.value)
+        return any(each.kind == kinds.OBJECT and has_equality(buf, each.value) for each in branches)
+    if condition.kind == kinds.OBJECT and first_name(buf, condition.value).startswith(b"$"):
+        given = [each for each in elements(buf, condition.value) if each.name in _EQUAL]
+    if given and given[0].name == b"$in" and given[0].kind == kinds.ARRAY:
+        given = list(elements(buf, given[0].value))
+    is_known = not condition.name.startswith(b"$") and bool(given)
+    return is_known and all(each.kind not in _OFTEN for each in given)
 
 
 def deny(draft: Draft, barrier: asked.Barrier) -> asked.Asking | None:
@@ -334,14 +363,19 @@ def answer_to(
     question = asked.ValuesQuestion(
         namespace, node.path, node.leaf.name, operators, is_outside=is_outside, options=asking.collation
     )
-    if not node.is_random:
-        return asking.answers.of(question)
-    start, end = asking.filter_at or (0, 0)
-    if end and asking.written.may_change(walk.buf, start, node.path):
-        rule = "a filter that documents may come to meet by an earlier statement of the command"
-        raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
-    among = walk.buf[start:end]
-    question = replace(question, among=among, needs_newest=not asking.is_at_one_time)
+    whole = asking.whole or asked.WholeFilter(0)
+    may_change = asking.whole is not None and asking.may_change(walk.buf, whole, node.path)
+    if asking.whole is not None and not whole.content:
+        whole.content = walk.buf[whole.start : whole.start + int32_at(walk.buf, whole.start)]
+        whole.has_equality = has_equality(walk.buf, whole.start)
+    if node.is_random:
+        if may_change:
+            rule = "a filter that documents may come to meet by an earlier statement of the command"
+            raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
+        needs_newest = not asking.is_at_one_time
+        question = replace(question, is_random=True, among=whole.content, needs_newest=needs_newest)
+    elif whole.has_equality and not may_change:
+        question = asking.answers.narrowed(question, whole.content)
     try:
         return asking.answers.of(question)
     except asked.ValuesUnknown:

@@ -55,10 +55,10 @@ from sealwire.policies.planning.rules import (
 )
 from sealwire.policies.planning.values import match, match_range, plan_value, whole_number
 from sealwire.policies.planning.walk import Walk
-from sealwire.policies.questions.asked import Asking, Barrier, Met
+from sealwire.policies.questions.asked import Asking, Barrier, WholeFilter
 from sealwire.policies.questions.conditions import Asks
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, int32_at
+from sealwire.wire.raw_bson import Element, elements
 
 # ---------------------------------------------------------------------- $jsonSchema in filters and validators
 #
@@ -180,14 +180,12 @@ def _plan_asking(walk: Walk, start: int, asking: Asking) -> None:
     if walk.draft.filters > 1 or not asking.is_here:
         _plan_filter(walk, start)
         return
-    asking.filter_at = start, start + int32_at(walk.buf, start)
-    met = asking.met = list[Met]()
-    asking.lacking = None
+    whole = asking.whole = WholeFilter(start)
     try:
         _plan_filter(walk, start)
     finally:
-        asking.filter_at = asking.met = None
-    plan_candidates(walk.draft, asking, met)
+        asking.whole = None
+    plan_candidates(walk.draft, whole)
 
 
 def _plan_filter(walk: Walk, start: int) -> None:
@@ -208,13 +206,13 @@ def _plan_filter(walk: Walk, start: int) -> None:
 
 def _conjunction(walk: Walk, start: int) -> None:
     inner, draft = walk.inside(start), walk.draft
-    met = None if draft.asking is None or draft.filters > 1 else draft.asking.met
+    whole = None if draft.asking is None or draft.filters > 1 else draft.asking.whole
     for element in elements(walk.buf, start):
         plan = _top_level if element.name.startswith(b"$") else _field
-        if met is None or element.name == b"$and":
+        if whole is None or element.name == b"$and":
             plan(inner, element)
         else:
-            plan_met(inner, element, met, plan)
+            plan_met(inner, element, whole, plan)
 
 
 def plan_stored_filter(walk: Walk, argument: Element) -> None:

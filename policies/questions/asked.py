@@ -8,7 +8,7 @@ An answer counts for that command alone.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, NamedTuple, assert_never, final
 
@@ -53,6 +53,8 @@ MAX_ARRAYS: Final = 1000
 """Arrays that one command sorts by: the server compares each document's with them, one by one."""
 MAX_QUESTIONS: Final = 16
 """Questions that one command may need."""
+MOST_NARROWED: Final = 4
+"""So many of them may be about the documents that meet one filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,11 @@ class ValuesQuestion:
     """Whether it is about the values that do not satisfy each of them: what a negation lets in."""
     order: SortOrder | None = None
     """How the command is sorted by them; None: it is not."""
-    among: bytes | None = field(default=None, repr=False)
-    """For a random class, the filter around the condition, as the client has sent it: only documents that
-    meet the rest of it are looked at. Empty without such a filter; None for other classes."""
+    is_random: bool = False
+    """Whether it is about envelopes that are each in one place, and may have arrays in them."""
+    among: bytes = field(default=b"", repr=False)
+    """The filter around the condition, as the client has sent it, if only documents that meet the rest of it
+    are looked at."""
     options: bytes = field(default=b"", repr=False)
     """The collation of the command, and its hint if it is about an order, as the client has sent them."""
     needs_newest: bool = False
@@ -95,11 +99,6 @@ class ValuesQuestion:
     def __post_init__(self) -> None:
         if self.is_outside and self.order is not None:
             raise TypeError("a sort takes no negated condition over")
-
-    @property
-    def is_random(self) -> bool:
-        """Whether it is about envelopes that are each in one place, and may have arrays in them."""
-        return self.among is not None
 
     @property
     def is_collated(self) -> bool:
@@ -184,6 +183,11 @@ class Answers:
         answers = [each for each in ordered if isinstance(each, ValuesAnswer)]
         return any(each.all or (each.ranks is not None and each.ranks.nulls is not None) for each in answers)
 
+    def narrowed(self, question: ValuesQuestion, among: bytes) -> ValuesQuestion:
+        """The question about documents that meet a filter, if it is one of the first. Others share one."""
+        found = replace(question, among=among)
+        return found if found in self.known or len(self.known) < MOST_NARROWED else question
+
     def of(self, question: ValuesQuestion) -> ValuesAnswer:
         """Raises ValuesUnknown, and the refusal that was learned in the place of an answer."""
         found = self.known.get(question)
@@ -217,6 +221,23 @@ class Met(NamedTuple):
     edits: tuple[int, int]
     """From which of the draft's edits to which; `slice` is no type in the compiled core."""
     replacements: tuple[int, int]
+
+
+@dataclass(slots=True)
+class WholeFilter:
+    """A filter on documents that is being planned."""
+
+    start: int
+    content: bytes = field(default=b"", repr=False)
+    """As the client has sent it; empty until something is asked."""
+    has_equality: bool = False
+    """Whether it says of a field which values it has; found out with its content."""
+    met: list[Met] = field(default_factory=list)
+    """The conditions of it that are planned, and that each document has to meet."""
+    lacking: "ValuesUnknown | None" = None
+    """The first question that its conditions need."""
+    changing: dict[str, bool] = field(default_factory=dict)
+    """By path what `Asking.may_change` has found out: it takes as long as the filter is."""
 
 
 @dataclass(slots=True)
@@ -339,7 +360,6 @@ class Asking:
         "answers",
         "barriers",
         "collation",
-        "filter_at",
         "forbids",
         "groups",
         "hint",
@@ -348,14 +368,13 @@ class Asking:
         "is_in_transaction",
         "is_negated",
         "is_windowed",
-        "lacking",
-        "met",
         "names",
         "namespace",
         "removed",
         "sorts_write",
         "strength",
         "tree",
+        "whole",
         "written",
     )
 
@@ -404,12 +423,8 @@ class Asking:
         """The offsets of patterns that are left out of a list, because they are covered elsewhere."""
         self.ahead: SortAhead | None = None
         """What takes over conditions on its field."""
-        self.filter_at: tuple[int, int] | None = None
-        """The filter on documents at hand, from its start to its end."""
-        self.met: list[Met] | None = None
-        """The conditions of it that are planned, and that each document has to meet."""
-        self.lacking: ValuesUnknown | None = None
-        """The first question that the other conditions of the filter need."""
+        self.whole: WholeFilter | None = None
+        """The filter on documents at hand."""
 
     def joining(self, namespace: str, tree: PathNode | None) -> "Asking":
         """The same command in a pipeline on another collection; `tree`: None if nothing is asked about it."""
@@ -421,6 +436,13 @@ class Asking:
             namespace=namespace,
         )
         found.strength, found.collation = self.strength, self.collation
+        return found
+
+    def may_change(self, buf: bytes, whole: WholeFilter, path: str) -> bool:
+        """As `FieldsWritten.may_change`, once for each filter and path."""
+        found = whole.changing.get(path)
+        if found is None:
+            found = whole.changing[path] = self.written.may_change(buf, whole.start, path)
         return found
 
     @contextmanager

@@ -122,7 +122,7 @@ class Rejected:
         """Those that are known for a question, to add to before anything else is asked. Cost: O(operands)."""
         # where a value is stored changes nothing about it, nor does how much of an order is wanted
         order = None if question.order is None else _ANY_ORDER
-        asked = replace(question, namespace="", path="", order=order, among=None, needs_newest=False)
+        asked = replace(question, namespace="", path="", order=order, among=b"", needs_newest=False)
         # not of the question's own `repr`, which shows no operands
         digest = self.digest_of(repr(astuple(asked)).encode())
         known = self._verdicts.pop(digest, None)

@@ -273,13 +273,16 @@ def _rewritten(conversation: Conversation, among: Among) -> bytes:
 
 
 def _candidates(conversation: Conversation, unknown: CandidatesUnknown) -> bytes:
-    """The same of a question about a random class: the documents that may satisfy, each with its values."""
-    path = unknown.question.path
-    conditions = [_elements({path: {"$exists": True}})]
+    """The same among the documents that meet some conditions; of a random class each with its values."""
+    path, is_random = unknown.question.path, unknown.question.is_random
+    conditions = [_elements({path: {"$exists": True}})] if is_random else []
     conditions += [_rewritten(conversation, each) for each in unknown.among]
-    match = {"$and": [RawBSONDocument(enclosed(each)) for each in conditions]}
-    shown = {path: 1} if path.startswith("_id") else {path: 1, "_id": 0}
-    return _elements({"pipeline": [{"$match": match}, {"$project": shown}]})
+    shown: dict[str, object] = {path: 1} if path.startswith("_id") else {path: 1, "_id": 0}
+    stages: list[dict[str, object]] = [{"$project": shown}] if is_random else _pipeline(path)
+    if conditions:
+        match = {"$and": [RawBSONDocument(enclosed(each)) for each in conditions]}
+        stages.insert(0, {"$match": match})
+    return _elements({"pipeline": stages})
 
 
 def _pipeline(path: str) -> list[dict[str, object]]:

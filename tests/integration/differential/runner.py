@@ -22,6 +22,7 @@ from tests.integration.differential.sides import (
     Side,
     TryAgain,
     failure,
+    hides_refusals,
     is_of_a_move,
     is_of_a_question,
 )
@@ -37,8 +38,12 @@ CONFLICT = 112
 WRITE_CONFLICT = Answer(Outcome.ERROR, canonical({"code": CONFLICT}))
 
 
-class Unsearchable(Exception):
-    """An update has put a value where no search by its path finds it (`sequences.is_searchable`)."""
+class CutShort(Exception):
+    """What follows cannot be compared.
+
+    An update has put a value where no search by its path finds it (`sequences.is_searchable`). Or the error
+    of a whole command hides which of its statements Sealwire has refused.
+    """
 
 
 @dataclass(slots=True)
@@ -70,7 +75,7 @@ class Runner:
         run = Run(self, sequence)
         try:
             run.all()
-        except Unsearchable:
+        except CutShort:
             run.clear()
             self.tally.moves["sequences cut short"] += 1
         finally:
@@ -130,6 +135,8 @@ class Run:
             self._rejected(command, through)
         elif through.outcome is not Outcome.REFUSED:
             self._same(command, through, self.plain.run(command, None, through.left_out))
+            if through.outcome is Outcome.ERROR and hides_refusals(command.body):
+                raise CutShort
         self._compare_rows(command.changes, command.kind)
         return through
 
@@ -203,7 +210,7 @@ class Run:
         for name in sorted(changed):
             rows = self.plain.rows(name)
             if self.runner.forms is not None and not is_searchable(rows):
-                raise Unsearchable
+                raise CutShort
             through, plain = canonical(self.covered.rows(name)), canonical(rows)
             if through != plain:
                 raise AssertionError(f"{name} after {after}\n  Sealwire: {through}\n  plain:    {plain}")

@@ -256,6 +256,15 @@ def is_nothing_left(body: Document, places: Sequence[int]) -> bool:
     return not shortened(body, places)[_STATEMENTS[next(iter(body))]]
 
 
+def hides_refusals(body: Document) -> bool:
+    """Whether an error of the whole command leaves open which of its statements were sent.
+
+    The server has such an error where MongoDB has one of a statement: for a pipeline that cannot be computed.
+    """
+    statements = body.get(_STATEMENTS.get(next(iter(body)), ""), ())
+    return len(statements) > 1 and not body.get("ordered", True)
+
+
 def moved(item: Document, name: str, places: Sequence[int]) -> Document:
     """One item of a reply to the shortened command, with the place that the client knows."""
     shifts = [place - before for before, place in enumerate(places)]

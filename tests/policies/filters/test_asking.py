@@ -445,3 +445,73 @@ def test_a_name_that_is_not_utf_8_is_not_asked_for() -> None:
     buf = encode({**find({"surname": {"$gt": "S"}}), "$db": "clinic"}).replace(b"patients", b"patient\xff")
     with raising(Refusal, Reason.RANGE):
         plan_command(ALIKE, buf, 0, answers=Answers())
+
+
+BEGINS = {"surname": {"$regex": "^S"}}
+
+
+def names_beside(command: dict[str, Any]) -> list[bytes]:
+    """The names of the conditions that documents have to meet of which the first question asks."""
+    with pytest.raises(asking.CandidatesUnknown) as caught:
+        plan_command(POLICY, encode({**command, "$db": "clinic"}), 0, answers=Answers())
+    return [each.buf[each.part[0] + 1 : each.part[1]].split(b"\0")[0] for each in caught.value.among]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        (BEGINS, []),
+        ({"ward": 1, **BEGINS, "born": {"$gt": 1}}, [b"ward", b"born"]),
+        ({"ward": {"$eq": 1}, **BEGINS}, [b"ward"]),
+        ({"ward": {"$in": [1, "a"], "$ne": 2}, **BEGINS}, [b"ward"]),
+        ({"address": {"city": "x"}, **BEGINS}, [b"address"]),
+        ({"$and": [{"ward": 1}, BEGINS]}, [b"ward"]),
+        ({"mute": "x", **BEGINS}, [b"mute"]),
+        ({"surname": {"$not": re.compile("^S")}, "ward": 1}, [b"ward"]),
+        ({"$nor": [BEGINS], "ward": 1}, [b"ward"]),
+        ({"ward": 1, "year": {"$gte": 1990, "$lt": 1995}, **BEGINS}, [b"ward"]),
+        ({"ward": None, **BEGINS}, []),
+        ({"ward": True, **BEGINS}, []),
+        ({"ward": re.compile("x"), **BEGINS}, []),
+        ({"ward": {"$in": [1, None]}, **BEGINS}, []),
+        ({"ward": {"$in": []}, **BEGINS}, []),
+        ({"ward": {"$gt": 1}, **BEGINS}, []),
+        ({"$or": [{"ward": 1}, {"bed": 2}], **BEGINS}, []),
+        ({"$or": [{"ward": 1, **BEGINS}]}, []),
+        ({"ward": {"$in": 5}, **BEGINS}, [b"ward"]),
+    ],
+)
+def test_a_question_looks_at_the_documents_that_an_equality_beside_it_says(
+    query: dict[str, Any], names: list[bytes]
+) -> None:
+    assert names_beside(find(query)) == names
+    assert names_beside({"delete": "patients", "deletes": [{"q": query, "limit": 0}]}) == names
+
+
+def test_each_question_is_about_the_documents_of_its_own_filter_and_few_are() -> None:
+    statements = [{"q": {"ward": ward, **BEGINS}, "limit": 1} for ward in range(20)]
+    made, questions = plan({"delete": "patients", "deletes": statements}, STORED)
+    assert len({each.among for each in questions}) == len(questions) == 5
+    assert questions[-1].among == b""
+    assert len(lists(made)) == 20
+
+
+def test_a_second_question_does_not_send_the_list_of_the_first() -> None:
+    query = {"ward": 1, **BEGINS, "kin.surname": {"$gt": "J"}}
+    _, questions = plan(find(query), STORED)
+    assert [each.path for each in questions] == ["surname", "kin.surname"]
+    answers = Answers()
+    for number in range(2):
+        with pytest.raises(asking.CandidatesUnknown) as caught:
+            plan_command(POLICY, encode({**find(query), "$db": "clinic"}), 0, answers=answers)
+        unknown = caught.value
+        assert [each.edits for each in unknown.among] == [[]], number
+        answers.learn(unknown.question, unknown.judgement.answer())
+
+
+@pytest.mark.parametrize(("update", "count"), [({"$set": {"ward": 1}}, 0), ({"$set": {"bed": 1}}, 1)])
+def test_a_statement_asks_everywhere_if_an_earlier_one_may_let_documents_in(
+    update: dict[str, Any], count: int
+) -> None:
+    statements = [{"q": {"_id": 1}, "u": update}, {"q": {"ward": 1, **BEGINS}, "u": {"$set": {"x": 1}}}]
+    assert len(names_beside({"update": "patients", "updates": statements})) == count

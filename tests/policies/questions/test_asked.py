@@ -149,7 +149,7 @@ def test_a_command_has_few_questions() -> None:
 
 
 def test_of_a_random_class_some_item_of_an_array_satisfies() -> None:
-    judgement = ValuesJudgement(replace(question(operator("$gt", 3), operator("$lt", 2)), among=b""))
+    judgement = ValuesJudgement(replace(question(operator("$gt", 3), operator("$lt", 2)), is_random=True))
     for stored in ([1, 9], [4, "x"], 1, []):
         judgement.take(held(stored))
     answer = judgement.answer()
@@ -158,7 +158,7 @@ def test_of_a_random_class_some_item_of_an_array_satisfies() -> None:
 
 
 def test_a_random_class_has_a_bound_of_its_own() -> None:
-    judgement = ValuesJudgement(replace(question(operator("$gt", 3)), among=b""))
+    judgement = ValuesJudgement(replace(question(operator("$gt", 3)), is_random=True))
     judgement.bounds = QuestionBounds(values=1, candidates=2)
     judgement.take(held(1))
     judgement.take(held(1))

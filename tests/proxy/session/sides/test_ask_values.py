@@ -191,11 +191,21 @@ def none_outside(path: str, *values: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", ["nhs_number", "contact.email"])
 def test_below_a_negation_the_values_that_do_not_satisfy_it_are_sent(play: Playbook, path: str) -> None:
-    query = {path: {"$not": Regex("^94")}, "x": 1}
+    query = {path: {"$not": Regex("^94")}, "x": {"$gt": 1}}
     play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
     play << to_server(asked(1, path))
     play >> server(told(1, *[sealed("nhs", each) for each in ("943", "944", "12")], None)) << pause(False)
-    sent = {path: {"$nin": []}, "$and": [none_outside(path, "12")], "x": 1}
+    sent = {path: {"$nin": []}, "$and": [none_outside(path, "12")], "x": {"$gt": 1}}
+    play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
+
+
+def test_a_question_looks_at_the_documents_that_another_condition_says(play: Playbook) -> None:
+    query = {"nhs_number": Regex("^94"), "x": 1, "contact.email": "a"}
+    play >> client(command({"find": "patients", "filter": query, "$db": "clinic"}, 70)) << pause(True)
+    others = {"$and": [{"x": 1}, {"contact.email": sealed("nhs", "a")}]}
+    stages = [{"$match": others}, {"$group": {"_id": "$nhs_number"}}]
+    play << to_server(asked(1, pipeline=stages)) >> server(told(1, sealed("nhs", "943"))) << pause(False)
+    sent = {**query, "nhs_number": {"$in": [sealed("nhs", "943")]}, "contact.email": sealed("nhs", "a")}
     play << to_server(command({"find": "patients", "filter": sent, "$db": "clinic"}, 70))
 
 
