@@ -396,13 +396,13 @@ class RankedStage:
 
         It may lead the server along an index there, as nowhere behind it.
         """
-        buf, (pipeline, item) = self._walk.buf, self._walk.parents[-2:]
-        first = next(elements(buf, pipeline)).value
-        filter_at = _stage(buf, next(elements(buf, pipeline))).value
-        if first == item or node.leaf is None or find_element(buf, filter_at, name) is not None:
+        first = next(elements(self._walk.buf, self._walk.parents[-2]))
+        match = _stage(self._walk.buf, first)
+        # another one is the stage itself, or one that `sorted_first` has moved
+        if match.name != b"$match" or node.leaf is None or find_element(self._walk.buf, match.value, name):
             return False
-        at = Element(kinds.NULL, name, *[filter_at + 4] * 3)
-        parents = (*self._walk.parents[:-1], first, filter_at)
+        at = Element(kinds.NULL, name, *[match.value + 4] * 3)
+        parents = (*self._walk.parents[:-1], first.value, match.value)
         edit = RangeEdit([at], node, node.leaf, answer.all, parents, ListPlace.LEADING, answer.ranks)
         self._walk.draft.edits.append(edit)
         return True

@@ -153,6 +153,14 @@ def test_a_stage_that_keeps_whole_fields_is_moved_behind_the_sort_and_its_window
     assert [each.data for each in among.replacements] == [b""]
 
 
+@pytest.mark.parametrize("stage", [{"$project": {"kin": 1}}, {"$addFields": {"kin": "$kin"}}])
+def test_nothing_is_put_into_a_moved_stage_that_was_the_first(stage: dict[str, Any]) -> None:
+    made, _ = plan(stage, {"$sort": {"kin.surname": 1}}, {"$limit": 1})
+    assert places(made) == [ListPlace.RANKS]
+    start, end = made.replacements[0].element.start, made.replacements[0].element.end
+    assert not any(start < each.element.start < end for each in made.edits)
+
+
 BY_SURNAME = {"$sort": {"surname": 1, "_id": 1}}
 
 
