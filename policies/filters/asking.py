@@ -12,6 +12,7 @@ a document in, never what keeps it out: below a negation, it has the values that
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Final, assert_never, final
 
 from sealwire.policies.errors import Reason, Refusal
@@ -365,17 +366,17 @@ def answer_to(
     )
     whole = asking.whole or asked.WholeFilter(0)
     may_change = asking.whole is not None and asking.may_change(walk.buf, whole, node.path)
-    if asking.whole is not None and not whole.content:
-        whole.content = walk.buf[whole.start : whole.start + int32_at(walk.buf, whole.start)]
+    if asking.whole is not None and not whole.digest:
+        whole.digest = sha256(walk.buf[whole.start : whole.start + int32_at(walk.buf, whole.start)]).digest()
         whole.has_equality = has_equality(walk.buf, whole.start)
     if node.is_random:
         if may_change:
             rule = "a filter that documents may come to meet by an earlier statement of the command"
             raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
         needs_newest = not asking.is_at_one_time
-        question = replace(question, is_random=True, among=whole.content, needs_newest=needs_newest)
+        question = replace(question, is_random=True, among=whole.digest, needs_newest=needs_newest)
     elif whole.has_equality and not may_change:
-        question = asking.answers.narrowed(question, whole.content)
+        question = asking.answers.narrowed(question, whole.digest)
     try:
         return asking.answers.of(question)
     except asked.ValuesUnknown:

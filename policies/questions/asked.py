@@ -88,9 +88,8 @@ class ValuesQuestion:
     """How the command is sorted by them; None: it is not."""
     is_random: bool = False
     """Whether it is about envelopes that are each in one place, and may have arrays in them."""
-    among: bytes = field(default=b"", repr=False)
-    """The filter around the condition, as the client has sent it, if only documents that meet the rest of it
-    are looked at."""
+    among: bytes = b""
+    """The digest of the filter around the condition, if only documents that meet the rest are looked at."""
     options: bytes = field(default=b"", repr=False)
     """The collation of the command, and its hint if it is about an order, as the client has sent them."""
     needs_newest: bool = False
@@ -228,10 +227,10 @@ class WholeFilter:
     """A filter on documents that is being planned."""
 
     start: int
-    content: bytes = field(default=b"", repr=False)
-    """As the client has sent it; empty until something is asked."""
+    digest: bytes = b""
+    """Of what the client has sent; empty until something is asked. Each condition is looked up by it."""
     has_equality: bool = False
-    """Whether it says of a field which values it has; found out with its content."""
+    """Whether it says of a field which values it has; found out with the digest."""
     met: list[Met] = field(default_factory=list)
     """The conditions of it that are planned, and that each document has to meet."""
     lacking: "ValuesUnknown | None" = None

@@ -496,6 +496,12 @@ def test_each_question_is_about_the_documents_of_its_own_filter_and_few_are() ->
     assert len(lists(made)) == 20
 
 
+def test_a_question_does_not_hold_the_filter_that_each_condition_of_it_is_looked_up_by() -> None:
+    query = {"ward": 1, "$or": [BEGINS] * 300}
+    _, questions = plan(find(query), STORED)
+    assert [len(each.among) for each in questions] == [32]
+
+
 def test_a_second_question_does_not_send_the_list_of_the_first() -> None:
     query = {"ward": 1, **BEGINS, "kin.surname": {"$gt": "J"}}
     _, questions = plan(find(query), STORED)
