@@ -30,7 +30,7 @@ from sealwire.policies.questions.collation import SIMPLE
 from sealwire.policies.questions.conditions import KEYS, MAX_BITS, Asks, Value
 from sealwire.policies.roles.role import Level
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, int32_at, string_bytes
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, int32_at, string_bytes
 
 NOTHING_ASKED: Final[frozenset[bytes]] = frozenset()
 FEW_LISTED: Final = 50
@@ -124,25 +124,25 @@ def plan_candidates(draft: Draft, whole: asked.WholeFilter) -> None:
     raise unknown
 
 
-def has_equality(buf: bytes, start: int) -> bool:
+def has_equality(buf: bytes, start: int, depth: int = 0) -> bool:
     """Whether a filter says of a field which values it has, which are more often than not in few documents.
 
-    Null and booleans are in many. Raises BsonError. Cost: O(elements, values).
+    Null and booleans are in many. What is too deep is refused elsewhere. Raises BsonError. Cost: O(bytes).
     """
-    return any(_is_equality(buf, condition) for condition in elements(buf, start))
+    return depth <= MAX_DEPTH and any(_is_equality(buf, each, depth + 1) for each in elements(buf, start))
 
 
-def _is_equality(buf: bytes, condition: Element) -> bool:
+def _is_equality(buf: bytes, condition: Element, depth: int) -> bool:
     given = [condition]
     if condition.name == b"$and" and condition.kind == kinds.ARRAY:
         branches = elements(buf, condition.value)
-        return any(each.kind == kinds.OBJECT and has_equality(buf, each.value) for each in branches)
+        return any(each.kind == kinds.OBJECT and has_equality(buf, each.value, depth) for each in branches)
     if condition.kind == kinds.OBJECT and first_name(buf, condition.value).startswith(b"$"):
         given = [each for each in elements(buf, condition.value) if each.name in _EQUAL]
     if given and given[0].name == b"$in" and given[0].kind == kinds.ARRAY:
         given = list(elements(buf, given[0].value))
-    is_known = not condition.name.startswith(b"$") and bool(given)
-    return is_known and all(each.kind not in _OFTEN for each in given)
+    is_said = bool(given) and all(each.kind not in _OFTEN for each in given)
+    return is_said and not condition.name.startswith(b"$")
 
 
 def deny(draft: Draft, barrier: asked.Barrier) -> asked.Asking | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from bson import Binary, Decimal128, Int64, MinKey, ObjectId, encode
+from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
@@ -20,6 +21,8 @@ from sealwire.policies.questions.asked import (
     ValuesUnknown,
 )
 from sealwire.policies.questions.ordering import SortOrder
+from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import enclosed
 from tests.policies.questions.test_conditions import value
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
@@ -500,6 +503,29 @@ def test_a_question_does_not_hold_the_filter_that_each_condition_of_it_is_looked
     query = {"ward": 1, "$or": [BEGINS] * 300}
     _, questions = plan(find(query), STORED)
     assert [len(each.among) for each in questions] == [32]
+
+
+def nested(name: bytes, levels: int) -> bytes:
+    """`{surname: {$gt: "S"}, $and: [{$and: [...]}]}`, so deep that no parser goes there."""
+    inner = b"\5\0\0\0\0"
+    for _ in range(levels):
+        inner = enclosed(b"\4%b\0%b" % (name, enclosed(b"\x030\0" + inner)))
+    return encode({"surname": {"$gt": "S"}})[:-1] + inner[4:]
+
+
+@pytest.mark.parametrize("name", [b"$and", b"$or"])
+def test_a_filter_that_is_too_deep_is_refused(name: bytes) -> None:
+    found = nested(name, 2000)
+    query: Any = RawBSONDocument(len(found).to_bytes(4, "little") + found[4:])
+    match: dict[str, Any] = {"aggregate": "patients", "pipeline": [{"$match": query}], "cursor": {}}
+    update: list[dict[str, Any]] = [
+        {"updateMods": {"$set": {"a": 1}}, "filter": {"_id": 1}},
+        {"updateMods": [], "filter": query},
+    ]
+    written = {"bulkWrite": 1, "ops": [{"update": 0, **each} for each in update]}
+    for command in (find(query), match, {**written, "nsInfo": [{"ns": "clinic.patients"}]}):
+        with pytest.raises((Refusal, BsonError)):
+            plan_command(POLICY, encode({**command, "$db": "clinic"}), 0, answers=Answers())
 
 
 def test_a_second_question_does_not_send_the_list_of_the_first() -> None:
