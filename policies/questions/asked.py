@@ -228,7 +228,7 @@ class WholeFilter:
 
     start: int
     digest: bytes = b""
-    """It stands for what the client has sent, empty until something is asked: conditions are looked up by it."""
+    """It stands for the filter as it was sent, once something is asked: conditions are looked up by it."""
     has_equality: bool = False
     """Whether it says of a field which values it has; found out with the digest."""
     met: list[Met] = field(default_factory=list)

@@ -63,6 +63,8 @@ class Answer:
     reason: Reason | None = None
     left_out: tuple[int, ...] = field(default=(), compare=False)
     """The places of statements that Sealwire has refused, while the others were carried out."""
+    text: str = field(default="", compare=False)
+    """What an error says, to be read where the ways differ."""
 
 
 def is_of_a_question(through: Answer, plain: Answer) -> bool:
@@ -209,11 +211,12 @@ def _drain(
 def failure(error: OperationFailure) -> Answer:
     """The answer that a command error is: its code and, for a duplicate, the key as the client sees it."""
     details: Any = error.details or {}
-    refused = _REFUSAL.match(str(details.get("errmsg", "")))
+    text = str(details.get("errmsg", ""))
+    refused = _REFUSAL.match(text)
     if refused is not None:
         return Answer(Outcome.REFUSED, "", Reason(refused.group(1)))
     said = {"code": error.code} | {name: details[name] for name in _DUPLICATE if name in details}
-    return Answer(Outcome.ERROR, canonical(said))
+    return Answer(Outcome.ERROR, canonical(said), text=text)
 
 
 def _without_refused(items: list[Document], name: str, refused: list[tuple[int, Reason]]) -> list[Document]:
