@@ -127,7 +127,7 @@ def plan_candidates(draft: Draft, whole: asked.WholeFilter) -> None:
 def has_equality(buf: bytes, start: int, depth: int = 0) -> bool:
     """Whether a filter says of a field which values it has, which are more often than not in few documents.
 
-    Null and booleans are in many. What is too deep is refused elsewhere. Raises BsonError. Cost: O(bytes).
+    Null and booleans are in many. The planner refuses what is too deep. Raises BsonError. Cost: O(bytes).
     """
     return depth <= MAX_DEPTH and any(_is_equality(buf, each, depth + 1) for each in elements(buf, start))
 

@@ -39,7 +39,7 @@ WRITE_CONFLICT = Answer(Outcome.ERROR, canonical({"code": CONFLICT}))
 
 
 class CutShort(Exception):
-    """What follows cannot be compared.
+    """The rest of a sequence cannot be compared.
 
     An update has put a value where no search by its path finds it (`sequences.is_searchable`). Or the error
     of a whole command hides which of its statements Sealwire has refused.

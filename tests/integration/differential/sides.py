@@ -64,7 +64,7 @@ class Answer:
     left_out: tuple[int, ...] = field(default=(), compare=False)
     """The places of statements that Sealwire has refused, while the others were carried out."""
     text: str = field(default="", compare=False)
-    """What an error says, to be read where the ways differ."""
+    """The text of an error, shown where the ways differ."""
 
 
 def is_of_a_question(through: Answer, plain: Answer) -> bool:

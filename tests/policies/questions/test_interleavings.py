@@ -41,7 +41,7 @@ class Rule(Enum):
 class State:
     documents: Documents
     meant: tuple[bool, ...]
-    """Which of them meet the other condition. The command itself looks at both."""
+    """Whether each meets the other condition. The command checks both conditions."""
     touched: frozenset[int] = frozenset()
     writes: int = 0
     at: int = -1

@@ -60,7 +60,7 @@ _OF_ONE = (Kind.ONE, Kind.UPSERT)
 class State:
     documents: tuple[Document, ...]
     meant: tuple[bool, ...]
-    """Which of them meet the other condition. The command itself looks at both."""
+    """Whether each meets the other condition. The command checks both conditions."""
     seen: tuple[Document, ...]
     """As they were when the command began."""
     touched: frozenset[int] = frozenset()
@@ -234,7 +234,7 @@ def test_a_statement_sees_what_those_before_it_have_written() -> None:
 
 
 def after_one_that_means(rules: frozenset[Rule]) -> frozenset[int]:
-    """What the second statement writes after one by which the first document is meant as well."""
+    """The documents that a second statement writes, after a first one has made both the meant ones."""
     documents, meant = [frozenset("b"), frozenset("a")], [False, True]
     among = [each for each, is_meant in zip(documents, meant, strict=True) if is_meant]
     known = frozenset[str]().union(*(documents if Rule.MEANT in rules else among))
