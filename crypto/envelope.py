@@ -45,6 +45,8 @@ _OF_MONGODB: Final = 6
 HEADER_BYTES: Final = 13
 KEY_ID_BYTES: Final = 16
 CONTEXT_HEADER_BYTES: Final = HEADER_BYTES + KEY_ID_BYTES
+NO_KEY: Final = bytes(8)
+"""So begins the id, in place of a key's, of a value that was only compared, where nothing is stored."""
 FORMAT_OFFSET: Final = 2
 _FORMATS: Final[dict[int, int]] = {FORMAT: 0, CONTEXT_FORMAT: KEY_ID_BYTES}
 """The registry of formats: by number, how many bytes stand between the header and the value."""

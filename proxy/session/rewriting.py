@@ -6,15 +6,13 @@ May not import: proxy.session.sides, proxy.session.conversation, proxy.session.l
 proxy.session.revealing.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
 from bson import encode
 
 from sealwire.crypto.cipher import SealedGroup, SealedTogether, ValueCipher
-from sealwire.crypto.context_cipher import ContextCipher
-from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, SUBTYPE, binary
+from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextWanted
 from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.frontier.frontier import StoredForm
@@ -74,35 +72,22 @@ def require(cache: ContextCache, wanted: Iterable[ContextWanted]) -> None:
         raise ContextsMissing(missing)
 
 
-def encrypted_in_context(planned: ValueEdit, value: bytes, cache: ContextCache | None) -> bytes:
-    """The envelope of a planned value, under the key of its context.
-
-    A value that is compared, in a context that nothing is stored under, gets an envelope that equals none.
-    Raises ContextsMissing, ContextShredded, UnsupportedValue; UnknownKey where the process has no store.
+def envelope_in_context(planned: ValueEdit, value: bytes, cache: ContextCache) -> bytes | None:
+    """The envelope of a planned value, under its context's key; None where it is compared, and nothing is
+    stored under the context. Raises ContextsMissing, ContextShredded, UnsupportedValue.
     """
-    cipher = _cipher_for(planned, cache)
+    cipher = cache.cipher_for(_wanted(planned))
     if cipher is None:
-        # with the class id left out as well: nothing needs it, and no store is asked for the key
-        cipher = ContextCipher(os.urandom(KEY_BYTES), MAX_ID, os.urandom(KEY_ID_BYTES))
-    return _encrypted(planned, value, cipher)
-
-
-def envelope_in_context(planned: ValueEdit, value: bytes, cache: ContextCache | None) -> bytes | None:
-    """As `encrypted_in_context`; None for a value that is compared in a context whose key was destroyed."""
-    cipher = _cipher_for(planned, cache)
-    return None if cipher is None else _encrypted(planned, value, cipher)
-
-
-def _cipher_for(planned: ValueEdit, cache: ContextCache | None) -> ContextCipher | None:
-    if cache is None:
-        raise UnknownKey(KeysReason.CONTEXTS, "no store of context keys is given", "set keys.contexts")
-    return cache.cipher_for(_wanted(planned))
-
-
-def _encrypted(planned: ValueEdit, value: bytes, cipher: ContextCipher) -> bytes:
+        return None
     if planned.field_class.mode is Mode.DETERMINISTIC:
         return cipher.encrypt_deterministically(planned.kind, value)
     return cipher.encrypt_randomly(planned.kind, value)
+
+
+def _store_of(shared: Shared) -> ContextCache:
+    if shared.contexts is None:
+        raise UnknownKey(KeysReason.CONTEXTS, "no store of context keys is given", "set keys.contexts")
+    return shared.contexts
 
 
 def _wanted(planned: ValueEdit) -> ContextWanted:
@@ -582,7 +567,11 @@ def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Sha
         raise TypeError("a range of a class with contexts")
     element = planned.element
     value = message[element.value : element.end] if planned.value is None else planned.value
-    envelope = encrypted_in_context(planned, value, shared.contexts)
+    cache = _store_of(shared)
+    envelope = envelope_in_context(planned, value, cache)
+    if envelope is None:
+        class_id = shared.keyring.cipher_for(planned.field_class.name).class_id
+        envelope = cache.stand_in(class_id).encrypt_randomly(planned.kind, value)
     return _put_envelope(planned, envelope)
 
 
@@ -607,7 +596,7 @@ def _edit_in_context_of_form(
             value = message[element.value : element.end]
         envelope = None
         if forms.leaves_envelopes(name):
-            envelope = envelope_in_context(planned, value, shared.contexts)
+            envelope = envelope_in_context(planned, value, _store_of(shared))
             if envelope is None:  # no value is stored there, in whichever form
                 return _edit_in_context(message, planned, shared)
         clear = forms.clear_form(name, planned.kind, value, envelope, is_of_class=is_of_class)

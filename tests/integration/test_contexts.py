@@ -90,6 +90,19 @@ def test_values_of_tenants_are_found_under_their_own_keys(clients: list[MongoCli
     assert bytes(stored[0]["ssn"]) == bytes(stored[2]["ssn"]) != bytes(stored[1]["ssn"])
 
 
+def test_a_question_about_a_tenant_without_a_key_is_explained(clients: list[MongoClient[Document]]) -> None:
+    clinic = clients[0]["clinic"]
+    asked = {"tenant_id": 7, "ssn": "x", "ward": {"$in": ["w", "v"]}}
+    for command in (
+        {"find": "people", "filter": asked},
+        {"aggregate": "people", "pipeline": [{"$match": asked}], "cursor": {}},
+        {"count": "people", "query": asked},
+        {"update": "people", "updates": [{"q": asked, "u": {"$unset": {"notes": 1}}}]},
+        {"delete": "people", "deletes": [{"q": asked, "limit": 1}]},
+    ):
+        assert "'ssn': 'x'" in str(clinic.command({"explain": command}))
+
+
 def test_updates_store_under_the_key_of_the_tenant_that_they_name(
     clients: list[MongoClient[Document]],
 ) -> None:

@@ -50,11 +50,8 @@ class _Value(NamedTuple):
 class _StandIn:
     """A key that nobody has, for forms of the right size: none is made in a store before anything moves."""
 
-    def __init__(self) -> None:
-        self._cipher = ContextCipher(os.urandom(KEY_BYTES), MAX_ID, os.urandom(KEY_ID_BYTES))
-
     def cipher_at(self, _spot: ValueSpot) -> ContextCipher:
-        return self._cipher
+        return ContextCipher(os.urandom(KEY_BYTES), MAX_ID, os.urandom(KEY_ID_BYTES))
 
     def opened(self, _value: bytes) -> Form | Left:
         """As `ContextCiphers`. It opens nothing."""

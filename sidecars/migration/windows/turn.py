@@ -295,7 +295,12 @@ class Turn(Engine):
         if frontier is None:
             # what lies in clear before anything has moved was written past Sealwire
             if first.new and (has_begun or not self._versions.new.is_plaintext):
-                raise _without_frontier()
+                raise DamagedFile(
+                    KeysReason.SCHEMA,
+                    "values have the class's new form already, and its frontier is missing",
+                    "bring the document of sealwire.frontiers back from a backup; if there never was one, "
+                    "sealwire policy drift shows what was written past Sealwire",
+                )
             if not self._until_counted(self._knows):
                 return None
             frontier = self._frontiers.begin()
@@ -499,12 +504,3 @@ class Turn(Engine):
 def _has_let_go(frontier: Frontier) -> Callable[[Lease], bool]:
     """Whether a proxy has seen it, and relies on no value of its window."""
     return lambda lease: lease.acknowledged.get(frontier.class_id, 0) >= frontier.generation
-
-
-def _without_frontier() -> DamagedFile:
-    return DamagedFile(
-        KeysReason.SCHEMA,
-        "values have the class's new form already, and its frontier is missing",
-        "bring the document of sealwire.frontiers back from a backup; if there never was one, "
-        "sealwire policy drift shows what was written past Sealwire",
-    )

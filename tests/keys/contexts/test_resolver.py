@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.crypto.context_cipher import ContextCipher
+from sealwire.crypto.errors import DecryptionFailed
 from sealwire.keys.contexts.cache import (
     DESTROYED_VALUE,
     ContextCache,
@@ -192,7 +193,7 @@ def test_no_context_lies_in_the_store(store: SqliteContextStore, tmp_path: Path)
 
 def key(number: int, *, is_destroyed: bool = False) -> FoundKey:
     material = None if is_destroyed else bytes([number % 256]) * 64
-    return FoundKey(number.to_bytes(16, "big"), NOTES, material)
+    return FoundKey(number.to_bytes(16, "little"), NOTES, material)
 
 
 def by_context(context: str, found: FoundKey | None) -> Found:
@@ -200,7 +201,7 @@ def by_context(context: str, found: FoundKey | None) -> Found:
 
 
 def envelope(number: int) -> bytes:
-    return ContextCipher(bytes([number % 256]) * 64, NOTES, number.to_bytes(16, "big")).encrypt_randomly(
+    return ContextCipher(bytes([number % 256]) * 64, NOTES, number.to_bytes(16, "little")).encrypt_randomly(
         0x08, b"\1"
     )
 
@@ -255,7 +256,7 @@ def test_it_never_outgrows_its_bound() -> None:
 def test_more_keys_serve_than_are_made_ready() -> None:
     cache = ContextCache()
     for number in range(4100):
-        cache.put(by_context(str(number), FoundKey(number.to_bytes(16, "big"), NOTES, os.urandom(64))))
+        cache.put(by_context(str(number), FoundKey(number.to_bytes(16, "little"), NOTES, os.urandom(64))))
         assert cache.cipher_for(wanted(str(number))) is not None
     first = cache.cipher_for(wanted("0"))
     assert first is not None
@@ -320,6 +321,21 @@ def test_all_keys_can_be_let_go() -> None:
     cache.clear()
     assert len(cache) == 0
     assert cache.missing([wanted("a")]) == [wanted("a")]
+
+
+def test_what_one_process_compares_where_nothing_is_stored_another_does_not_open() -> None:
+    cache, other = ContextCache(), ContextCache()
+    compared = cache.stand_in(NOTES).encrypt_randomly(0x08, b"\1")
+    key_id = compared[13:29]
+    assert cache.knows_id(key_id)
+    assert other.knows_id(key_id)
+    assert cache.open(compared) == (0x08, b"\1")
+    assert other.open(compared) == DESTROYED_VALUE
+    assert other.destroyed_met == 0
+    cache.clear()
+    assert cache.open(compared) == (0x08, b"\1")
+    with pytest.raises(DecryptionFailed):
+        cache.open(compared[:-1] + bytes([compared[-1] ^ 1]))
 
 
 def test_no_context_and_no_key_is_shown() -> None:

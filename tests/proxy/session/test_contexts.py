@@ -164,6 +164,22 @@ def test_a_filter_on_a_context_without_a_key_matches_nothing_and_makes_none(worl
     assert world.store.count(1).live == 0
 
 
+def test_what_is_asked_in_a_context_without_a_key_opens_in_the_reply_that_repeats_it(
+    world: World, tmp_path: Path
+) -> None:
+    explained = {"explain": {"find": "people", "filter": {"tenant": 9, "ssn": "x"}}}
+    said = world.send(explained)["explain"]["filter"]
+    assert parse_context_header(said["ssn"])[0].class_id == 1  # so that roles decide on it as on a stored one
+    world.asked.clear()
+    plan = {"ok": 1.0, "queryPlanner": {"parsedQuery": said}}
+    told = world.answer(world.session.server_data(reply(plan, world.sent)))
+    assert body_of(told)["queryPlanner"]["parsedQuery"] == {"tenant": 9, "ssn": "x"}
+    assert not world.asked
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
+        # as in the server's profile, that another process reads
+        assert World(store).receive(batch(said))["cursor"]["firstBatch"] == [{"tenant": 9, "ssn": None}]
+
+
 def test_a_reply_asks_for_all_keys_that_it_needs_at_once(world: World) -> None:
     stored = inserted(world, *({"tenant": n, "ssn": f"s{n}", "notes": n} for n in range(20)))
     world.cache.clear()
@@ -234,7 +250,7 @@ def test_a_shredded_value_is_null_and_its_context_is_closed(world: World) -> Non
 
 def test_a_key_that_is_nowhere_withholds_the_reply(world: World) -> None:
     (stored,) = inserted(world, {"tenant": 1, "ssn": "x"})
-    forged = Binary(stored["ssn"][:13] + bytes(16) + stored["ssn"][29:], 0x80)
+    forged = Binary(stored["ssn"][:13] + bytes(range(16)) + stored["ssn"][29:], 0x80)
     assert world.receive(batch({"ssn": forged}))["code"] == 211
 
 

@@ -106,7 +106,7 @@ def test_a_value_whose_key_was_destroyed_is_left(world: World) -> None:
 
 def test_a_key_that_is_nowhere_and_a_damaged_value_are_left(world: World) -> None:
     envelope = world.encrypted("x", tenant=1)
-    forged = Binary(envelope[:13] + bytes(16) + envelope[29:], SUBTYPE)
+    forged = Binary(envelope[:13] + bytes(range(16)) + envelope[29:], SUBTYPE)
     assert world.chosen(Direction.DECRYPT, forged, "") is Left.UNKNOWN_KEY
     broken = Binary(envelope[:-1] + bytes((envelope[-1] ^ 1,)), SUBTYPE)
     assert world.chosen(Direction.DECRYPT, broken, "") is Left.DAMAGED

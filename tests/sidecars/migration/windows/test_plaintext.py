@@ -380,7 +380,7 @@ def test_values_whose_key_was_destroyed_stay_and_are_told(store: SqliteContextSt
 
 
 def changed(envelope: Binary, start: int, end: int) -> Binary:
-    return Binary(envelope[:start] + bytes(end - start) + envelope[end:], SUBTYPE)
+    return Binary(envelope[:start] + bytes(range(end - start)) + envelope[end:], SUBTYPE)
 
 
 @pytest.mark.parametrize(
