@@ -25,6 +25,7 @@ from tests.integration.differential.runner import Runner
 from tests.integration.differential.sequences import Sequence
 from tests.integration.differential.shapes import draw_shapes, policy_yaml
 from tests.integration.differential.tally import Tally
+from tests.integration.outside.chosen import own_server
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +72,15 @@ def test_an_older_version_in_the_keyring_changes_no_answer(tmp_path: Path, recor
     seed, examples = chosen_seed(3), FEW_EXAMPLES // 2
     record_property("summary", f"differential: {examples} sequences from seed {seed}")
     check(run_here(tmp_path, seed, examples, partial(run_campaign, older=True)), examples, record_property)
+
+
+@own_server("its proxy has a store of context keys")
+def test_where_no_context_has_a_key_yet_the_answers_are_the_same(
+    tmp_path: Path, record_property: Record
+) -> None:
+    seed, examples = chosen_seed(4), FEW_EXAMPLES // 2
+    record_property("summary", f"differential with contexts: {examples} sequences from seed {seed}")
+    check(run_here(tmp_path, seed, examples, partial(run_campaign, contexts=True)), examples, record_property)
 
 
 @pytest.mark.slow(minutes=5)

@@ -26,6 +26,7 @@ def main() -> None:
     )
     parser.add_argument("--asks", action="store_true", help="with conditions that need a question")
     parser.add_argument("--unasked", action="store_true", help="the same commands, where no class asks")
+    parser.add_argument("--contexts", action="store_true", help="with keys for each database, which are new")
     parser.add_argument("--older", action="store_true", help="with an older version of each class's key")
     chosen = parser.parse_args()
     begun = time.monotonic()
@@ -36,7 +37,11 @@ def main() -> None:
             )
         else:
             options = {"malformed": chosen.malformed, "older": chosen.older}
-            options |= {"asks": chosen.asks or chosen.unasked, "unasked": chosen.unasked}
+            options |= {
+                "contexts": chosen.contexts,
+                "asks": chosen.asks or chosen.unasked,
+                "unasked": chosen.unasked,
+            }
             tally = run_campaign(Path(folder), chosen.seed, chosen.examples, **options)
     if chosen.json:
         json.dump(tally.to_json(), sys.stdout)

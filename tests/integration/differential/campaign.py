@@ -1,7 +1,7 @@
 """Many sequences on a server and a proxy of their own."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from hypothesis import seed as seeded
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.kek import DEFAULT_VARIABLE
 from sealwire.keys.kek.kek import EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
@@ -20,9 +21,10 @@ from tests.integration.conftest import Document
 from tests.integration.differential import moving
 from tests.integration.differential.broken_proxy import Rule
 from tests.integration.differential.malformed import malformed_sequences
+from tests.integration.differential.opening import ContextOpener
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.sequences import Sequence, any_sequence, searchable_sequences
-from tests.integration.differential.shapes import Shape, draw_shapes, policy_yaml
+from tests.integration.differential.shapes import MAY_HAVE_CONTEXTS, Shape, draw_shapes, policy_yaml
 from tests.integration.differential.sides import TryAgain
 from tests.integration.differential.tally import Tally
 from tests.integration.outside.chosen import has_transactions, standing
@@ -32,16 +34,21 @@ _PHASES = (Phase.generate, Phase.shrink)  # no saved examples: with another seed
 
 
 @contextmanager
-def both_ways(folder: Path, rules: str, *, older: bool = False) -> Iterator[Runner]:
+def both_ways(
+    folder: Path, rules: str, *, older: bool = False, has_contexts: bool = False
+) -> Iterator[Runner]:
     """A server, and Sealwire with these rules, the text of a policy file. Cost: 3 s.
 
     `older`: the keyring has an older version of each class, under which nothing is stored.
+    `has_contexts`: classes have a key for each database, and every sequence has a database of its own.
     """
     policy = folder / "policy.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     policy.write_text(rules)
     with ExitStack() as stack:
-        found = stack.enter_context(standing(folder, policy))
+        contexts = folder / "contexts.db"
+        keys = {"keys": {"contexts": str(contexts)}} if has_contexts else {}
+        found = stack.enter_context(standing(folder, policy, keys))
         kek = EnvironmentKek(environ={DEFAULT_VARIABLE: found.proxy.options.kek})
         loaded = load_policy(policy.read_bytes(), policy.name)
         client = found.client
@@ -58,7 +65,11 @@ def both_ways(folder: Path, rules: str, *, older: bool = False) -> Iterator[Runn
             client = stack.enter_context(MongoClient[Document](found.proxy.uri()))
         keyring = load_keyring(found.proxy.keyring, kek)
         assert len(keyring.older) == older * len(loaded.class_names)
-        yield Runner(found.direct, client, loaded, lambda: keyring, has_transactions())
+        runner = Runner(found.direct, client, loaded, lambda: keyring, has_transactions())
+        if has_contexts:
+            store = stack.enter_context(closing(SqliteContextStore(contexts)))
+            runner.opens, runner.has_own_databases = ContextOpener.of(store, loaded), True
+        yield runner
 
 
 def run_campaign(
@@ -70,17 +81,19 @@ def run_campaign(
     older: bool = False,
     asks: bool = False,
     unasked: bool = False,
+    contexts: bool = False,
 ) -> Tally:
     """`examples` sequences drawn from `seed`, of commands that are answered or of such that are rejected.
 
     `asks`: the commands have conditions that are answered by asking for the stored values first; `unasked`:
-    the same commands, where no class is asked about.
+    the same commands, where no class is asked about. `contexts`: classes have a key for each database.
 
     Raises AssertionError with the smallest that differs.
     """
     shapes = draw_shapes(seed, SHAPES, asks=asks)
     covered = tuple(replace(shape, asks=asks and not unasked) for shape in shapes)
-    with both_ways(folder, policy_yaml(covered), older=older) as runner:
+    keyed = frozenset(MAY_HAVE_CONTEXTS if contexts else ())
+    with both_ways(folder, policy_yaml(covered, keyed), older=older, has_contexts=contexts) as runner:
         compare_many(runner, shapes, seed, examples, malformed=malformed)
         return runner.tally
 

@@ -30,7 +30,13 @@ from tests.integration.differential.forms import StoredForms
 from tests.integration.differential.mover import MovedSite, work
 from tests.integration.differential.opening import ContextOpener
 from tests.integration.differential.runner import Runner
-from tests.integration.differential.shapes import CLASSES, Shape, policy_yaml
+from tests.integration.differential.shapes import (
+    CLASSES,
+    MAY_HAVE_CONTEXTS,
+    Shape,
+    policy_yaml,
+    with_contexts,
+)
 from tests.integration.differential.values import Document
 from tests.support.forks import PROCESSES
 from tests.support.secantus import secantus
@@ -51,9 +57,6 @@ SECOND_ROUND_S = 180
 """A busy machine may be that slow; elsewhere it has begun long before."""
 DETERMINISTIC = tuple(name for name, said in CLASSES.items() if said["mode"] == "deterministic")
 RANDOM = tuple(name for name, said in CLASSES.items() if said["mode"] == "random")
-
-MAY_HAVE_CONTEXTS = tuple(name for name, said in CLASSES.items() if "range" not in said)
-"""The classes that can have a key for each database, in whose sequences all commands fix it."""
 
 _BALLAST = "ballast"
 _NUMBERS = range(16)
@@ -323,16 +326,11 @@ def _keyed(seed: int) -> frozenset[str]:
 def _with_ballast(rules: str, keyed: frozenset[str]) -> str:
     said: dict[str, Any] = yaml.safe_load(rules)
     said["classes"] = {
-        name: _with_contexts(about) if name in keyed else dict(about)
+        name: with_contexts(about) if name in keyed else dict(about)
         for name, about in (CLASSES | said["classes"]).items()
     }
     said.setdefault("collections", {})[f"{_BALLAST}.values"] = {name: name for name in DETERMINISTIC}
     return yaml.safe_dump(said, sort_keys=False)
-
-
-def _with_contexts(about: Mapping[str, Any]) -> dict[str, Any]:
-    """A class with a key for each database, about which nothing is asked."""
-    return {name: said for name, said in about.items() if name != "ask"} | {"key": {"per": "$database"}}
 
 
 def _fill(client: MongoClient[Document]) -> None:

@@ -65,6 +65,13 @@ class Runner:
     forms: StoredForms | None = None
     """What says which form of a value is the valid one, where classes move meanwhile."""
     opens: OpensOf = by_keyring
+    has_own_databases: bool = False
+    """Whether each sequence has a database that was not there before, and so no key for its contexts."""
+
+    def database_of(self, sequence: Sequence) -> str:
+        """Where the collections of the next sequence lie."""
+        own = str(self.tally.examples) if self.has_own_databases else ""
+        return f"{sequence.shape.database}{own}"
 
     def run(self, sequence: Sequence) -> None:
         """Raises AssertionError where the ways differ."""
@@ -90,8 +97,9 @@ class Run:
         self.runner = runner
         self.sequence = sequence
         self.plain = Side(runner.direct, PLAIN)
-        self.covered = Side(runner.client, sequence.shape.database, runner.others)
-        self.stored = Side(runner.direct, sequence.shape.database)
+        database = runner.database_of(sequence)
+        self.covered = Side(runner.client, database, runner.others)
+        self.stored = Side(runner.direct, database)
         self._last: dict[str, str] = {}
         """The plain documents of each collection as they were last seen, equal to those through Sealwire."""
 

@@ -80,6 +80,9 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 """For each path of `people` the classes it may have, repeated by weight. `w` and `q` are always in clear."""
 
+MAY_HAVE_CONTEXTS = tuple(name for name, said in CLASSES.items() if "range" not in said)
+"""The classes that can have a key for each database, in whose sequences all commands fix it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -154,17 +157,25 @@ def _draw(random: Random, number: int, *, asks: bool) -> Shape:
     return Shape(number, rules[0], rules[1], rules[2], asks)
 
 
-def policy_yaml(shapes: tuple[Shape, ...]) -> str:
+def policy_yaml(shapes: tuple[Shape, ...], keyed: frozenset[str] = frozenset()) -> str:
     """The policy file for all of them; every second database is named by a pattern.
 
-    Where one asks, every class does.
+    Where one asks, every class does. Where classes are `keyed`, each database has keys of its own for them,
+    and every shape may have many databases.
     """
     collections = {}
     for shape in shapes:
-        database = named(f"shape{shape.number}_*") if shape.number % 2 else shape.database
+        database = named(f"shape{shape.number}_*") if keyed or shape.number % 2 else shape.database
         for name, rules in zip(COLLECTIONS, (shape.people, shape.visits, shape.kept), strict=True):
             collections[f"{database}.{name}"] = dict(rules)
     asks = any(shape.asks for shape in shapes)
     classes = {name: {**said, "ask": True} if asks else dict(said) for name, said in CLASSES.items()}
+    for name in keyed:
+        classes[name] = with_contexts(classes[name])
     whole = {"version": 1, "classes": classes}
     return yaml.safe_dump(whole | {"collections": collections}, sort_keys=False)
+
+
+def with_contexts(about: Mapping[str, Any]) -> dict[str, Any]:
+    """A class with a key for each database, about which nothing is asked."""
+    return {name: said for name, said in about.items() if name != "ask"} | {"key": {"per": "$database"}}

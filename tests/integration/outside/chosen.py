@@ -1,6 +1,6 @@
 """Which server the tests of this run use: one that they start, or the one that the user named."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +90,22 @@ class Standing:
 
 
 @contextmanager
-def standing(folder: Path, policy: Path) -> Iterator[Standing]:
+def standing(folder: Path, policy: Path, settings: Mapping[str, object] | None = None) -> Iterator[Standing]:
     """A server without logins of its own, or the chosen one, and Sealwire with this policy and new keys.
 
+    `settings`: more sections of its configuration, on the server of its own.
     On the chosen one it begins with an empty place: the databases of this run are dropped. Cost: 3 s.
     """
     outside = _Run.outside
     if outside is None:
         with secantus(folder) as database:
-            options = ProxyOptions(folder / "sealwire", policy, database.address, access_control=False)
+            options = ProxyOptions(
+                folder / "sealwire",
+                policy,
+                database.address,
+                access_control=False,
+                settings=settings or {},
+            )
             with (
                 ProxyProcess(options) as proxy,
                 database.connect() as direct,
