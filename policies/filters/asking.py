@@ -19,7 +19,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import arguments_of, written
 from sealwire.policies.file.ranges import LONG, NUMERIC, find_positions
 from sealwire.policies.file.schema import PathNode, ValueType, follow
-from sealwire.policies.filters.operands import is_least_text
+from sealwire.policies.filters.operands import array_size, bson_types, is_least_text, types_among
 from sealwire.policies.planning.arguments import array_items, first_name, named_parts, operator_name
 from sealwire.policies.planning.plan import Compared, ListPlace, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.rules import Rows, asks_of
@@ -233,7 +233,11 @@ Groups = Mapping[bytes, AskedGroup]
 
 def asked_among(walk: Walk, names: Mapping[bytes, Element], rows: Rows) -> Groups:
     """The operators on the walk's node that need an answer."""
-    wanted = {name: asks for name in names if (asks := asks_of(rows, name)) is not None}
+    wanted = {
+        name: asks
+        for name, element in names.items()
+        if (asks := asks_of(rows, name)) is not None and _is_asked(walk, asks, element)
+    }
     ranges = [name for name, asks in wanted.items() if asks is Asks.ORDER]
     least = names.get(b"$gte")
     if ranges and _is_listed(walk, [names[name] for name in ranges]):
@@ -251,6 +255,13 @@ def asked_among(walk: Walk, names: Mapping[bytes, Element], rows: Rows) -> Group
     if b"$options" in names and b"$regex" in groups:
         groups[b"$regex"].elements.append(names[b"$options"])
     return groups
+
+
+def _is_asked(walk: Walk, asks: Asks, element: Element) -> bool:
+    """Whether ciphertext leaves open what is asked; null is stored as it is. Raises Refusal(SHAPE)."""
+    if asks is Asks.TYPE:
+        return walk.node.is_random and any(each != kinds.NULL for each in types_among(walk, element))
+    return asks is not Asks.SIZE or walk.node.is_random
 
 
 def _is_listed(walk: Walk, conditions: list[Element]) -> bool:
@@ -500,6 +511,14 @@ def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -
             if element.kind == kinds.REGEX:
                 raise Refusal(Reason.PATTERN, path=walk.node.path, rule="$eq")
             operands = tuple(_value(walk, item) for item in items)
+        case Asks.TYPE:
+            types = types_among(walk, element)
+            if kinds.NULL in types:
+                rule, instead = "null among other types in $type", "use `$or`"
+                raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule, instead=instead)
+            operands = tuple((each, b"") for named in types for each in bson_types(named))
+        case Asks.SIZE:
+            operands = ((kinds.LONG, LONG.pack(array_size(walk, element))),)
         case _:
             assert_never(asks)
     return asked.AskedOperator(asks, name, operands, strength_at(walk, walk.node))

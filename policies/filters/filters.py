@@ -537,14 +537,13 @@ def is_operator_condition(buf: bytes, element: Element) -> bool:
 def _size(walk: Walk, element: Element) -> None:
     """A covered array keeps its length in deterministic mode; in random mode it is one envelope."""
     _refuse_on_random(walk, element)
-    if whole_number(walk.buf, element) < 0:
-        raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$size below zero")
+    operands.array_size(walk, element)
 
 
 def _type(walk: Walk, element: Element) -> None:
     """Asks whether a value is a document, an array, null or of the class's one type; ciphertext is binary."""
     node = walk.node
-    asked = [operands.type_number(*place) for place in arguments_of(walk, element)]
+    asked = operands.types_among(walk, element)
     if node.absent or (node.leaf is None and not node.opaque):
         return
     found = [operands.stored_types(node, each) for each in asked]
@@ -583,9 +582,16 @@ OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
     ),
     b"$exists": passed(operands.exists, converted=Conversion.KEPT),
     b"$comment": passed(operands.comment, named=True, converted=Conversion.KEPT),
-    b"$size": passed(_size, "deterministic classes", named=True, converted=Conversion.LENGTH),
-    b"$type": passed(
-        _type, "deterministic classes; of a random class only `null`", converted=Conversion.TYPES
+    **asking(
+        Asks.SIZE,
+        {b"$size": passed(_size, "deterministic classes", named=True, converted=Conversion.LENGTH)},
+    ),
+    **asking(
+        Asks.TYPE,
+        family(
+            "$type",
+            passed(_type, "deterministic classes; of a random class `null`", converted=Conversion.TYPES),
+        ),
     ),
     **asking(Asks.PATTERN, family("$regex", never(Reason.PATTERN, named=True))),
     b"$options": never(Reason.PATTERN, named=True),

@@ -93,6 +93,25 @@ def type_number(walk: Walk, element: Element) -> int:
     raise Refusal(Reason.SHAPE, path=walk.node.path, rule="a type that $type does not know")
 
 
+def array_size(walk: Walk, element: Element) -> int:
+    """The operand of `$size`. Raises Refusal(SHAPE)."""
+    length = whole_number(walk.buf, element)
+    if length < 0:
+        raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$size below zero")
+    return length
+
+
+def types_among(walk: Walk, element: Element) -> list[int]:
+    """The types that the operand of `$type` names, "number" as one. Raises as `type_number`."""
+    several = element.kind == kinds.ARRAY
+    return [type_number(walk, each) for each in (elements(walk.buf, element.value) if several else [element])]
+
+
+def bson_types(named: int) -> tuple[int, ...]:
+    """A type that `$type` names as the bytes that begin an element; "number" is several."""
+    return _NUMBERS if named == _NUMBER else (named & 0xFF,)
+
+
 def stored_types(node: PathNode, asked: int) -> tuple[int, ...] | None:
     """The types to ask for in place of another one, where values of a class are stored; None: nobody can say.
 

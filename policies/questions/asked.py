@@ -30,6 +30,8 @@ from sealwire.policies.questions.conditions import (
     items_of,
     matched,
     modulo,
+    sized,
+    typed,
 )
 from sealwire.policies.questions.ordering import (
     OrderKey,
@@ -44,6 +46,8 @@ from sealwire.wire.raw_bson import Element, elements
 
 MAX_BYTES: Final = 16_000_000
 """What the values that satisfy one question may take, in both forms. A document of MongoDB is no longer."""
+_OF_ARRAYS: Final = frozenset({Asks.TYPE, Asks.SIZE})
+"""These are about an array as well as about what is in it."""
 MAX_BATCHES: Final = 1000
 """In how many replies the server may answer one question."""
 MAX_BATCH_WORK: Final = 2_000_000_000
@@ -495,10 +499,12 @@ class ValuesJudgement:
     def __init__(self, question: ValuesQuestion) -> None:
         """Raises Refusal(PATTERN, RANGE, SHAPE) for operands that nobody can judge by."""
         self._is_random: Final = question.is_random
-        conditions = [condition_of(each) for each in question.operators]
+        conditions = [(each.asks, condition_of(each)) for each in question.operators]
         self._order: Final = question.order
-        meets_arrays = self._is_random or self.takes_arrays
-        self._conditions: Final = tuple(map(in_arrays, conditions) if meets_arrays else conditions)
+        alone = frozenset(Asks) if not (self._is_random or self.takes_arrays) else _OF_ARRAYS
+        self._conditions: Final = tuple(
+            found if asks in alone else in_arrays(found) for asks, found in conditions
+        )
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
         self._matches: Final = any(each.has_pattern for each in question.operators)
         self._all: Final[dict[HeldValue, None]] = {}
@@ -644,5 +650,9 @@ def condition_of(operator: AskedOperator) -> Condition:
             return bits(name, [int.from_bytes(data, "little") for _, data in operands])
         case Asks.EQUAL:
             return among(operands, operator.strength)
+        case Asks.TYPE:
+            return typed(frozenset(kind for kind, _ in operands))
+        case Asks.SIZE:
+            return sized(int.from_bytes(operands[0][1], "little"))
         case _:
             assert_never(asks)

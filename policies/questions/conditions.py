@@ -37,6 +37,9 @@ class Asks(Enum):
     """Asked for random classes, and under a collation: else ciphertext answers it."""
     ACROSS = "across"
     """An expression asks for the order, in which types come one after the other."""
+    TYPE = "type"
+    """Asked for random classes, as `SIZE`: other ciphertext has one type, and keeps arrays."""
+    SIZE = "size"
 
 
 MOST_EXACT: Final = 1 << 53
@@ -123,7 +126,10 @@ def _equal(kind: int, operand: bytes, strength: int) -> Condition:
 
 
 def in_arrays(condition: Condition) -> Condition:
-    """The same of values that may be arrays: some item satisfies it, as in MongoDB."""
+    """The same of values that may be arrays: some item satisfies it, as in MongoDB.
+
+    Not for `typed` and `sized`, which are about an array too.
+    """
 
     def holds(kind: int, value: bytes) -> bool:
         if kind != kinds.ARRAY:
@@ -155,6 +161,20 @@ def modulo(divisor: Value, remainder: Value) -> Condition:
         return (left if number > 0 else -left) == rest
 
     return holds
+
+
+def typed(types: frozenset[int]) -> Condition:
+    """`$type`: the value is of one of these types, or some item of an array is."""
+
+    def holds(kind: int, value: bytes) -> bool:
+        return kind in types or (kind == kinds.ARRAY and any(item in types for item, _ in items_of(value)))
+
+    return holds
+
+
+def sized(length: int) -> Condition:
+    """`$size`: the value is an array of so many items."""
+    return lambda kind, value: kind == kinds.ARRAY and len(items_of(value)) == length
 
 
 def bits(operator: bytes, positions: Sequence[int]) -> Condition:

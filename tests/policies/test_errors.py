@@ -227,17 +227,28 @@ def test_without_its_row_a_branch_is_lost(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 ASKING = {name for name, row in OPERATORS.items() if row.asks is not None}
+ASKING_OF_RANDOM = {b"$type", b"$size"}
+"""Other ciphertext answers these without a question."""
 
 
 @pytest.mark.parametrize("name", OPERATORS, ids=lambda name: name.decode())
 def test_the_stored_values_answer_what_the_row_says(name: bytes) -> None:
-    operand = [2, 0] if name == b"$mod" else 1 if name.startswith(b"$bits") else "x"
-    command = find({"surname": {name.decode(): operand}})
-    try:
-        questions = plan(command, [])[1]
-    except Refusal:
-        questions = []
-    assert [each.operators[0].name for each in questions] == [name] * (name in ASKING)
+    operand = [2, 0] if name == b"$mod" else 1 if name.startswith((b"$bits", b"$size")) else "x"
+    command = find({"surname": {name.decode(): "string" if name == b"$type" else operand}})
+    for mode, answered in ("deterministic, type: string", ASKING - ASKING_OF_RANDOM), ("random", ASKING):
+        policy = policy_of(f"""
+            version: 1
+            classes: {{surname: {{mode: {mode}, ask: true}}}}
+            collections: {{clinic.patients: {{surname: surname}}}}
+        """)
+        try:
+            questions = plan(command, [], policy=policy)[1]
+        except Refusal:
+            questions = []
+        of_values = {b"$eq", b"$ne", b"$in", b"$nin"} if mode == "random" else set()
+        assert name in of_values or [each.operators[0].name for each in questions] == [name] * (
+            name in answered
+        )
 
 
 def test_without_its_say_an_operator_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:

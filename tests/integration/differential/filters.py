@@ -5,6 +5,7 @@ What a filter holds need not be valid: both ways must then fail alike.
 
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 from bson import Regex
 from hypothesis import strategies as st
@@ -81,6 +82,12 @@ def operand(shape: Shape, path: str) -> Values:
     return rarely(found if found is not None else known.value(name, NULL), STRAY)
 
 
+_TYPES: tuple[Any, ...] = (
+    *("string", "int", "number", "array", "object", "binData", "bool", "null", 2, 16),
+    *(["string", "double"], ["int", "array"], ["null", "string"], []),
+)
+
+
 @cache
 def conditions(shape: Shape, path: str) -> Values:
     """What may stand at `path` in a filter."""
@@ -105,9 +112,9 @@ def conditions(shape: Shape, path: str) -> Values:
         words = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
         common += [st.dictionaries(words, sampled(bounds), min_size=1, max_size=2)] * len(common)
     if shape.is_random(_name(path)):
-        equal = [*common[:5], *common[:5]] if shape.asked_type(_name(path)) else common[:1]
+        asked = [*common[:5], *common[:5], common[7], sampled(_TYPES).map(_typed)]
         common = [
-            *equal,
+            *(asked if shape.asked_type(_name(path)) else common[:1]),
             one.map(lambda value: {"$ne": value}),
             st.booleans().map(lambda value: {"$exists": value}),
             st.sampled_from([{"$in": [None]}, {"$nin": [None]}, {"$eq": None}, {"$in": []}]),
@@ -120,6 +127,10 @@ def conditions(shape: Shape, path: str) -> Values:
         positive = weighted((2, positive), (3, asked_conditions(kind, one)))
     negated = positive.map(lambda found: {"$not": found if _is_operators(found) else {"$eq": found}})
     return weighted((4, positive), (1, negated))
+
+
+def _typed(types: object) -> dict[str, object]:
+    return {"$type": types}
 
 
 def _searching(shape: Shape, path: str) -> Values:

@@ -55,6 +55,34 @@ def test_the_values_that_satisfy_take_the_place_of_a_condition(condition: Any, f
     assert [(each.path, each.is_random) for each in questions] == [("notes", True)] * bool(found)
 
 
+KINDS: list[Any] = ["a", 5, 2.5, True, ["a", 1], [], [[1], "b"], {"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ({"$type": "string"}, [(IN, ["a", ["a", 1], [[1], "b"]])]),
+        ({"$type": ["int", 8]}, [(IN, [5, True, ["a", 1]])]),
+        ({"$type": "number"}, [(IN, [5, 2.5, ["a", 1]])]),
+        ({"$type": "array"}, [(IN, [["a", 1], [], [[1], "b"]])]),
+        ({"$type": "object"}, [(IN, [{"a": 1}])]),
+        ({"$type": "minKey"}, [(IN, [])]),
+        ({"$not": {"$type": ["array", "string"]}}, [(BEYOND, [5, 2.5, True, {"a": 1}])]),
+        ({"$size": 2}, [(IN, [["a", 1], [[1], "b"]])]),
+        ({"$size": 0}, [(IN, [[]])]),
+        ({"$size": 2, "$type": "int"}, [(IN, [["a", 1]])]),
+        ({"$not": {"$size": 2.0}}, [(BEYOND, ["a", 5, 2.5, True, [], {"a": 1}])]),
+        ({"$type": "null"}, []),
+        ({"$type": []}, []),
+    ],
+)
+def test_types_and_lengths_are_those_of_the_plain_values(condition: Any, found: list[Any]) -> None:
+    made, questions = plan(find({"notes": condition}), KINDS, policy=POLICY)
+    raw = {str(each): each if isinstance(each, str) else encode({"": each})[6:-1] for each in KINDS}
+    assert lists(made) == [(place, [raw[str(each)] for each in values]) for place, values in found]
+    assert [each.path for each in questions] == ["notes"] * bool(found)
+
+
 @pytest.mark.parametrize("branch", [{"notes": "Smith"}, {"notes": {"$in": ["Smith", Regex("x")]}}])
 def test_below_a_negation_are_those_that_do_not_satisfy(branch: dict[str, Any]) -> None:
     made, _ = plan(find({"$nor": [branch]}), STORED[:3], policy=POLICY)
@@ -187,7 +215,11 @@ def test_an_earlier_statement_may_not_bring_documents_among_the_others(
         (find({"mute": {"$gt": 1}}), Reason.RANGE),
         (find({"notes": {"$all": ["Smith"]}}), Reason.RANDOM_EQUALITY),
         (find({"notes": {"$elemMatch": {"$gt": 1}}}), Reason.RANDOM_EQUALITY),
-        (find({"notes": {"$size": 1}}), Reason.RANDOM_EQUALITY),
+        (find({"mute": {"$size": 1}}), Reason.RANDOM_EQUALITY),
+        (find({"mute": {"$type": "string"}}), Reason.OPERATOR),
+        (find({"notes": {"$type": ["string", "null"]}}), Reason.QUESTION),
+        (find({"notes": {"$type": "text"}}), Reason.SHAPE),
+        (find({"notes": {"$size": -1}}), Reason.SHAPE),
         (find({"notes": {"$eq": Regex("x")}}), Reason.PATTERN),
         (find({"notes": {"$in": [None, "x"]}}), Reason.QUESTION),
         (find({"notes": ["x"]}), Reason.QUESTION),
