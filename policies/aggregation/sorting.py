@@ -13,6 +13,7 @@ documents have them says nothing of those that one run of it meets.
 
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, Final, NamedTuple, final
 
@@ -23,6 +24,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, follow, has_dot, is_transparent
 from sealwire.policies.filters.asking import Among, may_ask, note_asked, strength_at
 from sealwire.policies.planning.arguments import document_of, named_parts, only_element
+from sealwire.policies.planning.contexts import unfixed
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
 from sealwire.policies.planning.values import FLAGS, is_true, note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
@@ -199,6 +201,20 @@ def rank_key(walk: Walk, key: Element, rank: bytes) -> None:
     walk.draft.replacements.append(Replacement(key, walk.parents, data))
 
 
+def within_context(walk: Walk, node: PathNode, question: ValuesQuestion) -> ValuesQuestion:
+    """The question about values in the one context that is read, if their class has a key for each.
+
+    Raises Refusal(CONTEXT).
+    """
+    draft, leaf = walk.draft, node.leaf
+    if leaf is None or leaf.per is None:
+        return question
+    if draft.contexts is None:
+        raise unfixed(leaf.per, node)
+    context = draft.contexts.one_of(leaf, node)
+    return replace(question, context=context)
+
+
 def put_behind(walk: Walk, item: Element, stage: dict[str, Any]) -> None:
     """One more stage behind an item of a pipeline; the walk is in that item."""
     place = Element(kinds.NULL, b"", item.end, item.end, item.end)
@@ -350,6 +366,7 @@ class RankedStage:
         options = self._asking.collation + self._asking.hint
         namespace = self._asking.namespace or draft.namespace
         question = ValuesQuestion(namespace, node.path, leaf.name, operators, order=order, options=options)
+        question = within_context(self._walk, node, question)
         try:
             return self._asking.answers.of(question)
         except ValuesUnknown:

@@ -159,6 +159,9 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
     order = SortOrder(sorting.direction_of(walk, first) < 0, 1, part, strength_at(walk, node))
     options = asking.collation + asking.hint
     question = ValuesQuestion(draft.namespace, node.path, leaf.name, (), order=order, options=options)
+    if draft.contexts is not None and query is not None:
+        draft.contexts.source.narrow(buf, query.value)
+    question = sorting.within_context(walk, node, question)
     try:
         answer = asking.answers.of(question)
     except ValuesUnknown:

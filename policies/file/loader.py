@@ -294,8 +294,6 @@ def _field_class(name: str, node: Node) -> FieldClass:
     )
     rotation = complaints.read(lambda: _rotation(entries), None)
     asks = complaints.read(lambda: "ask" in entries and entries["ask"].boolean(), False)
-    if asks and per is not None:
-        complaints.add(entries["ask"].error("a class that asks has one key", "remove `key`, or `ask`"))
     complaints.check()  # raises where there is no mode
     return FieldClass(name, mode or Mode.RANDOM, value_type, domain, per, accepts, rotation, asks)
 

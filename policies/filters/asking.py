@@ -23,7 +23,7 @@ from sealwire.policies.filters.operands import array_size, bson_types, is_least_
 from sealwire.policies.planning.arguments import array_items, first_name, named_parts, operator_name
 from sealwire.policies.planning.plan import Compared, ListPlace, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.rules import Rows, asks_of
-from sealwire.policies.planning.values import demand_filter, note_comparison, whole_number
+from sealwire.policies.planning.values import context_at, demand_filter, note_comparison, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
 from sealwire.policies.questions import asked
 from sealwire.policies.questions.collation import SIMPLE
@@ -375,6 +375,8 @@ def answer_to(
     question = asked.ValuesQuestion(
         namespace, node.path, node.leaf.name, operators, is_outside=is_outside, options=asking.collation
     )
+    if node.leaf.per is not None:
+        question = replace(question, context=context_at(walk, node.leaf, node, Use.MATCH).value)
     whole = asking.whole or asked.WholeFilter(0)
     may_change = asking.whole is not None and asking.may_change(walk.buf, whole, node.path)
     if asking.whole is not None and not whole.digest:
@@ -384,7 +386,8 @@ def answer_to(
         if may_change:
             rule = "a filter that documents may come to meet by an earlier statement of the command"
             raise Refusal(Reason.QUESTION, path=node.path, rule=rule)
-        needs_newest = not asking.is_at_one_time
+        # a job encrypts nothing anew under the key of a context
+        needs_newest = not asking.is_at_one_time and not question.context
         question = replace(question, is_random=True, among=whole.digest, needs_newest=needs_newest)
     elif whole.has_equality and not may_change:
         question = asking.answers.narrowed(question, whole.digest)

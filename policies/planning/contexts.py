@@ -184,6 +184,17 @@ class Contexts:
             raise unfixed(per, node)
         return ContextUse(found, is_stored)
 
+    def one_of(self, field_class: schema.FieldClass, node: schema.PathNode) -> bytes:
+        """The one context of all values at `node` that are read. Raises Refusal(CONTEXT)."""
+        per = field_class.per or b""
+        if per == schema.PER_DATABASE:
+            self._check_database(node)
+            return database_context(self.database)
+        found = self.source.known.get(field_class.name)
+        if found is None or found == _EACH:
+            raise unfixed(per, node)
+        return found
+
     def _check_database(self, node: schema.PathNode) -> None:
         if not self.database or schema.belongs_to_server(f"{self.database}.x"):
             raise Refusal(Reason.CONTEXT, path=node.path, rule="in no database of its own")

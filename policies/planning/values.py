@@ -418,12 +418,12 @@ def _add(
     if field_class.domain is not None and (use is Use.STORE or walk.use is Use.SEED):
         stored = value or walk.buf[element.value : element.end]
         _check_grid(field_class.domain, node, kind, stored, walk.arrays)
-    context = None if field_class.per is None else _context(walk, field_class, node, use)
+    context = None if field_class.per is None else context_at(walk, field_class, node, use)
     draft.edits.append(ValueEdit(element, node, field_class, use, kind, value, walk.parents, context, place))
 
 
-def _context(walk: Walk, field_class: FieldClass, node: PathNode, use: Use) -> ContextUse:
-    """The context of a value. Raises Refusal(CONTEXT)."""
+def context_at(walk: Walk, field_class: FieldClass, node: PathNode, use: Use) -> ContextUse:
+    """The context of a value of a class that has a key for each. Raises Refusal(CONTEXT)."""
     contexts = walk.draft.contexts
     if contexts is None:
         raise unfixed(field_class.per or b"", node)

@@ -96,6 +96,8 @@ class ValuesQuestion:
     """The digest of the filter around the condition, if only documents that meet the rest are looked at."""
     options: bytes = field(default=b"", repr=False)
     """The collation of the command, and its hint if it is about an order, as the client has sent them."""
+    context: bytes = field(default=b"", repr=False)
+    """The context whose values it is about, if the class has a key for each (`ContextUse.value`)."""
     needs_newest: bool = False
     """Whether a job could encrypt values anew, under the newest key, between the question and the command."""
 

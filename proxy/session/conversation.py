@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.policies.commands.views import ViewCatalog
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.questions.asked import ValuesJudgement, ValuesQuestion
@@ -113,6 +114,8 @@ class Asked:
     """What it uses of classes that move."""
     needs_time: bool
     """Whether the server has to say at which time it reads, for the command to read then as well."""
+    cipher: ContextCipher | None = None
+    """What opens the values of the question's context, if it is about one, and that one has a key."""
 
 
 @final

@@ -37,14 +37,18 @@ _HEAD: Final = 5
 """Length and subtype of binary data."""
 
 
-def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], StoredForm]) -> Edit:
+Valid = Callable[[int, bytes], StoredForm]
+"""Gives the form of a value, by type and bytes, under the valid key."""
+
+
+def ranked(planned: RangeEdit, ranks: Ranks, valid: Valid | None) -> Edit:
     """`$match` with every form of the values, and `$addFields` with their ranks, as items of a pipeline.
 
     Many values are chosen by their ranks instead, and so are arrays. For `ListPlace.FIRST` and `LEADING` it
-    is the condition of the `$match` alone, as an element of a filter. `valid` gives the form under the valid
-    key; beside it is what the server has said that it holds. No other array is let through, which a document
-    may have got since the server was asked. A stage of its own says so: some servers use no index for a
-    filter with `$expr`. An array has its rank in an array: so the server refuses to sort by two of them.
+    is the condition of the `$match` alone, as an element of a filter. Beside the `valid` form is what the
+    server has said that it holds; without `valid` that is the only one. No other array is let through, which
+    a document may have got since the server was asked. A stage of its own says so: some servers use no index
+    for a filter with `$expr`. An array has its rank in an array: the server refuses to sort by two of them.
 
     Raises as `valid`, Refusal(QUESTION). Cost: O(values log values).
     """
@@ -87,9 +91,7 @@ def ranked(planned: RangeEdit, ranks: Ranks, valid: Callable[[int, bytes], Store
     return Edit(element.start, element.end, data, planned.parents)
 
 
-def _forms(
-    held: HeldValue, class_kind: int | None, valid: Callable[[int, bytes], StoredForm]
-) -> list[StoredForm]:
+def _forms(held: HeldValue, class_kind: int | None, valid: Valid | None) -> list[StoredForm]:
     """The forms of a value; of an array, with each of its values in each form. Raises Refusal(QUESTION)."""
     (kind, data), stored = held.value, held.stored
     if kind == kinds.ARRAY:
@@ -101,7 +103,7 @@ def _forms(
             raise Refusal(Reason.QUESTION, rule=rule, instead=instead)
         return [StoredForm(kind, array_of(each)) for each in product(*several)]
     form = StoredForm(*stored)
-    if held.value == stored and kind != class_kind:
+    if valid is None or (held.value == stored and kind != class_kind):
         return [form]  # what is in clear and of another type than the class's has no other form
     return list(dict.fromkeys((valid(kind, data), form)))
 

@@ -12,6 +12,7 @@ from typing import Final, final
 from bson import encode
 
 from sealwire.crypto.cipher import SealedGroup, SealedTogether, ValueCipher
+from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.contexts.cache import ContextCache, ContextsMissing, ContextWanted
 from sealwire.keys.errors import KeysReason, UnknownKey
@@ -28,7 +29,7 @@ from sealwire.policies.planning.plan import (
     Replacement,
     ValueEdit,
 )
-from sealwire.policies.questions.asked import HeldValue
+from sealwire.policies.questions.asked import HeldValue, ValuesQuestion
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.ranking import array_of, items_from, ranked
@@ -212,6 +213,31 @@ def apply_plan(
     return pieces if has_no_checksum(pieces[0]) else [refresh_checksum(b"".join(pieces))]
 
 
+def cipher_of(
+    question: ValuesQuestion, planned: Iterable[ValueEdit | RangeEdit], shared: Shared
+) -> ContextCipher | None:
+    """What opens the values of a question's context; None if it has none, or nothing is stored under it.
+
+    `planned`: the edits of all that the question takes along, whose keys are looked for together.
+    Raises ContextsMissing, UnknownKey, Refusal(TOO_LARGE); Refusal(QUESTION) where values may be in clear.
+    """
+    if shared.contexts is None and not question.context:
+        return None
+    cache, wanted = _store_of(shared), wanted_by(planned, _forms_of(shared))
+    own = ContextWanted(question.class_name, question.context, False)
+    if question.context:
+        if own.class_name in shared.moves.classes or own.class_name in shared.keyring.partly_plaintext:
+            raise _unsettled(question.path)
+        wanted[own] = None
+    require(cache, wanted)
+    return cache.cipher_for(own) if question.context else None
+
+
+def _forms_of(shared: Shared) -> Forms | None:
+    moves, keyring = shared.moves, shared.keyring
+    return Forms(moves, keyring) if moves.classes or keyring.plaintext_classes else None
+
+
 def rewritten_part(
     message: bytes,
     part: tuple[int, int],
@@ -224,8 +250,7 @@ def rewritten_part(
 
     Raises and costs as `apply_plan`.
     """
-    moves, keyring = shared.moves, shared.keyring
-    forms = Forms(moves, keyring) if moves.classes or keyring.plaintext_classes else None
+    forms = _forms_of(shared)
     if shared.contexts is not None:
         require(shared.contexts, wanted_by(planned, forms))
     edits = _edits(message, planned, replacements, shared, forms)
@@ -420,7 +445,9 @@ def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grid
             return _outside(planned, [_asked_forms(cipher, planned, each) for each in planned.outside.lists])
         if isinstance(planned.listed, tuple):
             if planned.ranks is not None:
-                return ranked(planned, planned.ranks, lambda kind, value: _envelope(cipher, kind, value))
+                has_contexts = planned.field_class.per is not None  # and so one form of each value
+                valid = None if has_contexts else lambda kind, value: _envelope(cipher, kind, value)
+                return ranked(planned, planned.ranks, valid)
             return _listed(planned, _asked_forms(cipher, planned, planned.listed))
         items = sorted(grids.encrypted(cipher, kind, value) for kind, value in planned.values())
         return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
@@ -469,9 +496,12 @@ def _edit_of_form(
 
 
 def _asked_forms(cipher: ValueCipher, planned: RangeEdit, listed: Iterable[HeldValue]) -> list[StoredForm]:
-    """Every form of stored values: as they were found, and the valid one, which random classes lack."""
+    """Every form of stored values: as they were found, and the valid one, which random classes lack.
+
+    A context has one key, so what it has is in its only form.
+    """
     found = set[StoredForm]()
-    if planned.field_class.mode is Mode.DETERMINISTIC:
+    if planned.field_class.mode is Mode.DETERMINISTIC and planned.field_class.per is None:
         found = {_envelope(cipher, *held.value) for held in listed}
     return sorted(found.union(StoredForm(*held.stored) for held in listed))
 
@@ -562,9 +592,9 @@ def _compared(path: str, compared: Compared, items: Sequence[tuple[int, bytes]])
 
 
 def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Shared) -> Edit:
-    """Under the key of its context. Such a class has no range."""
+    """Under the key of its context; values that were asked for as they are stored."""
     if isinstance(planned, RangeEdit):
-        raise TypeError("a range of a class with contexts")
+        return _edit(message, planned, shared.keyring, shared.grids)
     element = planned.element
     value = message[element.value : element.end] if planned.value is None else planned.value
     cache = _store_of(shared)
@@ -587,6 +617,8 @@ def _edit_in_context_of_form(
     """As `_edit_of_form`, where the class has a key for each context."""
     field_class = planned.field_class
     name = field_class.name
+    if isinstance(planned, RangeEdit) and not forms.is_settled(name):
+        raise _unsettled(planned.node.path)
     if field_class.mode is Mode.RANDOM:
         forms.random_cipher(name)
     elif isinstance(planned, ValueEdit) and not forms.is_settled(name):
@@ -607,6 +639,12 @@ def _edit_in_context_of_form(
                 return None
             return _put(message, planned, *clear)
     return _edit_in_context(message, planned, shared)
+
+
+def _unsettled(path: str) -> Refusal:
+    """The refusal of a question about a class with contexts, of which values may be in clear."""
+    rule = "a class with a key for each context, in clear or while it moves"
+    return Refusal(Reason.QUESTION, path=path, rule=rule)
 
 
 def _put(message: bytes, planned: ValueEdit, kind: int, data: bytes) -> Edit:

@@ -57,10 +57,15 @@ class Stack:
 
 
 @contextmanager
-def both_sides(database: DatabaseProcess, folder: Path, policy: str, **options: Any) -> Iterator[Both]:
+def both_sides(
+    database: DatabaseProcess, folder: Path, policy: str, *, has_contexts: bool = False, **options: Any
+) -> Iterator[Both]:
     """The patients under a policy of their own, and the same in clear; both are gone afterwards."""
     (folder / "policy.yaml").write_text(policy)
-    proxied = ProxyOptions(folder, folder / "policy.yaml", database.address, access_control=False)
+    settings = {"keys": {"contexts": str(folder / "contexts.db")}} if has_contexts else {}
+    proxied = ProxyOptions(
+        folder, folder / "policy.yaml", database.address, access_control=False, settings=settings
+    )
     with ProxyProcess(proxied) as proxy, MongoClient[Document](proxy.uri(), **options) as client:
         yield client["clinic"]["patients"], client["plain"]["patients"]
         for name in ("clinic", "plain"):

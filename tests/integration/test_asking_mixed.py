@@ -1,12 +1,14 @@
 """Conditions on random and deterministic classes beside each other, sorted, grouped and written by.
 
 Each of them has been right by itself while two together were wrong: one of them takes over what the question
-about another one has to have. So commands are drawn from all of them, and compared with plaintext.
+about another one has to have. So commands are drawn from all of them, and compared with plaintext. The same
+where each tenant has keys of its own, and every command says whose documents it means.
 """
 
 import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,8 @@ classes:
 collections:
   clinic.patients: {surname: surname, was: surname, notes: notes, kin.note: notes, kin.surname: surname}
 """
+WITH_CONTEXTS = POLICY.replace("ask: true}", "ask: true, key: {per: tenant}}")
+TENANTS = [1, 2]
 COMMANDS = 260
 NAMES = ["Anna", "anna", "Bob", "bob", "Zoe", ""]
 NOTES: list[Any] = ["x1", "x2", "y", 2.5, 7, True, "", ["x1", "q"]]
@@ -39,6 +43,13 @@ FIRST = [("surname", -1), ("_id", 1)]
 def sides(database: DatabaseProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """The encrypted collection, and the same in clear."""
     with both_sides(database, tmp_path_factory.mktemp("mixed"), POLICY) as both:
+        yield both
+
+
+@pytest.fixture
+def sides_of_tenants(database: DatabaseProcess, tmp_path: Path) -> Iterator[Both]:
+    """The same where each tenant has keys of its own."""
+    with both_sides(database, tmp_path, WITH_CONTEXTS, has_contexts=True) as both:
         yield both
 
 
@@ -57,7 +68,7 @@ def documents(chance: random.Random) -> list[Document]:
             "kin": kin,
         }
         kept = {name: value for name, value in values.items() if chance.random() < 0.85}
-        made.append({"_id": number, **kept})
+        made.append({"_id": number, "tenant": chance.choice(TENANTS), **kept})
     return made
 
 
@@ -91,9 +102,10 @@ def drawn_filter(chance: random.Random, depth: int = 0) -> Document:
     return found
 
 
-def command(chance: random.Random) -> tuple[str, Any]:
-    """Its name, and what it does to a collection."""
-    first, second, amount = drawn_filter(chance), drawn_filter(chance), chance.randrange(4)
+def command(chance: random.Random, within: Document) -> tuple[str, Any]:
+    """Its name, and what it does to a collection; `within`: the documents that its filters are about."""
+    first, second = within | drawn_filter(chance), within | drawn_filter(chance)
+    amount = chance.randrange(4)
     update = chance.choice(
         [{"$set": {"m": 1}}, {"$set": {"ward": 2}}, {"$unset": {"ward": 1}}, {"$unset": {"notes": 1}}]
     )
@@ -171,14 +183,23 @@ def test_a_question_that_the_server_refuses_fails_the_whole_command(sides: Both)
 
 
 def test_conditions_of_all_kinds_together_are_answered_as_in_plaintext(sides: Both) -> None:
-    chance, compared, before = random.Random(20), dict[str, int](), list[Document]()
+    compare(sides, random.Random(20), has_tenants=False)
+
+
+def test_the_same_where_each_tenant_has_keys_of_its_own(sides_of_tenants: Both) -> None:
+    compare(sides_of_tenants, random.Random(21), has_tenants=True)
+
+
+def compare(sides: Both, chance: random.Random, *, has_tenants: bool) -> None:
+    """Many commands on both sides."""
+    compared, before = dict[str, int](), list[Document]()
     for number in range(COMMANDS):
         if number % 25 == 0:
             before = documents(chance)
             for side in sides:
                 side.delete_many({})
                 side.insert_many([dict(each) for each in before])
-        name, run = command(chance)
+        name, run = command(chance, {"tenant": chance.choice([*TENANTS, 9])} if has_tenants else {})
         found, wanted = (outcome(side, run, before) for side in sides)
         if any(str(answer).startswith("refused") for answer, _ in (found, wanted)):
             continue

@@ -21,8 +21,10 @@ from sealwire.crypto.envelope import (
     BINARY_HEAD,
     EnvelopeMode,
     class_id_of,
+    context_key_id,
     head_of,
     is_envelope,
+    is_of_context,
     parse_header,
 )
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
@@ -43,7 +45,7 @@ from sealwire.proxy.session.moving.lasting import held_by_question, transaction_
 from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.ranking import array_of
 from sealwire.proxy.session.requests import VALUES_UNKNOWN, RequestKind
-from sealwire.proxy.session.rewriting import rewritten_part
+from sealwire.proxy.session.rewriting import cipher_of, rewritten_part
 from sealwire.proxy.session.shared import KnownBatch, Verdicts
 from sealwire.proxy.session.sides.questions import asking
 from sealwire.proxy.session.states import Event
@@ -85,9 +87,12 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
 
     `message` and `body` are the command that waits, as the client has sent it.
     Raises LeaseAwaited, WindowMet, FrontierLost while classes move; for what documents pass before they are
-    sorted, as `rewritten_part`; BsonError; ProtocolError when too much is awaited.
+    sorted, as `rewritten_part`; ContextsMissing, Refusal(QUESTION) for a class with a key for each context;
+    BsonError; ProtocolError when too much is awaited.
     """
-    question, pipeline = unknown.question, _pipeline_of(conversation, unknown)
+    question, among = unknown.question, _among(unknown)
+    cipher = cipher_of(question, chain.from_iterable(each.edits for each in among), conversation.shared)
+    pipeline = _pipeline_of(conversation, unknown)
     parts = _parts(message, body)
     for_all, for_first = _FOR_ALL, _FOR_FIRST
     if conversation.read_at:
@@ -105,7 +110,7 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     if b"autocommit" not in parts and not _WRITING.isdisjoint(parts):
         copied.append(_LOCAL)
     kept = [part for name, part in parts.items() if name in for_all]
-    conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold, needs_time)
+    conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold, needs_time, cipher)
     others = {"cursor": {"batchSize": _BATCH}, "allowDiskUse": True, "$db": database}
     content = b"".join((_elements({"aggregate": collection}), pipeline, _elements(others), *copied))
     try:
@@ -238,6 +243,13 @@ def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServe
     content = _elements({"killCursors": collection, "cursors": [Int64(cursor_id)], "$db": database})
     content += asked.options
     return ToServer(build_op_msg(conversation.new_id(), 0, enclosed(content), MORE_TO_COME))
+
+
+def _among(unknown: ValuesUnknown) -> list[Among]:
+    """What documents pass before the question looks at them."""
+    if isinstance(unknown, CandidatesUnknown):
+        return unknown.among
+    return [unknown.among] if isinstance(unknown, OrderUnknown) and unknown.among is not None else []
 
 
 def _pipeline_of(conversation: Conversation, unknown: ValuesUnknown) -> bytes:
@@ -384,7 +396,7 @@ class _Reading:
         """
         message = self._message
         batch = self._keyring.batch(self._keyring.open_envelope, len(message))
-        if batch is None:
+        if batch is None or self._asked.question.context:
             return
         is_ours: dict[bytes, bool] = {}
         found: list[tuple[int, int, int]] = []
@@ -490,12 +502,23 @@ class _Reading:
         names = keyring.classes_of(class_id_of(message, item.value + BINARY_HEAD))
         if names and self._class_name not in names:
             raise Refusal(Reason.QUESTION, rule="a stored value of another class")
+        if self._asked.question.context:
+            return self._held_in_context(message[item.value + BINARY_HEAD : item.end], stored)
         try:
             value = keyring.open_envelope(message, item.value + BINARY_HEAD, item.end)
         except KeyDestroyed:
             if judgement.wants_all:
                 raise
             return None  # nobody can tell what it was, and no equality finds it either
+        self.opened += 1
+        return HeldValue(value, stored)
+
+    def _held_in_context(self, envelope: bytes, stored: Value) -> HeldValue | None:
+        """The same of an envelope, if the key of the context has made it: no other one can be meant."""
+        cipher = self._asked.cipher
+        if cipher is None or not is_of_context(envelope) or context_key_id(envelope, 0) != cipher.key_id:
+            return None
+        value = cipher.decrypt(envelope)
         self.opened += 1
         return HeldValue(value, stored)
 

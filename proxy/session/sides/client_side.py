@@ -537,7 +537,9 @@ class ClientSide(Side):
         question, (_, rights) = unknown.question, self._entitled(message, parsed)
         if rights is not None:
             count_comparisons(self._conversation, rights, question.namespace, question.comparisons)
-        return ask_values.ask(self._conversation, unknown, message, parsed.body)
+        effects = ask_values.ask(self._conversation, unknown, message, parsed.body)
+        self._searches = 0  # the next question may be about another context
+        return effects
 
     def _ask(self, unknown: NamespaceUnknown | UsersUnknown, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Ask the server who is there, or what names are; the message comes again when it has answered."""

@@ -94,7 +94,11 @@ def run_campaign(
     covered = tuple(replace(shape, asks=asks and not unasked) for shape in shapes)
     keyed = frozenset(MAY_HAVE_CONTEXTS if contexts else ())
     with both_ways(folder, policy_yaml(covered, keyed), older=older, has_contexts=contexts) as runner:
-        compare_many(runner, shapes, seed, examples, malformed=malformed)
+        try:
+            compare_many(runner, shapes, seed, examples, malformed=malformed)
+        except AssertionError as error:
+            error.add_note(f"what the proxy says of itself:\n{_warnings(folder)}")
+            raise
         return runner.tally
 
 

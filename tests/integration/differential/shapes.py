@@ -171,11 +171,6 @@ def policy_yaml(shapes: tuple[Shape, ...], keyed: frozenset[str] = frozenset()) 
     asks = any(shape.asks for shape in shapes)
     classes = {name: {**said, "ask": True} if asks else dict(said) for name, said in CLASSES.items()}
     for name in keyed:
-        classes[name] = with_contexts(classes[name])
+        classes[name] = {**classes[name], "key": {"per": "$database"}}
     whole = {"version": 1, "classes": classes}
     return yaml.safe_dump(whole | {"collections": collections}, sort_keys=False)
-
-
-def with_contexts(about: Mapping[str, Any]) -> dict[str, Any]:
-    """A class with a key for each database, about which nothing is asked."""
-    return {name: said for name, said in about.items() if name != "ask"} | {"key": {"per": "$database"}}
