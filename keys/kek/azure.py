@@ -125,15 +125,6 @@ class KeyVersion:
     public: PublicKey | None
 
 
-@dataclass(frozen=True, slots=True)
-class GcmParts:
-    """What AES-GCM in a Managed HSM makes of 32 bytes."""
-
-    nonce: bytes
-    tag: bytes
-    ciphertext: bytes
-
-
 class _Transport:
     """The SDK's own, but that .netrc counts for nothing: an entry there would take the place of the token.
 
@@ -210,32 +201,33 @@ class AzureVault:
             self._known[name, version] = self._ask("get", ask)
         return self._known[name, version]
 
-    def encrypt(self, name: str, version: bytes, content: bytes, context: bytes) -> GcmParts:
-        """AES-256-GCM in a Managed HSM, which chooses the nonce."""
+    def encrypt(self, name: str, version: bytes, content: bytes, context: bytes) -> bytes:
+        """Nonce, tag and ciphertext of AES-256-GCM in a Managed HSM, which chooses the nonce."""
         client = self._client(name, version)
 
-        def ask() -> GcmParts:
+        def ask() -> bytes:
             made = client.encrypt(
                 EncryptionAlgorithm.a256_gcm, content, additional_authenticated_data=context
             )
-            nonce, tag = _exactly(12, made.iv), _exactly(16, made.tag)
-            return GcmParts(nonce, tag, _exactly(len(content), made.ciphertext))
+            head = _exactly(_NONCE_BYTES, made.iv) + _exactly(_TAG_BYTES, made.tag)
+            return head + _exactly(len(content), made.ciphertext)
 
         return self._ask("encrypt", ask)
 
-    def decrypt(self, name: str, version: bytes, parts: GcmParts, context: bytes) -> bytes:
-        """What `encrypt` was given."""
+    def decrypt(self, name: str, version: bytes, made: bytes, context: bytes) -> bytes:
+        """What `encrypt` was given, from what it made of it."""
+        (nonce, tag), ciphertext = _split(made, _NONCE_BYTES, _TAG_BYTES)
         client = self._client(name, version)
 
         def ask() -> bytes:
             opened = client.decrypt(
                 EncryptionAlgorithm.a256_gcm,
-                parts.ciphertext,
-                iv=parts.nonce,
-                authentication_tag=parts.tag,
+                ciphertext,
+                iv=nonce,
+                authentication_tag=tag,
                 additional_authenticated_data=context,
             )
-            return _exactly(len(parts.ciphertext), opened.plaintext)
+            return _exactly(len(ciphertext), opened.plaintext)
 
         return self._ask("decrypt", ask)
 
@@ -399,16 +391,12 @@ class AzureKek(RemoteKek):
         raise UnwrapFailed
 
     def _encrypt_in_hsm(self, held: KeyVersion, content_key: bytes, key: bytes, context: str) -> bytes:
-        parts = self._vault.encrypt(self._name, held.version, content_key, context.encode())
-        head = held.version + parts.nonce + parts.tag + parts.ciphertext
-        return _IN_HSM + head + LocalKek(content_key).wrap(key, context.encode())
+        made = self._vault.encrypt(self._name, held.version, content_key, context.encode())
+        return _IN_HSM + held.version + made + LocalKek(content_key).wrap(key, context.encode())
 
     def _decrypt_in_hsm(self, sealed: bytes, context: str) -> bytes:
-        (version, nonce, tag, content), inner = _split(
-            sealed, VERSION_BYTES, _NONCE_BYTES, _TAG_BYTES, KEK_BYTES
-        )
-        parts = GcmParts(nonce, tag, content)
-        content_key = self._vault.decrypt(self._name, version, parts, context.encode())
+        (version, made), inner = _split(sealed, VERSION_BYTES, _NONCE_BYTES + _TAG_BYTES + KEK_BYTES)
+        content_key = self._vault.decrypt(self._name, version, made, context.encode())
         return LocalKek(content_key).unwrap(inner, context.encode())
 
     def _encrypt_in_vault(self, held: KeyVersion, content_key: bytes, key: bytes, context: str) -> bytes:
