@@ -15,7 +15,7 @@ from hvac import exceptions as hvac_errors
 
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeySettingError, KeysReason
-from sealwire.keys.vault.connection import Lease, VaultConnection, failed
+from sealwire.keys.vault.connection import Lease, Login, VaultConnection, failed
 
 T = TypeVar("T")
 _MAX_SHOWN = 200
@@ -167,18 +167,13 @@ _POLL_S = 0.1
 _ACTIVE_WITHIN_S = 60.0
 
 
-class NoLogin:
-    """For operations that need no token; a `sealwire.keys.vault.connection.Login`."""
+class NoLogin(Login):
+    """For operations that need no token."""
 
     def log_in(self, client: Client) -> Lease:
         """No token at all. Asks nobody."""
         del client
         return Lease("", None, renewable=False)
-
-    def is_current(self, token: str) -> bool:
-        """Always."""
-        del token
-        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,12 @@ class Login(Protocol):
         """A lease to work with. `client` has no token. Raises KeysError, and what hvac raises."""
 
     def is_current(self, token: str) -> bool:
-        """Whether `token` is still the one to use; cheap, asked before every operation. Raises KeysError."""
+        """Whether `token` is still the one to use; cheap, asked before every operation. Raises KeysError.
+
+        By default always: a token of our own is ours until it ends.
+        """
+        del token
+        return True
 
 
 def make_login(settings: AuthSettings, environ: Mapping[str, str] | None = None) -> Login:
@@ -148,7 +153,7 @@ def make_login(settings: AuthSettings, environ: Mapping[str, str] | None = None)
             return MethodLogin(settings.mount, lambda: {"name": settings.role} if settings.role else {})
 
 
-class GivenToken:
+class GivenToken(Login):
     """A token that another program fetched, and may replace in the same place."""
 
     def __init__(self, read: Callable[[], str]) -> None:
@@ -172,7 +177,7 @@ class GivenToken:
         return self._read() == token
 
 
-class MethodLogin:
+class MethodLogin(Login):
     """A login at `auth/MOUNT/login` with what `fields` gives at that moment."""
 
     def __init__(self, mount: str, fields: Callable[[], Mapping[str, str]]) -> None:
@@ -191,11 +196,6 @@ class MethodLogin:
                 "check the role, its secret or certificate, auth_mount and the namespace",
             ) from None
         return _lease(answer)
-
-    def is_current(self, token: str) -> bool:
-        """Always: a token of our own is ours until it ends."""
-        del token
-        return True
 
 
 class AppRoleLogin(MethodLogin):
