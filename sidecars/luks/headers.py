@@ -62,28 +62,10 @@ def seal(raw: bytes, uuid: str, created: str, kek: KeyEncryptionKey) -> bytes:
     return before + AESSIV(key).encrypt(raw, [before])
 
 
-def read_head(sealed: bytes, where: str) -> SealedHeader:
-    """What the file says of itself; nothing of it is proved. Raises DamagedFile."""
-    return _split(sealed, where)[0]
-
-
-def unseal(sealed: bytes, kek: KeyEncryptionKey, where: str) -> bytes:
-    """The header backup in `sealed`. Raises DamagedFile, WrongKek, what `kek.unwrap` raises, and
-    Unsound HEADER_FILE when anything in the file was altered.
+def unseal(sealed: bytes, kek: KeyEncryptionKey, where: str) -> tuple[SealedHeader, bytes]:
+    """What the file says of itself, and the header backup in it. Raises DamagedFile, WrongKek, what
+    `kek.unwrap` raises, and Unsound HEADER_FILE when anything in the file was altered.
     """
-    head, wrapped, before, body = _split(sealed, where)
-    if head.kek_id != kek.id:
-        text = f"{where} was sealed under key-encryption key {head.kek_id}, this is {kek.id}"
-        raise WrongKek(KeysReason.KEK_OTHER, text, "name that one with --kek")
-    key = kek.unwrap(wrapped, _wrap_data(head.uuid))
-    try:
-        return AESSIV(key).decrypt(body, [before])
-    except (InvalidTag, ValueError):
-        text = f"{where} was altered or cut off"
-        raise Unsound(LuksReason.HEADER_FILE, text, "take another copy of it") from None
-
-
-def _split(sealed: bytes, where: str) -> tuple[SealedHeader, bytes, bytes, bytes]:
     end = _LENGTH_BYTES + int.from_bytes(sealed[:_LENGTH_BYTES], "big")
     if not _LENGTH_BYTES < end <= min(_LENGTH_BYTES + _MAX_HEAD_BYTES, len(sealed) - _SIV_BYTES):
         raise DamagedFile(KeysReason.SCHEMA, f"{where} is not a sealed LUKS header", "check the path")
@@ -94,7 +76,15 @@ def _split(sealed: bytes, where: str) -> tuple[SealedHeader, bytes, bytes, bytes
     wrapped = fields.binary("wrapped", 1, _MAX_WRAPPED_BYTES)
     fields.done()
     strict_json.require_exact(raw, _head(head, wrapped), where)
-    return head, wrapped, sealed[:end], sealed[end:]
+    if head.kek_id != kek.id:
+        text = f"{where} was sealed under key-encryption key {head.kek_id}, this is {kek.id}"
+        raise WrongKek(KeysReason.KEK_OTHER, text, "name that one with --kek")
+    key = kek.unwrap(wrapped, _wrap_data(head.uuid))
+    try:
+        return head, AESSIV(key).decrypt(sealed[end:], [sealed[:end]])
+    except (InvalidTag, ValueError):
+        text = f"{where} was altered or cut off"
+        raise Unsound(LuksReason.HEADER_FILE, text, "take another copy of it") from None
 
 
 def _head(head: SealedHeader, wrapped: bytes) -> bytes:
@@ -162,12 +152,11 @@ def open_backup(machine: Machine, volume: Path, source: Path, kek: KeyEncryption
     if found.parts or found.mounted_at:
         text = f"{volume} is open: {', '.join(found.parts)}"
         raise CannotCreate(LuksReason.DEVICE_IN_USE, text, "sealwire luks close")
-    raw = unseal(sealed, kek, str(source))
-    named = read_head(sealed, str(source)).uuid
+    head, raw = unseal(sealed, kek, str(source))
     with _file_in_memory(machine) as plain:
         machine.write(plain, raw, _SEALED_MODE)
         header = read_header(machine, plain)
-    if header is None or header.uuid != named:
+    if header is None or header.uuid != head.uuid:
         text = f"{source} does not hold the LUKS2 header that it names"
         raise Unsound(LuksReason.HEADER_FILE, text, "another copy")
     replaced = read_header(machine, volume)
@@ -190,11 +179,10 @@ def unseal_to_file(
     Raises as `open_backup`, apart from what concerns the device.
     """
     _require_new(machine, target)
-    sealed = _read_sealed(machine, source)
-    raw = unseal(sealed, kek, str(source))
+    head, raw = unseal(_read_sealed(machine, source), kek, str(source))
     if not dry_run:
         machine.write(target, raw, _SEALED_MODE)
-    return read_head(sealed, str(source)).uuid
+    return head.uuid
 
 
 def free_name(machine: Machine, beside: Path) -> Path:
