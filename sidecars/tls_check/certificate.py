@@ -177,11 +177,8 @@ PrivateKey = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """The authorities that may vouch; None: those of the system."""
-
-    authorities: tuple[x509.Certificate, ...] | None = None
+Trust = tuple[x509.Certificate, ...] | None
+"""The authorities that may vouch; None: those of the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +193,9 @@ class ClientIdentity:
 def load_trust(file: Path | None) -> Trust:
     """The authorities in a PEM file; of the system without one. Raises Unusable AUTHORITIES."""
     if file is None:
-        return Trust()
+        return None
     try:
-        return Trust(tuple(x509.load_pem_x509_certificates(_read(file))))
+        return tuple(x509.load_pem_x509_certificates(_read(file)))
     except (OSError, ValueError):
         text = f"{file}: no certificates of authorities in PEM form"
         hint = "name a readable file; look at it with `openssl x509 -in FILE -text`"

@@ -77,7 +77,7 @@ def read_settings(
 ) -> Settings:
     """How to look. Raises Unusable."""
     return Settings(
-        trust=load_trust(ca) if ca is not None else None,
+        trust=load_trust(ca),
         identity=load_identity(client_certificate) if client_certificate is not None else None,
         timeout_s=timeout,
         budget_s=budget,

@@ -444,10 +444,10 @@ def _context(trust: Trust, identity: ClientIdentity | None, notes: _Notes, newes
     context.set_max_proto_version(newest)
     context.set_cipher_list(_SUITES)
     store = context.get_cert_store()
-    if trust.authorities is None:
+    if trust is None:
         context.set_default_verify_paths()
     elif store is not None:
-        for authority in trust.authorities:
+        for authority in trust:
             store.add_cert(crypto.X509.from_cryptography(authority))
     if identity is not None:
         context.use_certificate(identity.certificate)

@@ -359,9 +359,9 @@ class VersionSupport:
 
     version: ProtocolVersion
     support: Support
-    suites: tuple[Suite, ...] = ()
     trouble: Trouble | None = None
     """Why an answer is missing; with ACCEPTED: why the list of suites is not complete."""
+    suites: tuple[Suite, ...] = ()
     weak_groups: tuple[str, ...] = ()
     """Groups that are too small, in words, and that the server agrees on keys in."""
 
@@ -384,7 +384,7 @@ def accepted_versions(dial: Dial, host: str, until: float) -> tuple[VersionSuppo
         found.append(result)
         hung_up |= closed
         if len(found) == _SILENT_AFTER and all(version.trouble is Trouble.TIMEOUT for version in found):
-            found += [VersionSupport(v, Support.UNKNOWN, trouble=Trouble.TIMEOUT) for v in reversed(left)]
+            found += [VersionSupport(v, Support.UNKNOWN, Trouble.TIMEOUT) for v in reversed(left)]
             break
     found.reverse()
     if hung_up and not _still_takes(dial, found, host):
@@ -436,8 +436,8 @@ def _accepted(dial: Dial, version: ProtocolVersion, host: str, until: float) -> 
                 weak = weak_groups(dial, version, taken, host)
             except StreamFailed as failure:
                 trouble = failure.trouble
-        return VersionSupport(version, Support.ACCEPTED, tuple(taken), trouble, weak), hung_up
-    return VersionSupport(version, Support.UNKNOWN if trouble else Support.REFUSED, trouble=trouble), hung_up
+        return VersionSupport(version, Support.ACCEPTED, trouble, tuple(taken), weak), hung_up
+    return VersionSupport(version, Support.UNKNOWN if trouble else Support.REFUSED, trouble), hung_up
 
 
 def _offer(dial: Dial, version: ProtocolVersion, suites: Iterable[int], host: str) -> int | None:

@@ -129,16 +129,7 @@ def _version(found: VersionSupport) -> dict[str, Any]:
         {"name": suite.name, "code": f"{suite.code:04x}", "verdict": suite.verdict.value, "why": suite.why}
         for suite in found.suites
     ]
-    trouble = found.trouble and found.trouble.value
-    support = found.support.value
-    weak = list(found.weak_groups)
-    return {
-        "version": found.version.label,
-        "support": support,
-        "trouble": trouble,
-        "suites": suites,
-        "weak_groups": weak,
-    }
+    return _plain(found) | {"version": found.version.label, "suites": suites}
 
 
 def _presented(shown: Presented) -> dict[str, Any]:
@@ -155,7 +146,7 @@ def _presented(shown: Presented) -> dict[str, Any]:
     }
 
 
-def _plain(facts: Finding | Revocation) -> dict[str, Any]:
+def _plain(facts: Finding | Revocation | VersionSupport) -> dict[str, Any]:
     """The fields by their names, enums by their values."""
     values = ((field.name, getattr(facts, field.name)) for field in fields(facts))
     return {name: value.value if isinstance(value, Enum) else value for name, value in values}

@@ -50,7 +50,7 @@ PARALLEL_TARGETS = 8
 class Settings:
     """How to look. Without `trust` and `identity`, the files that a connection string names are used."""
 
-    trust: certificate.Trust | None = None
+    trust: certificate.Trust = None
     identity: certificate.ClientIdentity | None = None
     timeout_s: float = 5.0
     """Limit of each connection, from connecting to its end."""
@@ -211,7 +211,7 @@ class _Look:
             return False
         try:
             with closing(self._dial()) as stream:
-                trust, identity = self.settings.trust or certificate.Trust(), self.settings.identity
+                trust, identity = self.settings.trust, self.settings.identity
                 tls = TlsStream(stream, self.endpoint.host, trust, identity, newest=SSL.TLS1_2_VERSION)
                 tls.shake_hands()
                 return tls.begin_anew()
@@ -235,7 +235,7 @@ class _Look:
         """Shake hands and speak; what goes wrong is noted, and what was seen until then stays."""
         self._note(trouble=None, application_trouble=None)
         with closing(self._dial()) as stream:
-            tls = TlsStream(stream, self.endpoint.host, self.settings.trust or certificate.Trust(), identity)
+            tls = TlsStream(stream, self.endpoint.host, self.settings.trust, identity)
             try:
                 tls.shake_hands()
             except StreamFailed as failure:

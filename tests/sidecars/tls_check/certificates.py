@@ -153,7 +153,7 @@ CERTIFICATE: CertificateFacts = describe(make(Odd(), issuer=make_authority()).ce
 
 def version(number: ProtocolVersion, *codes: int) -> VersionSupport:
     suites = tuple(SUITES[code] for code in codes)
-    return VersionSupport(number, Support.ACCEPTED if codes else Support.REFUSED, suites)
+    return VersionSupport(number, Support.ACCEPTED if codes else Support.REFUSED, suites=suites)
 
 
 VERSIONS = (

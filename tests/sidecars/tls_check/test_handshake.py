@@ -33,7 +33,7 @@ from tests.sidecars.tls_check.certificates import (
 )
 
 AUTHORITY = make_authority()
-TRUST = Trust((AUTHORITY.certificate,))
+TRUST = (AUTHORITY.certificate,)
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
@@ -69,7 +69,7 @@ def test_an_authority_that_is_trusted_vouches(tmp_path: Path) -> None:
 def test_a_self_signed_certificate_is_trusted_only_where_it_is_named(tmp_path: Path) -> None:
     made = make(Odd())
     assert distrust(tmp_path, made) != ""
-    assert distrust(tmp_path, made, trust=Trust((made.certificate,))) == ""
+    assert distrust(tmp_path, made, trust=(made.certificate,)) == ""
 
 
 def test_an_unknown_authority_is_not_trusted_whether_it_is_sent_or_not(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_age_of_what_was_sent_is_no_reason_for_distrust(tmp_path: Path) -> N
 
 def test_an_authority_of_our_own_that_has_expired_is_one(tmp_path: Path) -> None:
     old = make(Odd(common_name="old", authority=True, names=(), days_ago=9, days_left=-1))
-    assert distrust(tmp_path, make(Odd(), issuer=old), trust=Trust((old.certificate,))) != ""
+    assert distrust(tmp_path, make(Odd(), issuer=old), trust=(old.certificate,)) != ""
 
 
 @pytest.mark.parametrize("version", [V12, V13])
