@@ -19,9 +19,8 @@ from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys import private_file, strict_json
 from sealwire.keys.errors import UnwrapFailed
 from sealwire.keys.kek.kek import MAX_KEY_BYTES, Purpose
-from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
+from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, ScryptParameters, open_file, seal, serialize_file
 
-PRIVATE_FORMAT = "sealwire-private-key"
 PUBLIC_FORMAT = "sealwire-public-key"
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 4096
@@ -96,7 +95,7 @@ def create_key_pair(path: Path, passphrase: str, parameters: ScryptParameters = 
     with private_file.writer_lock(path):
         # The public half is written first. If writing stops in between, the private half is missed at once.
         private_file.create_public(public_path(path), _serialize_public(public))
-        private_file.create_private(path, _serialize_private(box))
+        private_file.create_private(path, serialize_file(box))
     return public.id
 
 
@@ -122,14 +121,7 @@ def load_public_key(path: Path) -> PublicKey:
 
 def load_private_key(path: Path, passphrase: str) -> PrivateKey:
     """Open a private file. Raises what KeyFileKek raises. Cost: one scrypt."""
-    filename = str(path)
-    raw = private_file.read_private(path, MAX_FILE_BYTES)
-    fields = strict_json.parse(raw, filename)
-    fields.format(PRIVATE_FORMAT, FORMAT_VERSION)
-    box = read_box(fields, Purpose.PRIVATE_KEY, fields.text("id"), filename)
-    fields.done()
-    strict_json.require_exact(raw, _serialize_private(box), filename)
-    return PrivateKey(box.open(passphrase, filename))
+    return PrivateKey(open_file(path, Purpose.PRIVATE_KEY, passphrase))
 
 
 def is_public(key_id: str) -> bool:
@@ -151,10 +143,4 @@ def _serialize_public(key: PublicKey) -> bytes:
             "id": key.id,
             "public": strict_json.encode(key.raw),
         }
-    )
-
-
-def _serialize_private(box: PassphraseBox) -> bytes:
-    return strict_json.serialize(
-        {"format": PRIVATE_FORMAT, "version": FORMAT_VERSION, "id": box.secret_id, **box.to_json()}
     )

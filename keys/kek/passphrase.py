@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,11 @@ _MAX_MEMORY_BYTES = 1 << 30
 #
 # `passphrase_box` says how the passphrase protects it.
 
-FORMAT_NAME = "sealwire-key-file"
+_FILES = {
+    Purpose.KEY_FILE: ("sealwire-key-file", "kek_id"),
+    Purpose.PRIVATE_KEY: ("sealwire-private-key", "id"),
+}
+"""Files with one secret: the format's name, and the field with the secret's id."""
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 4096
 
@@ -66,8 +70,7 @@ class KeyFileKek(LocalKek):
                  KekUnavailable MEMORY
         Cost:    one scrypt: 128 MiB and 0.4 s with the default parameters
         """
-        content = _parse(read_private(path, MAX_FILE_BYTES), str(path))
-        super().__init__(content.open(passphrase, str(path)))
+        super().__init__(open_file(path, Purpose.KEY_FILE, passphrase))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def create_key_file(path: Path, passphrase: str, parameters: ScryptParameters = 
     kek = os.urandom(KEK_BYTES)
     box = seal(Purpose.KEY_FILE, LocalKek(kek).id, kek, passphrase, parameters)
     with writer_lock(path):
-        create_private(path, _serialize(box))
+        create_private(path, serialize_file(box))
     return box.secret_id
 
 
@@ -136,35 +139,29 @@ class PassphraseBox:
 
     def to_json(self) -> dict[str, Any]:
         """The fields `scrypt` and `wrapped`, as they stand in a file."""
-        return {
-            "scrypt": {
-                "n": self.parameters.n,
-                "r": self.parameters.r,
-                "p": self.parameters.p,
-                "salt": strict_json.encode(self.salt),
-            },
-            "wrapped": strict_json.encode(self.wrapped),
-        }
+        scrypt = {**asdict(self.parameters), "salt": strict_json.encode(self.salt)}
+        return {"scrypt": scrypt, "wrapped": strict_json.encode(self.wrapped)}
 
 
-def _serialize(content: PassphraseBox) -> bytes:
+def serialize_file(box: PassphraseBox) -> bytes:
+    """The file of one secret, a key file or a private-key file."""
+    name, id_field = _FILES[box.purpose]
     return strict_json.serialize(
-        {
-            "format": FORMAT_NAME,
-            "version": FORMAT_VERSION,
-            "kek_id": content.secret_id,
-            **content.to_json(),
-        }
+        {"format": name, "version": FORMAT_VERSION, id_field: box.secret_id, **box.to_json()}
     )
 
 
-def _parse(raw: bytes, filename: str) -> PassphraseBox:
+def open_file(path: Path, purpose: Purpose, passphrase: str) -> bytes:
+    """The secret in a file that `serialize_file` made. Raises what KeyFileKek raises. Cost: one scrypt."""
+    name, id_field = _FILES[purpose]
+    filename = str(path)
+    raw = read_private(path, MAX_FILE_BYTES)
     fields = strict_json.parse(raw, filename)
-    fields.format(FORMAT_NAME, FORMAT_VERSION)
-    content = read_box(fields, Purpose.KEY_FILE, fields.text("kek_id"), filename)
+    fields.format(name, FORMAT_VERSION)
+    box = read_box(fields, purpose, fields.text(id_field), filename)
     fields.done()
-    strict_json.require_exact(raw, _serialize(content), filename)
-    return content
+    strict_json.require_exact(raw, serialize_file(box), filename)
+    return box.open(passphrase, filename)
 
 
 def seal(
