@@ -244,18 +244,24 @@ def read_passphrase_file(path: Path) -> str:
     Raises KeySettingError, UnsafeFile and DamagedFile as `read_private` does; PASSPHRASE_MISSING when the
     file is empty, has more lines or is not UTF-8.
     """
-    try:
-        text = read_private(path, MAX_BYTES).decode()
-    except UnicodeDecodeError:
-        text = ""
-    text = text.removesuffix("\n").removesuffix("\r")
-    if not text or "\n" in text:
+    text = one_line(read_private(path, MAX_BYTES))
+    if not text:
         raise KeySettingError(
             KeysReason.PASSPHRASE_MISSING,
             f"{path} does not hold one line of UTF-8 text",
             "put the passphrase on the first line, and nothing else",
         )
     return text
+
+
+def one_line(content: bytes) -> str:
+    """One line; more, or what is not UTF-8, is refused by being empty."""
+    try:
+        text = content[: MAX_BYTES + 1].decode()
+    except UnicodeDecodeError:
+        text = ""
+    text = text.removesuffix("\n").removesuffix("\r")
+    return "" if "\n" in text else text
 
 
 def passphrase_from_environment(

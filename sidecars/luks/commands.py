@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def absolute(_: click.Context, __: click.Parameter, path: Path | None) -> Path |
     return None if path is None else path.absolute()
 
 
+path_option = partial(click.option, type=PATH, callback=absolute)
 device_argument = click.argument("device", type=PATH, callback=absolute)
 name_option = click.option(
     "--name", default="mongodb", show_default=True, help="Name of the volume: /dev/mapper/NAME."
@@ -73,21 +74,17 @@ volume_options = settings(
     "volume",
     VolumeSettings,
     name_option,
-    click.option(
+    path_option(
         "--data-directory",
-        type=PATH,
         default="/var/lib/mongodb",
         show_default=True,
-        callback=absolute,
         help="MongoDB's dbPath, which moves on to the volume.",
     ),
     click.option(
         "--service", default="mongod.service", show_default=True, help="The unit that runs MongoDB."
     ),
-    click.option(
+    path_option(
         "--key-file",
-        type=PATH,
-        callback=absolute,
         help="Opens the volume at boot; on another disk than DEVICE; made when it is not there.",
     ),
     click.option(
@@ -143,9 +140,7 @@ class SecretOptions:
 secret_options = settings(
     "secret",
     SecretOptions,
-    click.option(
-        "--key-file", type=PATH, callback=absolute, help="Open with this key file, not a passphrase."
-    ),
+    path_option("--key-file", help="Open with this key file, not a passphrase."),
     passphrase_option,
 )
 
@@ -158,9 +153,7 @@ def _new_secret(new_key_file: Path | None, new_passphrase_from: str) -> SecretOp
 new_secret_options = settings(
     "new",
     _new_secret,
-    click.option(
-        "--new-key-file", type=PATH, callback=absolute, help="Add this key file, which has to exist."
-    ),
+    path_option("--new-key-file", help="Add this key file, which has to exist."),
     click.option(
         "--new-passphrase-from",
         metavar="SOURCE",
@@ -372,9 +365,7 @@ def _confirm_setup(machine: Machine, volume: VolumeSettings, consent: Consent, *
 @click.command(name="status")
 @on_this_machine
 @name_option
-@click.option(
-    "--data-directory", type=PATH, callback=absolute, help="Default: what the volume was set up with."
-)
+@path_option("--data-directory", help="Default: what the volume was set up with.")
 @click.option("--service", help="Default: what the volume was set up with.")
 @json_option
 def status_command(

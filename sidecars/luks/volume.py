@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwire.keys.kek.passphrase import MAX_BYTES, check_strength, normalize, read_passphrase_file
+from sealwire.keys.kek.passphrase import MAX_BYTES, check_strength, normalize, one_line, read_passphrase_file
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.errors import CannotCreate, Denied, LuksReason, SidecarError, Unsound, Unusable
 from sealwire.sidecars.luks.machine import SECOND_SECRET, Machine, failed, mounted_source, must
@@ -281,7 +281,7 @@ def _from_descriptor(number: str, _: Machine) -> str:
     except OSError as error:
         text = f"descriptor {number} cannot be read: {error.strerror}"
         raise Unusable(LuksReason.SECRET_SOURCE, text, "open it in the shell: 3< FILE") from None
-    return _one_line(content)
+    return one_line(content)
 
 
 def _from_credential(path: str, machine: Machine) -> str:
@@ -290,17 +290,7 @@ def _from_credential(path: str, machine: Machine) -> str:
         text = f"systemd-creds does not decrypt {path}"
         hint = "it has to be made on this machine, under the name that its file has: systemd-creds encrypt"
         raise Unusable(LuksReason.SECRET_SOURCE, text, hint)
-    return _one_line(done.out)
-
-
-def _one_line(content: bytes) -> str:
-    """One line; more, or what is not UTF-8, is refused by being empty."""
-    try:
-        text = content[: MAX_BYTES + 1].decode()
-    except UnicodeDecodeError:
-        text = ""
-    text = text.removesuffix("\n").removesuffix("\r")
-    return "" if "\n" in text else text
+    return one_line(done.out)
 
 
 # By their prefix in a setting.

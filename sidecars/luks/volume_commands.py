@@ -11,11 +11,11 @@ from sealwire.sidecars.luks import headers, volume
 from sealwire.sidecars.luks.commands import (
     Consent,
     SecretOptions,
-    absolute,
     device_argument,
     name_option,
     new_secret_options,
     on_this_machine,
+    path_option,
     pbkdf_options,
     secret_options,
     typed_consent,
@@ -33,7 +33,7 @@ def _named(device: Path, name: str) -> VolumeSettings:
 @on_this_machine
 @settings("wanted", _named, device_argument, name_option)
 @secret_options
-@click.option("--mount", "where", type=PATH, callback=absolute, help="Mount it here as well.")
+@path_option("--mount", "where", help="Mount it here as well.")
 @click.option("--read-only", is_flag=True, help="Nothing on the volume can be changed.")
 @manner_options
 def open_volume(
@@ -67,9 +67,7 @@ def open_volume(
 @click.command()
 @on_this_machine
 @name_option
-@click.option(
-    "--mount", "where", type=PATH, callback=absolute, help="Where it is mounted. Default: as it was set up."
-)
+@path_option("--mount", "where", help="Where it is mounted. Default: as it was set up.")
 @manner_options
 def close(machine: Machine, name: str, where: Path | None, manner: Manner) -> None:
     """Close a volume: stop the service that it was set up for, unmount it, take the mapping away.
@@ -125,9 +123,7 @@ def add_key(
     manner.answer(text, {"device": str(path), "key_slots": count})
 
 
-source_option = click.option(
-    "--from", "source", type=PATH, callback=absolute, required=True, help="What backup-header wrote."
-)
+source_option = path_option("--from", "source", required=True, help="What backup-header wrote.")
 
 
 @click.command()
