@@ -150,12 +150,8 @@ class ContextDocuments:
         """Where it says where the key of an id is."""
         return self.at("ids", key_id[:1].hex(), key_id[1:].hex())
 
-    def is_there(self, client: Client) -> bool:
-        """Whether a store was made here. Raises DamagedFile for another form of one."""
-        return self.marked(client).version > 0
-
     def marked(self, client: Client) -> MarkAt:
-        """The mark of the store's move; version 0 where no store is. Raises DamagedFile as `is_there`."""
+        """The mark of the store's move; version 0 where no store is. Raises DamagedFile for another form."""
         fields, version = self.read(client, self.at("store"))
         if fields is None:
             return MarkAt(None, 0)
@@ -177,9 +173,9 @@ class ContextDocuments:
     def make(self, client: Client) -> None:
         """Say that a store is here. May be repeated."""
         try:
-            self.put(client, self.at("store"), _store_fields(None), 0)
+            self.put_mark(client, None, 0)
         except VersionMoved:
-            self.is_there(client)
+            self.marked(client)
 
     def standing(self, client: Client, class_id: int, tag: bytes) -> RowAt:
         """The row of a context; none with the version that a first, or another, row has to name."""

@@ -96,14 +96,10 @@ class VaultContextStore(Unpicklable):
 
     def find(self, class_id: int, tags: Sequence[bytes]) -> list[store.ContextRow]:
         """See `contexts.store.ContextStore`. Cost: a request a tag."""
-        documents = self._documents
-
-        def row_of(client: Client, tag: bytes) -> store.ContextRow | None:
-            return documents.standing(client, class_id, tag).row
-
-        found = [row for row in self._each(FINDING, row_of, tags) if row is not None]
+        look = self._documents.standing
+        found = self._each(FINDING, lambda client, tag: look(client, class_id, tag).row, tags)
         self._heed_mark()
-        return found
+        return [row for row in found if row is not None]
 
     def find_ids(self, key_ids: Sequence[bytes]) -> list[store.ContextRow]:
         """See `contexts.store.ContextStore`. Cost: two requests an id."""
@@ -286,11 +282,9 @@ class VaultContextStore(Unpicklable):
 
     def _of_ids(self, key_ids: Sequence[bytes], class_id: int | None) -> list[store.ContextRow]:
         """The rows of these ids, of one class or any, in their order."""
-
-        def row_of(client: Client, key_id: bytes) -> store.ContextRow | None:
-            return self._documents.standing_of_id(client, key_id, class_id).row
-
-        return [row for row in self._each(FINDING, row_of, key_ids) if row is not None]
+        look = self._documents.standing_of_id
+        found = self._each(FINDING, lambda client, key_id: look(client, key_id, class_id).row, key_ids)
+        return [row for row in found if row is not None]
 
     def _shards(self, *folder: object, first: int = 0) -> Iterator[tuple[int, list[bytes]]]:
         """Every folder that has anything, by its byte, with what is in it. Lists more of them at a time."""
