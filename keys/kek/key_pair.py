@@ -8,11 +8,11 @@ HPKE's `info`. Base mode does not say who wrapped: whoever has the public file c
     public   {"format": "sealwire-public-key", "version": 1, "id": ..., "public": 32 B}
 """
 
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from sealwire.crypto.unpicklable import Unpicklable
@@ -41,7 +41,7 @@ class PublicKey:
         """`raw`: the 32 bytes of RFC 7748. Raises ValueError for another length."""
         self._key = X25519PublicKey.from_public_bytes(raw)
         self.raw = raw
-        self.id = _key_id(raw)
+        self.id = f"{_KEY_ID_PREFIX}{sha256(raw).hexdigest()[:32]}"
         """The first 128 bits of the key's SHA-256: short enough to be read out over a telephone."""
 
     def __repr__(self) -> str:
@@ -127,12 +127,6 @@ def load_private_key(path: Path, passphrase: str) -> PrivateKey:
 def is_public(key_id: str) -> bool:
     """Whether this is the id of a key pair, so that everyone with its public half can wrap for it."""
     return key_id.startswith(_KEY_ID_PREFIX)
-
-
-def _key_id(public: bytes) -> str:
-    digest = Hash(SHA256())
-    digest.update(public)
-    return f"{_KEY_ID_PREFIX}{digest.finalize()[:16].hex()}"
 
 
 def _serialize_public(key: PublicKey) -> bytes:
