@@ -22,6 +22,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -456,25 +457,22 @@ class VaultConnection(Unpicklable):
         started = time.monotonic()
         if not self._busy.acquire(timeout=deadline_s):
             raise slow(what, deadline_s)
-        outcome: list[tuple[T | None, BaseException | None]] = []
+        outcome: Future[T] = Future()
 
         def work() -> None:
             try:
-                outcome.append((self._run(what, operation, repeatable=repeatable), None))
+                outcome.set_result(self._run(what, operation, repeatable=repeatable))
             except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-                outcome.append((None, error))
+                outcome.set_exception(error)
             finally:
                 self._busy.release()
 
         thread = threading.Thread(target=work, name="vault", daemon=True)
         thread.start()
         thread.join(max(0.0, started + deadline_s - time.monotonic()))
-        if not outcome:
+        if not outcome.done():
             raise slow(what, deadline_s)
-        result, error = outcome[0]
-        if error is not None:
-            raise error
-        return result  # type: ignore[return-value]  # no error, so it is the operation's T
+        return outcome.result()
 
     def _run(self, what: str, operation: Callable[[Client], T], *, repeatable: bool) -> T:
         try:
