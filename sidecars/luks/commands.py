@@ -21,7 +21,7 @@ from sealwire.sidecars.luks import preflight, status, steps
 from sealwire.sidecars.luks.journal import Journal, Phase, Record, only_writer
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import NO_DEVICE, FileSystem, Pbkdf, VolumeSettings
-from sealwire.sidecars.luks.steps import STEPS
+from sealwire.sidecars.luks.steps import STEPS, Context
 from sealwire.sidecars.luks.volume import Secret, parse_source, read_header, read_passphrase
 
 
@@ -337,7 +337,7 @@ def setup(  # noqa: PLR0913 - one parameter an option
         with only_writer(machine, volume.name):
             steps.begin(machine, volume, erase=erase)
     with at_work(machine, volume.name) as (journal, reporter):
-        steps.go_on(machine, journal, passphrase, reporter)
+        steps.go_on(Context(machine, journal, passphrase, reporter))
     settings = journal.record.settings
     text = f"{settings.data_directory} is on the encrypted volume {settings.mapper}."
     manner.answer(text, change_json(journal))
@@ -463,7 +463,7 @@ def rollback(
         consent.require_yes(f"Stop {settings.service} and move the data back to plaintext?")
     passphrase = passphrase_reader(passphrase_from, machine)
     with at_work(machine, name) as (journal, reporter):
-        steps.roll_back(machine, journal, passphrase, reporter, abandon_volume=abandon_volume)
+        steps.roll_back(Context(machine, journal, passphrase, reporter, abandon_volume))
     text = f"{settings.data_directory} is in plaintext again; {settings.device} was left as it is."
     manner.answer(text, change_json(journal) | {"plaintext_copy": None})
 

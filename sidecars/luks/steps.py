@@ -494,34 +494,27 @@ def require_no_journal(machine: Machine, name: str) -> None:
         journal.require("set it up anew", Phase.ROLLED_BACK)
 
 
-def go_on(machine: Machine, journal: Journal, passphrase: Callable[[], bytes], reporter: Reporter) -> None:
+def go_on(context: Context) -> None:
     """Take every step that does not hold yet, up to the running service on the encrypted volume.
 
     Run again after a crash, a reboot or an error, it goes on where things stand.
     Raises Unusable, Unavailable, CommandFailed, Denied, Unsound
     """
+    journal = context.journal
     journal.require("set it up", Phase.SETTING_UP, Phase.COMPLETE)
-    preflight.require_programs(machine, journal.record.settings)
-    context = Context(machine, journal, passphrase, reporter)
+    preflight.require_programs(context.machine, context.settings)
     if journal.record.phase is Phase.COMPLETE:
         return
     for step in STEPS:
         if not step.need_not_be_done(context):
-            reporter.begin(step.title)
+            context.reporter.begin(step.title)
             journal.mark(step.id, StepState.BEGUN)
             step.do(context)
         journal.mark(step.id, StepState.DONE)
     journal.enter(Phase.COMPLETE)
 
 
-def roll_back(
-    machine: Machine,
-    journal: Journal,
-    passphrase: Callable[[], bytes],
-    reporter: Reporter,
-    *,
-    abandon_volume: bool = False,
-) -> None:
+def roll_back(context: Context) -> None:
     """Undo every step from the last to the first: the service runs on plaintext data again.
 
     What the database wrote since the volume is in use is copied back first. The volume and its key file stay.
@@ -529,16 +522,16 @@ def roll_back(
     Run again after a crash, it starts from the last step: each undoing may be repeated.
     Raises Unusable, Unavailable, CannotCreate SPACE, CommandFailed, Denied, Unsound
     """
+    machine, journal = context.machine, context.journal
     journal.require("roll back", *(phase for phase in Phase if phase is not Phase.ROLLED_BACK))
-    preflight.require_programs(machine, journal.record.settings)
-    if abandon_volume:
+    preflight.require_programs(machine, context.settings)
+    if context.abandon_volume:
         require_plaintext_copy(machine, journal)
     else:
-        _require_space(machine, journal.record.settings)
+        _require_space(machine, context.settings)
     journal.enter(Phase.ROLLING_BACK)
-    context = Context(machine, journal, passphrase, reporter, abandon_volume)
     for step in reversed(STEPS):
-        reporter.begin(f"undo: {step.title}")
+        context.reporter.begin(f"undo: {step.title}")
         step.undo(context)
         journal.mark(step.id, StepState.UNDONE)
     journal.enter(Phase.ROLLED_BACK)

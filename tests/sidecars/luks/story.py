@@ -58,13 +58,13 @@ def running_machine(kind: type[Model] = Model) -> Model:
 def set_up(machine: Model, settings: VolumeSettings = SETTINGS, *, erase: bool = False) -> Journal:
     """Begin, or go on with what was begun."""
     journal = Journal.find(machine, "mongodb") or steps.begin(machine, settings, erase=erase)
-    steps.go_on(machine, journal, passphrase, Silent())
+    steps.go_on(steps.Context(machine, journal, passphrase, Silent()))
     return journal
 
 
 def roll_back(machine: Model, *, abandon_volume: bool = False) -> None:
     journal = Journal.open(machine, "mongodb")
-    steps.roll_back(machine, journal, passphrase, Silent(), abandon_volume=abandon_volume)
+    steps.roll_back(steps.Context(machine, journal, passphrase, Silent(), abandon_volume))
 
 
 def phase(machine: Model) -> Phase:
