@@ -11,14 +11,7 @@ from typing import Any, NamedTuple
 from hvac import Client
 from hvac import exceptions as hvac_errors
 
-from sealwire.keys.errors import (
-    AlreadyExists,
-    DamagedFile,
-    KeyringBusy,
-    KeysError,
-    KeySettingError,
-    KeysReason,
-)
+from sealwire.keys.errors import AlreadyExists, DamagedFile, KeyringBusy, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import MAX_FILE_BYTES, VaultDocument
 from sealwire.keys.vault.connection import VaultConnection, failed, says
 from sealwire.keys.vault.settings import check_path
@@ -169,9 +162,12 @@ class KvStore:
     def read(self) -> bytes:
         """The newest version's text. Raises KeySettingError FILE_MISSING, DamagedFile; as `call`."""
         content, version = self._connection.call(self._reading, self._current)
-        if content is None:
-            raise self._missing(deleted=version > 0)
-        return content
+        if content is not None:
+            return content
+        text, hint = "does not exist", "check the path; if it was there before, restore a backup"
+        if version > 0:
+            text, hint = "was deleted", "bring it back with: vault kv undelete"
+        raise KeySettingError(KeysReason.FILE_MISSING, f"{self} {text}", hint)
 
     def create(self, content: bytes) -> None:
         """Write the first version. Raises AlreadyExists FILE_EXISTS, also where all versions were deleted."""
@@ -224,17 +220,6 @@ class KvStore:
                     "raise its max_entry_size, or keep the keyring in a file",
                 ) from None
             raise
-
-    def _missing(self, *, deleted: bool) -> KeysError:
-        if deleted:
-            return KeySettingError(
-                KeysReason.FILE_MISSING, f"{self} was deleted", "bring it back with: vault kv undelete"
-            )
-        return KeySettingError(
-            KeysReason.FILE_MISSING,
-            f"{self} does not exist",
-            "check the path; if it was there before, restore a backup",
-        )
 
     def _busy(self) -> KeyringBusy:
         return KeyringBusy(
