@@ -67,7 +67,7 @@ class Context:
         if not volume.is_open(self.machine, wanted.name):
             has_slot = self.record.may_have_run(StepId.MAKE_FILE_SYSTEM)
             secret = (wanted.key_file if has_slot else None) or self.passphrase()
-            volume.open_volume(self.machine, wanted.device, wanted.name, secret, discard=wanted.discard)
+            volume.open_volume(self.machine, wanted, secret)
 
     def ensure_closed(self) -> None:
         volume.ensure_closed(self.machine, self.settings.name)

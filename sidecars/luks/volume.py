@@ -86,20 +86,12 @@ def opens(machine: Machine, device: Path, secret: Secret) -> bool:
     return True
 
 
-def open_volume(
-    machine: Machine,
-    device: Path,
-    name: str,
-    secret: Secret,
-    *,
-    read_only: bool = False,
-    discard: bool = False,
-) -> None:
-    """Map `device` to /dev/mapper/`name`. Raises Denied, CommandFailed."""
+def open_volume(machine: Machine, wanted: VolumeSettings, secret: Secret, *, read_only: bool = False) -> None:
+    """Map the device of `wanted` to /dev/mapper under its name. Raises Denied, CommandFailed."""
     options = ["--type", "luks2", *(["--readonly"] if read_only else [])]
-    options += ["--allow-discards"] if discard else []
-    arguments = ["cryptsetup", "open", *options, *_key(secret), str(device), name]
-    _must_open(machine, device, arguments, secret=_given(secret))
+    options += ["--allow-discards"] if wanted.discard else []
+    arguments = ["cryptsetup", "open", *options, *_key(secret), str(wanted.device), wanted.name]
+    _must_open(machine, wanted.device, arguments, secret=_given(secret))
 
 
 def is_open(machine: Machine, name: str) -> bool:
@@ -192,7 +184,7 @@ def open_and_mount(
     Raises CannotCreate, Unusable NAME_TAKEN, Denied, CommandFailed
     """
     require_openable(machine, wanted.device, wanted.name)
-    open_volume(machine, wanted.device, wanted.name, secret, read_only=read_only)
+    open_volume(machine, wanted, secret, read_only=read_only)
     if where is not None:
         try:
             mount(machine, wanted.mapper, where, read_only=read_only)
