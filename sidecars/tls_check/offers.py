@@ -17,7 +17,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import Enum
 from io import BytesIO
-from typing import final
 
 from sealwire.crypto.host_names import server_name
 from sealwire.sidecars.tls_check.handshake import Dial, Stream, StreamFailed, Trouble
@@ -148,57 +147,36 @@ class Choice:
     suite: int
 
 
-@final
-class AnswerReader:
-    """Reads the first answer as it arrives, each byte once."""
+def flight(stream: Stream, hello: bytes) -> Iterator[tuple[int, bytes]]:
+    """Send `hello`; type and body of each message of the answer as it arrives. Reads each byte once.
 
-    def __init__(self) -> None:
-        self._arrived = bytearray()
-        self._messages = bytearray()
-
-    def read(self, more: bytes) -> Choice | None:
-        """The server's choice; None while more bytes are needed.
-
-        Source:  RFC 5246 sections 6.2.1, 7.2, 7.4.1.3; RFC 8446 sections 4.1.3, 4.2.1, 5.1
-        Raises:  StreamFailed ALERT; PROTOCOL for what is no answer to a ClientHello
-        """
-        self._arrived += more
-        for content in _records(self._arrived):
-            self._messages += content
-            choice = _server_hello(self._messages)
-            if choice is not None:
-                return choice
-        return None
-
-
-@final
-class FlightReader:
-    """Reads a server's flight without encryption as it arrives, each byte once."""
-
-    def __init__(self) -> None:
-        self._arrived = bytearray()
-        self._content = bytearray()
-        self.messages: dict[int, bytes] = {}
-        """The whole messages of the handshake so far, the first of each type."""
-
-    def read(self, more: bytes) -> None:
-        """Take in what has arrived.
-
-        Source:  RFC 5246 sections 6.2.1 and 7.4. Raises StreamFailed ALERT, and PROTOCOL for what is no TLS.
-        """
-        self._arrived += more
-        for content in _records(self._arrived):
-            self._content += content
-            self._take_messages()
-
-    def _take_messages(self) -> None:
-        content = self._content
-        while len(content) >= 4:
-            end = 4 + int.from_bytes(content[1:4], "big")
-            if len(content) < end:
-                break
-            self.messages.setdefault(content[0], bytes(content[4:end]))
-            del content[:end]
+    Ends after `MAX_ANSWER_BYTES`.
+    Source:  RFC 5246 sections 6.2.1, 7.2 and 7.4; RFC 8446 section 5.1
+    Raises:  StreamFailed CLOSED when the server hangs up; ALERT; PROTOCOL for what is no TLS, or does not
+             begin with a ServerHello
+    """
+    stream.send(hello)
+    arrived, content = bytearray(), bytearray()
+    received, begun = 0, False
+    while received < MAX_ANSWER_BYTES:
+        more = stream.receive(4096)
+        if not more:
+            raise StreamFailed(Trouble.CLOSED)
+        received += len(more)
+        arrived += more
+        for record in _records(arrived):
+            content += record
+            if not begun and content[0] != _SERVER_HELLO:
+                raise StreamFailed(Trouble.PROTOCOL)
+            while len(content) >= 4:
+                length = int.from_bytes(content[1:4], "big")
+                if not begun and length > _MAX_SERVER_HELLO_BYTES:
+                    raise StreamFailed(Trouble.PROTOCOL)
+                if len(content) < 4 + length:
+                    break
+                begun = True
+                yield content[0], bytes(content[4 : 4 + length])
+                del content[: 4 + length]
 
 
 def _records(arrived: bytearray) -> Iterator[bytes]:
@@ -219,23 +197,18 @@ def _records(arrived: bytearray) -> Iterator[bytes]:
         raise StreamFailed(Trouble.PROTOCOL)
 
 
-def _server_hello(messages: bytearray) -> Choice | None:
-    if messages[0] != _SERVER_HELLO:
-        raise StreamFailed(Trouble.PROTOCOL)
-    if len(messages) < 4:
-        return None
-    length = int.from_bytes(messages[1:4], "big")
-    if length > _MAX_SERVER_HELLO_BYTES:
-        raise StreamFailed(Trouble.PROTOCOL)
-    if len(messages) < 4 + length:
-        return None
-    body = BytesIO(messages[4 : 4 + length])
+def read_server_hello(content: bytes) -> Choice:
+    """What the body of a ServerHello chooses. Raises StreamFailed PROTOCOL for what is none.
+
+    Source:  RFC 5246 section 7.4.1.3; RFC 8446 sections 4.1.3 and 4.2.1
+    """
+    body = BytesIO(content)
     version = _take_number(body, 2)
     _take(body, 32)
     _take(body, _take_number(body, 1))
     suite = _take_number(body, 2)
     _take(body, 1)
-    if body.tell() < length:
+    if body.tell() < len(content):
         version = _selected_version(BytesIO(_take(body, _take_number(body, 2))), version)
     return Choice(version, suite)
 
@@ -312,17 +285,13 @@ def _key_exchange(
     dial: Dial, version: ProtocolVersion, suites: Sequence[int], host: str, groups: Sequence[int]
 ) -> bytes:
     """The server's ServerKeyExchange; empty where it refuses, or takes no key exchange that has one."""
-    flight, received = FlightReader(), 0
+    hello = client_hello(version, sorted(suites, reverse=True), host, groups)
     try:
         with closing(dial()) as stream:
-            stream.send(client_hello(version, sorted(suites, reverse=True), host, groups))
-            while received < MAX_ANSWER_BYTES:
-                more = stream.receive(4096)
-                received += len(more)
-                flight.read(more)
-                if _SERVER_KEY_EXCHANGE in flight.messages:
-                    return flight.messages[_SERVER_KEY_EXCHANGE]
-                if not more or _SERVER_HELLO_DONE in flight.messages:
+            for kind, body in flight(stream, hello):
+                if kind == _SERVER_KEY_EXCHANGE:
+                    return body
+                if kind == _SERVER_HELLO_DONE:
                     break
     except StreamFailed as failure:
         if failure.trouble is Trouble.TIMEOUT:
@@ -452,17 +421,10 @@ def _offer(dial: Dial, version: ProtocolVersion, suites: Iterable[int], host: st
 
 def _ask(stream: Stream, hello: bytes) -> Choice | None:
     """What the server chose; None for an alert, and for what is no answer."""
-    stream.send(hello)
-    reader, received = AnswerReader(), 0
-    while received < MAX_ANSWER_BYTES:
-        more = stream.receive(4096)
-        if not more:
-            raise StreamFailed(Trouble.CLOSED)
-        received += len(more)
-        try:
-            choice = reader.read(more)
-        except StreamFailed:
-            return None
-        if choice is not None:
-            return choice
+    try:
+        for _, body in flight(stream, hello):
+            return read_server_hello(body)
+    except StreamFailed as failure:
+        if failure.trouble not in (Trouble.ALERT, Trouble.PROTOCOL):
+            raise
     return None

@@ -2,6 +2,8 @@
 
 import math
 import ssl
+from collections.abc import Generator
+from inspect import getgeneratorlocals
 from pathlib import Path
 
 import pytest
@@ -11,14 +13,15 @@ from hypothesis import strategies as st
 
 from sealwire.sidecars.tls_check.handshake import Dial, Stream, StreamFailed, Trouble
 from sealwire.sidecars.tls_check.offers import (
-    AnswerReader,
+    MAX_ANSWER_BYTES,
     Choice,
-    FlightReader,
     ProtocolVersion,
     Support,
     VersionSupport,
     accepted_versions,
     client_hello,
+    flight,
+    read_server_hello,
     weak_groups,
 )
 from sealwire.sidecars.tls_check.suites import SUITES
@@ -31,9 +34,7 @@ def pem(tmp_path: Path) -> Path:
 
 
 def answer(context: ssl.SSLContext, hello: bytes) -> object:
-    server = MemoryServer(context)
-    server.send(hello)
-    return read_answer(server.receive(CHUNK))
+    return read_answer(MemoryServer(context), hello)
 
 
 @pytest.mark.parametrize("version", [ProtocolVersion.TLS12, ProtocolVersion.TLS13])
@@ -94,9 +95,30 @@ def test_the_host_name_is_indicated_and_an_address_is_not(pem: Path, host: str, 
 # Reading a server's first answer: in pieces, refused, broken, and from something that is not TLS.
 
 
-def read_answer(received: bytes) -> Choice | Trouble | None:
+class Scripted:
+    """A stream whose server says `answer` in pieces of `size`, or fails with `trouble` when it is asked."""
+
+    def __init__(self, answer: bytes = b"", trouble: Trouble | None = None, size: int = CHUNK) -> None:
+        self._answer, self._trouble, self._size = answer, trouble, size
+
+    def send(self, content: bytes) -> None:
+        pass
+
+    def receive(self, max_bytes: int) -> bytes:
+        if self._trouble is not None:
+            raise StreamFailed(self._trouble)
+        size = min(max_bytes, self._size)
+        answer, self._answer = self._answer[:size], self._answer[size:]
+        return answer
+
+    def close(self) -> None:
+        pass
+
+
+def read_answer(stream: Stream, hello: bytes = b"") -> Choice | Trouble | None:
+    """What a server's first message chooses, or why it chooses nothing."""
     try:
-        return AnswerReader().read(received)
+        return next((read_server_hello(body) for _, body in flight(stream, hello)), None)
     except StreamFailed as failure:
         return failure.trouble
 
@@ -140,28 +162,28 @@ SELECTS_13 = b"\x00\x17\x00\x00" + b"\x00\x2b\x00\x02\x03\x04"
     ],
 )
 def test_an_answer_is_read(received: bytes, expected: Choice | Trouble) -> None:
-    assert read_answer(received) == expected
+    assert read_answer(Scripted(received)) == expected
 
 
 def test_more_bytes_are_asked_for_until_the_hello_is_complete() -> None:
     whole = record(server_hello(0x1301, SELECTS_13))
-    assert [read_answer(whole[:end]) for end in range(len(whole))] == [None] * len(whole)
+    found = [read_answer(Scripted(whole[:end])) for end in range(len(whole))]
+    assert found == [Trouble.CLOSED] * len(whole)
 
 
 def test_an_answer_that_comes_byte_by_byte_is_the_same() -> None:
-    reader, whole = AnswerReader(), record(server_hello(0x1301, SELECTS_13))
-    answers = [reader.read(whole[at : at + 1]) for at in range(len(whole))]
-    assert answers == [None] * (len(whole) - 1) + [Choice(0x0304, 0x1301)]
+    whole = record(server_hello(0x1301, SELECTS_13))
+    assert read_answer(Scripted(whole, size=1)) == Choice(0x0304, 0x1301)
 
 
 def test_a_hello_in_several_records_is_put_together() -> None:
     hello = server_hello()
     pieces = b"".join(record(hello[start : start + 7]) for start in range(0, len(hello), 7))
-    assert read_answer(pieces) == Choice(0x0303, 0xC02F)
+    assert read_answer(Scripted(pieces)) == Choice(0x0303, 0xC02F)
 
 
 def test_what_follows_the_hello_does_not_matter() -> None:
-    assert read_answer(record(server_hello()) + b"\xff\xff") == Choice(0x0303, 0xC02F)
+    assert read_answer(Scripted(record(server_hello()) + b"\xff\xff")) == Choice(0x0303, 0xC02F)
 
 
 @given(
@@ -170,29 +192,40 @@ def test_what_follows_the_hello_does_not_matter() -> None:
     | st.binary(max_size=90).map(lambda body: record(b"\x02" + vector(body, 3)))
 )
 def test_no_bytes_make_the_reader_fail(received: bytes) -> None:
-    found = read_answer(received)
-    assert found is None or isinstance(found, Choice | Trouble)
+    assert isinstance(read_answer(Scripted(received)), Choice | Trouble)
 
 
-def flight_of(*pieces: bytes) -> dict[int, bytes]:
-    reader = FlightReader()
-    for piece in pieces:
-        reader.read(piece)
-    return reader.messages
+def test_no_more_is_read_than_an_answer_may_have() -> None:
+    pieces = record(server_hello()) + record(b"\x0b" + vector(bytes(96), 3)) * 1000
+    found, trouble = flight_of(pieces)
+    assert trouble is None
+    assert len(found) <= MAX_ANSWER_BYTES // 100
+
+
+def flight_of(received: bytes, size: int = CHUNK) -> tuple[list[tuple[int, bytes]], Trouble | None]:
+    """The messages of a flight, and how it ends."""
+    found = []
+    try:
+        for message in flight(Scripted(received, size=size), b""):
+            found.append(message)
+    except StreamFailed as failure:
+        return found, failure.trouble
+    return found, None
 
 
 FLIGHT = record(server_hello() + b"\x0c" + vector(b"key", 3)) + record(b"\x0c" + vector(b"again", 3))
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, len(FLIGHT)])
-def test_a_flight_has_the_first_message_of_each_type_however_it_arrives(size: int) -> None:
-    found = flight_of(*(FLIGHT[at : at + size] for at in range(0, len(FLIGHT), size)))
-    assert found == {2: server_hello()[4:], 12: b"key"}
+def test_a_flight_has_the_same_messages_however_it_arrives(size: int) -> None:
+    found, trouble = flight_of(FLIGHT, size)
+    assert found == [(2, server_hello()[4:]), (12, b"key"), (12, b"again")]
+    assert trouble is Trouble.CLOSED
 
 
 def test_a_message_that_is_not_whole_is_none() -> None:
-    assert flight_of(record(b"\x0c" + vector(b"key", 3)[:-1])) == {}
-    assert flight_of(FLIGHT[:4]) == {}
+    assert len(flight_of(record(server_hello() + b"\x0c" + vector(b"key", 3)[:-1]))[0]) == 1
+    assert flight_of(FLIGHT[:4]) == ([], Trouble.CLOSED)
 
 
 @pytest.mark.parametrize(
@@ -205,21 +238,19 @@ def test_a_message_that_is_not_whole_is_none() -> None:
     ],
 )
 def test_a_flight_ends_with_an_alert_and_with_what_is_no_tls(received: bytes, trouble: Trouble) -> None:
-    reader = FlightReader()
-    reader.read(FLIGHT)
-    with pytest.raises(StreamFailed) as caught:
-        reader.read(received)
-    assert caught.value.trouble is trouble
-    assert reader.messages[12] == b"key"
+    found, ended = flight_of(FLIGHT + received)
+    assert ended is trouble
+    assert (12, b"key") in found
 
 
 def test_no_byte_of_a_flight_is_kept_for_a_second_look() -> None:
-    reader = FlightReader()
     messages = b"".join(b"\x0b" + vector(bytes(4), 3) for _ in range(1000))
-    for at in range(0, len(messages), 3):
-        reader.read(record(messages[at : at + 3]))
-    assert reader.messages == {11: bytes(4)}
-    assert not any(isinstance(kept, bytearray) and kept for kept in vars(reader).values())
+    records = b"".join(record(messages[at : at + 3]) for at in range(0, len(messages), 3))
+    reading = flight(Scripted(record(server_hello()) + records, size=64), b"")
+    assert [next(reading) for _ in range(1001)][1:] == [(11, bytes(4))] * 1000
+    assert isinstance(reading, Generator)
+    kept = [each for each in getgeneratorlocals(reading).values() if isinstance(each, bytearray)]
+    assert max(map(len, kept)) <= 64
 
 
 # Versions and suites are found one by one, with few connections, and never from a server that is silent.
@@ -235,25 +266,6 @@ class Counting:
     def __call__(self) -> Stream:
         self.servers.append(MemoryServer(self._context))
         return self.servers[-1]
-
-
-class Scripted:
-    """A stream whose server says `answer`, or fails with `trouble` when it is asked."""
-
-    def __init__(self, answer: bytes = b"", trouble: Trouble | None = None) -> None:
-        self._answer, self._trouble = answer, trouble
-
-    def send(self, content: bytes) -> None:
-        pass
-
-    def receive(self, max_bytes: int) -> bytes:
-        if self._trouble is not None:
-            raise StreamFailed(self._trouble)
-        answer, self._answer = self._answer[:max_bytes], self._answer[max_bytes:]
-        return answer
-
-    def close(self) -> None:
-        pass
 
 
 def survey(dial: Dial, until: float = math.inf) -> dict[ProtocolVersion, VersionSupport]:
