@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sealwire.keys.kek.passphrase import MAX_BYTES, check_strength, normalize, one_line, read_passphrase_file
@@ -225,47 +226,37 @@ def add_proved_key(machine: Machine, device: Path, present: Secret, new: Secret,
 
 
 Prompt = Callable[[], str]
+Source = Callable[[Machine, Prompt], str]
+"""Gives the passphrase as text, from where a setting says. Holds no secret."""
 
-_PROMPT = "prompt"
 _FORMS = "prompt, fd:NUMBER, file:PATH, systemd-creds:PATH or vault:MOUNT/PATH#FIELD"
 
 
-@dataclass(frozen=True, slots=True)
-class PassphraseSource:
-    """Says where the passphrase is: a form's prefix, and what stands behind it. Holds no secret."""
-
-    kind: str
-    location: str = ""
-
-
-def parse_source(setting: str) -> PassphraseSource:
-    """Read a setting. Raises Unusable SECRET_SOURCE, which does not show it."""
+def parse_source(setting: str) -> Source:
+    """Read a setting; asks nobody yet. Raises Unusable SECRET_SOURCE, which does not show it."""
     kind, _, location = setting.partition(":")
     numeric = location.isascii() and location.isdigit() and len(location) < 8
-    fits = numeric if kind == "fd" else bool(location) is (kind != _PROMPT)
-    if kind not in (_PROMPT, *_READERS) or not fits:
+    fits = numeric if kind == "fd" else bool(location) is (kind != "prompt")
+    if kind not in _READERS or not fits:
         text = "the passphrase's place is not understood"
         raise Unusable(LuksReason.SECRET_SOURCE, text, f"write {_FORMS}")
-    return PassphraseSource(kind, location)
+    return partial(_READERS[kind], location)
 
 
-def read_passphrase(
-    source: PassphraseSource, machine: Machine, prompt: Prompt, *, is_new: bool = False
-) -> bytes:
+def read_passphrase(source: Source, machine: Machine, prompt: Prompt, *, is_new: bool = False) -> bytes:
     """The passphrase as cryptsetup takes it: NFC, UTF-8, without a line end.
 
     `is_new`: it is to protect something from now on, so weak ones are refused.
     Raises KeySettingError PASSPHRASE_WEAK, PASSPHRASE_MISSING; what reading a private file raises;
     Unusable SECRET_SOURCE; what Vault raises, see `keys.vault.kv`
     """
-    is_typed = source.kind == _PROMPT
-    text = prompt() if is_typed else _READERS[source.kind](source.location, machine)
+    text = source(machine, prompt)
     if is_new:
         check_strength(text)
     return normalize(text)
 
 
-def _from_descriptor(number: str, _: Machine) -> str:
+def _from_descriptor(number: str, _: Machine, __: Prompt) -> str:
     content = b""
     try:
         while len(content) <= MAX_BYTES and (chunk := os.read(int(number), MAX_BYTES + 1)):
@@ -276,7 +267,7 @@ def _from_descriptor(number: str, _: Machine) -> str:
     return one_line(content)
 
 
-def _from_credential(path: str, machine: Machine) -> str:
+def _from_credential(path: str, machine: Machine, _: Prompt) -> str:
     done = machine.run(["systemd-creds", "decrypt", path, "-"])
     if done.code != 0:
         text = f"systemd-creds does not decrypt {path}"
@@ -286,9 +277,10 @@ def _from_credential(path: str, machine: Machine) -> str:
 
 
 # By their prefix in a setting.
-_READERS: dict[str, Callable[[str, Machine], str]] = {
+_READERS: dict[str, Callable[[str, Machine, Prompt], str]] = {
+    "prompt": lambda _, __, prompt: prompt(),
     "fd": _from_descriptor,
-    "file": lambda path, _: read_passphrase_file(Path(path)),
+    "file": lambda path, _, __: read_passphrase_file(Path(path)),
     "systemd-creds": _from_credential,
-    "vault": lambda location, _: Providers().vault_text(location, MAX_BYTES),
+    "vault": lambda location, _, __: Providers().vault_text(location, MAX_BYTES),
 }
