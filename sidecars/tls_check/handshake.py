@@ -205,18 +205,10 @@ MAX_MEMBERS = 64
 """A replica set has at most 50."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """What a server said of itself."""
+def ask_hello(stream: Stream) -> tuple[str, ...]:
+    """Send hello; the members, `host:port` as the server tells its clients, none outside a replica set.
 
-    replica_set: str
-    members: tuple[str, ...]
-    """`host:port` as it tells its clients; empty outside a replica set."""
-
-
-def ask_hello(stream: Stream) -> Hello:
-    """Send hello and read the reply. An error reply counts: the server speaks to us on this stream.
-
+    An error reply counts: the server speaks to us on this stream.
     Source:  MongoDB wire protocol, OP_MSG
     Raises:  StreamFailed; PROTOCOL when what answers is not MongoDB
     """
@@ -232,19 +224,15 @@ def ask_hello(stream: Stream) -> Hello:
     if content[4] != 0:
         raise StreamFailed(Trouble.PROTOCOL)
     try:
-        return _read_hello(bson.decode(content[_PREFIX_BYTES:]))
+        return _members_in(bson.decode(content[_PREFIX_BYTES:]))
     except InvalidBSON:
         raise StreamFailed(Trouble.PROTOCOL) from None
 
 
-def _read_hello(reply: dict[str, Any]) -> Hello:
-    name = reply.get("setName")
+def _members_in(reply: dict[str, Any]) -> tuple[str, ...]:
     lists = [reply.get(kind) for kind in ("hosts", "passives", "arbiters")]
     members = [member for found in lists if isinstance(found, list) for member in found]
-    return Hello(
-        printable(name) if isinstance(name, str) else "",
-        tuple(printable(member) for member in members if isinstance(member, str))[:MAX_MEMBERS],
-    )
+    return tuple(printable(member) for member in members if isinstance(member, str))[:MAX_MEMBERS]
 
 
 _CHUNK_BYTES = 1 << 14

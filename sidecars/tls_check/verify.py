@@ -20,7 +20,6 @@ from sealwire.sidecars.errors import Unusable
 from sealwire.sidecars.tls_check import certificate
 from sealwire.sidecars.tls_check.handshake import (
     ClientCertificate,
-    Hello,
     Stream,
     StreamFailed,
     TcpStream,
@@ -118,14 +117,14 @@ def _verify(target: Target, settings: Settings, locks: Locks, watcher: Watcher) 
         with locks.setdefault((endpoint.host, endpoint.port), Lock()):
             look = _Look(endpoint, settings)
             found[endpoint.label] = replace(look.run(), discovered=discovered)
-        if target.discover and look.hello is not None:
-            waiting += [(member, True) for member in _members(look.hello)]
+        if target.discover:
+            waiting += [(member, True) for member in _members(look.members)]
     return TargetFacts(target, tuple(found.values()), seen)
 
 
-def _members(hello: Hello) -> list[Endpoint]:
+def _members(named: Sequence[str]) -> list[Endpoint]:
     members = []
-    for text in hello.members:
+    for text in named:
         # what a server calls its members is its own affair; what is no address reaches no client
         with suppress(Unusable):
             members.append(parse_address(text, Kind.MONGODB))
@@ -138,7 +137,7 @@ class _Look:
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         self.endpoint = endpoint
         self.settings = settings
-        self.hello: Hello | None = None
+        self.members: tuple[str, ...] = ()
         self.facts = EndpointFacts(endpoint)
 
     def run(self) -> EndpointFacts:
@@ -250,7 +249,7 @@ class _Look:
     def _speak(self, tls: TlsStream) -> None:
         match self.endpoint.kind:
             case Kind.MONGODB:
-                self.hello = ask_hello(tls)
+                self.members = ask_hello(tls)
             case Kind.HTTPS:
                 place = authority(self.endpoint.host, self.endpoint.port, HTTPS_PORT)
                 self._note(http=get(tls, place, self.endpoint.path))
