@@ -70,8 +70,7 @@ class Resource:
     change: Request | None
     """What makes fields differ no more; None where a difference is an operator's to decide."""
     listing: str | None = None
-    """The list that has the resource under `entry`, for a `path` that cannot be read by itself."""
-    entry: str = ""
+    """The list that has the resource under its name, for a `path` that cannot be read by itself."""
     fixed: frozenset[str] = frozenset()
     """Fields that stay as they were made."""
     holds: str | None = None
@@ -366,8 +365,6 @@ def _mount(listing: str, name: str, wanted: Fields, holds: str, config: Fields |
         create=Request(path, {**wanted, "description": MARK, **(config or {})}),
         change=None,
         listing=listing,
-        entry=f"{name}/",
-        fixed=frozenset(wanted),
         holds=holds,
     )
 
@@ -409,7 +406,7 @@ def _auth(settings: SetupSettings) -> tuple[Resource, ...]:
     roles = tuple(_role(settings, role) for role in Role)
     if isinstance(auth, AppRole):
         # Secret ids last no longer than the mount lets anything last: 32 days unless it says otherwise.
-        config: Fields = {"config": {"max_lease_ttl": f"{auth.secret_id_ttl_s}s"}}
+        config: Fields = {"config": {"max_lease_ttl": f"{QUARTER_S}s"}}
         return (_mount("sys/auth", auth.mount, {"type": "approle"}, holds, config), *roles)
     mount = _mount("sys/auth", auth.mount, {"type": "kubernetes"}, holds)
     return (mount, _kubernetes_config(auth), *roles)
@@ -444,7 +441,8 @@ def _login(auth: AppRole | Kubernetes, name: str) -> Fields:
         networks = list(auth.bound_cidrs)
         return {
             "bind_secret_id": True,
-            "secret_id_ttl": auth.secret_id_ttl_s,
+            # One that nobody renews ends by itself.
+            "secret_id_ttl": QUARTER_S,
             # A proxy that restarts logs in again with the same secret id.
             "secret_id_num_uses": 0,
             "secret_id_bound_cidrs": networks,
@@ -454,5 +452,5 @@ def _login(auth: AppRole | Kubernetes, name: str) -> Fields:
     return {
         "bound_service_account_names": [name],
         "bound_service_account_namespaces": [auth.namespace],
-        "audience": auth.audience,
+        "audience": "sealwire",
     }

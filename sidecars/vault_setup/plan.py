@@ -95,7 +95,7 @@ def look(
             continue
         if resource.listing not in listings:
             listings[resource.listing] = server.read(resource.listing) or {}
-        found = listings[resource.listing].get(resource.entry)
+        found = listings[resource.listing].get(f"{resource.name}/")
         yield resource, found if isinstance(found, Mapping) else None
 
 

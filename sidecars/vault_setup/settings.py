@@ -39,8 +39,6 @@ class AppRole:
     """Login by role id and secret id."""
 
     mount: str = "approle"
-    secret_id_ttl_s: int = QUARTER_S
-    """A secret id that nobody renews ends by itself."""
     bound_cidrs: tuple[str, ...] = ()
     """Networks that logins and tokens may come from, as 10.1.2.0/24; none means any."""
 
@@ -59,7 +57,6 @@ class Kubernetes:
     """PEM of the API server's CA."""
     mount: str = "kubernetes"
     namespace: str = "sealwire"
-    audience: str = "sealwire"
 
 
 @dataclass(frozen=True, slots=True)
