@@ -6,6 +6,7 @@ date. Asking sends the certificate's serial number to the authority.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -287,22 +288,14 @@ def _ask(certificate: x509.Certificate, issuer: x509.Certificate | None, fetch: 
     if issuer is not None:
         request = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA1()).build()  # noqa: S303 - names the issuer, as responders expect
         body = request.public_bytes(serialization.Encoding.DER)
-        for url in facts.ocsp[:2]:
-            status = _judge_ocsp(_try(fetch, url, body), certificate, issuer)
-            if status is not Status.UNKNOWN:
-                return status, Via.OCSP
-        for url in facts.crl[:2]:
-            status = _judge_crl(_try(fetch, url, None), certificate, issuer)
-            if status is not Status.UNKNOWN:
-                return status, Via.CRL
+        ways = ((Via.OCSP, facts.ocsp, body, _judge_ocsp), (Via.CRL, facts.crl, None, _judge_crl))
+        for via, urls, sent, judge in ways:
+            for url in urls[:2]:
+                with suppress(OSError):
+                    status = judge(fetch(url, sent), certificate, issuer)
+                    if status is not Status.UNKNOWN:
+                        return status, via
     return Status.UNKNOWN, Via.NOTHING
-
-
-def _try(fetch: Fetch, url: str, body: bytes | None) -> bytes:
-    try:
-        return fetch(url, body)
-    except OSError:
-        return b""
 
 
 def _judge_ocsp(der: bytes, certificate: x509.Certificate, issuer: x509.Certificate | None) -> Status:
