@@ -333,8 +333,8 @@ def _with_ballast(rules: str, keyed: frozenset[str]) -> str:
 
 
 def _with_contexts(about: Mapping[str, Any]) -> dict[str, Any]:
-    """A class with a key for each database, about which nothing is asked while it moves."""
-    return {name: said for name, said in about.items() if name != "ask"} | {"key": {"per": "$database"}}
+    """A class with a key for each database, about which nothing is asked while it may be in clear."""
+    return {**about, "key": {"per": "$database"}}
 
 
 def _fill(client: MongoClient[Document]) -> None:
