@@ -4,7 +4,7 @@ The questions are in our own words. What a log cannot know is left open, with a 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -132,94 +132,69 @@ def breach_form(report: BreachReport) -> str:
         f"# Personal data breach: {_line(report.incident.title)} ({report.incident.id})",
         f"Made {as_text(report.made)}. {report.proof}.",
     ]
-    for heading, answers in _questions(report):
+    for heading, answers in _questions(report).items():
         lines = "\n".join(f"- {_line(each)}" for each in answers)
         parts.append(f"## {heading}\n\n{lines}")
     return "\n\n".join(parts) + "\n"
 
 
-def _questions(report: BreachReport) -> Iterable[tuple[str, list[str]]]:
+def _questions(report: BreachReport) -> dict[str, list[str]]:
     incident, collected = report.incident, report.evidence.collected
-    notes = [f"{entry.time} {entry.text}" for entry in report.entries if entry.kind == "note"]
-    contained = [f"{entry.time} {entry.text}" for entry in report.entries if entry.kind == "containment"]
-    assessed = [f"{entry.time} {entry.text}" for entry in report.entries if entry.kind == "assessed"]
-    yield (
-        "1. About this report",
-        [
+    said: dict[str, list[str]] = {}
+    for entry in report.entries:
+        said.setdefault(entry.kind, []).append(f"{entry.time} {entry.text}")
+    found_by = "by an alert of the audit log" if report.alerts else _BLANK
+    return {
+        "1. About this report": [
             f"Kind of report (first, or more on one that was made): {_BLANK}",
             f"Organisation, its number in the register, sector: {_BLANK}",
             f"Who can be asked, and the data protection officer: {_BLANK}",
         ],
-    )
-    yield (
-        "2. What happened",
-        [
-            *(
-                f"{alert.rule.value}: {about(alert)}, {alert.amount} ({alert.first})"
-                for alert in report.alerts
-            ),
-            *notes,
+        "2. What happened": [
+            *(f"{each.rule.value}: {about(each)}, {each.amount} ({each.first})" for each in report.alerts),
+            *said.get("note", ()),
             f"How it happened, by error or by attack: {_BLANK}",
         ],
-    )
-    yield (
-        "3. When",
-        [
+        "3. When": [
             f"First line in the log that belongs to it: {collected.first or 'none'}",
             f"Last line: {collected.last or 'none'}",
             f"Aware of it since: {as_text(incident.aware)}; the 72 hours end {as_text(incident.deadline)}",
-            "How it was found: by an alert of the audit log"
-            if report.alerts
-            else f"How it was found: {_BLANK}",
+            f"How it was found: {found_by}",
             *_delay(report),
         ],
-    )
-    yield (
-        "4. Which data",
-        [
+        "4. Which data": [
             *(f"Class {name}: {amount} values shown" for name, amount in ranked(collected.read)),
             *(f"Class {name}: {amount} values written" for name, amount in ranked(collected.written)),
             f"{collected.documents} documents shown, of {_names(collected.namespaces)}",
             f"Special categories among them (health, for one): {_BLANK}",
         ],
-    )
-    yield (
-        "5. Whose data, and how many people",
-        [report.people, f"Who they are (patients, staff, children): {_BLANK}"],
-    )
-    yield (
-        "6. What it may mean to them",
-        [f"Risk: {report.risk}", *assessed, f"Harm that is possible or has come: {_BLANK}"],
-    )
-    yield (
-        "7. Who was involved",
-        [
+        "5. Whose data, and how many people": [
+            report.people,
+            f"Who they are (patients, staff, children): {_BLANK}",
+        ],
+        "6. What it may mean to them": [
+            f"Risk: {report.risk}",
+            *said.get("assessed", ()),
+            f"Harm that is possible or has come: {_BLANK}",
+        ],
+        "7. Who was involved": [
             f"Users: {_names(collected.users)}",
             f"Addresses: {_names(collected.addresses)}",
             *(f"Broke the glass, and gave as the reason: {name}" for name, _ in ranked(collected.glass)),
         ],
-    )
-    yield (
-        "8. What protected the data before",
-        [
+        "8. What protected the data before": [
             "Covered fields are encrypted at the database; who is let in by Sealwire reads them in clear",
             f"Training of who was involved, in the last two years: {_BLANK}",
         ],
-    )
-    yield (
-        "9. What was done",
-        [
-            *(contained or [f"Containment: {_BLANK}"]),
+        "9. What was done": [
+            *said.get("containment", (f"Containment: {_BLANK}",)),
             f"Measures against the same again: {_BLANK}",
         ],
-    )
-    yield (
-        "10. Who else knows",
-        [
+        "10. Who else knows": [
             f"People who are affected were told, when and how: {_BLANK}",
             f"Police, other authorities, processors and controllers: {_BLANK}",
         ],
-    )
+    }
 
 
 def _delay(report: BreachReport) -> list[str]:

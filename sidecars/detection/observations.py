@@ -194,6 +194,7 @@ def observe(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[O
 
 def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[Observation]:
     user = who(fields)
+    by_user, by_address = (("user", user),), (("address", address_of(fields)),)
     read, opened = amounts(fields, "read"), amounts(fields, "opened")
     for name, by_class in (
         (RuleName.BULK_READ, read),
@@ -201,34 +202,26 @@ def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[
         (RuleName.OPENED, opened),
         (RuleName.OPENED_DAY, opened),
     ):
-        rule = rules.get(name)
-        if rule is not None:
-            for class_name, amount in by_class.items():
-                about = (("class", class_name), ("user", user))
-                yield Observation(rule, about, amount, class_name=class_name)
-    rule, documents = rules.get(RuleName.BULK_DOCUMENTS), number_of(fields, "documents")
-    if rule is not None and documents:
-        # values of a class that is stored in clear are not counted by class
-        yield Observation(rule, (("user", user),), documents)
+        for class_name, amount in by_class.items():
+            about = (("class", class_name), *by_user)
+            yield from _seen(rules, name, about, amount, class_name=class_name)
+    # values of a class that is stored in clear are not counted by class
+    yield from _seen(rules, RuleName.BULK_DOCUMENTS, by_user, number_of(fields, "documents"))
     yield from _gathered(fields, rules, user)
-    by_user, by_address = (("user", user),), (("address", address_of(fields)),)
-    people, unknown = subjects_of(fields), number_of(fields, "subjects_unknown")
-    for name in SHOWN_PEOPLE:
-        rule = rules.get(name)
-        if rule is not None and (people or unknown) and not (name in BY_ADDRESS and user in rule.users):
-            # whose subject nobody can tell may each be another one: who leaves the identifier out counts too
-            yield Observation(rule, by_address if name in BY_ADDRESS else by_user, unknown, people)
-    for name, amount in _written(fields).items():
-        rule = rules.get(name)
-        if rule is not None and amount and not (name in BY_ADDRESS and user in rule.users):
-            yield Observation(rule, by_address if name in BY_ADDRESS else by_user, amount)
-    rule = rules.get(_ACTS[_text(fields, "act")]) if _text(fields, "act") in _ACTS else None
-    if rule is not None:
+    # whose subject nobody can tell may each be another one: who leaves the identifier out counts too
+    shown = number_of(fields, "subjects_unknown"), subjects_of(fields)
+    written = {name: (amount, ()) for name, amount in _written(fields).items()}
+    for name, (amount, people) in {**dict.fromkeys(SHOWN_PEOPLE, shown), **written}.items():
+        is_by_address = name in BY_ADDRESS
+        if not (is_by_address and name in rules and user in rules[name].users):
+            yield from _seen(rules, name, by_address if is_by_address else by_user, amount, people)
+    act = _ACTS.get(_text(fields, "act"))
+    if act is not None:
         where = _text(fields, "namespace") or _text(fields, "database")
-        yield Observation(rule, (("namespace", where), *by_user), 1, detail=_text(fields, "command"))
+        yield from _seen(rules, act, (("namespace", where), *by_user), 1, detail=_text(fields, "command"))
     rule = rules.get(RuleName.OUT_OF_HOURS)
-    if rule is not None and rule.hours is not None and read and not is_within(rule.hours, moment):
-        yield Observation(rule, (("user", user),), sum(read.values()))
+    if rule is not None and rule.hours is not None and not is_within(rule.hours, moment):
+        yield from _seen(rules, rule.name, by_user, sum(read.values()))
     if breaks_glass(fields):
         yield from _glass(fields, rules)
 
@@ -236,17 +229,14 @@ def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[
 def _gathered(fields: Fields, rules: Rules, user: str) -> Iterator[Observation]:
     """What one document shows of many, and how much of a collection a user was shown."""
     gathered, namespace = number_of(fields, "gathered"), _text(fields, "namespace")
-    rule = rules.get(RuleName.GATHERED)
-    if rule is not None and gathered:
-        yield Observation(rule, (("user", user),), gathered)
+    yield from _seen(rules, RuleName.GATHERED, (("user", user),), gathered)
     rule = rules.get(RuleName.SHARE)
     if rule is not None and namespace in rule.sizes:
         people, unknown = subjects_of(fields), number_of(fields, "subjects_unknown")
         if not (people or unknown):  # nobody looks whose they are
             unknown = number_of(fields, "documents")
-        if people or unknown or gathered:
-            about = (("namespace", namespace), ("user", user))
-            yield Observation(rule, about, max(unknown, gathered), people)
+        about = (("namespace", namespace), ("user", user))
+        yield from _seen(rules, rule.name, about, max(unknown, gathered), people)
 
 
 def _written(fields: Fields) -> dict[RuleName, int]:
@@ -287,16 +277,28 @@ def _undecryptable(fields: Fields, rules: Rules) -> Iterator[Observation]:
 
 def _glass(fields: Fields, rules: Rules) -> Iterator[Observation]:
     """Without the reason that was given: it is a text about somebody, and alerts leave the machine."""
-    rule = rules.get(RuleName.BREAK_GLASS)
-    if rule is not None:
-        yield Observation(rule, (("user", who(fields)),), 1)
+    return _seen(rules, RuleName.BREAK_GLASS, (("user", who(fields)),), 1)
 
 
 def _simple(rules: Rules, name: RuleName, about: About, fields: Fields) -> Iterator[Observation]:
+    # a line may stand for many: logins that failed again and again from one address
+    return _seen(rules, name, about, max(1, number_of(fields, "count")), detail=_text(fields, "reason"))
+
+
+def _seen(  # noqa: PLR0913 - one for each part of an observation
+    rules: Rules,
+    name: RuleName,
+    about: About,
+    amount: int,
+    people: tuple[str, ...] = (),
+    *,
+    class_name: str | None = None,
+    detail: str = "",
+) -> Iterator[Observation]:
+    """That a line counts for a rule, if the rule is on and there is anything to count."""
     rule = rules.get(name)
-    if rule is not None:
-        # a line may stand for many: logins that failed again and again from one address
-        yield Observation(rule, about, max(1, number_of(fields, "count")), detail=_text(fields, "reason"))
+    if rule is not None and (amount or people):
+        yield Observation(rule, about, amount, people, class_name, detail)
 
 
 def _text(fields: Fields, name: str) -> str:
