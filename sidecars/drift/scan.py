@@ -28,8 +28,6 @@ from sealwire.sidecars.direct import Client, documents_of, failure
 from sealwire.wire.errors import BsonError
 
 _MODES = {Mode.DETERMINISTIC: envelope.EnvelopeMode.DETERMINISTIC, Mode.RANDOM: envelope.EnvelopeMode.RANDOM}
-_LENGTH_BYTES = 4
-"""They stand before the subtype of a BSON Binary."""
 
 
 class Condition(Enum):

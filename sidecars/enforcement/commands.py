@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,24 +22,17 @@ from sealwire.sidecars.enforcement import validators
 from sealwire.sidecars.migration.windows.frontiers import require_unbegun
 
 
-@dataclass(frozen=True, slots=True)
-class Enforcement:
-    """The wish of a command: options to install, or none to remove what was installed."""
-
-    options: validators.Options | None
-    versions: bool = False
-
-
 def _wish(
     remove: bool, create: bool, level: str | None, action: str | None, allow_existing: bool, versions: bool
-) -> Enforcement:
+) -> validators.Options | None:
+    """The options to install with, or None to remove what was installed."""
     if not remove:
-        return Enforcement(validators.Options(level, action, create, allow_existing), versions)
+        return validators.Options(level, action, create, allow_existing, versions)
     if create or allow_existing or level or action or versions:
         raise click.UsageError(
             "--remove takes none of --create, --allow-existing, --level, --action and --versions"
         )
-    return Enforcement(None)
+    return None
 
 
 @click.command()
@@ -51,7 +44,7 @@ def _wish(
     help="The server itself, not Sealwire. From the environment no other user of the machine sees it.",
 )
 @options.settings(
-    "wish",
+    "wanted",
     _wish,
     click.option(
         "--remove", is_flag=True, help="Take the validators away; what was there before comes back."
@@ -81,7 +74,7 @@ def enforce(  # noqa: PLR0913 - one parameter an option
     *,
     policy: Path,
     uri: str,
-    wish: Enforcement,
+    wanted: validators.Options | None,
     keyring: str | None,
     kek: key_options.KekOptions,
     manner: Manner,
@@ -104,8 +97,8 @@ def enforce(  # noqa: PLR0913 - one parameter an option
       sealwire policy enforce policy.yaml --uri mongodb://... --versions --keyring keyring.json
     """
     policies = read_policy(policy)
-    wanted, opened = wish.options, None
-    if wanted is not None and wish.versions:
+    opened = None
+    if wanted is not None and wanted.versions:
         opened = _open(keyring, kek)
         wanted = replace(wanted, headers=_headers(policies, opened))
     with connected(uri, validators.RIGHTS) as client:

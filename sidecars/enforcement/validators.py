@@ -258,6 +258,8 @@ class Options:
     action: str | None = None
     create: bool = False
     allow_existing: bool = False
+    versions: bool = False
+    """Whether values have to be of the active version: `headers` are needed then."""
     headers: Headers = field(default_factory=dict)
     """For the classes whose values have to be of the active version."""
 
