@@ -155,42 +155,33 @@ def create_key(path: Path | None, name: str | None, subjects_key: Path | None, m
     """
     if path is None and subjects_key is None:
         raise click.UsageError("name a PATH, or --subjects-key")
-    contents: dict[Path, bytes] = {}
+    made: dict[Path, tuple[Callable[[Path, bytes], object], bytes]] = {}
     texts: list[str] = []
     document: dict[str, object] = {}
     if path is not None:
         if name is None:
             raise click.UsageError("--name says whose log it is")
-        _add_signing_key(path, name, contents, texts, document)
+        key = make_key(name, token_bytes(_SEED_BYTES))
+        public, verifies = path.with_name(f"{path.name}.pub"), str(key.verification)
+        made[path] = create_private, key.written()
+        made[public] = create_public, f"{verifies}\n".encode()
+        texts += [f"{path}: signs, for audit.key", f"{public}: verifies", verifies]
+        shown_key = {} if manner.dry_run else {"verification_key": verifies}
+        document |= {"private": str(path), "public": str(public), **shown_key}
     if subjects_key is not None:
-        contents[subjects_key] = PseudonymKey(token_bytes(KEY_BYTES)).written()
+        made[subjects_key] = create_private, PseudonymKey(token_bytes(KEY_BYTES)).written()
         document["subjects_key"] = str(subjects_key)
         texts.append(f"{subjects_key}: makes pseudonyms, for audit.subjects_key")
     with ExitStack() as locks:
-        for each in contents:
+        for each in made:
             locks.enter_context(writer_lock(each))
             require_free(each)
         if manner.dry_run:
-            document.pop("verification_key", None)
-            texts = [f"{' and '.join(map(str, contents))} would be made"]
+            texts = [f"{' and '.join(map(str, made))} would be made"]
         else:
-            for each, content in contents.items():
-                if str(each) == document.get("public"):
-                    create_public(each, content)
-                else:
-                    create_private(each, content)
+            for each, (create, content) in made.items():
+                create(each, content)
     manner.answer("\n".join(texts), document)
-
-
-def _add_signing_key(
-    path: Path, name: str, contents: dict[Path, bytes], texts: list[str], document: dict[str, object]
-) -> None:
-    """Add both halves, and what is said of them. Raises AuditKeyProblem KEY_NAME."""
-    key = make_key(name, token_bytes(_SEED_BYTES))
-    public = path.with_name(f"{path.name}.pub")
-    contents |= {path: key.written(), public: f"{key.verification}\n".encode()}
-    texts += [f"{path}: signs, for audit.key", f"{public}: verifies", str(key.verification)]
-    document |= {"private": str(path), "public": str(public), "verification_key": str(key.verification)}
 
 
 @click.command(name="verify")
