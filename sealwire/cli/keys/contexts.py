@@ -99,19 +99,16 @@ class OpenClass:
         )
 
 
-def class_options() -> options.Decorator:
-    """Gives the command `subject: ClassOfContexts`."""
-    return options.settings(
-        "subject",
-        ClassOfContexts,
-        click.argument("class_name", metavar="CLASS"),
-        key_options.keys_options,
-        key_options.contexts_option(
-            "The store of the keys of contexts, as keys.contexts names it.", required=True
-        ),
-    )
-
-
+# Gives the command `subject: ClassOfContexts`.
+class_options = options.settings(
+    "subject",
+    ClassOfContexts,
+    click.argument("class_name", metavar="CLASS"),
+    key_options.keys_options,
+    key_options.contexts_option(
+        "The store of the keys of contexts, as keys.contexts names it.", required=True
+    ),
+)
 context_argument = click.argument("context", metavar="[CONTEXT|-]", required=False)
 type_option = click.option(
     "--type",
@@ -143,7 +140,7 @@ def read_context(text: str | None, context_type: str) -> bytes:
 
 
 @click.command()
-@class_options()
+@class_options
 @context_argument
 @type_option
 @click.option("--readmit", is_flag=True, help="Let a context whose key was destroyed have another one.")
@@ -182,7 +179,7 @@ def contexts(
 
 
 @click.command(name="rewrap-contexts")
-@class_options()
+@class_options
 @manner_options
 def rewrap_contexts(subject: ClassOfContexts, manner: Manner) -> None:
     """Wrap the keys of all contexts of CLASS with the class's active key. No data is touched.
@@ -287,7 +284,7 @@ def _show_moved(old: str, new: str, done: transfer.Transferred, manner: Manner) 
 
 
 @click.command()
-@class_options()
+@class_options
 @context_argument
 @type_option
 @click.option(

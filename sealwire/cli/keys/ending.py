@@ -116,19 +116,19 @@ class Subject:
     yes: bool
 
 
-def _subject_options() -> options.Decorator:
-    return options.settings(
-        "subject",
-        Subject,
-        click.argument("class_name", metavar="CLASS"),
-        click.argument("version", type=click.IntRange(1)),
-        key_options.keys_options,
-        click.option("--yes", is_flag=True, help="Do not ask."),
-    )
+# Gives the command `subject: Subject`.
+_subject_options = options.settings(
+    "subject",
+    Subject,
+    click.argument("class_name", metavar="CLASS"),
+    click.argument("version", type=click.IntRange(1)),
+    key_options.keys_options,
+    click.option("--yes", is_flag=True, help="Do not ask."),
+)
 
 
 @click.command()
-@_subject_options()
+@_subject_options
 @click.option("--undo", is_flag=True, help="Let a retired key decrypt again.")
 @click.option(
     "--no-sweep",
@@ -172,7 +172,7 @@ def retire(
 
 
 @click.command()
-@_subject_options()
+@_subject_options
 @click.option(
     "--wait",
     type=options.Interval(),
