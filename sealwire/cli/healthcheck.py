@@ -12,9 +12,9 @@ from sealwire.cli.options import config_option
 from sealwire.proxy.server.config.rows import AdminDoor, load_admin_door
 from sealwire.proxy.server.errors import NotReady, StartReason
 
-TIMEOUT_S = 3.0
+OK: Final = 200
+_TIMEOUT_S: Final = 3.0
 _MAX_BYTES = 1 << 20
-_OK = 200
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 UNREADY: Final = (
     ("upstream", "down", "no server can be reached: `sealwire doctor` says why"),
@@ -40,38 +40,38 @@ def healthcheck(config_path: Path) -> None:
       HEALTHCHECK CMD ["sealwire", "healthcheck", "--config", "/etc/sealwire/sealwire.yaml"]
     """
     door = load_admin_door(config_path, os.environ)
-    try:
-        status, said = ask_readiness(door)
-    except OSError:
-        text = f"{door.address}: no answer"
-        raise NotReady(StartReason.NOT_READY, text, "is the proxy running with this configuration?") from None
-    if status != _OK:
+    status, said = ask_admin(door, "/readyz", _MAX_BYTES)
+    if status != OK:
         raise _not_ready(str(door.address), said)
     click.echo("ready")
 
 
-def ask_readiness(door: AdminDoor) -> tuple[int, bytes]:
-    """The status and the body of the answer of /readyz, with TLS only from who has the named certificate.
+def ask_admin(door: AdminDoor, path: str, most: int) -> tuple[int, bytes]:
+    """Status and body of the running proxy's answer, with TLS only from who has the named certificate.
 
-    Raises OSError for no answer; FileProblem, PermissionProblem. One request without headers, because
-    http.client imports the package for e-mails: a tenth of the command's processor time.
+    `most` bytes are read. Raises NotReady for no answer; FileProblem, PermissionProblem. One request without
+    headers, because http.client imports the package for e-mails: a tenth of the command's processor time.
     """
-    context = None
-    if door.certificate is not None:
-        from sealwire.proxy.server.tls import pinned_context  # noqa: PLC0415 - 15 ms, of use with TLS alone
+    try:
+        context = None
+        if door.certificate is not None:
+            from sealwire.proxy.server.tls import pinned_context  # noqa: PLC0415 - 15 ms, for TLS alone
 
-        context = pinned_context(door.certificate)
-    with socket.create_connection(door.address, TIMEOUT_S) as connection:
-        if context is None:
-            return _asked(connection)
-        with context.wrap_socket(connection) as secured:
-            return _asked(secured)
+            context = pinned_context(door.certificate)
+        with socket.create_connection(door.address, _TIMEOUT_S) as connection:
+            if context is None:
+                return _asked(connection, path, most)
+            with context.wrap_socket(connection) as secured:
+                return _asked(secured, path, most)
+    except OSError:
+        text = f"{door.address}: no answer"
+        raise NotReady(StartReason.NOT_READY, text, "is the proxy running with this configuration?") from None
 
 
-def _asked(connection: socket.socket) -> tuple[int, bytes]:
-    connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+def _asked(connection: socket.socket, path: str, most: int) -> tuple[int, bytes]:
+    connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
     with connection.makefile("rb") as answer:
-        said = answer.read(_MAX_BYTES)
+        said = answer.read(most)
     found = _STATUS.match(said)
     if found is None:
         raise ConnectionError("no answer in HTTP")

@@ -6,7 +6,6 @@ figures; nothing that a client says is among them. docs/adr/0049 says why it is 
 `sealwire observe report` reads there what a policy that is only observed would have done.
 """
 
-import http.client
 import os
 import select
 import sys
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.healthcheck import TIMEOUT_S
+from sealwire.cli.healthcheck import OK, ask_admin
 from sealwire.cli.options import config_option, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.proxy.server.config.rows import AdminDoor, load_admin_door
@@ -372,37 +371,12 @@ def reading(door: AdminDoor) -> "Readings":
 
     status, body = ask_admin(door, "/metrics", _MOST_BYTES)
     problem = f"{door.address}: no answer"
-    if status != http.HTTPStatus.OK:
+    if status != OK:
         problem = f"{door.address}: the metrics could not be read ({status})"
     else:
         with suppress(ValueError):
             return Readings(body.decode("utf-8", "replace"))
     raise NotReady(StartReason.NOT_READY, problem, "is the proxy running with this configuration?")
-
-
-def ask_admin(door: AdminDoor, path: str, most: int) -> tuple[int, bytes]:
-    """The status and `most` bytes of the body that the running proxy answers. Raises NotReady without any."""
-    connection = admin_connection(door)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read(most)
-    except (OSError, http.client.HTTPException):
-        text, hint = f"{door.address}: no answer", "is the proxy running with this configuration?"
-        raise NotReady(StartReason.NOT_READY, text, hint) from None
-    finally:
-        connection.close()
-
-
-def admin_connection(door: AdminDoor) -> http.client.HTTPConnection:
-    """To the admin address; with TLS only to who has the certificate that the configuration names."""
-    address, certificate = door
-    if certificate is None:
-        return http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
-    from sealwire.proxy.server.tls import pinned_context  # noqa: PLC0415 - 15 ms, of use with TLS alone
-
-    context = pinned_context(certificate)
-    return http.client.HTTPSConnection(address.host, address.port, timeout=TIMEOUT_S, context=context)
 
 
 _OBSERVED: Final = ("commands", "verdict", "what", "first place to look")

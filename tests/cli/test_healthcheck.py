@@ -4,7 +4,6 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from sealwire.cli import healthcheck
 from sealwire.proxy.server.doctor.diagnosis import Diagnosis, good
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, Phase, Reachable, is_ready
-from tests.cli.runs import Run
+from tests.cli.runs import Listener, Run
 
 UNREADY: dict[str, set[Any]] = {
     "upstream": {Reachable.DOWN},
@@ -34,7 +33,7 @@ def config(run: Run, tmp_path: Path) -> Path:
 
 
 def check(run: Run, config: Path, body: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(healthcheck, "ask_readiness", lambda _: (503, body))
+    monkeypatch.setattr(healthcheck, "ask_admin", lambda *_: (503, body))
     done = run("healthcheck", "--config", config)
     assert done.code == 69
     return done.err
@@ -64,26 +63,6 @@ def test_a_body_of_somebody_else_is_not_repeated(
     assert "/readyz" in check(run, config, body, monkeypatch)
 
 
-class Listener:
-    """What listens at an admin address: it takes a request, and answers with these bytes."""
-
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
-        self.asked = b""
-
-    def __enter__(self) -> "Listener":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def sendall(self, request: bytes) -> None:
-        self.asked += request
-
-    def makefile(self, mode: str) -> BytesIO:
-        assert mode == "rb"
-        return BytesIO(self._answer)
-
-
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -99,8 +78,8 @@ class Listener:
 def test_only_an_answer_of_200_is_ready(
     run: Run, config: Path, answer: bytes, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listener = Listener(answer)
-    monkeypatch.setattr(socket, "create_connection", lambda *_: listener)
+    listener = Listener(lambda: answer)
+    monkeypatch.setattr(socket, "create_connection", listener.connect)
     done = run("healthcheck", "--config", config)
     assert listener.asked.startswith(b"GET /readyz HTTP/1.0\r\n")
     assert (done.code, "upstream is down" in done.err) == (code, b"down" in answer)

@@ -1,8 +1,8 @@
 """`sealwire observe report`: what it makes of the figures of a running proxy, for people and for programs."""
 
-import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.effects import ObservedCommand
 from sealwire.proxy.session.effects import ObservedVerdict as Verdict
 from tests.build_context import ROOT
-from tests.cli.runs import Run
+from tests.cli.runs import Listener, Run
 
 ANSWERED = ObservedCommand(Verdict.ANSWERED, "insert", "clinic.patients", application="ward")
 REFUSED = ObservedCommand(Verdict.REFUSED, "find", "clinic.patients", "$gt", "nhs", "range", "ward")
@@ -40,29 +40,19 @@ def admin() -> Admin:
 
 @pytest.fixture
 def begins_with(tmp_path: Path, admin: Admin, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    class Connection:
-        def __init__(self, host: str, port: int, *, timeout: float) -> None:
-            assert (host, port, timeout > 0) == ("127.0.0.1", 9464, True)
+    def answer() -> bytes:
+        if admin.is_away:
+            raise OSError
+        text = admin.metrics.render() if admin.text is None else admin.text
+        return b"HTTP/1.0 %d Said\r\n\r\n%b" % (admin.status, text)
 
-        def request(self, method: str, path: str) -> None:
-            assert (method, path) == ("GET", "/metrics")
-            if admin.is_away:
-                raise OSError
+    listener = Listener(answer)
 
-        def getresponse(self) -> "Connection":
-            return self
+    def connected(address: tuple[str, int], timeout: float) -> Listener:
+        assert (address, timeout > 0) == (("127.0.0.1", 9464), True)
+        return listener.connect()
 
-        @property
-        def status(self) -> int:
-            return admin.status
-
-        def read(self, most: int) -> bytes:
-            return (admin.metrics.render() if admin.text is None else admin.text)[:most]
-
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr(http.client, "HTTPConnection", Connection)
+    monkeypatch.setattr(socket, "create_connection", connected)
     config = {
         "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:1", "tls": {"mode": "plaintext"}},
         "upstream": {"address": "127.0.0.1:1", "access_control": "none", "tls": {"mode": "plaintext"}},

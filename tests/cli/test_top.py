@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import socket
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from sealwire.proxy.server.errors import NotReady, StartReason
 from sealwire.proxy.server.observability.metrics import OUTCOMES, Metrics
 from sealwire.proxy.server.page.panels import Readings
 from sealwire.proxy.session.effects import Count, Counter
+from tests.cli.runs import Listener
 
 
 def counted(metrics: Metrics, **amounts: int) -> None:
@@ -168,29 +170,17 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-class Admin:
+def admin_of(*answers: tuple[int, bytes] | Exception) -> Listener:
     """An admin address that gives these answers one after the other, and then somebody presses ctrl-C."""
+    left = iter(answers)
 
-    def __init__(self, *answers: tuple[int, bytes] | Exception) -> None:
-        self._answers = iter(answers)
-        self._body = b""
-        self.status = 0
+    def answer() -> bytes:
+        found = next(left, KeyboardInterrupt())
+        if isinstance(found, BaseException):
+            raise found
+        return b"HTTP/1.0 %d Said\r\n\r\n%b" % found
 
-    def request(self, method: str, path: str) -> None:
-        assert (method, path) == ("GET", "/metrics")
-        answer = next(self._answers, KeyboardInterrupt())
-        if isinstance(answer, BaseException):
-            raise answer
-        self.status, self._body = answer
-
-    def getresponse(self) -> "Admin":
-        return self
-
-    def read(self, most: int) -> bytes:
-        return self._body[:most]
-
-    def close(self) -> None:
-        """Called after each answer."""
+    return Listener(answer)
 
 
 def figures(**amounts: int) -> tuple[int, bytes]:
@@ -200,22 +190,24 @@ def figures(**amounts: int) -> tuple[int, bytes]:
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, config: Path, admin: Admin, *options: str
+    monkeypatch: pytest.MonkeyPatch, config: Path, admin: Listener, *options: str
 ) -> tuple[Result, list[float]]:
     """The command, and for how long it waited."""
     waited: list[float] = []
-    monkeypatch.setattr(top, "admin_connection", lambda _config: admin)
+    monkeypatch.setattr(socket, "create_connection", admin.connect)
 
     def slept(seconds: float) -> bool:
         waited.append(seconds)
         return False
 
     monkeypatch.setattr(top, "_slept", slept)
-    return CliRunner().invoke(top.top, ["--config", str(config), *options]), waited
+    done = CliRunner().invoke(top.top, ["--config", str(config), *options])
+    assert set(admin.asked.splitlines()) <= {b"GET /metrics HTTP/1.0", b""}
+    return done, waited
 
 
 def test_programs_get_a_document(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
-    admin = Admin(figures(sent_patients=5), figures(sent_patients=9, refused_visits=1))
+    admin = admin_of(figures(sent_patients=5), figures(sent_patients=9, refused_visits=1))
     done, waited = run(monkeypatch, config, admin, "--json", "--interval", "3", "--sort", "refused")
     seen = json.loads(done.stdout)
     assert [each["collection"] for each in seen["collections"]] == ["clinic.visits", "clinic.patients"]
@@ -224,14 +216,14 @@ def test_programs_get_a_document(monkeypatch: pytest.MonkeyPatch, config: Path) 
 
 def test_one_interval_is_shown(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
     done, waited = run(
-        monkeypatch, config, Admin(figures(sent_patients=5), figures(sent_patients=9)), "--once"
+        monkeypatch, config, admin_of(figures(sent_patients=5), figures(sent_patients=9)), "--once"
     )
     assert (done.exit_code, waited) == (0, [2.0])
     assert done.stdout.count("clinic.patients") == 1
 
 
 def test_intervals_are_printed_until_somebody_ends_it(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
-    admin = Admin(*(figures(sent_patients=amount) for amount in (1, 2, 3)))
+    admin = admin_of(*(figures(sent_patients=amount) for amount in (1, 2, 3)))
     done, waited = run(monkeypatch, config, admin)
     assert (done.exit_code, len(waited)) == (0, 3)
     assert done.stdout.count("clinic.patients") == 2
@@ -251,7 +243,7 @@ def test_intervals_are_printed_until_somebody_ends_it(monkeypatch: pytest.Monkey
 def test_a_proxy_without_figures_is_not_ready(
     monkeypatch: pytest.MonkeyPatch, config: Path, answer: tuple[int, bytes] | Exception
 ) -> None:
-    done, _ = run(monkeypatch, config, Admin(answer), "--once")
+    done, _ = run(monkeypatch, config, admin_of(answer), "--once")
     assert isinstance(done.exception, NotReady)
 
 
@@ -260,7 +252,7 @@ def test_figures_of_something_else_are_no_more_than_shown(
     monkeypatch: pytest.MonkeyPatch, config: Path, label: str
 ) -> None:
     answer = 200, f"sealwire_collection_commands_total{{{label}}} 5\n".encode()
-    done, _ = run(monkeypatch, config, Admin(answer, answer), "--once")
+    done, _ = run(monkeypatch, config, admin_of(answer, answer), "--once")
     assert (done.exit_code, "\x1b" in done.stdout) == (0, False)
 
 
