@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Final, NamedTuple
@@ -19,7 +19,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.forms import InCollection, Left, NewForm, WrongType, new_form
-from sealwire.sidecars.migration.job import Batch, Job, LeftValue, Standing, Tally, now
+from sealwire.sidecars.migration.job import Job, LeftValue, Standing, Stretch, Tally, now
 from sealwire.sidecars.migration.ledger import Notes, Wish
 from sealwire.sidecars.migration.moves import Direction, trees_of
 from sealwire.sidecars.migration.server import (
@@ -293,19 +293,20 @@ class Runner(Engine):
         while (index := self._next_stretch()) is not None:
             while not self._stopped.is_set() and not self.job.stretches[index].done:
                 began = self._pace.clock()
-                yield StepTaken(began, partial(self._after, index, self._batch(index)))
+                yield StepTaken(began, partial(self._after, index, *self._batch(index)))
 
     def _next_stretch(self) -> int | None:
         with self._lock:
             return None if self._stopped.is_set() else next(self._waiting, None)
 
-    def _after(self, index: int, batch: Batch) -> Job:
-        job = self.job.after(index, batch, now())
+    def _after(self, index: int, stretch: Stretch, tally: Tally, read: int) -> Job:
+        job = self.job.after(index, stretch, tally, read, now())
         if job.standing is Standing.DONE and not job.left:
             self._narrow()
         return job
 
-    def _batch(self, index: int) -> Batch:
+    def _batch(self, index: int) -> tuple[Stretch, Tally, int]:
+        """The stretch with the next batch of it done, what came of it, and how many documents it was."""
         stretch = self.job.stretches[index]
         # one more than is wanted: the first is the one where the last batch ended
         limit = self._most + bool(stretch.at)
@@ -313,9 +314,10 @@ class Runner(Engine):
         if stretch.at and raws and identity_of(raws[0]) == stretch.at:
             raws = raws[1:]
         tally = Tally()
-        left = list(self._move(stretch.namespace, raws, tally))
-        at = identity_of(raws[-1]) if raws else b""
-        return Batch(len(raws), at, tally.documents, tally.values, tally.races, tuple(left), ended)
+        for each in self._move(stretch.namespace, raws, tally):
+            tally.leave(each)
+        at = identity_of(raws[-1]) if raws else stretch.at
+        return replace(stretch, at=at, done=ended), tally, len(raws)
 
     def _move(self, namespace: str, raws: Sequence[bytes], tally: Tally) -> Iterator[LeftValue]:
         """Move all values of the documents; those that stay."""

@@ -73,34 +73,19 @@ class LeftValue:
         return repr(bson.decode(enclosed(self.identity))["_id"]) if self.identity else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What came of some documents that follow each other."""
-
-    read: int
-    at: bytes
-    """The element `_id` of the last one; empty where there was none."""
-    documents: int = 0
-    """Those of which values were moved."""
-    values: int = 0
-    races: int = 0
-    """Updates that found other values than were read, and were tried again."""
-    left: tuple[LeftValue, ...] = ()
-    ended: bool = False
-    """Whether the stretch has no more."""
-
-
 @dataclass(slots=True)
 class Tally:
     """What comes of a batch or a window while it is worked on."""
 
     documents: int = 0
+    """Those of which values were moved."""
     values: int = 0
     """About, where the application wrote the same documents meanwhile."""
     races: int = 0
+    """Updates that found other values than were read, and were tried again."""
     left: dict[tuple[str, str, Left], int] = field(default_factory=dict)
-    """What stays, in the last pass over a window: it looks like an old form and does not open, or is no value
-    of the class. No value has this form, so that nobody misses it."""
+    """What stays. Of a window, in the last pass over it: it looks like an old form and does not open, or is
+    no value of the class. No value has this form, so that nobody misses it."""
     reported: list[LeftValue] = field(default_factory=list)
     """The first MAX_REPORTED of them."""
 
@@ -138,32 +123,25 @@ class Job:
     refusal: tuple[LeftValue, ...] = ()
     """What made it stop; where it stands REFUSED."""
 
-    def after(self, index: int, batch: Batch, now: datetime) -> "Job":
-        """The job once a batch of the stretch `index` is done."""
-        stretch = self.stretches[index]
-        stretch = replace(stretch, at=batch.at or stretch.at, done=batch.ended)
+    def after(self, index: int, stretch: Stretch, tally: Tally, read: int, now: datetime) -> "Job":
+        """The job once a batch of the stretch `index` is done, which then stands as `stretch` says."""
         stretches = (*self.stretches[:index], stretch, *self.stretches[index + 1 :])
         left = dict(self.left)
-        for each in batch.left:
-            key = each.namespace, each.path, each.why
-            left[key] = left.get(key, 0) + 1
+        for key, count in tally.left.items():
+            left[key] = left.get(key, 0) + count
         done = all(each.done for each in stretches)
         return replace(
-            self.noted(now),
+            self.counted(tally, read, now),
             stretches=stretches,
             standing=Standing.DONE if done else self.standing,
-            read=self.read + batch.read,
-            documents=self.documents + batch.documents,
-            values=self.values + batch.values,
-            races=self.races + batch.races,
             left=left,
-            reported=(*self.reported, *map(short, batch.left))[:MAX_REPORTED],
+            reported=(*self.reported, *map(short, tally.reported))[:MAX_REPORTED],
         )
 
-    def counted(self, tally: Tally, read: int) -> "Job":
-        """The job once it has come by a window or a sweep, and has read so many documents for it."""
+    def counted(self, tally: Tally, read: int, now: datetime) -> "Job":
+        """The job once it has come by a batch, a window or a sweep, and has read so many documents for it."""
         return replace(
-            self.noted(now()),
+            self.noted(now),
             read=self.read + read,
             documents=self.documents + tally.documents,
             values=self.values + tally.values,

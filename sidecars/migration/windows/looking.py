@@ -13,7 +13,7 @@ from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, context_at, spot_of
 from sealwire.sidecars.migration.engine import Engine, Pace, StepTaken
 from sealwire.sidecars.migration.forms import ContextCiphers, Form, InCollection, Left, header_of
-from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, Tally, short
+from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, Tally, now, short
 from sealwire.sidecars.migration.ledger import Notes
 from sealwire.sidecars.migration.server import Problem, patch_of
 from sealwire.sidecars.migration.windows.moving import WHOLE, Versions, WindowMover, swept_forms
@@ -213,4 +213,4 @@ class Repair(Engine):
     def _counted(self, tally: Tally, read: int) -> Job:
         """A tally counts from the beginning of the sweep on."""
         before = replace(self._before, revision=self.job.revision, read=self.job.read)
-        return before.counted(tally, read)
+        return before.counted(tally, read, now())

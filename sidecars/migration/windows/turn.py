@@ -498,7 +498,7 @@ class Turn(Engine):
         return replace(done, reported=(*in_clear, *reported)[:MAX_REPORTED])
 
     def _counted(self, tally: Tally) -> Job:
-        return self.job.counted(tally, tally.documents)
+        return self.job.counted(tally, tally.documents, now())
 
 
 def _has_let_go(frontier: Frontier) -> Callable[[Lease], bool]:

@@ -14,7 +14,7 @@ from sealwire.sidecars.errors import JobTaken
 from sealwire.sidecars.migration.engine import LEAST_SHARE, Engine, Pace, StepTaken, Stuck, Throttle
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.inspection import Remaining, of_files, of_oplog
-from sealwire.sidecars.migration.job import Job, LeftValue, Standing, Tally
+from sealwire.sidecars.migration.job import Job, LeftValue, Standing, Tally, now
 from sealwire.sidecars.migration.ledger import Wish
 from tests.keys.samples import NOW
 from tests.sidecars.migration.doubles import Fate, MemoryNotes, job
@@ -35,7 +35,7 @@ class Counting(Engine):
             if self.job.read == self.most:
                 raise Stuck([LEFT])
             self.events.append("step")
-            yield StepTaken(self._pace.clock(), lambda: self.job.counted(Tally(), 1), 0.25)
+            yield StepTaken(self._pace.clock(), lambda: self.job.counted(Tally(), 1, now()), 0.25)
         self._end(Standing.PAUSED)
 
 

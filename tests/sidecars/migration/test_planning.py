@@ -18,10 +18,11 @@ from sealwire.sidecars.errors import MigrationReason, Unavailable, Unsound, Unus
 from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import (
     MAX_REPORTED,
-    Batch,
+    Job,
     LeftValue,
     Standing,
     Stretch,
+    Tally,
     new_job,
     parse,
     serialize,
@@ -296,12 +297,20 @@ IDENTITY = b"\x10_id\0\7\0\0\0"
 LEFT = LeftValue(NAMESPACE, "notes", IDENTITY, Left.SERVER, 121)
 
 
+def after(job: Job, index: int, read: int, tally: Tally, *left: LeftValue, done: bool = False) -> Job:
+    """The job after a batch that ended at IDENTITY, and left these values."""
+    for each in left:
+        tally.leave(each)
+    return job.after(index, replace(job.stretches[index], at=IDENTITY, done=done), tally, read, LATER)
+
+
 def test_it_is_written_and_read_without_loss() -> None:
     whole = replace(
         job(stretches=(Stretch(NAMESPACE, b"", IDENTITY, IDENTITY, True), Stretch(NAMESPACE, IDENTITY))),
         expected=9,
         refusal=(LEFT,),
-    ).after(1, Batch(3, IDENTITY, 2, 4, 1, (LEFT, LEFT)), LATER)
+    )
+    whole = after(whole, 1, 3, Tally(2, 4, 1), LEFT, LEFT)
     assert parse(serialize(whole)) == whole
 
 
@@ -313,12 +322,10 @@ def test_what_is_no_job_is_an_error(data: bytes) -> None:
 
 def test_batches_add_up_and_the_last_one_ends_it() -> None:
     first = job(stretches=(Stretch(NAMESPACE, b"", IDENTITY), Stretch(NAMESPACE, IDENTITY)))
-    second = first.after(0, Batch(3, IDENTITY, 2, 4, 1, (LEFT,)), LATER)
+    second = after(first, 0, 3, Tally(2, 4, 1), LEFT)
     assert (second.revision, second.updated, second.standing) == (1, LATER, Standing.RUNNING)
     assert second.stretches[0].at == IDENTITY
-    third = second.after(1, Batch(0, b"", ended=True), LATER).after(
-        0, Batch(1, b"", 1, 1, 0, (LEFT,), True), LATER
-    )
+    third = after(after(second, 1, 0, Tally(), done=True), 0, 1, Tally(1, 1), LEFT, done=True)
     assert (third.read, third.documents, third.values, third.races) == (4, 3, 5, 1)
     assert third.left == {(NAMESPACE, "notes", Left.SERVER): 2}
     assert third.standing is Standing.DONE
@@ -330,7 +337,7 @@ def test_its_document_stays_small_whatever_it_meets() -> None:
     whole = job()
     long = replace(LEFT, identity=b"\x02_id\0" + b"x" * 5000)
     for _ in range(4):
-        whole = whole.after(0, Batch(500, IDENTITY, left=(LEFT, long) * 30), LATER)
+        whole = after(whole, 0, 500, Tally(), *(LEFT, long) * 30)
     assert whole.left == {(NAMESPACE, "notes", Left.SERVER): 240}
     assert len(whole.reported) == MAX_REPORTED
     assert len(serialize(whole)) < 20_000
