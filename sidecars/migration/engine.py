@@ -225,13 +225,11 @@ class Throttle:
             if lag_s is not None and lag_s > MAX_LAG_S:
                 self._sleep(_LAG_WAIT_S)
 
-    def _measures(self, count: int) -> list[float]:
-        return [self._measure() for _ in range(count)]
-
-    def _measure(self) -> float:
-        before = self._clock()
-        self._probe()
-        return self._clock() - before
+    def _measures(self, count: int) -> Iterator[float]:
+        for _ in range(count):
+            before = self._clock()
+            self._probe()
+            yield self._clock() - before
 
 
 # The steps of a job of random classes: batches of documents by ranges of `_id`, with several workers.

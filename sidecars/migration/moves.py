@@ -113,17 +113,14 @@ def trees_of(moves: Iterable[Move]) -> dict[str, PathNode]:
 
 
 def _node(path: str, below: dict[str, Move]) -> PathNode:
+    move_here = below.get("")
+    if move_here is not None:
+        return PathNode(path, leaf=FieldClass(move_here.class_name, Mode.RANDOM, None))
     children: dict[bytes, PathNode] = {}
     by_name: dict[str, dict[str, Move]] = {}
     for rest, move in below.items():
         name, _, deeper = rest.partition(".")
         by_name.setdefault(name, {})[deeper] = move
     for name, inside in by_name.items():
-        place = f"{path}.{name}" if path else name
-        move_here = inside.get("")
-        if move_here is not None:
-            field = FieldClass(move_here.class_name, Mode.RANDOM, None)
-            children[name.encode()] = PathNode(place, leaf=field)
-        else:
-            children[name.encode()] = _node(place, inside)
+        children[name.encode()] = _node(f"{path}.{name}" if path else name, inside)
     return PathNode(path, children)

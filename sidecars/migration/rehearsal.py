@@ -24,7 +24,7 @@ from sealwire.keys.frontier.frontier import ClassVersion, Frontier
 from sealwire.keys.frontier.record import Lease
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client, collection_of
 from sealwire.sidecars.errors import MigrationReason, Unusable
@@ -61,7 +61,10 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """One job that was tried; its job's collections are named as the real ones are."""
+    """One job that was tried; its job's collections are named as the real ones are.
+
+    The job's `refusal` is what would stop it before anything moves.
+    """
 
     name: str
     """The class, or `random` for all paths of random classes."""
@@ -74,11 +77,6 @@ class Rehearsed:
     def left(self) -> Mapping[tuple[str, str, Left], int]:
         """Values that would be left. What another key encrypted is none of them: it has moved already."""
         return {key: count for key, count in self.job.left.items() if key[2] is not Left.UNKNOWN_KEY}
-
-    @property
-    def stopped_by(self) -> tuple[LeftValue, ...]:
-        """What would stop it before anything moves."""
-        return self.job.refusal
 
 
 class Rehearsal:
@@ -153,7 +151,7 @@ class Rehearsal:
         trees = trees_of(moves)
         job = make_job(self._client, Direction.ENCRYPT, moves, WrongType.SKIP, 1)
         choose = new_form(Direction.ENCRYPT, self._keyring, WrongType.SKIP)
-        definitions = self._conversions(PolicySet({}, trees), ClassChange(True, False, self._keyring))
+        definitions = self._conversions(trees, ClassChange(True, False, self._keyring))
         began = time.perf_counter()
         definitions.widen()
         with self._contexts(policies) as contexts:
@@ -191,7 +189,7 @@ class Rehearsal:
         versions = Versions.of_class(old, ClassVersion(new), field_class)
         trees = {each.namespace: each.tree for each in places}
         change = ClassChange.of_versions(self._keyring, versions.old, versions.new)
-        definitions = self._conversions(PolicySet({}, trees), change)
+        definitions = self._conversions(trees, change)
         job = new_job(Direction.ENCRYPT, WrongType.SKIP, moves_of_paths(places, name))
         began = time.perf_counter()
         definitions.widen()
@@ -209,7 +207,7 @@ class Rehearsal:
             done = Turn(job, versions, stores, definitions.narrow).run()
         return self._rehearsed(name, done, trees, time.perf_counter() - began)
 
-    def _conversions(self, moved: PolicySet, change: ClassChange) -> Conversions:
+    def _conversions(self, moved: Mapping[str, PathNode], change: ClassChange) -> Conversions:
         server = MongoDefinitions(self._client)
         lost = [each.name for each in Conversions(server, MemoryRecords(), moved, change).judged()]
         return Conversions(server, MemoryRecords(), moved, change, lost)

@@ -79,7 +79,7 @@ class NewJobs:
             jobs.append(step())
             if not self.manner.dry_run and jobs[-1].standing is not Standing.DONE:
                 break
-        options.finish_all(jobs, self.manner)
+        options.finish(jobs, self.manner)
 
     def random(self, choose: ChooseMoves) -> Job:
         """Make a job of random classes and work on it."""

@@ -8,7 +8,7 @@ import click
 from sealwire.keys.errors import KeysError
 from sealwire.keys.frontier.frontier import ClassVersion, pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import CoveredCollection, validation_of
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.enforcement.validators import Enforced, enforced, enforces_versions
@@ -21,13 +21,6 @@ from sealwire.sidecars.migration.moves import Direction, Move, trees_of
 from sealwire.sidecars.migration.windows.order import ClassPaths
 
 COLUMNS: Final = ("collection", "kind", "name", "paths", "encrypted it is", "look at")
-_MEANING: Final = {
-    Judgement.KEPT: "kept",
-    Judgement.USELESS: "useless",
-    Judgement.CONVERTED: "converted",
-    Judgement.LOST: "lost",
-    Judgement.IN_THE_WAY: "in the way",
-}
 
 
 # Validators of `sealwire policy enforce`: with them a server rejects what some jobs would write.
@@ -76,7 +69,7 @@ def conversions_of(
     """The definitions that a job of random classes touches. Raises UnknownKey without any active key."""
     change = ClassChange(direction is Direction.ENCRYPT, direction is Direction.DECRYPT, keyring)
     records = MongoRecords(client, keyring, _sealing(keyring, moves[0].class_name))
-    return Conversions(MongoDefinitions(client), records, _policies(trees_of(moves)), change, accepted)
+    return Conversions(MongoDefinitions(client), records, trees_of(moves), change, accepted)
 
 
 def versions_to_judge(
@@ -97,13 +90,13 @@ def class_conversions(
     """Those that the move of a deterministic class touches, between two of its versions."""
     change = ClassChange.of_versions(keyring, *versions)
     records = MongoRecords(client, keyring, versions[1].cipher)
-    moved = _policies({each.namespace: each.tree for each in places})
+    moved = {each.namespace: each.tree for each in places}
     return Conversions(MongoDefinitions(client), records, moved, change, accepted)
 
 
 def judged_for_plan(client: Client, chosen: Iterable[CoveredCollection]) -> list[Judged]:
     """What becomes of definitions where everything covered is encrypted; needs no key."""
-    moved = _policies({each.namespace: each.tree for each in chosen if each.exists and each.kind != "view"})
+    moved = {each.namespace: each.tree for each in chosen if each.exists and each.kind != "view"}
     return Conversions(MongoDefinitions(client), MemoryRecords(), moved, ClassChange.to_judge()).judged()
 
 
@@ -126,7 +119,7 @@ def rows(judged: Iterable[Judged]) -> list[tuple[str, ...]]:
             each.kind.value,
             each.name,
             "\n".join(each.paths),
-            _MEANING[each.judgement],
+            each.judgement.word,
             "\n".join(each.why),
         )
         for each in judged
@@ -140,7 +133,7 @@ def document_of_judged(each: Judged) -> dict[str, Any]:
         "kind": each.kind.value,
         "name": each.name,
         "paths": list(each.paths),
-        "judgement": _MEANING[each.judgement],
+        "judgement": each.judgement.word,
         "why": list(each.why),
     }
 
@@ -151,7 +144,3 @@ def _sealing(keyring: Keyring, class_name: str) -> Any:
     except KeysError:
         # values go back to plaintext, and the policy names no class for them any more
         return any_active(keyring)
-
-
-def _policies(trees: dict[str, PathNode]) -> PolicySet:
-    return PolicySet({}, trees)

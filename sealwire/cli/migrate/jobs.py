@@ -280,7 +280,7 @@ def resume(
         if class_name is not None:
             make = ClassRepair if found.direction is Direction.REPAIR else ClassMove
             move = make(policies, class_name, found.direction, site)
-            options.finish(move.resume(found, proxies, effort, dry_run=manner.dry_run), manner)
+            options.finish([move.resume(found, proxies, effort, dry_run=manner.dry_run)], manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves, fields_of(policies))
@@ -289,4 +289,4 @@ def resume(
             conversions_of(client, keys, found.direction, found.moves, effort.accepted).check()
             if not manner.dry_run:
                 found = options.carry_on(client, ledger, keys, ledger.resume(found), effort, policies)
-    options.finish(found, manner)
+    options.finish([found], manner)

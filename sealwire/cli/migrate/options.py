@@ -182,13 +182,11 @@ def require_contexts(effort: Effort, policies: PolicySet, class_names: Iterable[
         raise KeySettingError(KeysReason.CONTEXTS, text, "name their store: --contexts PATH|vault:MOUNT/PATH")
 
 
-def finish(job: Job, manner: Manner) -> NoReturn:
-    """Show how a job ended, and exit: 1 where not all was moved. A job of a dry run was never begun."""
-    finish_all([job], manner)
+def finish(jobs: Sequence[Job], manner: Manner) -> NoReturn:
+    """Show how jobs ended that came one after the other, and exit: 1 where not all was moved.
 
-
-def finish_all(jobs: Sequence[Job], manner: Manner) -> NoReturn:
-    """The same of jobs that came one after the other; for programs, several are a list."""
+    For programs, several are a list. A job of a dry run was never begun.
+    """
     if manner.as_json:
         documents = [document_of(job) for job in jobs]
         manner.answer("", documents[0] if len(jobs) == 1 else {"jobs": documents})

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -202,9 +202,7 @@ def _paths(found: Iterable[Inspection]) -> Iterable[PathCounts]:
 
 
 def _only(found: Inspection, path: str) -> Inspection:
-    return Inspection(
-        found.namespace, found.documents, found.damaged, tuple(p for p in found.paths if p.path == path)
-    )
+    return replace(found, paths=tuple(each for each in found.paths if each.path == path))
 
 
 def _inspect(

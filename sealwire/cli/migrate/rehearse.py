@@ -86,7 +86,7 @@ def rehearse(
 
 
 def _meets(each: Rehearsed) -> bool:
-    return bool(each.left or each.stopped_by)
+    return bool(each.left or each.job.refusal)
 
 
 def _show(
@@ -95,7 +95,7 @@ def _show(
     show_table(_JOBS, map(_row, tried))
     for each in tried:
         reported = (one for one in each.job.reported if (one.namespace, one.path, one.why) in each.left)
-        show_left(each.stopped_by or tuple(reported))
+        show_left(each.job.refusal or tuple(reported))
     if judged:
         show_table(definitions.COLUMNS, definitions.rows(judged))
     for namespace, text in why.items():
@@ -139,7 +139,7 @@ def _document(
                 ],
                 "stopped_by": [
                     {"namespace": one.namespace, "path": one.path or None, "reason": one.why.value}
-                    for one in each.stopped_by
+                    for one in each.job.refusal
                 ],
             }
             for each in tried

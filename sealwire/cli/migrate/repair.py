@@ -145,4 +145,4 @@ def repair(
         ClassRepair(policies, name, Direction.REPAIR, site).begin(None, effort, dry_run=manner.dry_run)
         for name in _classes(policies, class_name, site)
     ]
-    options.finish_all(jobs, manner)
+    options.finish(jobs, manner)

@@ -63,6 +63,11 @@ class Judgement(IntEnum):
     IN_THE_WAY = 4
     """The server would refuse the values: it has to be dropped first."""
 
+    @property
+    def word(self) -> str:
+        """As plans show it, to programs as well."""
+        return self.name.lower().replace("_", " ")
+
 
 class Trait(Enum):
     """What an index can be, or have; one can have several."""
@@ -301,22 +306,22 @@ class Conversions:
         self,
         server: Definitions,
         records: Records,
-        moved: PolicySet,
+        moved: Mapping[str, PathNode],
         change: ClassChange,
         accepted: Iterable[str] = (),
     ) -> None:
-        """`moved` covers by exact names what moves, and nothing else.
+        """`moved` has the paths that move, and nothing else, by their collections' names.
 
         `accepted` names definitions that may lose their meaning: indexes and views stay as they are then,
         a validator goes on without the part that is lost.
         """
         self._server = server
         self._records = records
-        self._moved = moved
+        self._moved = PolicySet({}, dict(moved))
         self._change = change
         self._accepted = tuple(accepted)
-        trees = moved.collections.items()
-        self._moves = tuple(sorted((name, path) for name, tree in trees for path, _ in covered_fields(tree)))
+        paths = ((name, path) for name, tree in moved.items() for path, _ in covered_fields(tree))
+        self._moves = tuple(sorted(paths))
 
     def judged(self) -> list[Judged]:
         """Every definition that speaks of a path that moves. Raises what the server raises.
@@ -352,13 +357,11 @@ class Conversions:
 
     def widen(self) -> None:
         """Let definitions hold for both forms. May be repeated. Raises as `check`, and what servers raise."""
-        judged = [each for each in self.check() if each.forms is not None]
-        for each in judged:
-            if each.forms is not None:
-                self._records.save(each.key, each.forms)
-        for each in judged:
-            if each.forms is not None:
-                self._put(each.key, each.forms.wide)
+        found = {each.key: each.forms for each in self.check() if each.forms is not None}
+        for key, forms in found.items():
+            self._records.save(key, forms)
+        for key, forms in found.items():
+            self._put(key, forms.wide)
 
     def narrow(self) -> list[str]:
         """Let them hold for the new form only, once all values have it. May be repeated.

@@ -68,20 +68,12 @@ class Strays:
     def opened(self, kind: int, value: bytes, within: ContextCiphers | None = None) -> Form | Left:
         """The value of one of them, or why nobody opens it. `within` a collection, as `new_forms` has it."""
         if header_of(kind, value) is None:
-            found = _in_clear(self._field_class, kind, value)
-            return Left.WRONG_TYPE if found is None else (self._kind, found)
+            return _in_clear(self._field_class, kind, value) or Left.WRONG_TYPE
         if within is not None and envelope.is_of_context(value, envelope.BINARY_HEAD):
             return within.opened(value)
         return opened_or_left(
             lambda: self._keyring.open_envelope(value, envelope.BINARY_HEAD, len(value)), Left.RETIRED_KEY
         )
-
-    @property
-    def _kind(self) -> int:
-        value_type = self._field_class.value_type
-        if value_type is None:
-            raise ValueError("a deterministic class declares a type")
-        return value_type.kind
 
 
 def needs_key(key: DataKey, field_class: FieldClass, where: ClassPaths | None) -> Callable[[bytes], bool]:
@@ -113,7 +105,7 @@ def needs_key(key: DataKey, field_class: FieldClass, where: ClassPaths | None) -
     return needs
 
 
-def _in_clear(field_class: FieldClass, kind: int, value: bytes) -> bytes | None:
-    if field_class.value_type is None:
-        return None
-    return class_value(kind, value, field_class.value_type, field_class.domain)
+def _in_clear(field_class: FieldClass, kind: int, value: bytes) -> Form | None:
+    declared = field_class.value_type
+    found = None if declared is None else class_value(kind, value, declared, field_class.domain)
+    return None if declared is None or found is None else (declared.kind, found)

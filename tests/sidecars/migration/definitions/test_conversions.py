@@ -60,7 +60,9 @@ SEEN = view("seen", [{"$match": {"name": {"$ne": "ann"}}}, {"$project": {"ward":
 def conversions(
     server: MemoryDefinitions, records: MemoryRecords, change: ClassChange = ENCRYPTING, *accepted: str
 ) -> Conversions:
-    return Conversions(server, records, MOVED if change.versions else MOVED_NOTES, change, accepted)
+    return Conversions(
+        server, records, (MOVED if change.versions else MOVED_NOTES).collections, change, accepted
+    )
 
 
 def everything() -> MemoryDefinitions:
