@@ -200,19 +200,18 @@ def _shape_row(shape: _CommandShape, count: int) -> tuple[str, ...]:
 
 
 def _use(edit: ValueEdit | RangeEdit) -> str:
-    compared = edit.compared if isinstance(edit, RangeEdit) else None
-    is_outside = isinstance(edit, RangeEdit) and edit.outside is not None
-    if is_outside or (compared is not None and compared.is_negated):
-        return f"{edit.use.value} $nin of the stored values that do not satisfy it"
-    if isinstance(edit, RangeEdit) and edit.place is ListPlace.FIRST:
-        return f"{edit.use.value} the first of the stored values"
-    if isinstance(edit, RangeEdit) and edit.ranks is not None:
-        return f"{edit.use.value} ranks of the stored values"
-    if isinstance(edit, RangeEdit) and isinstance(edit.listed, tuple):
-        return f"{edit.use.value} $in of the stored values that satisfy it"
-    if isinstance(edit, RangeEdit):
-        return f"{edit.use.value} $in of {len(edit.listed)} values"
-    return edit.use.value
+    use = edit.use.value
+    if not isinstance(edit, RangeEdit):
+        return use
+    if edit.outside is not None or (edit.compared is not None and edit.compared.is_negated):
+        return f"{use} $nin of the stored values that do not satisfy it"
+    if edit.place is ListPlace.FIRST:
+        return f"{use} the first of the stored values"
+    if edit.ranks is not None:
+        return f"{use} ranks of the stored values"
+    if isinstance(edit.listed, tuple):
+        return f"{use} $in of the stored values that satisfy it"
+    return f"{use} $in of {len(edit.listed)} values"
 
 
 def _show_plan(plan: Plan, as_json: bool) -> None:

@@ -8,6 +8,7 @@ import os
 import pwd
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,8 +42,7 @@ def run_recorded(root: click.Group, run: Callable[[], None], path: Path, words: 
         "operator": _operator(),
         "host": socket.gethostname(),
     }
-    log = AuditLog(LogPlace(path), None, LogPace())
-    try:
+    with closing(AuditLog(LogPlace(path), None, LogPace())) as log:
         _append(log, "command-begun", said)
         try:
             run()
@@ -50,19 +50,14 @@ def run_recorded(root: click.Group, run: Callable[[], None], path: Path, words: 
             _append_at_end(log, {**said, "exit": _code_of(ended)})
             raise
         _append_at_end(log, {**said, "exit": 0})
-    finally:
-        log.close()
 
 
 def record_event(event: str, said: Fields) -> None:
     """Keep a line about what a command does, where an audit log is named. Raises AuditError."""
     path = os.environ.get(AUDIT_VARIABLE)
     if path:
-        log = AuditLog(LogPlace(Path(path)), None, LogPace())
-        try:
+        with closing(AuditLog(LogPlace(Path(path)), None, LogPace())) as log:
             _append(log, event, {"operator": _operator(), "host": socket.gethostname(), **said})
-        finally:
-            log.close()
 
 
 def operator_at_host() -> str:

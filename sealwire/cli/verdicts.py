@@ -115,7 +115,8 @@ def _parsed(text: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- a file of commands with expected verdicts
 
 _MANUAL: Final = "docs/policies.md"
-_KEYS: Final = ("name", "db", "command", "expect", "reason", "path")
+_VERDICT: Final = ("expect", "reason", "path")
+_KEYS: Final = ("name", "db", "command", *_VERDICT)
 _OUTCOMES: Final = tuple(each.value for each in PlannedOutcome)
 _REASONS: Final = tuple(each.value for each in Reason)
 
@@ -253,7 +254,7 @@ def _judged(policies: PolicySet, expected: _Expected, filename: str) -> CommandV
 
 
 def _with_verdict(expected: _Expected, verdict: CommandVerdict) -> dict[str, Any]:
-    kept = {key: value for key, value in expected.entry.items() if key not in {"expect", "reason", "path"}}
+    kept = {key: value for key, value in expected.entry.items() if key not in _VERDICT}
     kept["expect"] = verdict.outcome.value
     return kept | {key: text for key, text in (("reason", verdict.reason), ("path", verdict.path)) if text}
 
@@ -282,12 +283,8 @@ def _show_differences(
                 "line": each.line,
                 "name": each.entry.get("name"),
                 "command": each.what,
-                "expected": {key: each.entry.get(key) for key in ("expect", "reason", "path")},
-                "found": {
-                    "expect": verdict.outcome.value,
-                    "reason": verdict.reason or None,
-                    "path": verdict.path or None,
-                },
+                "expected": {key: each.entry.get(key) for key in _VERDICT},
+                "found": {key: _with_verdict(each, verdict).get(key) for key in _VERDICT},
             }
             for each, verdict in differing
         ]

@@ -1,10 +1,10 @@
 """`sealwire keys list`, `verify` and `status`: what the keyring has, how old it is, and what is due."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,7 @@ from sealwire.cli.keys.options import key_of, policy_option, schedule_options, s
 from sealwire.cli.options import json_option
 from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.subjects import read_policy
-from sealwire.keys.keyring.data_key import KeyIds, KeyState
+from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import verify_keyring
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time
 from sealwire.keys.keyring.schedule import DueChore, KeySchedule, due_chores, wrapped_at
@@ -23,19 +23,8 @@ if TYPE_CHECKING:
     from sealwire.policies.file.schema import PolicySet
 
 
-class Row(NamedTuple):
-    """One key version."""
-
-    name: str
-    class_id: int
-    version: int
-    state: KeyState
-    created: datetime
-    is_plaintext: bool
-    """Whether the class is in clear in this version."""
-    lender: KeyIds | None
-    """Whose key it is, if the class borrows it."""
-
+Row = tuple[str, int, KeyRecord | DataKey]
+"""The name and the id of a class, and one version of its key."""
 
 _COLUMNS = ("class", "id", "version", "state", "created")
 
@@ -53,43 +42,37 @@ def list_keys(keyring: str, as_json: bool) -> None:
       sealwire keys list --keyring vault:secret/sealwire/keyring
     """
     record = stored_record(keyring)
-    rows = (
-        Row(entry.name, entry.class_id, key.version, key.state, key.created, key.is_plaintext, key.lender)
-        for entry in record.classes
-        for key in entry.keys
-    )
+    rows = [(entry.name, entry.class_id, key) for entry in record.classes for key in entry.keys]
     document = {"generation": record.generation, "kek_id": record.kek_id, "authenticated": False}
     show_keys(rows, "not authenticated", document, as_json=as_json)
 
 
-def show_keys(rows: Iterable[Row], verdict: str, document: dict[str, Any], *, as_json: bool) -> None:
+def show_keys(rows: Sequence[Row], verdict: str, document: dict[str, Any], *, as_json: bool) -> None:
     """A keyring's keys, and what is known of them as a whole."""
-    listed = list(rows)
-    names = {row.class_id: row.name for row in listed}
+    names = {class_id: name for name, class_id, _ in rows}
     if not as_json:
-        show_table(
-            _COLUMNS,
-            (
-                (
-                    *row[:3],
-                    shown_state(row.state, is_plaintext=row.is_plaintext) + shown_key_of(row.lender, names),
-                    format_time(row.created),
-                )
-                for row in listed
-            ),
-        )
+        cells = ((*ids, key.version, shown_state(key, names), format_time(key.created)) for *ids, key in rows)
+        show_table(_COLUMNS, cells)
     text = f"generation {document['generation']}, key-encryption key {document['kek_id']}, {verdict}"
     keys = [
-        dict(zip(_COLUMNS, (*row[:3], row.state.value, format_time(row.created)), strict=True))
-        | {"plaintext": row.is_plaintext, "key_of": key_of(row.lender, names)}
-        for row in listed
+        {
+            "class": name,
+            "id": class_id,
+            "version": key.version,
+            "state": key.state.value,
+            "created": format_time(key.created),
+            "plaintext": key.is_plaintext,
+            "key_of": key_of(key.lender, names),
+        }
+        for name, class_id, key in rows
     ]
     answer(text, document | {"keys": keys}, as_json=as_json)
 
 
-def shown_state(state: KeyState, *, is_plaintext: bool) -> str:
-    """A version's state, and that its class is in clear in it, if it is."""
-    return f"{state.value}, plaintext" if is_plaintext else state.value
+def shown_state(key: KeyRecord | DataKey, names: Mapping[int, str]) -> str:
+    """A version's state, that its class is in clear in it, and whose key it is, if it is borrowed."""
+    clear = ", plaintext" if key.is_plaintext else ""
+    return f"{key.state.value}{clear}{shown_key_of(key.lender, names)}"
 
 
 @click.command()
@@ -105,10 +88,7 @@ def verify(keys: KeyringOptions, as_json: bool) -> None:
     """
     opened = keys.open_kek()
     found = verify_keyring(keys.store(), opened)
-    rows = [
-        Row(key.class_name, *key.ids, key.state, key.created, key.is_plaintext, key.lender)
-        for key in found.keys
-    ]
+    rows = [(key.class_name, key.class_id, key) for key in found.keys]
     verdict = f"authenticated; {found.usable} of {len(rows)} keys encrypt and decrypt"
     document = {"generation": found.generation, "kek_id": found.kek_id, "authenticated": True}
     show_keys(rows, verdict, document, as_json=as_json)
@@ -234,9 +214,7 @@ def _rows(
             chore = due.get((entry.name, key.version))
             used = _some(uses.get(entry.name, ())) if key.state.decrypts else ""
             asked = "" if chore is None else chore.chore.value
-            state = shown_state(key.state, is_plaintext=key.is_plaintext) + shown_key_of(
-                key.lender, record.names
-            )
+            state = shown_state(key, record.names)
             yield entry.name, key.version, state, _days(now - key.created), used, asked
 
 
