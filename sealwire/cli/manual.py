@@ -3,7 +3,6 @@
 import inspect
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -21,27 +20,19 @@ from sealwire.proxy.server.errors import FileProblem, StartReason
 _PREFORMATTED = "\b"
 
 
-@dataclass(frozen=True, slots=True)
-class ManPage:
-    """One page: the name of its file, and its text in roff."""
+def man_pages(context: click.Context) -> Iterator[tuple[str, str]]:
+    """The page of a command, and of every command below it: the name of its file, and its text in roff.
 
-    filename: str
-    text: str
-
-
-def man_pages(root: click.Command, name: str) -> Iterator[ManPage]:
-    """The page of `root` and of every command below it. Cost: the import of all of them, about a second."""
-    yield from _pages(root, click.Context(root, info_name=name))
-
-
-def _pages(command: click.Command, context: click.Context) -> Iterator[ManPage]:
-    below = _commands(command, context)
-    yield ManPage(f"{_page_name(context)}.1", "\n".join(_lines(command, context, below)) + "\n")
+    Cost: the import of all of them, about a second.
+    """
+    below = _commands(context)
+    yield f"{_page_name(context)}.1", "\n".join(_lines(context, below)) + "\n"
     for each in below:
-        yield from _pages(each.command, each)
+        yield from man_pages(each)
 
 
-def _commands(command: click.Command, context: click.Context) -> list[click.Context]:
+def _commands(context: click.Context) -> list[click.Context]:
+    command = context.command
     if not isinstance(command, click.Group):
         return []
     found = ((name, command.get_command(context, name)) for name in command.list_commands(context))
@@ -52,8 +43,8 @@ def _commands(command: click.Command, context: click.Context) -> list[click.Cont
     ]
 
 
-def _lines(command: click.Command, context: click.Context, below: list[click.Context]) -> Iterator[str]:
-    page = _page_name(context)
+def _lines(context: click.Context, below: list[click.Context]) -> Iterator[str]:
+    command, page = context.command, _page_name(context)
     yield f'.TH "{_text(page.upper())}" 1 "" "Sealwire {__version__}" "Sealwire"'
     yield from (".SH NAME", f"{_text(page)} \\- {_text(_short(command))}")
     yield from (".SH SYNOPSIS", f".B {_text(context.command_path)}")
@@ -124,9 +115,9 @@ def manual(folder: Path) -> None:
     root = click.get_current_context().find_root().command
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pages = list(man_pages(root, "sealwire"))
-        for page in pages:
-            (folder / page.filename).write_text(page.text, encoding="utf-8")
+        pages = list(man_pages(click.Context(root, info_name="sealwire")))
+        for filename, text in pages:
+            (folder / filename).write_text(text, encoding="utf-8")
     except OSError as error:
         raise FileProblem(
             StartReason.FILE_UNWRITABLE,
