@@ -165,11 +165,8 @@ class Collected:
         for counter, found in ((self.read, read), (self.written, observations.amounts(fields, "written"))):
             for name, amount in found.items():
                 _count(counter, name, amount)
-        for counter, name in (
-            (self.users, observations.who(fields)),
-            (self.addresses, observations.address_of(fields)),
-        ):
-            _count(counter, name, 1)
+        _count(self.users, observations.who(fields), 1)
+        _count(self.addresses, observations.address_of(fields), 1)
         for counter, name in ((self.namespaces, "namespace"), (self.reasons, "reason")):
             _count(counter, str(fields.get(name, ""))[: observations.MAX_TEXT], 1)
         if observations.breaks_glass(fields):

@@ -131,7 +131,7 @@ def incident_document(incident: Incident, now: datetime) -> dict[str, Any]:
 
 _CELL = 200
 _MOST = click.IntRange(1, 10_000)
-_PRESSING = (DeadlineStage.SOON, DeadlineStage.OVERDUE)
+PRESSING = (DeadlineStage.SOON, DeadlineStage.OVERDUE)
 
 
 @click.command(name="list")
@@ -159,7 +159,7 @@ def list_command(desk: IncidentDesk, *, also_closed: bool, as_json: bool) -> Non
         for channel, outcomes in untold.items():
             counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
             click.echo(f"alerts that {channel} was not told of: {counts}")
-    sys.exit(EX_NO if any(each.stage(desk.now) in _PRESSING for each in found) else 0)
+    sys.exit(EX_NO if any(each.stage(desk.now) in PRESSING for each in found) else 0)
 
 
 def _row(incident: Incident, now: datetime) -> tuple[str, ...]:

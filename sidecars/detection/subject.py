@@ -21,8 +21,8 @@ from sealwire.policies.file.schema import LinkEnd, PolicySet, Subjects, identifi
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.detection.collecting import FurtherLines
 from sealwire.sidecars.detection.observations import number_of
-from sealwire.sidecars.direct import DECODED, Client, collection_of, connected
-from sealwire.wire.raw_bson import find_element
+from sealwire.sidecars.direct import DECODED, Client, collection_of, connected, element
+from sealwire.wire.raw_bson import elements, enclosed
 
 _COLUMNS = ("time (UTC)", "who", "purpose", "event", "namespace", "read", "written", "outcome")
 _NOBODY = "-"
@@ -90,8 +90,7 @@ def _values(
 
 
 def _value_of(person: Identifier) -> object:
-    content = b"%c\0%b\0" % (person.kind, person.value)
-    return bson.decode((len(content) + 4).to_bytes(4, "little") + content)[""]
+    return bson.decode(enclosed(element(person.kind, b"", person.value)))[""]
 
 
 def _forms(value: object) -> Iterator[tuple[int, bytes]]:
@@ -108,10 +107,8 @@ def _forms(value: object) -> Iterator[tuple[int, bytes]]:
 
 def _bytes_of(value: object) -> tuple[int, bytes]:
     document = bson.encode({"": value})
-    element = find_element(document, 0, b"")
-    if element is None:
-        raise ValueError("no value")
-    return element.kind, document[element.value : element.end]
+    found = next(elements(document, 0))
+    return found.kind, document[found.value : found.end]
 
 
 @dataclass(frozen=True, slots=True)

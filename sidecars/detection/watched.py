@@ -12,13 +12,11 @@ from sealwire.keys.errors import KeysError
 from sealwire.proxy.server.page.panels import MAX_ALERTS, WatchedAlert, WatchedIncident, WatchedNow
 from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.breach_form import about
-from sealwire.sidecars.detection.commands import left_text
+from sealwire.sidecars.detection.commands import PRESSING, left_text
 from sealwire.sidecars.detection.incidents import DeadlineStage, Incident, IncidentBook
 from sealwire.sidecars.detection.rules import load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.errors import SidecarError
-
-_PRESSING = (DeadlineStage.SOON, DeadlineStage.OVERDUE)
 
 
 def read_watch(config: Path) -> WatchedNow:
@@ -52,5 +50,5 @@ def _incident(incident: Incident, now: datetime) -> WatchedIncident:
     left = "" if stage is DeadlineStage.STOPPED else left_text(incident, now)
     taken_by = incident.acknowledged or ""
     return WatchedIncident(
-        incident.id, incident.title, incident.state.value, left, stage in _PRESSING, taken_by
+        incident.id, incident.title, incident.state.value, left, stage in PRESSING, taken_by
     )

@@ -1,7 +1,7 @@
 """The frontier of a class on the server: whether it moves, how far it is, and the leases of its followers."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol
@@ -400,34 +400,29 @@ def require_unbegun(
     return found
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class Standstill:
     """That a class does not move, and reads that miss nothing which was written before."""
 
-    def __init__(
-        self, client: Client, session: ClientSession, keyring: Keyring, class_name: str, job: str = ""
-    ) -> None:
-        """`session` is causally consistent, and the reads' own. `job` is the one at work, if there is one."""
-        self._client = client
-        self._session = session
-        self._keyring = keyring
-        self._class_name = class_name
-        self._job = job
+    client: Client
+    session: ClientSession
+    """Causally consistent, and the reads' own."""
+    keyring: Keyring
+    class_name: str
+    job: str = ""
+    """The one at work, if there is one."""
 
     def require(self) -> Mapping[str, Any] | None:
         """As `require_unbegun`, for a move away from the active version."""
-        active = self._keyring.cipher_for(self._class_name)
-        return require_unbegun(
-            self._client, self._keyring, self._class_name, active.key_version + 1, self._job
-        )
+        active = self.keyring.cipher_for(self.class_name)
+        return require_unbegun(self.client, self.keyring, self.class_name, active.key_version + 1, self.job)
 
     def confirm(self) -> None:
         """The same, behind a write that a majority has: what was written before is seen by later reads."""
-        class_id = self._keyring.cipher_for(self._class_name).class_id
+        class_id = self.keyring.cipher_for(self.class_name).class_id
         # proxies take `confirmed` for the time until which values moved, and only a job moves some
-        touch = {"$currentDate": {"confirmed" if self._job else "swept": True}}
-        _collection(self._client, record.FRONTIERS).update_one(
-            {"_id": class_id}, touch, session=self._session
-        )
+        touch = {"$currentDate": {"confirmed" if self.job else "swept": True}}
+        _collection(self.client, record.FRONTIERS).update_one({"_id": class_id}, touch, session=self.session)
         self.require()
 
     def end_frontier(self) -> None:
@@ -436,7 +431,7 @@ class Standstill:
         All values have the active version's form by now, so it says nothing any more; the next rotation would
         stop at it. Raises DamagedFile where it was not written with this keyring.
         """
-        found, active = self.require(), self._keyring.cipher_for(self._class_name)
+        found, active = self.require(), self.keyring.cipher_for(self.class_name)
         if found is None or found.get("new") != active.key_version:
             return
         frontier = record.parse_frontier(found, active)
@@ -448,8 +443,8 @@ class Standstill:
                 is_moving=False,
             )
             mine = {"_id": frontier.class_id, "generation": frontier.generation}
-            _collection(self._client, record.FRONTIERS).replace_one(
-                mine, record.frontier_document(over, active), session=self._session
+            _collection(self.client, record.FRONTIERS).replace_one(
+                mine, record.frontier_document(over, active), session=self.session
             )
 
 

@@ -404,14 +404,15 @@ class Turn(Engine):
         if frontier.window.is_empty:
             # chosen while proxies hear that the last one has closed, and what may use any value has its turn
             opened, mover = self._prepare(frontier)
-            if not self._is_let_go(frontier, _LOOK_S):
+            if not self._wait_for_all(_has_let_go(frontier), _LOOK_S):
                 return frontier, Tally()
             opened_at = self._pace.clock()
             frontier = self._saved(opened)
         else:
             mover = self._mover(frontier.window)
         if not frontier.is_moving:
-            if not self._is_let_go(frontier, PATIENCE_S[min(self._withdrawals, len(PATIENCE_S) - 1)]):
+            patience_s = PATIENCE_S[min(self._withdrawals, len(PATIENCE_S) - 1)]
+            if not self._wait_for_all(_has_let_go(frontier), patience_s):
                 return self._withdraw(frontier), Tally()
             mover.begin()
             frontier = self._saved(frontier.moving())
@@ -437,29 +438,23 @@ class Turn(Engine):
     def _mover(self, window: Window) -> WindowMover:
         return WindowMover(self._values, self._versions, window, self._contexts)
 
-    def _is_let_go(self, frontier: Frontier, patience_s: float) -> bool:
-        """Whether every proxy has seen it and relies on no value of its window, after some waiting."""
-        return self._wait_for_all(_has_let_go(frontier), patience_s)
-
     def _wait_for_all(self, is_ready: Callable[[Lease], bool], patience_s: float) -> bool:
         """Whether every proxy is, after so long at most."""
         began = self._pace.clock()
-        are_ready = self._look_at_leases(is_ready, began, patience_s)
-        self._waited_s += self._pace.clock() - began
-        return are_ready
-
-    def _look_at_leases(self, is_ready: Callable[[Lease], bool], began: float, patience_s: float) -> bool:
         polls = iter(_POLLS_S)
         poll_s = 0.0
-        while True:
-            holding = [lease for lease in self._frontiers.leases() if not is_ready(lease)]
-            if not holding:
-                return True
-            waited_s = self._pace.clock() - began
-            self._pace.waiting(holding, waited_s)
-            poll_s = next(polls, poll_s)
-            if waited_s >= patience_s or self._stopped.wait(min(poll_s, patience_s - waited_s)):
-                return False
+        try:
+            while True:
+                holding = [lease for lease in self._frontiers.leases() if not is_ready(lease)]
+                if not holding:
+                    return True
+                waited_s = self._pace.clock() - began
+                self._pace.waiting(holding, waited_s)
+                poll_s = next(polls, poll_s)
+                if waited_s >= patience_s or self._stopped.wait(min(poll_s, patience_s - waited_s)):
+                    return False
+        finally:
+            self._waited_s += self._pace.clock() - began
 
     def _withdraw(self, frontier: Frontier) -> Frontier:
         """Take the window back, so that what waits for it goes on; wait before the next one."""
