@@ -20,7 +20,7 @@ from bench.routes.processes import peak_of, resident_of
 from sealwire.keys.frontier.frontier import pending_version_of, version_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.sidecars.migration.engine import Runner
-from sealwire.sidecars.migration.forms import WrongType, new_form
+from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.moves import Direction, Move
 from sealwire.sidecars.migration.windows.moving import Versions
@@ -55,8 +55,7 @@ def measure_random(direction: Direction, link: Link, count: int) -> Figures:
     keyring = keyring_of(_IN_CLEAR if direction is Direction.ENCRYPT else _REPLACED)
     moves = tuple(Move(NAMESPACE, name, name) for name in RANDOM)
     job = _job(direction, moves, (Stretch(NAMESPACE),))
-    choose = new_form(direction, keyring, WrongType.REFUSE)
-    runner = Runner(job, link, KeptNotes(), choose)
+    runner = Runner(job, link, KeptNotes(), keyring)
     return _measured(f"{direction.value} random", link, count * len(RANDOM), runner.run)
 
 

@@ -237,24 +237,6 @@ class Throttle:
 _ROUNDS = 8
 """How often a document is read again that the application keeps changing."""
 
-Within = Callable[[str, Sequence[bytes]], NewForm]
-"""From a namespace and a batch of its documents to what decides for their values."""
-
-
-def within_contexts(
-    contexts: JobContexts | None, direction: Direction, keyring: Keyring, wrong_type: WrongType
-) -> Within | None:
-    """What decides where classes have keys for contexts: those of a batch are made in one write."""
-    if contexts is None:
-        return None
-
-    def within(namespace: str, raws: Sequence[bytes]) -> NewForm:
-        if direction is not Direction.DECRYPT:
-            contexts.prepare(namespace, raws)
-        return new_form(direction, keyring, wrong_type, InCollection(contexts, namespace))
-
-    return within
-
 
 class Runner(Engine):
     """The steps of a job of random classes. Cost: memory of a batch for each worker, up to 24 MiB."""
@@ -264,24 +246,22 @@ class Runner(Engine):
         job: Job,
         documents: Documents,
         notes: Notes,
-        choose: NewForm,
+        keyring: Keyring,
         pace: Pace = AT_ONCE,
         *,
-        within: Within | None = None,
+        contexts: JobContexts | None = None,
         fields: Mapping[str, bytes] = NO_FIELDS,
         narrow: Callable[[], object] = lambda: None,
     ) -> None:
-        """`choose` decides every value's new form; `within`, where it is given, in its stead.
+        """`contexts`: their keys, where a class has one for each. `fields` is as in `patch_of`.
 
-        `within` is told of all documents of a batch before the first value of them. `fields` is as in
-        `patch_of`. `narrow` is called before the job is noted as done, if no value was left; perhaps more
-        than once.
+        `narrow` is called before the job is noted as done, if no value was left; perhaps more than once.
         """
         super().__init__(job, notes, pace)
-        self._within = within
+        self._keyring = keyring
+        self._contexts = contexts
         self._fields = fields
         self._documents = documents
-        self._choose = choose
         self._narrow = narrow
         self._most = pace.most or BATCH_DOCUMENTS
         self._waiting = iter([index for index, each in enumerate(job.stretches) if not each.done])
@@ -340,7 +320,7 @@ class Runner(Engine):
         tree = self._trees[namespace]
         patches: list[Patch] = []
         left: list[LeftValue] = []
-        choose = self._choose if self._within is None else self._within(namespace, raws)
+        choose = self._choice(namespace, raws)
         for raw in raws:
             try:
                 patch = patch_of(raw, tree, choose, self._fields)
@@ -350,6 +330,15 @@ class Runner(Engine):
                 patches.append(patch)
             left += [LeftValue(namespace, each.path, patch.identity, each.why) for each in patch.problems]
         return patches, left
+
+    def _choice(self, namespace: str, raws: Sequence[bytes]) -> NewForm:
+        """What decides for a batch's values. Keys of contexts that it needs are made in one write."""
+        job, within = self.job, None
+        if self._contexts is not None:
+            within = InCollection(self._contexts, namespace)
+            if job.direction is not Direction.DECRYPT:
+                self._contexts.prepare(namespace, raws)
+        return new_form(job.direction, self._keyring, job.wrong_type, within)
 
     def _send(
         self, namespace: str, patches: Sequence[Patch], tally: Tally

@@ -32,8 +32,8 @@ from sealwire.sidecars.migration.contexts import JobContexts, fields_of
 from sealwire.sidecars.migration.definitions.constants import ClassChange
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged, Judgement
 from sealwire.sidecars.migration.definitions.server import Definition, MemoryRecords, MongoDefinitions
-from sealwire.sidecars.migration.engine import Runner, within_contexts
-from sealwire.sidecars.migration.forms import Left, WrongType, new_form
+from sealwire.sidecars.migration.engine import Runner
+from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import Job, LeftValue, new_job
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of, trees_of
@@ -150,7 +150,6 @@ class Rehearsal:
         moves = tuple(moves_of(policies, self._copied)[0])
         trees = trees_of(moves)
         job = make_job(self._client, Direction.ENCRYPT, moves, WrongType.SKIP, 1)
-        choose = new_form(Direction.ENCRYPT, self._keyring, WrongType.SKIP)
         definitions = self._conversions(trees, ClassChange(True, False, self._keyring))
         began = time.perf_counter()
         definitions.widen()
@@ -159,8 +158,8 @@ class Rehearsal:
                 job,
                 MongoDocuments(self._client),
                 _Unwritten(),
-                choose,
-                within=within_contexts(contexts, job.direction, self._keyring, job.wrong_type),
+                self._keyring,
+                contexts=contexts,
                 fields=fields_of(policies),
                 narrow=definitions.narrow,
             )

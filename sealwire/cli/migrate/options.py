@@ -31,8 +31,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
-from sealwire.sidecars.migration.engine import LEAST_SHARE, Pace, Runner, Throttle, within_contexts
-from sealwire.sidecars.migration.forms import new_form
+from sealwire.sidecars.migration.engine import LEAST_SHARE, Pace, Runner, Throttle
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.planning import RIGHTS
@@ -143,7 +142,6 @@ def carry_on(
     """
     definitions = conversions_of(client, keyring, job.direction, job.moves, effort.accepted)
     definitions.widen()
-    choose = new_form(job.direction, keyring, job.wrong_type)
     require_contexts(effort, policies, [move.class_name for move in job.moves])
     with job_contexts(effort, keyring, policies) as contexts, ended_in_order(), progress_bar(job) as tell:
         pace = Pace(throttle(client, ledger, job, effort).after, tell, effort.batch)
@@ -151,9 +149,9 @@ def carry_on(
             job,
             MongoDocuments(client),
             ledger,
-            choose,
+            keyring,
             pace,
-            within=within_contexts(contexts, job.direction, keyring, job.wrong_type),
+            contexts=contexts,
             fields=fields_of(policies),
             narrow=lambda: tell_changed(definitions.narrow()),
         )

@@ -26,8 +26,8 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.contexts import JobContexts
-from sealwire.sidecars.migration.engine import Runner, within_contexts
-from sealwire.sidecars.migration.forms import Left, WrongType, new_form
+from sealwire.sidecars.migration.engine import Runner
+from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of
@@ -120,11 +120,9 @@ def _reencrypt(site: MovedSite, client: Client) -> None:
     now = datetime.now(UTC)
     job = Job("random", Direction.REENCRYPT, WrongType.SKIP, moves, stretches, now, now)
     keyring = Keyring(site.read_keys())
-    choose = new_form(Direction.REENCRYPT, keyring, WrongType.SKIP)
     with closing(SqliteContextStore(site.contexts)) as store:
         contexts = JobContexts(store, keyring, policies)
-        within = within_contexts(contexts, Direction.REENCRYPT, keyring, WrongType.SKIP)
-        done = Runner(job, MongoDocuments(client), _Unwritten(), choose, within=within).run()
+        done = Runner(job, MongoDocuments(client), _Unwritten(), keyring, contexts=contexts).run()
     if done.standing is not Standing.DONE:
         raise RuntimeError(f"random classes are {done.standing.value}")
 

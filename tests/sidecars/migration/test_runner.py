@@ -17,7 +17,7 @@ from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.sidecars.direct import identity_of
 from sealwire.sidecars.errors import JobTaken
 from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, fields_of
-from sealwire.sidecars.migration.engine import Pace, Runner, within_contexts
+from sealwire.sidecars.migration.engine import Pace, Runner
 from sealwire.sidecars.migration.forms import Form, Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.ledger import Wish
@@ -75,9 +75,7 @@ STARTS = {
 
 
 def runner(server: MemoryServer, notes: MemoryNotes, batch: int = 3) -> Runner:
-    now = notes.job
-    choose = new_form(now.direction, NEW, now.wrong_type)
-    return Runner(now, server, notes, choose, Pace(most=batch))
+    return Runner(notes.job, server, notes, NEW, Pace(most=batch))
 
 
 def run(server: MemoryServer, first: Job, workers: int = 1) -> Job:
@@ -273,7 +271,7 @@ def test_it_tells_after_each_batch_and_rests_between_them() -> None:
     rests: list[float] = []
     told: list[int] = []
     pace = Pace(lambda busy_s, _waited_s: rests.append(busy_s), lambda now: told.append(now.read), 3)
-    Runner(notes.job, server, notes, new_form(Direction.ENCRYPT, NEW, WrongType.REFUSE), pace).run()
+    Runner(notes.job, server, notes, NEW, pace).run()
     assert told == [3, 6, 7]
     assert len(rests) == 2
     assert min(rests) >= 0
@@ -321,9 +319,8 @@ class World:
             first,
             server,
             MemoryNotes(first, server.fate),
-            new_form(direction, KEYS, WrongType.SKIP),
-            Pace(),
-            within=within_contexts(self.contexts, direction, KEYS, WrongType.SKIP),
+            KEYS,
+            contexts=self.contexts,
             fields=fields_of(POLICY),
         )
         return runner.run()
