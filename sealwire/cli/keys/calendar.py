@@ -273,13 +273,10 @@ class Calendar:
         ]
         if at_work:
             return rotation.ended(RotationOutcome.WAITS, f"for what moves now: {'; '.join(at_work)}")
-        move = ClassMove(policies, name, Direction.REENCRYPT, self.site, rotates=True)
-        arguments = self.options.proxies, effort
-        if begun:
-            job = move.resume(begun[0], *arguments, dry_run=self.manner.dry_run)
-        else:
-            job = move.begin(*arguments, dry_run=self.manner.dry_run)
-        return rotation if self.manner.dry_run else _after(rotation, job)
+        proxies, dry_run = self.options.proxies, self.manner.dry_run
+        move = ClassMove(policies, name, Direction.REENCRYPT, self.site, effort, proxies, rotates=True)
+        job = move.resume(begun[0], dry_run=dry_run) if begun else move.begin(dry_run=dry_run)
+        return rotation if dry_run else _after(rotation, job)
 
 
 def _waiting_for_erasure(rotation: ClassRotation) -> ClassRotation:

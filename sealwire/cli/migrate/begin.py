@@ -104,8 +104,8 @@ class NewJobs:
     def one_class(self, class_name: str) -> Job:
         """The same of one deterministic class. Raises Unusable CONTEXTS."""
         refuse_contexts(self.policies, class_name, self.direction)
-        move = ClassMove(self.policies, class_name, self.direction, self.site, self.wrong_type)
-        return move.begin(self.proxies, self.effort, dry_run=self.manner.dry_run)
+        about = self.policies, class_name, self.direction, self.site, self.effort, self.proxies
+        return ClassMove(*about, self.wrong_type).begin(dry_run=self.manner.dry_run)
 
     def encrypt_all(self) -> Sequence[Step]:
         """First all paths of random classes, then each deterministic class in clear that is stored anywhere.

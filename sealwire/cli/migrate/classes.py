@@ -295,68 +295,61 @@ class ClassMove:
     class_name: str
     direction: Direction
     site: Site
+    effort: Effort
+    proxies: int | None = None
+    """How many Sealwires the site has, if somebody has said so."""
     wrong_type: WrongType = WrongType.SKIP
     rotates: bool = False
     """Whether a re-encryption makes the key that it moves to, if none is pending, as the calendar asks."""
 
-    def begin(self, proxies: int | None, effort: Effort, *, dry_run: bool) -> Job:
+    def begin(self, *, dry_run: bool) -> Job:
         """Make a job and work on it; the job as it then is."""
         refuse_encrypting(self.wrong_type)
-        require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         with self.site.connected() as client:
             job = self._new_job(client)
             judged = versions_to_judge(keys.keyring, self.class_name, self.direction)
-            self._check_server(client, keys, judged, effort)
+            self._check_server(client, keys, judged)
             keys.prepare(self.direction, rotates=self.rotates, dry_run=True)
-            require_count(client, keys.keyring, self._field_class, proxies)
+            require_count(client, keys.keyring, self._field_class, self.proxies)
             if self.rotates:
-                require_leases(client, proxies)
+                require_leases(client, self.proxies)
             if dry_run:
                 return job
             keys.prepare(self.direction, rotates=self.rotates, dry_run=False)
             ledger = Ledger(client, keys.keyring)
             with registered(client, keys, job) as seat:
                 ledger.create(job)
-                return self._carry_on(client, ledger, keys, job, seat, effort, proxies)
+                return self._carry_on(client, ledger, keys, job, seat)
 
-    def resume(self, job: Job, proxies: int | None, effort: Effort, *, dry_run: bool) -> Job:
+    def resume(self, job: Job, *, dry_run: bool) -> Job:
         """Go on with a job; the job as it then is."""
         if job.standing.is_over:
             return job
         refuse_contexts(self.policies, self.class_name, self.direction)
-        require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.find(self.direction)
         with self.site.connected() as client:
             self._check(job)
-            self._check_server(client, keys, keys.versions[:2], effort)
-            require_count(client, keys.keyring, self._field_class, proxies)
+            self._check_server(client, keys, keys.versions[:2])
+            require_count(client, keys.keyring, self._field_class, self.proxies)
             if dry_run:
                 return job
             ledger = Ledger(client, keys.keyring)
             with registered(client, keys, job) as seat:
-                return self._carry_on(client, ledger, keys, ledger.resume(job), seat, effort, proxies)
+                return self._carry_on(client, ledger, keys, ledger.resume(job), seat)
 
     def _check_server(
-        self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion], effort: Effort
+        self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion]
     ) -> None:
         """See that the collections and the server let the class move. Raises Unusable."""
         self._refuse_obstacles(client)
-        transaction_lifetime_s(client, effort.transaction_s)
-        self._definitions(client, keys, versions, effort).check()
+        transaction_lifetime_s(client, self.effort.transaction_s)
+        self._definitions(client, keys, versions).check()
 
-    def _carry_on(  # noqa: PLR0913, PLR0917 - one for each thing that it needs
-        self,
-        client: Client,
-        ledger: Ledger,
-        keys: ClassKeys,
-        job: Job,
-        seat: Registration,
-        effort: Effort,
-        proxies: int | None,
-    ) -> Job:
-        definitions = self._definitions(client, keys, keys.versions[:2], effort)
+    def _carry_on(self, client: Client, ledger: Ledger, keys: ClassKeys, job: Job, seat: Registration) -> Job:
+        effort = self.effort
+        definitions = self._definitions(client, keys, keys.versions[:2])
         definitions.widen()
 
         def end() -> None:
@@ -367,7 +360,7 @@ class ClassMove:
         ciphers = versions.old.cipher, versions.new.cipher
         transaction_s = transaction_lifetime_s(client, effort.transaction_s)
         with (
-            self._contexts(keys, effort) as contexts,
+            self._contexts(keys) as contexts,
             client.start_session(causal_consistency=True) as session,
             ended_in_order(),
             progress_bar(job) as tell,
@@ -393,7 +386,7 @@ class ClassMove:
                 shown.job,
                 waiting=shown.waiting,
                 missing=shown.missing,
-                proxies=proxies,
+                proxies=self.proxies,
                 counted=shown.counted,
             )
             stores = Stores(values, frontiers, ledger, contexts)
@@ -401,16 +394,16 @@ class ClassMove:
             with _stopped_at(effort.until, turn.stop):
                 return turn.run()
 
-    def _contexts(self, keys: ClassKeys, effort: Effort) -> AbstractContextManager[JobContexts | None]:
+    def _contexts(self, keys: ClassKeys) -> AbstractContextManager[JobContexts | None]:
         """The keys of contexts, where the class has one for each."""
         if self._field_class.per is None:
             return nullcontext()
-        return job_contexts(effort, keys.keyring, self.policies)
+        return job_contexts(self.effort, keys.keyring, self.policies)
 
     def _definitions(
-        self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion], effort: Effort
+        self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion]
     ) -> Conversions:
-        return class_conversions(client, keys.keyring, self._places(client), versions, effort.accepted)
+        return class_conversions(client, keys.keyring, self._places(client), versions, self.effort.accepted)
 
     def _places(self, client: Client) -> list[ClassPaths]:
         return places_of(client, self.policies, self.class_name)
@@ -444,7 +437,11 @@ class ClassMove:
         return self.policies.classes[self.class_name]
 
     def _keys(self) -> ClassKeys:
-        """Raises Unusable UNLIKE where a class has one key with another and is not like it."""
+        """Raises Unusable UNLIKE where a class has one key with another and is not like it.
+
+        Raises KeySettingError CONTEXTS as `require_contexts`.
+        """
+        require_contexts(self.effort, self.policies, [self.class_name])
         keys = ClassKeys(self.site, self._field_class)
         unlike = " and ".join(self.policies.unlike(keys.keyring.shared_keys))
         if unlike:

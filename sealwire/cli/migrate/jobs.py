@@ -279,8 +279,8 @@ def resume(
         class_name = class_of(policies, found)
         if class_name is not None:
             make = ClassRepair if found.direction is Direction.REPAIR else ClassMove
-            move = make(policies, class_name, found.direction, site)
-            options.finish([move.resume(found, proxies, effort, dry_run=manner.dry_run)], manner)
+            move = make(policies, class_name, found.direction, site, effort, proxies)
+            options.finish([move.resume(found, dry_run=manner.dry_run)], manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves, fields_of(policies))

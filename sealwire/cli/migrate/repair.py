@@ -28,43 +28,37 @@ class ClassRepair(ClassMove):
 
     __slots__ = ()
 
-    def begin(self, proxies: int | None, effort: options.Effort, *, dry_run: bool) -> Job:
+    def begin(self, *, dry_run: bool) -> Job:
         """As `ClassMove.begin`; no proxy has to follow. Raises as `stay`."""
-        del proxies
-        options.require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.stay()
         with self.site.connected() as client:
             job = self._new_job(client)
             self._refuse_obstacles(client)
             if dry_run:
-                return self._work(client, keys, job, effort, dry_run=True)
+                return self._work(client, keys, job, dry_run=True)
             size = sum(size_of(client, where.namespace) for where in self._places(client))
             job = replace(job, expected=size)
             Ledger(client, keys.keyring).create(job)
-            return self._work(client, keys, job, effort, dry_run=False)
+            return self._work(client, keys, job, dry_run=False)
 
-    def resume(self, job: Job, proxies: int | None, effort: options.Effort, *, dry_run: bool) -> Job:
+    def resume(self, job: Job, *, dry_run: bool) -> Job:
         """As `ClassMove.resume`. It begins anew: what is repaired is found no more."""
-        del proxies
         if job.standing.is_over or dry_run:
             return job
-        options.require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.stay()
         with self.site.connected() as client:
             self._check(job)
             self._refuse_obstacles(client)
             ledger = Ledger(client, keys.keyring)
-            return self._work(client, keys, ledger.resume(job), effort, dry_run=False)
+            return self._work(client, keys, ledger.resume(job), dry_run=False)
 
-    def _work(
-        self, client: Client, keys: ClassKeys, job: Job, effort: options.Effort, *, dry_run: bool
-    ) -> Job:
+    def _work(self, client: Client, keys: ClassKeys, job: Job, *, dry_run: bool) -> Job:
         ledger = Ledger(client, keys.keyring)
         versions = keys.versions
         with (
-            self._contexts(keys, effort) as contexts,
+            self._contexts(keys) as contexts,
             client.start_session(causal_consistency=True) as session,
             ended_in_order(),
         ):
@@ -75,7 +69,7 @@ class ClassRepair(ClassMove):
                 still.require()
                 return would_repair(job, values, versions, contexts)
             with registered(client, keys, job), options.progress_bar(job) as tell:
-                pace = Pace(options.throttle(client, ledger, job, effort).after, tell)
+                pace = Pace(options.throttle(client, ledger, job, self.effort).after, tell)
                 done = Repair(job, versions, values, still.confirm, ledger, pace, contexts).run()
             if done.standing is Standing.DONE:
                 still.end_frontier()
@@ -142,7 +136,7 @@ def repair(
     selftest.run()
     policies = read_policy(policy)
     jobs = [
-        ClassRepair(policies, name, Direction.REPAIR, site).begin(None, effort, dry_run=manner.dry_run)
+        ClassRepair(policies, name, Direction.REPAIR, site, effort).begin(dry_run=manner.dry_run)
         for name in _classes(policies, class_name, site)
     ]
     options.finish(jobs, manner)
