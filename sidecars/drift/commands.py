@@ -132,19 +132,13 @@ def _document(report: scan.CollectionReport) -> dict[str, Any]:
     }
 
 
-def _rows(report: scan.CollectionReport) -> Iterator[tuple[str, ...]]:
+def _rows(report: scan.CollectionReport) -> Iterator[tuple[object, ...]]:
+    name = report.namespace
     if report.skipped:
-        yield report.namespace, "", "", str(report.documents), "", report.skipped
+        yield name, "", "", report.documents, "", report.skipped
     for path in report.paths:
-        values = sum(path.values.values())
-        yield (
-            report.namespace,
-            path.path,
-            path.class_name,
-            str(path.documents),
-            str(values),
-            _problem(report, path),
-        )
+        values = path.values.values()
+        yield name, path.path, path.class_name, path.documents, sum(values), _problem(report, path)
 
 
 def _problem(report: scan.CollectionReport, path: scan.PathReport) -> str:

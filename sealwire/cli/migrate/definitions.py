@@ -111,19 +111,10 @@ def tell_changed(names: Iterable[str]) -> None:
         click.echo(f"{name} was changed meanwhile, and stays as it is now: look at it", err=True)
 
 
-def rows(judged: Iterable[Judged]) -> list[tuple[str, ...]]:
-    """Those of a table with COLUMNS."""
-    return [
-        (
-            each.namespace,
-            each.kind.value,
-            each.name,
-            "\n".join(each.paths),
-            each.judgement.word,
-            "\n".join(each.why),
-        )
-        for each in judged
-    ]
+def rows(judged: Iterable[Judged]) -> list[list[str]]:
+    """Those of a table with COLUMNS: what programs get, with lists as lines."""
+    found = [document_of_judged(each).values() for each in judged]
+    return [["\n".join(each) if isinstance(each, list) else each for each in row] for row in found]
 
 
 def document_of_judged(each: Judged) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 
@@ -53,47 +53,29 @@ _WAYS: Final[Mapping[tuple[bool, bool], tuple[Direction, Direction | None]]] = {
 """By whether the old version is plaintext, and the new one: what goes on, and what then leads back."""
 
 
-class Ways(NamedTuple):
-    """Commands for one class that lies in two parts."""
+def ways(keyring: Keyring, job: Job) -> list[dict[str, str | None]]:
+    """Commands for each class that an aborted job leaves half-way, for programs; none of a random class.
 
-    class_name: str
-    on: str
-    back: str | None
-    """What follows when `on` has come to its end; None between two keys, where nothing leads back."""
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        on = f"class {self.class_name} stays half-way, and its answers right; to go on: {self.on}"
-        if self.back is None:
-            return on
-        return f"{on}\nto get back: go on to the end, and then: {self.back}"
-
-    @property
-    def document(self) -> dict[str, str | None]:
-        """For programs."""
-        return {"class": self.class_name, "on": self.on, "back": self.back}
-
-
-def ways(keyring: Keyring, job: Job) -> list[Ways]:
-    """Those of the classes that an aborted job leaves half-way; none of a random class.
-
+    `back` is what follows when `on` has come to its end; None between two keys, where nothing leads back.
     Raises nothing: a class in question has an active key.
     """
     if job.standing is not Standing.ABORTED:
         return []
     names = dict.fromkeys(move.class_name for move in job.moves)
-    return [_ways(keyring, name) for name in names if name in keyring.pending_classes]
+    return [_way(keyring, name) for name in names if name in keyring.pending_classes]
 
 
-def _ways(keyring: Keyring, name: str) -> Ways:
+def _way(keyring: Keyring, name: str) -> dict[str, str | None]:
     new = pending_version_of(keyring, name)
-    on, back = _WAYS[version_of(keyring, name).is_plaintext, new is not None and new.is_plaintext]
-    return Ways(name, _command(on, name), None if back is None else _command(back, name))
+    steps = _WAYS[version_of(keyring, name).is_plaintext, new is not None and new.is_plaintext]
+    on, back = (None if each is None else f"sealwire migrate {each.value} POLICY {name}" for each in steps)
+    return {"class": name, "on": on, "back": back}
 
 
-def _command(direction: Direction, class_name: str) -> str:
-    return f"sealwire migrate {direction.value} POLICY {class_name}"
+def way_text(way: Mapping[str, str | None]) -> str:
+    """The same of one class, for people."""
+    on = f"class {way['class']} stays half-way, and its answers right; to go on: {way['on']}"
+    return on if way["back"] is None else f"{on}\nto get back: go on to the end, and then: {way['back']}"
 
 
 @click.command()
@@ -223,8 +205,8 @@ def abort(job: str, site: options.Site, manner: Manner) -> None:
         found = ledger.load(job)[0] if manner.dry_run else _aborted(ledger, job)
     would = "would end; it is " if manner.dry_run and not found.standing.is_over else ""
     left = ways(keys, found)
-    text = "\n".join((f"{job}: {would}{found.standing.value}", *(each.text for each in left)))
-    manner.answer(text, {**options.document_of(found), "half_way": [each.document for each in left]})
+    text = "\n".join((f"{job}: {would}{found.standing.value}", *map(way_text, left)))
+    manner.answer(text, {**options.document_of(found), "half_way": left})
 
 
 def _aborted(ledger: Ledger, name: str) -> Job:

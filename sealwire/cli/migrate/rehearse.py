@@ -107,18 +107,10 @@ def _show(
 
 
 def _row(each: Rehearsed) -> tuple[object, ...]:
-    job = each.job
+    job, left = each.job, sum(each.left.values())
     rate = round(job.values / each.busy_s) if each.busy_s else 0
     whole = timedelta(seconds=round(each.whole_s))
-    return (
-        each.name,
-        job.standing.value,
-        job.documents,
-        job.values,
-        rate,
-        str(whole),
-        sum(each.left.values()),
-    )
+    return each.name, job.standing.value, job.documents, job.values, rate, whole, left
 
 
 def _document(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sealwire.cli.migrate.classes import ShownMove, holder
-from sealwire.cli.migrate.jobs import ways
+from sealwire.cli.migrate.jobs import way_text, ways
 from sealwire.cli.migrate.options import progress_bar
 from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.keyring.data_key import DataKey, KeyState
@@ -38,16 +38,15 @@ def test_a_move_from_or_to_plaintext_is_followed_by_its_opposite(
     old_plaintext: bool, new_plaintext: bool, on: str, back: str
 ) -> None:
     (found,) = ways(keyring(old_plaintext=old_plaintext, new_plaintext=new_plaintext), ABORTED)
-    assert found.on == f"sealwire migrate {on} POLICY {NHS}"
-    assert found.back == f"sealwire migrate {back} POLICY {NHS}"
-    assert found.text.index(found.on) < found.text.index(found.back)
-    assert found.document == {"class": NHS, "on": found.on, "back": found.back}
+    on, back = (f"sealwire migrate {each} POLICY {NHS}" for each in (on, back))
+    assert found == {"class": NHS, "on": on, "back": back}
+    assert way_text(found).index(on) < way_text(found).index(back)
 
 
 def test_a_move_between_keys_only_goes_on() -> None:
     (found,) = ways(keyring(old_plaintext=False, new_plaintext=False), ABORTED)
-    assert (found.on, found.back) == (f"sealwire migrate reencrypt POLICY {NHS}", None)
-    assert "back" not in found.text
+    assert found == {"class": NHS, "on": f"sealwire migrate reencrypt POLICY {NHS}", "back": None}
+    assert "back" not in way_text(found)
 
 
 @pytest.mark.parametrize("standing", [each for each in Standing if each is not Standing.ABORTED])
