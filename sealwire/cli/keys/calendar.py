@@ -45,10 +45,8 @@ from sealwire.sidecars.migration.windows.workers import Workers
 class CalendarOptions:
     """When the calendar may move data, and how hard it works then."""
 
+    effort: Effort
     quiet: QuietHours | None = None
-    proxies: int | None = None
-    share: float = 1.0
-    transaction_s: float | None = None
     holds: Path | None = None
 
 
@@ -62,9 +60,7 @@ calendar_options = settings(
         metavar="HH:MM-HH:MM",
         help="With --due: the hours in which data keys are rotated and data is moved, local time.",
     ),
-    proxies_option,
-    share_option,
-    lifetime_option,
+    settings("effort", Effort, proxies_option, share_option, lifetime_option),
     variable_option(
         "--holds",
         type=PRESENT_FILE,
@@ -243,9 +239,8 @@ class Calendar:
         if quiet is not None and not quiet.has(now):
             return rotation.ended(RotationOutcome.WAITS, f"until {quiet.begin:%H:%M}")
         until = None if quiet is None else now + quiet.left(now)
-        effort = Effort(share=self.options.share, transaction_s=self.options.transaction_s, until=until)
         try:
-            return self._move(rotation, effort)
+            return self._move(rotation, replace(self.options.effort, until=until))
         except (SidecarError, KeysError) as error:
             show_error(error, f"class {rotation.chore.class_name}: ")
             code = exit_code(error) or EX_NO
@@ -273,8 +268,8 @@ class Calendar:
         ]
         if at_work:
             return rotation.ended(RotationOutcome.WAITS, f"for what moves now: {'; '.join(at_work)}")
-        proxies, dry_run = self.options.proxies, self.manner.dry_run
-        move = ClassMove(policies, name, Direction.REENCRYPT, self.site, effort, proxies, rotates=True)
+        dry_run = self.manner.dry_run
+        move = ClassMove(policies, name, Direction.REENCRYPT, self.site, effort, rotates=True)
         job = move.resume(begun[0], dry_run=dry_run) if begun else move.begin(dry_run=dry_run)
         return rotation if dry_run else _after(rotation, job)
 

@@ -110,7 +110,7 @@ def rotate(  # noqa: PLR0913 - one parameter an option
         work = _on_the_calendar(chores, planned, policies)
         made = write(work)
         rotations = planner.carry_out(planned, made)
-    lines = [each.line(options.share) for each in rotations]
+    lines = [each.line(options.effort.share) for each in rotations]
     _show(str(store), work, made, manner, (lines, [each.document for each in rotations]))
     sys.exit(calendar.exit_code_after(rotations))
 

@@ -63,7 +63,6 @@ class NewJobs:
     policies: PolicySet
     direction: Direction
     wrong_type: WrongType
-    proxies: int | None
     effort: options.Effort
     site: options.Site
     manner: Manner
@@ -104,8 +103,8 @@ class NewJobs:
     def one_class(self, class_name: str) -> Job:
         """The same of one deterministic class. Raises Unusable CONTEXTS."""
         refuse_contexts(self.policies, class_name, self.direction)
-        about = self.policies, class_name, self.direction, self.site, self.effort, self.proxies
-        return ClassMove(*about, self.wrong_type).begin(dry_run=self.manner.dry_run)
+        move = ClassMove(self.policies, class_name, self.direction, self.site, self.effort, self.wrong_type)
+        return move.begin(dry_run=self.manner.dry_run)
 
     def encrypt_all(self) -> Sequence[Step]:
         """First all paths of random classes, then each deterministic class in clear that is stored anywhere.
@@ -160,7 +159,7 @@ class NewJobs:
                 if is_deterministic(self.policies, name) and places_of(client, self.policies, name)
             ]
             for name in found:  # before the first of them moves
-                require_count(client, keyring, self.policies.classes[name], self.proxies)
+                require_count(client, keyring, self.policies.classes[name], self.effort.proxies)
             return found
 
 
@@ -170,7 +169,6 @@ class NewJobs:
 @click.argument("path", required=False)
 @options.site_options
 @_wrong_type_option
-@options.proxies_option
 @options.effort_options
 @manner_options
 def encrypt(  # noqa: PLR0913 - one parameter an option
@@ -180,7 +178,6 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
     path: str | None,
     site: options.Site,
     wrong_type: str,
-    proxies: int | None,
     effort: options.Effort,
     manner: Manner,
 ) -> None:
@@ -203,7 +200,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
           --proxies 2 --wrong-type skip --json
     """
     policies = read_policy(policy)
-    begin = NewJobs(policies, Direction.ENCRYPT, WrongType(wrong_type), proxies, effort, site, manner)
+    begin = NewJobs(policies, Direction.ENCRYPT, WrongType(wrong_type), effort, site, manner)
     if what is None:
         begin.run(begin.encrypt_all())
     class_name = (
@@ -223,7 +220,6 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 @policy_argument
 @click.argument("class_name", metavar="CLASS")
 @options.site_options
-@options.proxies_option
 @options.effort_options
 @manner_options
 def reencrypt(
@@ -231,7 +227,6 @@ def reencrypt(
     policy: Path,
     class_name: str,
     site: options.Site,
-    proxies: int | None,
     effort: options.Effort,
     manner: Manner,
 ) -> None:
@@ -253,7 +248,7 @@ def reencrypt(
         return planning.moves_for(policies, Direction.REENCRYPT, found, class_name=class_name)
 
     policies = read_policy(policy)
-    begin = NewJobs(policies, Direction.REENCRYPT, WrongType.SKIP, proxies, effort, site, manner)
+    begin = NewJobs(policies, Direction.REENCRYPT, WrongType.SKIP, effort, site, manner)
     if is_deterministic(policies, class_name):
         begin.run([lambda: begin.one_class(class_name)])
     begin.run([lambda: begin.random(choose)])
@@ -264,7 +259,6 @@ def reencrypt(
 @click.argument("what", required=False, metavar="[NAMESPACE|CLASS]")
 @click.argument("path", required=False)
 @options.site_options
-@options.proxies_option
 @options.effort_options
 @_in_clear_option
 @click.option("--confirm", "given", metavar="NAME", help="The answer to the question, for scripts.")
@@ -275,7 +269,6 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
     what: str | None,
     path: str | None,
     site: options.Site,
-    proxies: int | None,
     effort: options.Effort,
     in_clear: str,
     given: str | None,
@@ -300,7 +293,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
     """
     policies = read_policy(policy)
     of_clear = WrongType.SKIP if path is not None else WrongType(in_clear)
-    begin = NewJobs(policies, Direction.DECRYPT, of_clear, proxies, effort, site, manner)
+    begin = NewJobs(policies, Direction.DECRYPT, of_clear, effort, site, manner)
     if path is None:
         begin.run(_class_decryptions(begin, policies, what, given))
 

@@ -296,8 +296,6 @@ class ClassMove:
     direction: Direction
     site: Site
     effort: Effort
-    proxies: int | None = None
-    """How many Sealwires the site has, if somebody has said so."""
     wrong_type: WrongType = WrongType.SKIP
     rotates: bool = False
     """Whether a re-encryption makes the key that it moves to, if none is pending, as the calendar asks."""
@@ -311,9 +309,9 @@ class ClassMove:
             judged = versions_to_judge(keys.keyring, self.class_name, self.direction)
             self._check_server(client, keys, judged)
             keys.prepare(self.direction, rotates=self.rotates, dry_run=True)
-            require_count(client, keys.keyring, self._field_class, self.proxies)
+            require_count(client, keys.keyring, self._field_class, self.effort.proxies)
             if self.rotates:
-                require_leases(client, self.proxies)
+                require_leases(client, self.effort.proxies)
             if dry_run:
                 return job
             keys.prepare(self.direction, rotates=self.rotates, dry_run=False)
@@ -332,7 +330,7 @@ class ClassMove:
         with self.site.connected() as client:
             self._check(job)
             self._check_server(client, keys, keys.versions[:2])
-            require_count(client, keys.keyring, self._field_class, self.proxies)
+            require_count(client, keys.keyring, self._field_class, self.effort.proxies)
             if dry_run:
                 return job
             ledger = Ledger(client, keys.keyring)
@@ -386,7 +384,7 @@ class ClassMove:
                 shown.job,
                 waiting=shown.waiting,
                 missing=shown.missing,
-                proxies=self.proxies,
+                proxies=self.effort.proxies,
                 counted=shown.counted,
             )
             stores = Stores(values, frontiers, ledger, contexts)

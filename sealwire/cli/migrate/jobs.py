@@ -230,7 +230,6 @@ def _aborted(ledger: Ledger, name: str) -> Job:
 @policy_argument
 @click.argument("job")
 @options.site_options
-@options.proxies_option
 @options.effort_options
 @manner_options
 def resume(
@@ -238,7 +237,6 @@ def resume(
     policy: Path,
     job: str,
     site: options.Site,
-    proxies: int | None,
     effort: options.Effort,
     manner: Manner,
 ) -> None:
@@ -261,7 +259,7 @@ def resume(
         class_name = class_of(policies, found)
         if class_name is not None:
             make = ClassRepair if found.direction is Direction.REPAIR else ClassMove
-            move = make(policies, class_name, found.direction, site, effort, proxies)
+            move = make(policies, class_name, found.direction, site, effort)
             options.finish([move.resume(found, dry_run=manner.dry_run)], manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)

@@ -60,6 +60,8 @@ class Effort:
     """Indexes, validators and views that may lose their meaning."""
     transaction_s: float | None = None
     """How long a transaction may last on the server, if the operator says so."""
+    proxies: int | None = None
+    """How many Sealwires the site has, for the first move of a deterministic class."""
     until: datetime | None = None
     """When the move of a deterministic class pauses, if it is not over."""
 
@@ -79,9 +81,7 @@ lifetime_option = click.option(
     help="Of a deterministic class: how long a transaction may last. For a server that does not say so: "
     "a mongos, or one that denies getParameter. The longer of both counts.",
 )
-effort_options = options.settings(
-    "effort",
-    Effort,
+_EFFORT = (
     click.option(
         "--workers",
         type=click.IntRange(1, 16),
@@ -107,6 +107,9 @@ effort_options = options.settings(
     ),
     lifetime_option,
 )
+# Both give the command `effort: Effort`.
+effort_options = options.settings("effort", Effort, proxies_option, *_EFFORT)
+repair_options = options.settings("effort", Effort, *_EFFORT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def _classes(policies: PolicySet, class_name: str | None, site: options.Site) ->
 @policy_argument
 @click.argument("class_name", metavar="[CLASS]", required=False)
 @options.site_options
-@options.effort_options
+@options.repair_options
 @manner_options
 def repair(
     *,
