@@ -149,23 +149,15 @@ def new_forms(versions: Versions, window: Window, within: ContextCiphers | None 
     """
     if versions.old.is_plaintext:
         return _from_plaintext(versions, window, within)
-    old = versions.old.cipher
-
-    def opened(value: bytes) -> Form | Left:
-        return opened_or_left(lambda: old.decrypt(value[BINARY_HEAD:]))
-
-    return _from_envelopes(versions, window, opened if within is None else within.opened)
-
-
-def _from_envelopes(versions: Versions, window: Window, opened: Callable[[bytes], Form | Left]) -> NewForm:
-    new, order = versions.new, versions.order(versions.old)
+    old, new, order = versions.old.cipher, versions.new, versions.order(versions.old)
 
     def choose(kind: int, value: bytes, _spot: ValueSpot) -> Form | Left | None:
         if order.place(kind, value) is None:
             return None
-        if not window.holds(position_of(value[BINARY_HEAD:])):
+        envelope = value[BINARY_HEAD:]
+        if not window.holds(position_of(envelope)):
             return None
-        inside = opened(value)
+        inside = opened_or_left(lambda: old.decrypt(envelope)) if within is None else within.opened(value)
         return inside if isinstance(inside, Left) else new.stored(*inside)
 
     return choose
