@@ -332,37 +332,32 @@ def tail(log: Path, lines: int, follow: bool, event: str | None, user: str | Non
     """
     wanted = {name: value for name, value in (("event", event), ("user", user)) if value is not None}
     existing_files(log)
-    reader = _Reader(log)
-    last = deque((each for each in reader.lines() if _fits(each, wanted)), maxlen=lines)
+    read: dict[int, int] = {}
+    last = deque((each for each in _new_lines(log, read) if _fits(each, wanted)), maxlen=lines)
     for each in last:
         _print(each, as_json=as_json)
     while follow:
         time.sleep(_LOOK_S)
-        for each in reader.lines():
+        for each in _new_lines(log, read):
             if _fits(each, wanted):
                 _print(each, as_json=as_json)
 
 
-class _Reader:
-    """Goes through the files of a log, from the first on, and then on as they grow."""
+def _new_lines(log: Path, read: dict[int, int]) -> Iterator[Mapping[str, object]]:
+    """The lines of a log that were not read yet, from its first file on. Cost: O(what is new), a line a file.
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        self._read: dict[int, int] = {}
-        """How many bytes of a file were read, by its number in the file system: its name may change."""
-
-    def lines(self) -> Iterator[Mapping[str, object]]:
-        """Those that were not read yet. Cost: O(what is new), and a line of each file."""
-        for path in files_of(self._log):
-            with path.open("rb") as file:
-                number = os.fstat(file.fileno()).st_ino
-                file.seek(self._read.get(number, 0))
-                for data in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
-                    if not data.endswith(b"\n") and len(data) < MAX_LINE_BYTES:
-                        break
-                    self._read[number] = self._read.get(number, 0) + len(data)
-                    with suppress(NotALine):
-                        yield read_line(data).fields
+    `read` is how many bytes of a file were read, by its number in the file system: its name may change.
+    """
+    for path in files_of(log):
+        with path.open("rb") as file:
+            number = os.fstat(file.fileno()).st_ino
+            file.seek(read.get(number, 0))
+            for data in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
+                if not data.endswith(b"\n") and len(data) < MAX_LINE_BYTES:
+                    break
+                read[number] = read.get(number, 0) + len(data)
+                with suppress(NotALine):
+                    yield read_line(data).fields
 
 
 def _fits(line: Mapping[str, object], wanted: Mapping[str, str]) -> bool:

@@ -6,7 +6,7 @@ The lines are counted as they are verified, in one pass: what is reported is wha
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, final
 
@@ -236,8 +236,3 @@ def require_whole(evidence: Evidence) -> None:
             f"the audit log is not whole: {len(log.flaws) + log.more} flaws, as {log.flaws[0].kind.value}",
             "sealwire audit verify says where; --unproved makes a report that says so at its head",
         )
-
-
-def utc(moment: datetime) -> datetime:
-    """A moment that an operator gave; without a zone it is UTC."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -13,7 +13,7 @@ import click
 from rich.table import Column
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import PATH, declare, json_option, settings, variable_option
+from sealwire.cli.options import PATH, json_option, settings, variable_option
 from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.recording import operator_at_host
 from sealwire.cli.tasks import until_signal
@@ -21,7 +21,6 @@ from sealwire.keys.private_file import writer_lock
 from sealwire.policies.planning.arguments import one_line
 from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.breach_form import about
-from sealwire.sidecars.detection.collecting import utc
 from sealwire.sidecars.detection.delivery import LogChannel
 from sealwire.sidecars.detection.incidents import DeadlineStage, Incident, IncidentBook, IncidentState, Risk
 from sealwire.sidecars.detection.observations import moment_of
@@ -53,7 +52,8 @@ def _number(letter: str, text: str) -> int:
 def moment(text: str) -> datetime:
     """A moment in ISO 8601, in UTC; without a zone it is UTC. Raises BadParameter."""
     try:
-        return utc(datetime.fromisoformat(text))
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         raise click.BadParameter("write a time as 2026-11-27T14:30 or 2026-11-27T14:30+00:00") from None
 
@@ -111,9 +111,7 @@ desk_options = settings(
     ),
 )
 
-note_option = declare(
-    click.option("--note", type=note_text, default=None, help="What is to be said about it.")
-)
+note_option = click.option("--note", type=note_text, default=None, help="What is to be said about it.")
 
 
 def left_text(incident: Incident, now: datetime) -> str:

@@ -1,6 +1,6 @@
 """`sealwire keys retire`, `destroy` and `cancel`: the end of a key, and the way back."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -90,20 +90,12 @@ def _found(
         for name in names:
             needs = needs_key(key, field_class, places.get(name))
             with document_count_bar(name, size_of(client, name)) as progress:
-                found += _of_collection(values, name, needs, progress)
+                for raw in values.all(name):
+                    progress(1)
+                    if len(found) < MAX_REPORTED and needs(raw):
+                        found.append(LeftValue(name, "", identity_of(raw), Left.RETIRED_KEY))
         still.require()  # a move that began meanwhile may have been missed
-    return found[:MAX_REPORTED]
-
-
-def _of_collection(
-    values: MongoValues, namespace: str, needs: Callable[[bytes], bool], progress: Callable[[int], None]
-) -> Iterator[LeftValue]:
-    count = 0
-    for raw in values.all(namespace):
-        progress(1)
-        if count < MAX_REPORTED and needs(raw):
-            count += 1
-            yield LeftValue(namespace, "", identity_of(raw), Left.RETIRED_KEY)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -529,7 +529,7 @@ class ShownMove:
         now = self._clock()
         if bool(waits) != bool(self._waits) or now - self._noted_at >= _TOLD_EACH_S:
             self._waits, self._noted_at = waits, now
-            self._seat.show(waits, self._rate)
+            self._seat(waits, self._rate)
 
 
 def holder(lease: Lease, transaction_s: float) -> str:

@@ -12,15 +12,15 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bson.int64 import Int64
 from pymongo.client_session import ClientSession
-from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
@@ -89,22 +89,11 @@ class Worker(NamedTuple):
         return mine != theirs and (self.class_id == other.class_id or bool(self.paths & other.paths))
 
 
-class Registration:
-    """The registration of this process."""
+Registration = Callable[[Sequence[str], float], None]
+"""Says that this process is at work: whom it waits for, and how many documents a second it moves.
 
-    def __init__(self, workers: Collection[dict[str, Any]], name: str, job: str) -> None:
-        self._workers = workers
-        self._name = name
-        self._job = job
-
-    def show(self, waits: Sequence[str], rate: float) -> None:
-        """Say that this process is at work. Raises JobTaken where somebody has said that it ended."""
-        update = {"$currentDate": {"seen": True}, "$set": {"waits": list(waits), "rate": rate}}
-        if not self._workers.update_one({"_id": self._name}, update).matched_count:
-            text = "somebody has said that this process ended: another one may move the class"
-            raise JobTaken(
-                MigrationReason.TAKEN, text, f"sealwire migrate resume POLICY {self._job} goes on with it"
-            )
+Raises JobTaken where somebody has said that it ended.
+"""
 
 
 class Workers:
@@ -127,7 +116,7 @@ class Workers:
             with self._client.start_session(causal_consistency=True) as session:
                 self._workers.update_one({"_id": mine.name}, written, upsert=True, session=session)
                 self._refuse_others(mine, session)
-            yield Registration(self._workers, mine.name, mine.job)
+            yield partial(self._show, mine)
         except PyMongoError:
             # what was sent and not answered may still be on its way
             raise
@@ -173,6 +162,13 @@ class Workers:
                 )
                 hint = f"end it; if it is gone: sealwire migrate forget-worker {each.place}"
                 raise Unusable(MigrationReason.EARLIER_WORKER, text, hint)
+
+    def _show(self, mine: Worker, waits: Sequence[str], rate: float) -> None:
+        update = {"$currentDate": {"seen": True}, "$set": {"waits": list(waits), "rate": rate}}
+        if not self._workers.update_one({"_id": mine.name}, update).matched_count:
+            text = "somebody has said that this process ended: another one may move the class"
+            hint = f"sealwire migrate resume POLICY {mine.job} goes on with it"
+            raise JobTaken(MigrationReason.TAKEN, text, hint)
 
     def _take_off(self, name: str) -> None:
         self._workers.delete_one({"_id": name})

@@ -13,7 +13,6 @@ from sealwire.keys.frontier.record import LEASE_S, Lease, outlived_s
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.sidecars.migration.job import Standing
-from sealwire.sidecars.migration.windows.workers import Registration
 from tests.keys.samples import NOW
 from tests.sidecars.migration.windows.doubles import NHS, job
 
@@ -79,13 +78,13 @@ WAITED_AT = datetime(2026, 11, 26, tzinfo=UTC)
 LEASES = [Lease(name, WAITED_AT, WAITED_AT, {}) for name in ("one", "two")]
 
 
-class NotedSeat(Registration):
+class NotedSeat:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.shown: list[tuple[Sequence[str], float]] = []
 
-    def show(self, waits: Sequence[str], rate: float) -> None:
+    def __call__(self, waits: Sequence[str], rate: float) -> None:
         self.shown.append((waits, rate))
 
 

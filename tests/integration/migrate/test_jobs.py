@@ -334,13 +334,13 @@ def test_a_process_that_somebody_said_has_ended_goes_no_further(rotating: Clinic
     with connected(rotating.database.uri()) as client:
         workers = Workers(client)
         with workers.at_work(job(), 1, 2) as seat:
-            seat.show(["a proxy"], 3.0)
+            seat(["a proxy"], 3.0)
             (mine,) = workers.listed()
             assert (mine.waits, mine.rate) == (("a proxy",), 3.0)
             with rotating.database.connect() as plain:
                 plain[DATABASE][WORKERS].delete_many({})
             with pytest.raises(JobTaken):
-                seat.show([], 3.0)
+                seat([], 3.0)
 
 
 def test_what_was_sent_and_not_answered_leaves_a_process_registered(rotating: Clinic) -> None:

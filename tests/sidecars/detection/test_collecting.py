@@ -17,8 +17,8 @@ from sealwire.sidecars.detection.collecting import (
     collect,
     require_whole,
     scope_of,
-    utc,
 )
+from sealwire.sidecars.detection.commands import moment
 from sealwire.sidecars.detection.incidents import BookEntry, Incident, IncidentState, Risk
 from sealwire.sidecars.detection.rules import RuleName, Urgency
 from sealwire.sidecars.errors import Unsound
@@ -129,7 +129,7 @@ def test_the_scope_is_that_of_the_alerts() -> None:
     assert (scope.users, scope.addresses) == (frozenset({"ann@admin"}), frozenset({"10.0.0.9"}))
     day = scope_of([], START, START + timedelta(hours=3))
     assert (day.since, day.until) == (START - timedelta(days=1), START + timedelta(hours=3))
-    assert utc(START.replace(tzinfo=None)) == START
+    assert moment(START.replace(tzinfo=None).isoformat()) == START
 
 
 def test_the_document_and_the_form_have_what_is_known_and_no_value(tmp_path: Path) -> None:
