@@ -26,7 +26,7 @@ _LARGE: Final = 256 << 10
 
 
 class Seen(NamedTuple):
-    """What a document has."""
+    """What a document has, or one value of it."""
 
     has_old: bool = False
     has_new: bool = False
@@ -36,15 +36,6 @@ class Seen(NamedTuple):
 
 
 _NOTHING: Final = Seen()
-
-
-class _Value(NamedTuple):
-    """One value, and its version."""
-
-    is_old: bool = False
-    is_new: bool = False
-    why: Left | None = None
-    """Why somebody has to look."""
 
 
 class _StandIn:
@@ -104,33 +95,33 @@ class FirstLook:
         walk = StoredValues(raw, where.tree)
         while walk.next_value():
             found = self._look(walk, raw, where.namespace)
-            has_old |= found.is_old
-            has_new |= found.is_new
-            if found.why is not None:
-                problems[Problem(walk.node.path, found.why)] = None
+            has_old |= found.has_old
+            has_new |= found.has_new
+            problems |= dict.fromkeys(found.problems)
         if has_old and len(raw) >= _LARGE:
             patch = patch_of(raw, where.tree, self._choose, self._fields)
             problems |= {each: None for each in patch.problems if each.why is Left.TOO_LARGE}
         return Seen(has_old, has_new, tuple(problems))
 
-    def _look(self, walk: StoredValues, raw: bytes, namespace: str) -> _Value:
+    def _look(self, walk: StoredValues, raw: bytes, namespace: str) -> Seen:
         """At the value at which the walk is."""
         kind, value = walk.kind, raw[walk.value : walk.end]
+        is_old = is_new = False
+        why: Left | None = None
         if self._strays is not None and self._strays.holds(kind, value):
             # the last sweep moves it, and needs no search to find it
-            return _Value(is_old=True, why=None if walk.is_addressable() else Left.NOT_ADDRESSABLE)
-        if self._is_repair:
-            return _Value()
-        if self._old.place(kind, value) is not None:
-            return _Value(is_old=True, why=self._why_old_stays(walk, raw, namespace))
-        is_of_class_key = self._is_of_class_key(kind, value)
-        if self._is_to_be_clear and is_of_class_key:
-            return _Value(why=Left.OTHER_CLASS)
-        if self._new.place(kind, value) is not None or is_of_class_key:
-            return _Value(is_new=True, why=Left.IN_CLEAR if self._is_to_be_clear else None)
-        if self._is_typed and self._choose(kind, value, spot_of(walk, raw)) is Left.WRONG_TYPE:
-            return _Value(why=Left.WRONG_TYPE)
-        return _Value()
+            is_old, why = True, None if walk.is_addressable() else Left.NOT_ADDRESSABLE
+        elif self._is_repair:
+            return _NOTHING
+        elif self._old.place(kind, value) is not None:
+            is_old, why = True, self._why_old_stays(walk, raw, namespace)
+        elif (is_of_class_key := self._is_of_class_key(kind, value)) and self._is_to_be_clear:
+            why = Left.OTHER_CLASS
+        elif self._new.place(kind, value) is not None or is_of_class_key:
+            is_new, why = True, Left.IN_CLEAR if self._is_to_be_clear else None
+        elif self._is_typed and self._choose(kind, value, spot_of(walk, raw)) is Left.WRONG_TYPE:
+            why = Left.WRONG_TYPE
+        return Seen(is_old, is_new, () if why is None else (Problem(walk.node.path, why),))
 
     def _why_old_stays(self, walk: StoredValues, raw: bytes, namespace: str) -> Left | None:
         """Why an old form could not be moved; None where it can."""
