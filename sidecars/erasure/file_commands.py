@@ -1,6 +1,7 @@
 """Commands of erasure that read files alone, and no server: `sealwire hold`, and `erase verify-receipt`."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from sealwire.cli.output import Manner, manner_options, print_json, show_table
 from sealwire.cli.recording import operator_at_host, record_event
 from sealwire.cli.subjects import ask_identifier, policy_argument, read_policy, subjects_key_option
 from sealwire.sidecars.erasure import holds as files
-from sealwire.sidecars.erasure.holds import LegalHold, load_holds, row_of
+from sealwire.sidecars.erasure.holds import LegalHold, load_holds
 
 holds_option = variable_option(
     "--holds",
@@ -108,27 +109,17 @@ def list_holds(holds: Path, subjects_key: Path, *, with_released: bool, as_json:
         hold for hold in load_holds(holds, load_pseudonym_key(subjects_key)) if hold.stands or with_released
     ]
     if as_json:
-        print_json({"holds": [_document(hold) for hold in found]})
+        print_json({"holds": [asdict(hold) for hold in found]})
         return
     columns = ("number", "subject", "case", "placed", "by", "released")
-    show_table(
-        columns,
-        (
-            (hold.number, hold.pseudonym, hold.case, hold.placed, hold.by, hold.released or "")
-            for hold in found
-        ),
-    )
+    show_table(columns, ([getattr(hold, name) or "" for name in columns] for hold in found))
 
 
 def _tell(hold: LegalHold, what: str, manner: Manner) -> None:
     said = f"would be {what}" if manner.dry_run else what
     if not manner.dry_run:
-        record_event(f"hold-{what}", {"hold": hold.number, "subject": hold.pseudonym, "case": hold.case})
-    manner.answer(f"hold {hold.number} on {hold.pseudonym}: {said}", _document(hold))
-
-
-def _document(hold: LegalHold) -> dict[str, object]:
-    return {"number": hold.number, **row_of(hold)}
+        record_event(f"hold-{what}", {"hold": hold.number, "subject": hold.subject, "case": hold.case})
+    manner.answer(f"hold {hold.number} on {hold.subject}: {said}", asdict(hold))
 
 
 # -------------------------------------------------- receipts as all commands read them: signed, or an error

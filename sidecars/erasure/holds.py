@@ -6,10 +6,10 @@ the file passes for the newest: the audit log says which holds were placed and r
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sealwire.audit.pseudonyms import PSEUDONYM_BYTES, PseudonymKey
 from sealwire.keys.keyring.record import format_time
@@ -29,7 +29,8 @@ class LegalHold:
 
     number: int
     """From 1 on, in the order in which they were placed."""
-    pseudonym: str
+    subject: str
+    """A pseudonym."""
     case: str
     by: str
     """User and machine, as the operating system names them."""
@@ -105,7 +106,7 @@ def release(
 
 def refuse_held(holds: Iterable[LegalHold], pseudonyms: Collection[str]) -> None:
     """Raises Denied where a hold stands on one of these persons."""
-    refuse_any(hold for hold in holds if hold.pseudonym in pseudonyms)
+    refuse_any(hold for hold in holds if hold.subject in pseudonyms)
 
 
 def refuse_any(holds: Iterable[LegalHold]) -> None:
@@ -121,32 +122,18 @@ def refuse_any(holds: Iterable[LegalHold]) -> None:
 
 
 def _written(key: PseudonymKey, holds: Sequence[LegalHold]) -> bytes:
-    return sealed(key, FORMAT, {"holds": list(map(row_of, holds))})
-
-
-def row_of(hold: LegalHold) -> dict[str, Any]:
-    """A hold for the file and for programs; its number is its place."""
-    return {
-        "subject": hold.pseudonym,
-        "case": hold.case,
-        "by": hold.by,
-        "placed": hold.placed,
-        "released": hold.released,
-        "released_by": hold.released_by,
-    }
+    """Without numbers: the number of a hold is its place."""
+    rows = [{name: value for name, value in asdict(hold).items() if name != "number"} for hold in holds]
+    return sealed(key, FORMAT, {"holds": rows})
 
 
 def _hold(fields: Fields, number: int) -> LegalHold:
     hold = LegalHold(
         number,
-        fields.text("subject"),
-        fields.text("case"),
-        fields.text("by"),
-        fields.text("placed"),
-        fields.optional_text("released"),
-        fields.optional_text("released_by"),
+        *(fields.text(name) for name in ("subject", "case", "by", "placed")),
+        *(fields.optional_text(name) for name in ("released", "released_by")),
     )
     fields.done()
-    if len(hold.pseudonym) != 2 * PSEUDONYM_BYTES:
+    if len(hold.subject) != 2 * PSEUDONYM_BYTES:
         fields.refuse("has a subject that is no pseudonym")
     return hold
