@@ -96,8 +96,7 @@ class PersonOptions:
     @contextmanager
     def asked(self) -> Iterator[tuple[OpenSite, PersonSearch]]:
         """Asks for the identifier first. Raises as `opened`, and as `OpenSite.search`."""
-        source = read_named_file(self.policy, "the policy")
-        identifier = subjects.ask_identifier(load_policy(source, str(self.policy)))
+        identifier = subjects.ask_identifier(subjects.read_policy(self.policy, may_observe=True))
         with self.opened() as site:
             yield site, site.search(identifier)
 
@@ -416,18 +415,10 @@ def _prepared(
         if site.contexts is None:
             text = "--shred destroys keys of contexts, and their store is not named"
             raise Unusable(ErasureReason.CONTEXTS, text, "give --contexts PATH|vault:MOUNT/PATH")
-        shredder = running.KeyShredder(site.client, site.policies, search, site.contexts)
+        shredder = running.KeyShredder(search, site.contexts)
     journal = ErasureJournal(wish.receipt.with_name(f"{wish.receipt.name}.journal"), site.key)
-    erasure = running.ErasureRun(
-        order,
-        search=search,
-        changer=running.Changer(site.client, site.policies, site.keyring, search),
-        shredder=shredder,
-        journal=journal,
-        holds=load_holds(wish.holds, site.key),
-        allowed=allowed,
-    )
-    return erasure, journal
+    changer, holds = running.Changer(search, site.keyring), load_holds(wish.holds, site.key)
+    return running.ErasureRun(order, search, changer, shredder, journal, holds, allowed), journal
 
 
 def _name_of(namespace: str, found: FoundDocument) -> str:
@@ -477,7 +468,7 @@ def _write_receipt(
     content = {
         "subject": search.pseudonym,
         "policy": result.note.order.policy,
-        "ways": [name for name, is_meant in _ways(result.note.order).items() if is_meant],
+        "ways": _ways(result.note.order),
         "begun": result.note.begun,
         "finished": format_time(datetime.now(UTC)),
         "by": operator_at_host(),
@@ -492,15 +483,15 @@ def _write_receipt(
     create_public(wish.receipt, sign_document(FORM, content, signing_key))
 
 
-def _ways(order: ErasureOrder) -> dict[str, bool]:
-    return {each.value: order.way == each.value for each in running.ErasureWay} | {"shred": order.shreds}
+def _ways(order: ErasureOrder) -> list[str]:
+    return [each for each in (order.way, "shred" if order.shreds else "") if each]
 
 
 def _said(note: ErasureNote) -> dict[str, str | int | list[str]]:
     """What the audit log says of it."""
     return {
         "subject": note.order.subject,
-        "ways": [name for name, is_meant in _ways(note.order).items() if is_meant],
+        "ways": _ways(note.order),
         "documents": sum(note.meant.values()),
         "namespaces": sorted(note.found),
     }
@@ -535,10 +526,8 @@ def _lines(note: ErasureNote, what: str) -> list[str]:
 
 
 def _question(order: ErasureOrder, note: ErasureNote) -> str:
-    ways = " and ".join(name for name, is_meant in _ways(order).items() if is_meant)
-    return (
-        f"{ways.capitalize()} these for good ({sum(note.meant.values())} documents, {len(note.keys)} keys)?"
-    )
+    ways, documents = " and ".join(_ways(order)).capitalize(), sum(note.meant.values())
+    return f"{ways} these for good ({documents} documents, {len(note.keys)} keys)?"
 
 
 def _tell(

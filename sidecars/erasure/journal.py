@@ -6,7 +6,6 @@ documents are found again, for what leads to a document is erased after it.
 
 import hmac
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -163,5 +162,4 @@ class ErasureJournal:
 
     def remove(self) -> None:
         """Nothing is left to be done."""
-        with suppress(FileNotFoundError):
-            self.path.unlink()
+        self.path.unlink(missing_ok=True)

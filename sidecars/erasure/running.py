@@ -28,14 +28,13 @@ from sealwire.keys.keyring.record import format_time
 from sealwire.policies.file.schema import (
     NOTHING,
     PER_DATABASE,
-    PolicySet,
     context_field,
     covered_fields,
     whole_path,
 )
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.covered import CoveredCollection, stored_collections
-from sealwire.sidecars.direct import DECODED, Client, Value, collection_of, identity_of, one_of
+from sealwire.sidecars.direct import DECODED, Value, collection_of, identity_of, one_of
 from sealwire.sidecars.erasure.holds import LegalHold, refuse_held
 from sealwire.sidecars.erasure.journal import ErasureJournal, ErasureNote, ErasureOrder
 from sealwire.sidecars.erasure.ownership import Choose, Emptied, Replacements, SharedParts, emptied, null_of
@@ -61,9 +60,7 @@ class ErasureWay(Enum):
 class Changer:
     """Changes documents of one server."""
 
-    def __init__(self, client: Client, policies: PolicySet, keyring: Keyring, search: PersonSearch) -> None:
-        self._client = client
-        self._policies = policies
+    def __init__(self, search: PersonSearch, keyring: Keyring) -> None:
         self._search = search
         self.replacements = Replacements(keyring)
 
@@ -96,7 +93,7 @@ class Changer:
         """As `_update`, of whole documents as they are now."""
         if not batch:
             return []
-        tree = self._policies.covered(namespace) or NOTHING
+        tree = self._search.policies.covered(namespace) or NOTHING
         by_identity = {each.identity: each for each in batch}
         wanted = one_of(b"_id", [(each.identity[0], each.identity[5:]) for each in batch])
         found = ((by_identity.get(identity_of(raw)), raw) for raw in self._search.matching(namespace, wanted))
@@ -120,7 +117,7 @@ class Changer:
         if not operations:
             return []
         majority = WriteConcern("majority")
-        collection = collection_of(self._client, namespace, DECODED, write_concern=majority)
+        collection = collection_of(self._search.client, namespace, DECODED, write_concern=majority)
         try:
             collection.bulk_write(list(operations), ordered=False)
         except DocumentTooLarge:
@@ -163,11 +160,7 @@ class ShreddedKey:
 class KeyShredder:
     """The keys of one store, and who has values under them on one server."""
 
-    def __init__(
-        self, client: Client, policies: PolicySet, search: PersonSearch, store: ContextStore
-    ) -> None:
-        self._client = client
-        self._policies = policies
+    def __init__(self, search: PersonSearch, store: ContextStore) -> None:
         self._search = search
         self._store = store
 
@@ -176,9 +169,10 @@ class KeyShredder:
 
         Cost: a query for each path of a class with keys for contexts; an index on its field makes it cheap.
         """
-        collections = stored_collections(self._client, self._policies)
+        policies = self._search.policies
+        collections = stored_collections(self._search.client, policies)
         for key_id, class_name in findings.keys.items():
-            if self._policies.classes[class_name].per == PER_DATABASE:
+            if policies.classes[class_name].per == PER_DATABASE:
                 raise _shared(f"a key of class {class_name} is that of a whole database")
             said = findings.contexts.get(key_id, set())
             contexts = [each for each in said if each is not None]
@@ -272,29 +266,22 @@ class ErasureResult:
         return not self.remaining
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class ErasureRun:
     """Carries one order out. The caller holds the lock of the holds."""
 
-    def __init__(  # noqa: PLR0913 - what an erasure works with
-        self,
-        order: ErasureOrder,
-        *,
-        search: PersonSearch,
-        changer: Changer,
-        shredder: KeyShredder | None,
-        journal: ErasureJournal,
-        holds: Iterable[LegalHold],
-        allowed: Container[DocumentName] | None,
-    ) -> None:
-        """`allowed` are the shared documents of which the operator has said yes; None: all."""
-        self._order = order
-        self._way = ErasureWay(order.way) if order.way else None
-        self._search = search
-        self._changer = changer
-        self._shredder = shredder
-        self._journal = journal
-        self._holds = tuple(holds)
-        self._allowed = allowed
+    _order: ErasureOrder
+    _search: PersonSearch
+    _changer: Changer
+    _shredder: KeyShredder | None
+    _journal: ErasureJournal
+    _holds: Sequence[LegalHold]
+    _allowed: Container[DocumentName] | None
+    """The shared documents of which the operator has said yes; None: all."""
+
+    @property
+    def _way(self) -> ErasureWay | None:
+        return ErasureWay(self._order.way) if self._order.way else None
 
     def plan(self, now: datetime) -> tuple[ErasureNote, Findings]:
         """What is to be done; changes nothing. `not_allowed` says which shared documents `run` will refuse.

@@ -129,12 +129,12 @@ class Server:
         order = ErasureOrder(looking.pseudonym, "" if way is None else way.value, shreds, "0" * 64)
         return ErasureRun(
             order,
-            search=looking,
-            changer=changer(self.client, POLICIES, KEYRING, looking),
-            shredder=shredder(self.client, POLICIES, looking, self.contexts) if shreds else None,
-            journal=ErasureJournal(self.folder / "journal", KEY),
-            holds=holds,
-            allowed=None if allows_shared else (),
+            looking,
+            changer(looking, KEYRING),
+            shredder(looking, self.contexts) if shreds else None,
+            ErasureJournal(self.folder / "journal", KEY),
+            holds,
+            None if allows_shared else (),
         )
 
     def erase(self, way: ErasureWay | None = ErasureWay.DELETE, **more: Any) -> ErasureResult:
