@@ -29,7 +29,7 @@ from bench.dataset import COVERED, documents
 from bench.report.report import RESULTS, describe_machine
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.kek.kek import LocalKek, generate_encoded_kek
-from sealwire.sidecars.backup.archive.contents import Block, ContentDigest, cut, digest, gather
+from sealwire.sidecars.backup.archive.contents import Block, cut, gather
 from sealwire.sidecars.backup.archive.metadata import part_path
 from sealwire.sidecars.backup.archive.tar import TarWriter
 from sealwire.sidecars.backup.dumping.readers import produced
@@ -85,17 +85,16 @@ class Bench:
         for stored in store.objects():
             store.delete(stored.key)
 
-        def read(path: Path) -> Iterator[tuple[Block, ContentDigest]]:
+        def read(path: Path) -> Iterator[Block]:
             with path.open("rb") as stream:
-                for block in gather("clinic", "patients", cut(stream, 4 << 20)):
-                    yield block, digest(block.data)
+                yield from gather(cut(stream, 4 << 20))
 
         with create_backup(store, OURS, [self.kek]) as sink:
             tar = TarWriter(sink, moment)
             with produced([self._dump], read, threads=1, waiting=2) as blocks:
-                for block, found in blocks:
+                for block in blocks:
                     path = part_path("clinic", "patients", block.number)
-                    tar.add(path, block.data, found.documents, "clinic.patients")
+                    tar.add(path, block.data, block.digest.documents, "clinic.patients")
             tar.finish(
                 Manifest(moment, moment, "bench", "files", "none", Consistency.NONE, None, None, (), ())
             )

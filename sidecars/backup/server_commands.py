@@ -4,7 +4,7 @@ import hashlib
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ from sealwire.sidecars.backup.dumping import dump
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.restoring.plan import RestorePlan, default_path, opened, parse_rename, plan
-from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreProgress, RestoreReport, drill
+from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreReport, Tell, drill
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.payload import create_backup, open_backup
 from sealwire.sidecars.backup.stores.store import Store
@@ -126,7 +126,10 @@ def create(  # noqa: PLR0913 - one parameter an option
         if dry_run:
             _show_plan(name, store.address, dump.namespaces(client, only), as_json=as_json)
             return
-        with create_backup(store, name, recipients, sign_with=signing_key) as sink, _bar(name) as tell:
+        with (
+            create_backup(store, name, recipients, sign_with=signing_key) as sink,
+            output.document_bar(name) as tell,
+        ):
             dumped = dump.dump(client, sink, how, tell)
     _show(name, store.address, dumped, signing_key, as_json=as_json)
     if metrics_file is not None:
@@ -138,18 +141,6 @@ def _key_ids(keyring: Path) -> tuple[str, ...]:
     return tuple(
         f"{entry.name}:{entry.class_id}:{key.version}" for entry in record.classes for key in entry.keys
     )
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[dump.Progress], None]]:
-    """Shows how far the dump is. The total is what the server said; documents come and go."""
-    with output.document_bar(name) as show:
-
-        def tell(now: dump.Progress) -> None:
-            text = f"{now.collections} of {now.of_collections} collections: {now.namespace}"
-            show(text, now.size, None if now.of_size is None else max(now.of_size, now.size))
-
-        yield tell
 
 
 def _show_plan(name: str, store: str, found: list[tuple[str, str]], *, as_json: bool) -> None:
@@ -294,18 +285,11 @@ def finish(report: RestoreReport, *, as_json: bool, more: dict[str, Any] | None 
 
 
 @contextmanager
-def progress(chosen: RestorePlan, manifest: Manifest | None) -> Iterator[Callable[[RestoreProgress], None]]:
+def progress(chosen: RestorePlan, manifest: Manifest | None) -> Iterator[Tell]:
     """What is being done now, and how much of all documents is in place, if that is known."""
     total = None if manifest is None else manifest.documents_size(chosen.sources())
     with output.document_bar("restoring") as show:
-        size = 0
-
-        def tell(now: RestoreProgress) -> None:
-            nonlocal size
-            size = max(size, now.size)
-            show(f"{now.step}: {now.namespace}", size, total)
-
-        yield tell
+        yield lambda text, size: show(text, size, total)
 
 
 def show_plan(

@@ -19,7 +19,7 @@ from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import vault_settings
 from sealwire.keys.vault.transit import TransitKek
 from sealwire.sidecars.backup.dumping import dump as consistency
-from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, Progress, ReaderChoice, Wanted, dump
+from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, ReaderChoice, Wanted, dump
 from sealwire.sidecars.backup.keeping.verification import rewrap, verify_backup
 from sealwire.sidecars.backup.sealed.manifest import Consistency
 from sealwire.sidecars.backup.sealed.payload import create_backup
@@ -130,13 +130,14 @@ def test_without_a_snapshot_several_threads_read_and_the_window_is_stated(
 
 
 def test_whoever_waits_is_told_how_much_there_is(server: Server, tmp_path: Path) -> None:
-    told: list[Progress] = []
+    told: list[tuple[int, int | None]] = []
+    options = DumpOptions(server.uri, ("clinic.long",))
     with create_backup(LocalStore(tmp_path), "w", [KEK]) as sink:
-        found = dump(server.raw, sink, DumpOptions(server.uri, ("clinic.long",)), told.append)
-    assert [now.size for now in told] == sorted(now.size for now in told)
+        found = dump(server.raw, sink, options, lambda _text, *sizes: told.append(sizes))
+    assert [size for size, _ in told] == sorted(size for size, _ in told)
     documents = sum(collection.content.size for collection in found.contents.collections)
-    assert told[-1].size == documents
-    assert told[0].of_size == pytest.approx(documents, rel=0.1)
+    assert told[-1][0] == documents
+    assert told[0][1] == pytest.approx(documents, rel=0.1)
     assert found.manifest.documents_size({"clinic.long"}) == documents
     assert found.manifest.documents_size(()) == 0
 
@@ -151,7 +152,7 @@ def test_a_server_that_goes_away_leaves_no_backup(tmp_path: Path, blocks_before:
                 direct.clinic[name].insert_many([{"text": "x" * 1000} for _ in range(3_000)])
         seen = 0
 
-        def stop(_: object) -> None:
+        def stop(*_: object) -> None:
             nonlocal seen
             seen += 1
             if seen == blocks_before:

@@ -150,7 +150,7 @@ def test_a_restore_that_was_broken_off_anywhere_goes_on(
         target = f"resumed{after}"
         steps = 0
 
-        def stop(_: object, after: int = after) -> None:
+        def stop(*_: object, after: int = after) -> None:
             nonlocal steps
             steps += 1
             if steps == after:
@@ -180,7 +180,7 @@ def test_a_journal_does_not_go_on_in_a_collection_that_it_did_not_begin(
     files = sealed(store)
     found = survey(files)
 
-    def stop(_: object) -> None:
+    def stop(*_: object) -> None:
         raise Interrupted
 
     chosen = planned(found, "clinic=exchanged")

@@ -7,7 +7,7 @@ whatever files the collections are cut into.
 import hashlib
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from sealwire.keys import strict_json
@@ -207,32 +207,28 @@ class Readable(Protocol):
 class Block:
     """Whole documents of one collection, one after another."""
 
-    database: str
-    collection: str
     number: int
     """From 1, without gaps."""
-    data: bytes
+    data: bytes = field(repr=False)
+    digest: ContentDigest
     last: bool
     """Whether the collection ends with it. An empty collection is one block without documents."""
 
-    def __repr__(self) -> str:
-        return f"Block({self.database}.{self.collection} {self.number}, {len(self.data)} bytes)"
 
-
-def gather(
-    database: str, collection: str, batches: Iterable[bytes], size: int = BLOCK_BYTES
-) -> Iterator[Block]:
-    """Put batches of whole documents together to blocks of about `size` bytes."""
+def gather(batches: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Put batches of whole documents together to blocks of about `size` bytes. Raises as `digest`."""
     number, held = 1, 0
     pieces: list[bytes] = []
     for batch in batches:
         # only when more comes: so that the last block is known to be the last
         if held >= size:
-            yield Block(database, collection, number, b"".join(pieces), last=False)
+            data = b"".join(pieces)
+            yield Block(number, data, digest(data), last=False)
             number, pieces, held = number + 1, [], 0
         pieces.append(batch)
         held += len(batch)
-    yield Block(database, collection, number, b"".join(pieces), last=True)
+    data = b"".join(pieces)
+    yield Block(number, data, digest(data), last=True)
 
 
 def cut(stream: Readable, size: int = BLOCK_BYTES) -> Iterator[bytes]:

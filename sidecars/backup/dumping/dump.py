@@ -26,7 +26,6 @@ from sealwire.sidecars.backup.archive.contents import (
     CollectionContent,
     ContentDigest,
     Contents,
-    digest,
     gather,
 )
 from sealwire.sidecars.backup.archive.metadata import BUCKETS, DECODED, CollectionMetadata, Kind, from_server
@@ -200,6 +199,12 @@ def is_skipped(database: str, collection: str) -> bool:
 
 _WAITING_BLOCKS = 2
 
+Tell = Callable[[str, int, int | None], None]
+"""Told after every block: what was read, the bytes of documents so far, and about how many there will be.
+
+None where the server does not tell.
+"""
+
 
 class ReaderChoice(Enum):
     """What reads the documents."""
@@ -227,20 +232,6 @@ class DumpOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What is written so far, told after every block."""
-
-    namespace: str
-    collections: int
-    """How many collections are whole."""
-    of_collections: int
-    size: int
-    """Bytes of documents."""
-    of_size: int | None
-    """About how many there will be; None where the server does not tell."""
-
-
-@dataclass(frozen=True, slots=True)
 class Dumped:
     """A finished dump: what is in the manifest, and what is known of whole collections."""
 
@@ -258,21 +249,7 @@ class _Job:
     in_snapshot: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A block and its digest, which the reading thread has made."""
-
-    job: _Job
-    block: Block
-    digest: ContentDigest
-
-
-def dump(
-    client: Client,
-    sink: SealedWriter,
-    options: DumpOptions,
-    tell: Callable[[Progress], None] = lambda _: None,
-) -> Dumped:
+def dump(client: Client, sink: SealedWriter, options: DumpOptions, tell: Tell = lambda *_: None) -> Dumped:
     """Read the server that `client` is connected to into `sink`, and commit it.
 
     Memory:  under 200 MB whatever the sizes: see `blocks.BLOCK_BYTES` and `readers.BATCH_BYTES`
@@ -283,9 +260,7 @@ def dump(
         return _dump(client, TarWriter(sink, created := _now()), options, created, tell)
 
 
-def _dump(
-    client: Client, tar: TarWriter, options: DumpOptions, created: datetime, tell: Callable[[Progress], None]
-) -> Dumped:
+def _dump(client: Client, tar: TarWriter, options: DumpOptions, created: datetime, tell: Tell) -> Dumped:
     found, notes = _selected(client, options.only)
     version = str(client.admin.command("buildInfo")["version"])
     tried_on = next(((one.database, one.name) for one in found if _takes_snapshot(one)), None)
@@ -296,11 +271,10 @@ def _dump(
             tar.add(path, metadata.serialize(described), namespace=described.namespace)
         jobs = _jobs(client, found, way, notes)
 
-        def read(job: _Job) -> Iterator[_Read]:
+        def read(job: _Job) -> Iterator[tuple[_Job, Block]]:
             session = way.session if job.in_snapshot else None
             batches = reader.batches(job.metadata.database, job.stored_as, session)
-            for block in gather(job.metadata.database, job.stored_as, batches, options.block_bytes):
-                yield _Read(job, block, digest(block.data))
+            return ((job, block) for block in gather(batches, options.block_bytes))
 
         threads = 1 if way.session is not None else max(1, options.parallel)
         sums = _documents(tar, jobs, read, threads, tell, _expected(client, jobs))
@@ -412,29 +386,31 @@ def _expected(client: Client, jobs: list[_Job]) -> int | None:
 def _documents(
     tar: TarWriter,
     jobs: list[_Job],
-    read: Callable[[_Job], Iterator[_Read]],
+    read: Callable[[_Job], Iterator[tuple[_Job, Block]]],
     threads: int,
-    tell: Callable[[Progress], None],
+    tell: Tell,
     of_size: int | None,
 ) -> dict[str, ContentDigest]:
     """Write all documents; the digest of each collection by its namespace."""
     sums: dict[str, ContentDigest] = {}
     whole = size = 0
     with produced(jobs, read, threads=threads, waiting=_WAITING_BLOCKS) as reads:
-        for done in reads:
-            namespace = done.job.metadata.namespace
-            tar.add(_path(done.block), done.block.data, done.digest.documents, namespace)
-            sums[namespace] = sums.get(namespace, ContentDigest()) + done.digest
-            whole += done.block.last
-            size += done.digest.size
-            tell(Progress(namespace, whole, len(jobs), size, of_size))
+        for job, block in reads:
+            namespace = job.metadata.namespace
+            tar.add(_path(job, block), block.data, block.digest.documents, namespace)
+            sums[namespace] = sums.get(namespace, ContentDigest()) + block.digest
+            whole += block.last
+            size += block.digest.size
+            # documents come and go while they are read
+            total = None if of_size is None else max(of_size, size)
+            tell(f"{whole} of {len(jobs)} collections: {namespace}", size, total)
     return sums
 
 
-def _path(block: Block) -> str:
+def _path(job: _Job, block: Block) -> str:
     if block.number == 1 and block.last:
-        return metadata.data_path(block.database, block.collection)
-    return metadata.part_path(block.database, block.collection, block.number)
+        return metadata.data_path(job.metadata.database, job.stored_as)
+    return metadata.part_path(job.metadata.database, job.stored_as, block.number)
 
 
 def _now() -> datetime:

@@ -199,17 +199,8 @@ class RestoreReport:
         return not self.remarks and all(result.outcome is Outcome.RESTORED for result in self.collections)
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreProgress:
-    """Told after every block and every later step."""
-
-    namespace: str
-    step: str
-    size: int
-    """Bytes of documents so far."""
-
-
-Tell = Callable[[RestoreProgress], None]
+Tell = Callable[[str, int], None]
+"""Told after every block and every later step: what is done, and the bytes of documents so far."""
 
 
 @dataclass(slots=True)
@@ -252,7 +243,7 @@ class Restore:
         for planned in self.occupied():
             self._server.drop(planned)
 
-    def run(self, journal: Journal, tell: Tell = lambda _: None) -> RestoreReport:
+    def run(self, journal: Journal, tell: Tell = lambda *_: None) -> RestoreReport:
         """Put everything in place and compare.
 
         Raises:  CannotCreate; Unavailable, Unsound: with what
@@ -262,9 +253,9 @@ class Restore:
             self._refuse_occupied()
         with self._saying_what_is_in_place(journal):
             self._create_all(journal)
-            self._fill(journal, tell)
+            size = self._fill(journal, tell)
             journal.complete(self._filling)
-            results = [self._finish(filling, tell) for filling in self._filling.values()]
+            results = [self._finish(filling, size, tell) for filling in self._filling.values()]
             remarks = self._take_over_logins()
             results += self._create_views()
         results.sort(key=lambda result: result.target)
@@ -297,7 +288,8 @@ class Restore:
             self._server.create(planned)
             journal.begin(planned.target, self._server.uuid(planned))
 
-    def _fill(self, journal: Journal, tell: Tell) -> None:
+    def _fill(self, journal: Journal, tell: Tell) -> int:
+        """Put all documents in place; how many bytes these are."""
         by_source = {filling.planned.source: filling for filling in self._filling.values()}
         expected: dict[str, ContentDigest] | None = None
         size = 0
@@ -312,13 +304,14 @@ class Restore:
             filling.stored_as = (BUCKETS if buckets else "") + filling.planned.name
             self._put(filling, piece.data, journal)
             size += len(piece.data)
-            tell(RestoreProgress(filling.planned.target, "documents", size))
+            tell(f"documents: {filling.planned.target}", size)
         for filling in self._filling.values():
             source = filling.planned.source
             if expected is not None and expected.get(source) != filling.sent:
                 text = f"{source} is not in the backup as its contents say"
                 hint = "do not trust this backup; restore another one"
                 raise Unsound(BackupReason.CHECKSUM, text, hint)
+        return size
 
     def _put(self, filling: _Filling, data: bytes, journal: Journal) -> None:
         """Insert what an earlier run has not; the digest is of everything."""
@@ -333,11 +326,11 @@ class Restore:
         filling.in_doubt = False
         journal.add(filling.planned.target, arrived.documents - skipped)
 
-    def _finish(self, filling: _Filling, tell: Tell) -> CollectionResult:
+    def _finish(self, filling: _Filling, size: int, tell: Tell) -> CollectionResult:
         planned = filling.planned
-        tell(RestoreProgress(planned.target, "indexes", 0))
+        tell(f"indexes: {planned.target}", size)
         remarks = self._server.create_indexes(planned) if planned.part is Part.DATA else ()
-        tell(RestoreProgress(planned.target, "comparing", 0))
+        tell(f"comparing: {planned.target}", size)
         found = ContentDigest()
         for batch in self._reader.batches(planned.database, filling.stored_as, None):
             found += digest(batch)
@@ -413,7 +406,7 @@ class DrillReport:
 
 
 def drill(
-    client: Client, files: DumpFiles, found: Survey, only: Sequence[str] = (), tell: Tell = lambda _: None
+    client: Client, files: DumpFiles, found: Survey, only: Sequence[str] = (), tell: Tell = lambda *_: None
 ) -> DrillReport:
     """Restore into the empty server of `client` and compare; drop what was restored, whatever happened.
 

@@ -75,7 +75,7 @@ def documents(sizes: list[int]) -> list[bytes]:
 @given(SIZES, st.integers(1, 200))
 def test_gathered_blocks_hold_everything_and_say_which_is_the_last(sizes: list[int], size: int) -> None:
     whole = documents(sizes)
-    blocks = list(gather("clinic", "patients", whole, size))
+    blocks = list(gather(whole, size))
     assert b"".join(block.data for block in blocks) == b"".join(whole)
     assert [block.number for block in blocks] == list(range(1, len(blocks) + 1))
     assert [block.last for block in blocks] == [False] * (len(blocks) - 1) + [True]
@@ -84,7 +84,7 @@ def test_gathered_blocks_hold_everything_and_say_which_is_the_last(sizes: list[i
 
 
 def test_an_empty_collection_is_one_empty_block() -> None:
-    (block,) = gather("clinic", "empty", [])
+    (block,) = gather([])
     assert (block.data, block.number, block.last) == (b"", 1, True)
 
 
