@@ -232,9 +232,9 @@ def restore_into(
 
     `manifest` only tells whoever waits how much there is.
     """
-    renames = [parse_rename(text) for text in choices.rename]
+    renames = dict(map(parse_rename, choices.rename))
     found = dump_files.survey(files)
-    chosen = plan(list(found.collections.values()), renames, choices.only, logins=choices.users)
+    chosen = plan(found.collections.values(), renames, choices.only, logins=choices.users)
     with ended_in_order(), connected(options.required_uri(uri), RESTORE_RIGHTS) as client:
         restore = Restore(client, files, found, chosen)
         if choices.dry_run:
@@ -406,7 +406,7 @@ def _drill(
     metrics_file: Path | None,
 ) -> None:
     found = dump_files.survey(files)
-    chosen = plan(list(found.collections.values()), only=choices.only)
+    chosen = plan(found.collections.values(), only=choices.only)
     with ended_in_order(), _drill_server(uri) as client, progress(chosen, manifest) as tell:
         report = drill(client, files, found, choices.only, tell)
     if not choices.as_json:

@@ -114,7 +114,7 @@ def sealed(store: LocalStore, name: str = "b") -> DumpFiles:
 
 
 def planned(found: Survey, *renames: str, only: tuple[str, ...] = ("clinic",)) -> RestorePlan:
-    return plan(list(found.collections.values()), [parse_rename(rename) for rename in renames], only)
+    return plan(list(found.collections.values()), dict(map(parse_rename, renames)), only)
 
 
 def restored(client: Client, files: DumpFiles, folder: Path, *renames: str) -> RestoreReport:

@@ -7,11 +7,12 @@ document.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import KeysError
@@ -32,14 +33,6 @@ class Part(StrEnum):
     DATA = "data"
     VIEW = "view"
     LOGINS = "logins"
-
-
-@dataclass(frozen=True, slots=True)
-class Rename:
-    """`source` is a database or a namespace of the dump, `target` the same on the server."""
-
-    source: str
-    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,33 +73,38 @@ class RestorePlan:
         return frozenset(planned.source for planned in self.collections)
 
 
-def parse_rename(text: str) -> Rename:
-    """`OLD=NEW`, both databases or both `database.collection`. Raises Unusable RENAME."""
+def parse_rename(text: str) -> tuple[str, str]:
+    """From `OLD=NEW` a name in the dump and the one on the server. Raises Unusable RENAME.
+
+    Both are databases, or both `database.collection`.
+    """
     source, sign, target = text.partition("=")
     same_kind = ("." in source) == ("." in target)
     if not (sign and same_kind and _is_name(source) and _is_name(target)):
         raise _bad_rename(f"{text!r} does not rename", "write clinic=copy or clinic.patients=copy.patients")
     if target.partition(".")[0] in ("admin", "config", "local"):
         raise _bad_rename(f"{text!r} renames into a database of the server's own", "take another name")
-    return Rename(source, target)
+    return source, target
 
 
 def plan(
-    found: Sequence[CollectionMetadata],
-    renames: Sequence[Rename] = (),
+    found: Collection[CollectionMetadata],
+    renames: Mapping[str, str] = MappingProxyType({}),
     only: Sequence[str] = (),
     *,
     logins: bool = False,
 ) -> RestorePlan:
     """Where everything goes. The most particular rename of a collection counts.
 
-    Shape:   `only` names databases or namespaces of the dump; empty for all
+    Shape:   `renames` from names of the dump to names on the server; `only` names databases or namespaces
+             of the dump; empty for all
     Raises:  Unusable SELECTION for a name that is not in the dump, RENAME where two collections
              would meet
     """
-    _check_names(found, renames, only)
+    _check_names(found, (*only, *renames))
     planned: list[Planned] = []
     left_out: list[tuple[str, str]] = []
+    astray: list[tuple[str, str]] = []
     for described in sorted(found, key=lambda described: described.namespace):
         if not described.named_by(only):
             continue
@@ -120,42 +118,32 @@ def plan(
                 why = "the server has its own" if place is None else "only with --users"
                 left_out.append((described.namespace, why))
         else:
-            database, name = _renamed(described, renames)
-            part = Part.VIEW if described.kind is Kind.VIEW else Part.DATA
-            planned.append(Planned(described, database, name, part))
-    resolved = tuple(_with_bases(planned, renames, left_out))
-    _check_apart(resolved)
-    return RestorePlan(tuple(sorted(resolved, key=lambda item: item.target)), tuple(left_out))
+            database, name = _renamed(described, described.name, renames)
+            if described.kind is not Kind.VIEW:
+                planned.append(Planned(described, database, name, Part.DATA))
+                continue
+            # a view keeps to the collection it shows, which must be in its database
+            on_database, on = _renamed(described, str(described.options.get("viewOn", "")), renames)
+            if on_database == database:
+                planned.append(Planned(described, database, name, Part.VIEW, on))
+            else:
+                astray.append((described.namespace, "a view of a collection that goes to another database"))
+    _check_apart(planned)
+    return RestorePlan(tuple(sorted(planned, key=lambda item: item.target)), (*left_out, *astray))
 
 
-def _renamed(described: CollectionMetadata, renames: Sequence[Rename]) -> tuple[str, str]:
-    exact = [rename.target for rename in renames if rename.source == described.namespace]
-    if exact:
-        database, _, name = exact[-1].partition(".")
-        return database, name
-    whole = [rename.target for rename in renames if rename.source == described.database]
-    return (whole[-1] if whole else described.database), described.name
+def _renamed(described: CollectionMetadata, name: str, renames: Mapping[str, str]) -> tuple[str, str]:
+    """Where the collection `name` of the same database goes."""
+    exact = renames.get(f"{described.database}.{name}")
+    if exact is None:
+        return renames.get(described.database, described.database), name
+    database, _, target = exact.partition(".")
+    return database, target
 
 
-def _with_bases(
-    planned: list[Planned], renames: Sequence[Rename], left_out: list[tuple[str, str]]
-) -> Iterator[Planned]:
-    """Views keep to the collection they show, which must be in their database."""
-    for item in planned:
-        if item.part is not Part.VIEW:
-            yield item
-            continue
-        base = replace(item.metadata, name=str(item.metadata.options.get("viewOn", "")))
-        database, name = _renamed(base, renames)
-        if database != item.database:
-            left_out.append((item.source, "a view of a collection that goes to another database"))
-            continue
-        yield replace(item, view_on=name)
-
-
-def _check_names(found: Sequence[CollectionMetadata], renames: Sequence[Rename], only: Sequence[str]) -> None:
+def _check_names(found: Collection[CollectionMetadata], names: Iterable[str]) -> None:
     known = {described.namespace for described in found} | {described.database for described in found}
-    for name in (*only, *(rename.source for rename in renames)):
+    for name in names:
         if name not in known:
             hint = "names are DATABASE or DATABASE.COLLECTION; --dry-run shows all"
             raise Unusable(BackupReason.SELECTION, f"there is no {name} in the backup", hint)

@@ -424,7 +424,7 @@ def drill(
         text = f"the drill's server is not empty: it has the database {foreign[0]}"
         hint = "a drill takes an empty server, since it removes everything that it restored"
         raise CannotCreate(BackupReason.TARGET_OCCUPIED, text, hint)
-    restore = Restore(client, files, found, plan(list(found.collections.values()), only=only))
+    restore = Restore(client, files, found, plan(found.collections.values(), only=only))
     began = time.monotonic()
     try:
         with (

@@ -46,7 +46,7 @@ FOUND = [
 
 
 def planned(*renames: str, only: Sequence[str] = (), logins: bool = False) -> RestorePlan:
-    return plan(FOUND, [parse_rename(rename) for rename in renames], only, logins=logins)
+    return plan(FOUND, dict(map(parse_rename, renames)), only, logins=logins)
 
 
 def pairs(found: RestorePlan) -> dict[str, str]:
