@@ -35,17 +35,17 @@ _MISSING = frozenset(("NoSuchKey", "404", "NotFound"))
 _TAKEN = frozenset(("PreconditionFailed", "ConditionalRequestConflict"))
 
 
-class S3Bucket:
-    """Where the objects of a store are, and what boto3 says about them in this room's words."""
+class S3Store:
+    """A bucket and a prefix. What boto3 says about its objects is said in this room's words."""
 
     def __init__(self, address: str) -> None:
         """`s3://BUCKET[/PREFIX]`. Raises Unusable ADDRESS; asks nothing yet."""
-        self.name, _, prefix = address.removeprefix(SCHEME).partition("/")
-        if not self.name or "@" in self.name:
+        self._name, _, prefix = address.removeprefix(SCHEME).partition("/")
+        if not self._name or "@" in self._name:
             text = "the store's address names no bucket"
             raise Unusable(BackupReason.ADDRESS, text, "write s3://BUCKET/PREFIX")
-        self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
-        self.address = f"{SCHEME}{self.name}/{self.prefix}"
+        self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self._place = f"{SCHEME}{self._name}/{self._prefix}"
         try:
             self._client = boto3.client("s3")
         except (BotoCoreError, ValueError) as error:
@@ -56,30 +56,30 @@ class S3Bucket:
     def call(self, operation: str, key: str, **arguments: Any) -> Any:
         """What boto3's `operation` on this object answers."""
         with self.translated(key):
-            return getattr(self._client, operation)(Bucket=self.name, Key=self.prefix + key, **arguments)
+            return getattr(self._client, operation)(Bucket=self._name, Key=self._prefix + key, **arguments)
 
-    def listed(self, operation: str, field: str, **arguments: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _listed(self, operation: str, field: str, **arguments: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Key and description of everything of a backup that `operation` lists as `field`."""
         with self.translated(""):
             pages = self._client.get_paginator(operation)
-            for page in pages.paginate(Bucket=self.name, Prefix=self.prefix, **arguments):
+            for page in pages.paginate(Bucket=self._name, Prefix=self._prefix, **arguments):
                 for item in page.get(field, ()):
-                    key = item["Key"].removeprefix(self.prefix)
+                    key = item["Key"].removeprefix(self._prefix)
                     if is_backup_key(key):
                         yield key, item
 
-    def taken(self, key: str) -> CannotCreate:
+    def _taken(self, key: str) -> CannotCreate:
         """The error for a name that is in use."""
-        return CannotCreate(BackupReason.EXISTS, f"{self.address}{key} exists already", "choose another name")
+        return CannotCreate(BackupReason.EXISTS, f"{self._place}{key} exists already", "choose another name")
 
-    def missing(self, key: str) -> Missing:
+    def _missing(self, key: str) -> Missing:
         """The error for an object that is not there."""
-        return Missing(BackupReason.MISSING, f"{self.address}{key} does not exist", "check the name")
+        return Missing(BackupReason.MISSING, f"{self._place}{key} does not exist", "check the name")
 
     @contextmanager
     def translated(self, key: str) -> Iterator[None]:
         """Turn what boto3 says into this room's errors; of its texts only the codes are shown."""
-        where = f"{self.address}{key}"
+        where = f"{self._place}{key}"
         try:
             yield
         except ClientError as error:
@@ -92,61 +92,53 @@ class S3Bucket:
             raise Unavailable(BackupReason.STORE_UNREACHABLE, text, hint) from None
 
     def _translate(self, key: str, code: str) -> SidecarError:
-        text = f"{self.address}{key}: {code}"
+        text = f"{self._place}{key}: {code}"
         if code in _MISSING:
-            return self.missing(key)
+            return self._missing(key)
         if code in _TAKEN:
-            return self.taken(key)
+            return self._taken(key)
         if code == "NoSuchBucket":
-            text = f"{SCHEME}{self.name} does not exist"
+            text = f"{SCHEME}{self._name} does not exist"
             return Missing(BackupReason.MISSING, text, "create the bucket")
         if code in _DENIED:
             hint = "check the credentials and the bucket's policy"
             return Unavailable(BackupReason.STORE_DENIED, text, hint)
         return Unavailable(BackupReason.STORE_UNREACHABLE, text, "try again later")
 
-
-class S3Store:
-    """A bucket and a prefix."""
-
-    def __init__(self, address: str) -> None:
-        """Raises as `S3Bucket` does."""
-        self._bucket = S3Bucket(address)
-
     @property
     def address(self) -> str:
-        return self._bucket.address.rstrip("/")
+        return self._place.rstrip("/")
 
     def objects(self) -> Sequence[StoredObject]:
-        found = self._bucket.listed("list_objects_v2", "Contents", Delimiter="/")
+        found = self._listed("list_objects_v2", "Contents", Delimiter="/")
         objects = (StoredObject(key, item["Size"], item["LastModified"]) for key, item in found)
         return sorted(objects, key=lambda item: item.key)
 
     def exists(self, key: str) -> bool:
         try:
-            self._bucket.call("head_object", key)
+            self.call("head_object", key)
         except Missing:
             return False
         return True
 
     def begin(self, key: str) -> Upload:
         if self.exists(key):
-            raise self._bucket.taken(key)
-        return S3Upload(self._bucket, key)
+            raise self._taken(key)
+        return S3Upload(self, key)
 
     def open(self, key: str) -> ReadStream:
-        return S3ReadStream(self._bucket, key)
+        return S3ReadStream(self, key)
 
     def replace_small(self, key: str, content: bytes) -> None:
-        self._bucket.call("put_object", key, Body=content, ContentType="application/json")
+        self.call("put_object", key, Body=content, ContentType="application/json")
 
     def delete(self, key: str) -> None:
         if not self.exists(key):  # S3 itself answers that it was deleted
-            raise self._bucket.missing(key)
-        self._bucket.call("delete_object", key)
+            raise self._missing(key)
+        self.call("delete_object", key)
 
     def leftovers(self, before: datetime) -> Sequence[str]:
-        found = self._bucket.listed("list_multipart_uploads", "Uploads")
+        found = self._listed("list_multipart_uploads", "Uploads")
         return sorted(
             f"{key}?uploadId={item['UploadId']}" for key, item in found if item["Initiated"] < before
         )
@@ -154,14 +146,14 @@ class S3Store:
     def remove_leftover(self, leftover: str) -> None:
         key, _, upload_id = leftover.partition("?uploadId=")
         with suppress(Missing):
-            self._bucket.call("abort_multipart_upload", key, UploadId=upload_id)
+            self.call("abort_multipart_upload", key, UploadId=upload_id)
 
 
 class S3ReadStream:
     """An object while it is read; a broken connection is taken up where it broke, on the same version."""
 
-    def __init__(self, bucket: S3Bucket, key: str) -> None:
-        self._bucket = bucket
+    def __init__(self, store: S3Store, key: str) -> None:
+        self._store = store
         self._key = key
         self._offset = 0
         self._etag: str | None = None
@@ -174,7 +166,7 @@ class S3ReadStream:
             try:
                 if self._body is None:
                     self._connect()
-                with self._bucket.translated(self._key):
+                with self._store.translated(self._key):
                     data = bytes(self._body.read(size))
             except Unavailable:
                 self.close()
@@ -192,17 +184,17 @@ class S3ReadStream:
 
     def _connect(self) -> None:
         again = {"Range": f"bytes={self._offset}-", "IfMatch": self._etag} if self._etag is not None else {}
-        answer = self._bucket.call("get_object", self._key, **again)
+        answer = self._store.call("get_object", self._key, **again)
         self._etag, self._body = answer["ETag"], answer["Body"]
 
 
 class S3Upload:
     """A multipart upload. Memory: one part, and its copy while it is sent."""
 
-    def __init__(self, bucket: S3Bucket, key: str) -> None:
-        self._bucket = bucket
+    def __init__(self, store: S3Store, key: str) -> None:
+        self._store = store
         self._key = key
-        started = bucket.call("create_multipart_upload", key, ContentType="application/octet-stream")
+        started = store.call("create_multipart_upload", key, ContentType="application/octet-stream")
         self._id = started["UploadId"]
         self._pending = bytearray()
         self._parts: list[dict[str, Any]] = []
@@ -243,4 +235,4 @@ class S3Upload:
         self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
 
     def _call(self, operation: str, **arguments: Any) -> Any:
-        return self._bucket.call(operation, self._key, UploadId=self._id, **arguments)
+        return self._store.call(operation, self._key, UploadId=self._id, **arguments)
