@@ -5,7 +5,7 @@ Nothing that was not authenticated is ever returned.
 
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -215,7 +215,7 @@ def begin_backup(
 
 
 class SealedWriter:
-    """Takes an uncompressed tar; leaving the `with` block without `commit` removes what was written.
+    """Takes an uncompressed tar; closed without `commit`, nothing of it stays.
 
     The last member of the tar is `manifest.MANIFEST_MEMBER` with `manifest.serialize(...)` as content; the
     same manifest is given to `commit`. Memory: a few blocks of compression and a chunk, 10 MB in all.
@@ -226,12 +226,6 @@ class SealedWriter:
         self._gzip = chunk_io.gzipped(backup.chunks)
         self._written = 0
         self._open = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._abort()
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Take all of `data`; what the store says may come out one write later. Raises Unavailable."""
@@ -246,26 +240,21 @@ class SealedWriter:
     def commit(self, manifest: Manifest) -> None:
         """Make it a backup, durably. Raises Unavailable, CannotCreate; nothing has a name then."""
         self._require_open()
-        try:
-            self._gzip.close()
-            self._backup.commit(manifest)
-        except BaseException:
-            self._abort()
-            raise
+        self._gzip.close()
+        self._backup.commit(manifest)
         self._open = False
+
+    def close(self) -> None:
+        """Give it up, unless it was committed; `begin_backup` removes what was written."""
+        if self._open:
+            self._open = False
+            # The store may fail again while the compressor ends; that it failed is known already.
+            with suppress(Exception):
+                self._gzip.close()
 
     def _require_open(self) -> None:
         if not self._open:
             raise ValueError("the backup was committed or given up already")
-
-    def _abort(self) -> None:
-        if not self._open:
-            return
-        self._open = False
-        # The store may fail again while the compressor ends; that it failed is known already.
-        with suppress(Exception):
-            self._gzip.close()
-        self._backup.upload.abort()
 
 
 @contextmanager
@@ -279,6 +268,6 @@ def create_backup(
     """Start the backup `name`. Raises as `begin_backup` does."""
     with (
         begin_backup(store, name, recipients, chunk_bytes, sign_with) as backup,
-        SealedWriter(backup) as writer,
+        closing(SealedWriter(backup)) as writer,
     ):
         yield writer
