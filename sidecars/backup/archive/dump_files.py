@@ -13,10 +13,10 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, cast
 
 from sealwire.audit.signing import VerificationKey
 from sealwire.sidecars.backup.archive import contents, metadata
@@ -26,7 +26,7 @@ from sealwire.sidecars.backup.archive.metadata import (
     METADATA,
     PARTS,
     CollectionMetadata,
-    Content,
+    FileKey,
     FileName,
     Kind,
     split_path,
@@ -150,13 +150,6 @@ def _read_errors(path: Path) -> Iterator[None]:
         raise Missing(BackupReason.MISSING, text, "check the path and its mode") from None
 
 
-class FileKey(NamedTuple):
-    """A collection as its files call it: a cut name is not its own."""
-
-    database: str
-    stem: str
-
-
 @dataclass(frozen=True, slots=True)
 class Survey:
     """The collections of a dump by the names of their files."""
@@ -165,21 +158,13 @@ class Survey:
     level: int = 0
     """How many folders stand above those of the databases: one where a directory `dump` was packed."""
 
-    def metadata_of(self, database: str, collection: str) -> CollectionMetadata | None:
-        """The collection of this name."""
-        wanted = (database, collection)
-        return next((one for one in self.collections.values() if (one.database, one.name) == wanted), None)
-
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Whole documents of one collection, as they came out of a dump."""
 
     key: FileKey
-    data: bytes
-
-    def __repr__(self) -> str:
-        return f"Piece({self.key}, {len(self.data)} bytes)"
+    data: bytes = field(repr=False)
 
 
 def survey(files: DumpFiles) -> Survey:
@@ -199,11 +184,11 @@ def survey(files: DumpFiles) -> Survey:
         name = _split(path, level)
         if name is None:  # of no collection, such as an oplog
             continue
-        key = FileKey(name.database, name.stem)
+        key = name.key
         if content is not None:
-            found[key] = metadata.parse(content, name.database, name.collection)
-        elif key not in found and not name.collection.startswith(metadata.BUCKETS):
-            found[key] = CollectionMetadata(name.database, name.collection, Kind.COLLECTION, {}, ())
+            found[key] = metadata.parse(content, key.database, key.collection)
+        elif key not in found and not key.collection.startswith(metadata.BUCKETS):
+            found[key] = CollectionMetadata(key.database, key.collection, Kind.COLLECTION, {}, ())
     if not found:
         raise Unsound(BackupReason.ARCHIVE, "there is no collection in this dump", "check the path")
     return Survey(found, level)
@@ -221,13 +206,13 @@ def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:
         if files.sealed and file.path in (CONTENTS_MEMBER, MANIFEST_MEMBER):
             continue
         name = _split(file.path, found.level)
-        if name is None or name.content is Content.METADATA:
+        if name is None or name.is_metadata:
             continue
-        key = FileKey(name.database, name.stem)
+        key = name.key
         # Parts are numbered without gaps; one that is missing must not pass for the end.
         number = parts[key] = parts.get(key, 0) + 1
         if number != (name.part or 1):
-            text = f"part {name.part or 1} of {name.database}.{name.collection} is out of its turn"
+            text = f"part {name.part or 1} of {key.database}.{key.collection} is out of its turn"
             raise Unsound(BackupReason.ARCHIVE, text, "restore another backup")
         for data in cut(_opened(file), BLOCK_BYTES):
             yield Piece(key, data)
@@ -235,9 +220,9 @@ def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:
 
 def owner_of(found: Survey, key: FileKey) -> tuple[CollectionMetadata | None, bool]:
     """Whose documents a file has, and whether they are the buckets of a time series."""
-    collection = metadata.FileName(key.database, key.stem, Content.DOCUMENTS).collection
-    if collection.startswith(metadata.BUCKETS):
-        owner = found.metadata_of(key.database, collection.removeprefix(metadata.BUCKETS))
+    if key.collection.startswith(metadata.BUCKETS):
+        wanted = (key.database, key.collection.removeprefix(metadata.BUCKETS))
+        owner = next((one for one in found.collections.values() if (one.database, one.name) == wanted), None)
         if owner is not None and owner.kind is Kind.TIMESERIES:
             return owner, True
     return found.collections.get(key), False
@@ -319,7 +304,7 @@ def _joined(path: str) -> str:
     if name is None:
         text = "the backup has a file of no collection"
         raise Unsound(BackupReason.ARCHIVE, text, "use the release that wrote it, or a later one")
-    if name.content is Content.DOCUMENTS and name.part is not None:
+    if name.part is not None:
         return path.partition(PARTS + "/")[0] + DATA
     return path
 

@@ -6,7 +6,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from bson.binary import Binary
@@ -46,28 +46,27 @@ _LONGEST = 238
 _KEPT = 208
 
 
-class Content(Enum):
-    """What a file of a dump holds."""
-
-    METADATA = "metadata"
-    DOCUMENTS = "documents"
-
-
-@dataclass(frozen=True, slots=True)
-class FileName:
-    """A path inside a dump, taken apart."""
+class FileKey(NamedTuple):
+    """A collection as its files call it: a cut name is not its own."""
 
     database: str
     stem: str
     """The collection's name, escaped."""
-    content: Content
-    part: int | None = None
-    """Its number, from 1; None for a file that is whole."""
 
     @property
     def collection(self) -> str:
         """What the stem says. A cut name cannot be told from it; the metadata has it in full."""
         return unquote(self.stem)
+
+
+class FileName(NamedTuple):
+    """A path inside a dump, taken apart."""
+
+    key: FileKey
+    is_metadata: bool
+    """Whether it holds options and indexes; else documents."""
+    part: int | None = None
+    """Its number, from 1; None for a file that is whole."""
 
 
 def stem(collection: str) -> str:
@@ -106,14 +105,14 @@ def split_path(path: str) -> FileName | None:
         raise Unsound(BackupReason.ARCHIVE, text, "do not restore it")
     if len(pieces) == 3 and pieces[1].endswith(PARTS) and _PART.fullmatch(pieces[2]):
         number = int(pieces[2].removesuffix(DATA))
-        return FileName(pieces[0], pieces[1].removesuffix(PARTS), Content.DOCUMENTS, number)
+        return FileName(FileKey(pieces[0], pieces[1].removesuffix(PARTS)), is_metadata=False, part=number)
     if len(pieces) != 2:
         return None
     database, name = pieces
     name = name.removesuffix(_GZIP)
-    for ending, content in ((METADATA, Content.METADATA), (DATA, Content.DOCUMENTS)):
+    for ending in (METADATA, DATA):
         if name.endswith(ending) and name != ending:
-            return FileName(database, name.removesuffix(ending), content)
+            return FileName(FileKey(database, name.removesuffix(ending)), is_metadata=ending == METADATA)
     return None
 
 

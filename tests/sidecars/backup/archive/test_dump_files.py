@@ -9,14 +9,13 @@ import pytest
 
 from sealwire.sidecars.backup.archive.dump_files import (
     DumpFiles,
-    FileKey,
     Piece,
     open_plain,
     owner_of,
     pieces,
     survey,
 )
-from sealwire.sidecars.backup.archive.metadata import Kind
+from sealwire.sidecars.backup.archive.metadata import FileKey, Kind
 from sealwire.sidecars.errors import BackupReason, Missing, SidecarError, Unsound, Unusable
 from tests.support.reasons import raising
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sealwire.sidecars.backup.archive import metadata
 from sealwire.sidecars.backup.archive.metadata import (
     CollectionMetadata,
-    Content,
+    FileKey,
     FileName,
     Kind,
     from_server,
@@ -150,21 +150,21 @@ def test_a_name_that_no_file_system_takes_is_cut_and_told_apart_by_its_hash() ->
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=19))
 def test_every_name_comes_back(collection: str) -> None:
-    for path, content, part in (
-        (metadata.metadata_path("clinic", collection), Content.METADATA, None),
-        (metadata.data_path("clinic", collection), Content.DOCUMENTS, None),
-        (metadata.part_path("clinic", collection, 7), Content.DOCUMENTS, 7),
+    for path, is_metadata, part in (
+        (metadata.metadata_path("clinic", collection), True, None),
+        (metadata.data_path("clinic", collection), False, None),
+        (metadata.part_path("clinic", collection, 7), False, 7),
     ):
         found = metadata.split_path(path)
         assert found is not None
-        assert (found.database, found.collection) == ("clinic", collection)
-        assert (found.content, found.part) == (content, part)
+        assert (found.key.database, found.key.collection) == ("clinic", collection)
+        assert (found.is_metadata, found.part) == (is_metadata, part)
         # below the 255 bytes of a file name, also as .metadata.json.gz
         assert max(map(len, path.split("/"))) <= 252
 
 
 def test_gzipped_files_of_mongodump_are_known() -> None:
-    assert metadata.split_path("clinic/a.bson.gz") == FileName("clinic", "a", Content.DOCUMENTS)
+    assert metadata.split_path("clinic/a.bson.gz") == FileName(FileKey("clinic", "a"), is_metadata=False)
 
 
 @pytest.mark.parametrize(
