@@ -86,8 +86,7 @@ def page_of(report: ComplianceReport, changes: Sequence[ReportChange], signed: b
         facts.append(("SHA-256 of the signed report", sha256(signed).hexdigest()))
     sections = [_framework(report, framework) for framework in Framework]
     if changes:
-        rows = [(each.what, each.before, each.after) for each in changes]
-        sections.insert(0, PageSection("Changed", tables=(PageTable.of(("what", "was", "is"), rows),)))
+        sections.insert(0, PageSection("Changed", tables=(PageTable.of(("what", "was", "is"), changes),)))
     checks = PageTable.of(
         ("check", "outcome", "evidence", "next step"), [_check(each) for each in report.findings]
     )
@@ -181,7 +180,7 @@ def report(settings_path: Path, baseline: Path | None, outputs: Outputs) -> None
     findings = {each.check: each for each in found}
     done = make_report(wanted.name, made, _versions(), findings, wanted.attested)
     changes = () if earlier is None else changed_since(done, earlier)
-    _write(done, tuple(changes), outputs, key)
+    _write(done, changes, outputs, key)
     sys.exit(EX_NO if done.count(ComplianceOutcome.FAIL) else 0)
 
 
@@ -208,7 +207,7 @@ def _write(
     if outputs.html is not None:
         write_page(outputs.html, page_of(report, changes, signed))
     if outputs.as_json:
-        print_json({**document, "changed": [[each.what, each.before, each.after] for each in changes]})
+        print_json({**document, "changed": changes})
         return
     rows = [
         (row.requirement.framework.value, row.requirement.source, row.requirement.title, row.outcome.value)

@@ -1,10 +1,10 @@
 """What is looked at, and which rows of which framework rest on it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import Enum
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 
 class ComplianceOutcome(Enum):
@@ -377,8 +377,7 @@ def _row(row: ReportRow) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class ReportChange:
+class ReportChange(NamedTuple):
     """A row or a check that turned out otherwise than in an earlier report."""
 
     what: str
@@ -387,19 +386,11 @@ class ReportChange:
     after: str
 
 
-def changed_since(report: ComplianceReport, earlier: Mapping[str, Any]) -> Sequence[ReportChange]:
+def changed_since(report: ComplianceReport, earlier: Mapping[str, Any]) -> tuple[ReportChange, ...]:
     """What turned out otherwise than in `earlier`, the document of a report."""
     rows = {each["id"]: each["outcome"] for each in earlier.get("rows", ())}
     checks = {each["check"]: each["outcome"] for each in earlier.get("findings", ())}
-    return tuple(_differences(report, rows, checks))
-
-
-def _differences(
-    report: ComplianceReport, rows: Mapping[str, str], checks: Mapping[str, str]
-) -> Iterator[ReportChange]:
     now = [(row.requirement.id, rows, row.outcome) for row in report.rows]
     now += [(each.check.value, checks, each.outcome) for each in report.findings]
-    for name, before, outcome in now:
-        was = before.get(name, "-")
-        if was != outcome.value:
-            yield ReportChange(name, was, outcome.value)
+    found = (ReportChange(name, before.get(name, "-"), outcome.value) for name, before, outcome in now)
+    return tuple(each for each in found if each.before != each.after)
