@@ -243,10 +243,12 @@ def suggest(uri: str, databases: tuple[str, ...], sample: int, output: Path | No
     sys.exit(EX_NO if any(each.problem for each in found) else 0)
 
 
-def _is_never_read(
+def _never_read_since(
     found: fields.CollectionFields, field: fields.FieldReport, read: ReadClasses | None
-) -> bool:
-    return read is not None and bool(field.class_name) and not read.has(found.namespace, field.class_name)
+) -> str | None:
+    """Since when a covered field was not read, if it never was; None otherwise, and without a log."""
+    is_read = read is None or not field.class_name or read.has(found.namespace, field.class_name)
+    return None if read is None or is_read else read.since
 
 
 def _rows(
@@ -258,19 +260,10 @@ def _rows(
         said = f"{found.long_texts} texts were searched in their first {MAX_SEARCHED} characters only"
         yield found.namespace, "", said, "", ""
     for field in found.fields:
-        never = _is_never_read(found, field, read)
-        if never and read is not None:
-            words = f"{field.cover.value}; not read since {read.since[:10]}"
-        else:
-            words = field.cover.value
-        if never or show_all or field.cover in _NEEDS_SOMEBODY:
-            yield (
-                found.namespace,
-                one_line(field.path),
-                words,
-                str(field.values),
-                _looks(field),
-            )
+        since = _never_read_since(found, field, read)
+        words = field.cover.value if since is None else f"{field.cover.value}; not read since {since[:10]}"
+        if since is not None or show_all or field.cover in _NEEDS_SOMEBODY:
+            yield found.namespace, one_line(field.path), words, str(field.values), _looks(field)
 
 
 def _looks(field: fields.FieldReport) -> str:
@@ -296,7 +289,7 @@ def _document(found: fields.CollectionFields, read: ReadClasses | None) -> dict[
                 "looks_like": None if field.kind is None else field.kind.name.lower().replace("_", "-"),
                 "share": round(field.share, 3),
                 "in_text": field.in_text,
-                "never_read_since": read.since if read and _is_never_read(found, field, read) else None,
+                "never_read_since": _never_read_since(found, field, read),
             }
             for field in found.fields
         ],
