@@ -163,18 +163,14 @@ class SharedParts:
 
     def removed(self) -> Emptied | None:
         """The person's parts taken out; None if an update can name none of them."""
-        nulls = [element(*_at(each.place)) for each in self._removed if each.is_item]
-        gone = [element(*_at(each.place)) for each in self._removed if not each.is_item]
+        nulls = [element(kinds.NULL, each.place, b"") for each in self._removed if each.is_item]
+        gone = [element(kinds.NULL, each.place, b"") for each in self._removed if not each.is_item]
         parts = {b"$set": nulls, b"$unset": gone}
         update = [element(kinds.OBJECT, name, enclosed(*each)) for name, each in parts.items() if each]
         return self._change(*update) if update else None
 
     def _change(self, *update: bytes) -> Emptied:
         return Emptied(self._conditions, enclosed(*update))
-
-
-def _at(place: bytes) -> tuple[int, bytes, bytes]:
-    return NULL[0], place, NULL[1]
 
 
 class Ownership:
