@@ -356,7 +356,7 @@ version: 1
 """
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Line:
     """A path that is to be covered, and why."""
 
@@ -500,15 +500,8 @@ def _contains(outer: str, path: str) -> bool:
 
 def _shared_with(one: FieldReport, home: Mapping[int, _Line]) -> tuple[_Line, int] | None:
     """The line with which a path shares most values, and how many."""
-    hits: Counter[int] = Counter()
-    by_id: dict[int, _Line] = {}
-    for mark in one.marks:
-        line = home.get(mark)
-        if line is not None:
-            hits[id(line)] += 1
-            by_id[id(line)] = line
-    for best, count in hits.most_common(1):
-        line = by_id[best]
+    hits = Counter(home[mark] for mark in one.marks if mark in home)
+    for line, count in hits.most_common(1):
         part = _LEAST_SHARED_PART.get(line.value_type, 2)
         if count >= max(_LEAST_SHARED, part * min(len(one.marks), len(line.report.marks))):
             return line, count
