@@ -75,8 +75,7 @@ BACKUP_RIGHTS = "log in as a user with the role `backup` (or read on what --only
     help="Note the ids of this keyring's keys in the manifest: those that the covered fields need.",
 )
 @metrics_file_option
-@options.dry_run_option
-@options.json_option
+@output.manner_options
 def create(  # noqa: PLR0913 - one parameter an option
     *,
     name: str | None,
@@ -90,8 +89,7 @@ def create(  # noqa: PLR0913 - one parameter an option
     policy: Path | None,
     keyring: Path | None,
     metrics_file: Path | None,
-    dry_run: bool,
-    as_json: bool,
+    manner: output.Manner,
 ) -> None:
     """Back a server up to NAME, by default backup-TIME.
 
@@ -106,7 +104,7 @@ def create(  # noqa: PLR0913 - one parameter an option
           --recipient public:backup.pub --policy policy.yaml --keyring keyring.json --json
       sealwire backup create --recipient public:backup.pub --sign-with /etc/sealwire/backup-signing.key
     """
-    if not dry_run:
+    if not manner.dry_run:
         write_first_run(metrics_file, "backup", datetime.now(UTC))
     selftest.run()
     began_s = monotonic()
@@ -123,15 +121,15 @@ def create(  # noqa: PLR0913 - one parameter an option
     signing_key = keys.signing_key()
     name = name or f"backup-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with ended_in_order(), connected(uri, BACKUP_RIGHTS) as client:
-        if dry_run:
-            _show_plan(name, store.address, dump.namespaces(client, only), as_json=as_json)
+        if manner.dry_run:
+            _show_plan(name, store.address, dump.namespaces(client, only), manner)
             return
         with (
             create_backup(store, name, recipients, sign_with=signing_key) as sink,
             output.document_bar(name) as tell,
         ):
             dumped = dump.dump(client, sink, how, tell)
-    _show(name, store.address, dumped, signing_key, as_json=as_json)
+    _show(name, store.address, dumped, signing_key, as_json=manner.as_json)
     if metrics_file is not None:
         write_success(metrics_file, "backup", datetime.now(UTC), monotonic() - began_s)
 
@@ -143,13 +141,11 @@ def _key_ids(keyring: Path) -> tuple[str, ...]:
     )
 
 
-def _show_plan(name: str, store: str, found: list[tuple[str, str]], *, as_json: bool) -> None:
-    if as_json:
-        rows = [{"namespace": namespace, "kind": kind} for namespace, kind in found]
-        output.print_json({"dry_run": True, "name": name, "store": store, "collections": rows})
-        return
-    output.show_table(("collection", "kind"), found)
-    click.echo(f"{name}: {len(found)} collections and views would be backed up to {store}")
+def _show_plan(name: str, store: str, found: list[tuple[str, str]], manner: output.Manner) -> None:
+    rows = [{"namespace": namespace, "kind": kind} for namespace, kind in found]
+    manner.show_table(("collection", "kind"), found, {"name": name, "store": store, "collections": rows})
+    if not manner.as_json:
+        click.echo(f"{name}: {len(found)} collections and views would be backed up to {store}")
 
 
 def _show(

@@ -28,15 +28,6 @@ _DENIED = {
 }
 
 
-def make_directory(directory: Path) -> None:
-    """Have a directory that nobody else looks into (0700); one that is there stays as it is.
-
-    Raises Missing where there is none above it: that is a misspelt path, or a disk that is not mounted.
-    """
-    with _translated(directory), suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-
-
 class LocalStore:
     """A directory. Files in it belong to this process's user and are readable by nobody else (0600)."""
 
@@ -211,9 +202,14 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def open_new_store(address: str) -> store.Store:
-    """As `open_store`, for who writes the first backup: makes the directory (0700), and none above it."""
+    """As `open_store`, for who writes the first backup: makes a directory that nobody else looks into (0700).
+
+    One that is there stays as it is. Raises Missing where there is none above it: that is a misspelt path, or
+    a disk that is not mounted.
+    """
     if "://" not in address:
-        make_directory(Path(address))
+        with _translated(Path(address)), suppress(FileExistsError):
+            Path(address).mkdir(mode=0o700)
     return open_store(address)
 
 
