@@ -45,35 +45,26 @@ class ReadClasses:
 
     def __init__(self, lines: Iterable[Mapping[str, object] | None], policies: PolicySet) -> None:
         """From the lines of a log; a usage error where it has no command. Cost: O(lines)."""
-        self._read: set[tuple[str, str]] = set()
-        self._anywhere: set[str] = set()
+        read: set[tuple[str, str]] = set()
         self.since = ""
         """When the first command was recorded: its time, as the log has it."""
-        covered: dict[str, frozenset[str]] = {}
         for line in lines:
             if line is None or line.get("event") != "command":
                 continue
             self.since = self.since or str(line.get("time", ""))
-            namespace = str(line.get("namespace", ""))
-            if namespace not in covered:
-                covered[namespace] = _classes(policies, namespace)
             for use in _USES:
                 counts = line.get(use)
                 if isinstance(counts, dict):
-                    self._take(namespace, counts, covered[namespace])
+                    read.update((str(line.get("namespace", "")), name) for name in counts)
         if not self.since:
             raise click.UsageError("the audit log has no command: set audit.commands to protected, and wait")
+        self._read = read
+        covered = {namespace: _classes(policies, namespace) for namespace, _ in read}
+        self._anywhere = {name for namespace, name in read if name not in covered[namespace]}
 
     def has(self, namespace: str, class_name: str) -> bool:
         """Whether a value of this class, of this collection, may have been shown or compared with."""
         return class_name in self._anywhere or (namespace, class_name) in self._read
-
-    def _take(self, namespace: str, counts: Mapping[str, object], covered: frozenset[str]) -> None:
-        for name in counts:
-            if name in covered:
-                self._read.add((namespace, name))
-            else:
-                self._anywhere.add(name)
 
 
 def _classes(policies: PolicySet, namespace: str) -> frozenset[str]:
