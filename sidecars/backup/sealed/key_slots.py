@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KeysReason, UnwrapFailed
-from sealwire.keys.kek.kek import Purpose, wrap_associated_data
+from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
+from sealwire.keys.kek.key_pair import PrivateKey, PublicKey
 from sealwire.sidecars.errors import BackupReason, Denied, Unsound, Unusable
 
 BACKUP_ID_BYTES = 16
@@ -34,22 +35,10 @@ _MAX_KEY_ID = 256
 _MAX_WRAPPED_BYTES = 2048
 
 
-class Recipient(Protocol):
-    """Wraps, and need not be able to unwrap: `kek.KeyEncryptionKey`, `key_pair.PublicKey`."""
-
-    @property
-    def id(self) -> str: ...
-
-    def wrap(self, key: bytes, associated_data: bytes, /) -> bytes: ...
-
-
-class Identity(Protocol):
-    """Unwraps: `kek.KeyEncryptionKey`, `key_pair.PrivateKey`."""
-
-    @property
-    def id(self) -> str: ...
-
-    def unwrap(self, wrapped: bytes, associated_data: bytes, /) -> bytes: ...
+Recipient = KeyEncryptionKey | PublicKey
+"""Wraps, and need not be able to unwrap."""
+Identity = KeyEncryptionKey | PrivateKey
+"""Unwraps."""
 
 
 @dataclass(frozen=True, slots=True)

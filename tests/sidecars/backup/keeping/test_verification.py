@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KekUnavailable, KeysReason
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.sidecars.backup.keeping import verification
 from sealwire.sidecars.backup.keeping.verification import reencrypt, rewrap, successor, verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import Identity
@@ -253,15 +254,13 @@ def test_a_provider_that_is_gone_changes_nothing(store: LocalStore, tmp_path: Pa
     seal(store)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    class Gone:
-        id = "gone"
-
-        def wrap(self, _key: bytes, _associated_data: bytes, /) -> bytes:
+    class Gone(LocalKek):
+        def wrap(self, key: bytes, associated_data: bytes) -> bytes:
             raise KekUnavailable(KeysReason.KEK_UNREACHABLE, "gone")
 
     for attempt in (rewrap, reencrypt):
         with pytest.raises(KekUnavailable):
-            attempt(store, "b", [KEK], [OTHER_KEK, Gone()])
+            attempt(store, "b", [KEK], [OTHER_KEK, Gone(bytes(32))])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sealwire.keys.kek.kek import LocalKek
 from sealwire.sidecars.backup.sealed import chunk_io
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, format_time
@@ -34,6 +35,7 @@ from sealwire.sidecars.errors import (
     Unsound,
     Unusable,
 )
+from tests.keys.samples import KEK_A
 from tests.sidecars.backup.samples import (
     DUMP,
     KEK,
@@ -262,19 +264,17 @@ def test_a_signal_before_anything_was_written_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-class Guess:
+class Guess(LocalKek):
     """Says that it is the key of a backup, and has another one."""
 
-    id = KEK.id
-
-    def unwrap(self, _wrapped: bytes, _associated_data: bytes, /) -> bytes:
+    def unwrap(self, wrapped: bytes, associated_data: bytes) -> bytes:
         return bytes(32)
 
 
 def test_nothing_opens_with_a_data_key_that_was_guessed(store: LocalStore, tmp_path: Path) -> None:
     seal(store)
     for _ in range(2):
-        error = refusal(store, Guess())
+        error = refusal(store, Guess(KEK_A))
         assert isinstance(error, Unsound)
         assert error.reason is BackupReason.HEADER
         (tmp_path / SIDECAR).unlink(missing_ok=True)
