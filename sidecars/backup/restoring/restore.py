@@ -60,10 +60,6 @@ class RestoreServer:
             return f"{hello['setName']} {sorted(hello.get('hosts', ()))}"
         return str(self._client.address)
 
-    def version(self) -> str:
-        """The release, as the server names it."""
-        return str(self._client.admin.command("buildInfo")["version"])
-
     def existing(self, databases: Sequence[str]) -> dict[str, str]:
         """Namespace and uuid ("" without one) of every collection and view of these databases."""
         found = {}
@@ -119,8 +115,10 @@ class RestoreServer:
                 refused.append(f"index {index.get('name', '?')} was refused with code {error.code}")
         return tuple(refused)
 
-    def take_over_logins(self, names: Sequence[str]) -> str:
-        """Let the server take users and roles from the collections they stand in; why not, or ""."""
+    def take_over_logins(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Let the server take users and roles from the collections they stand in; why not."""
+        if not names:
+            return ()
         command: dict[str, Any] = {"_mergeAuthzCollections": 1, "db": "", "drop": False}
         if USERS in names:
             command["tempUsersCollection"] = f"admin.{USERS}"
@@ -129,11 +127,11 @@ class RestoreServer:
         try:
             self._client.admin.command(command)
         except OperationFailure as error:
-            return f"the server refused users and roles with code {error.code}"
+            return (f"the server refused users and roles with code {error.code}",)
         finally:
             for name in names:
                 self._client.admin.drop_collection(name)
-        return ""
+        return ()
 
 
 def _batches(data: bytes) -> list[list[RawBSONDocument]]:
@@ -256,7 +254,8 @@ class Restore:
             size = self._fill(journal, tell)
             journal.complete(self._filling)
             results = [self._finish(filling, size, tell) for filling in self._filling.values()]
-            remarks = self._take_over_logins()
+            logins = [planned.name for planned in self._plan.collections if planned.part is Part.LOGINS]
+            remarks = self._server.take_over_logins(logins)
             results += self._create_views()
         results.sort(key=lambda result: result.target)
         return RestoreReport(tuple(results), self._plan.left_out, remarks)
@@ -321,7 +320,7 @@ class Restore:
         if skipped == arrived.documents:
             return
         if skipped:
-            data = data[_offset(data, skipped) :]
+            data = data[sum(map(len, islice(split_documents(data), skipped))) :]
         self._server.insert(filling.planned, filling.stored_as, data, in_doubt=filling.in_doubt)
         filling.in_doubt = False
         journal.add(filling.planned.target, arrived.documents - skipped)
@@ -342,11 +341,6 @@ class Restore:
         alike = Outcome.INCOMPLETE if remarks else Outcome.RESTORED
         outcome = alike if filling.sent == found else Outcome.DIFFERENT
         return CollectionResult(planned.source, planned.target, found.documents, outcome, remarks)
-
-    def _take_over_logins(self) -> tuple[str, ...]:
-        names = [planned.name for planned in self._plan.collections if planned.part is Part.LOGINS]
-        refused = self._server.take_over_logins(names) if names else ""
-        return (refused,) if refused else ()
 
     def _create_views(self) -> list[CollectionResult]:
         """A server makes views in any order, also those on views that come later."""
@@ -388,11 +382,6 @@ def _in_place(journal: Journal, plan: RestorePlan) -> str:
     return f"{len(begun)} of {len(planned)} collections hold documents, none is compared; last: {shown}"
 
 
-def _offset(data: bytes, documents: int) -> int:
-    """The offset at which the next document begins after so many."""
-    return sum(len(document) for document in islice(split_documents(data), documents))
-
-
 _OWN = frozenset({"admin", "config", "local"})
 
 
@@ -413,10 +402,9 @@ def drill(
     Users and roles are left out: they would be those of the drill's server.
     Raises:  CannotCreate for a server that is not empty; what a restore raises
     """
-    server = RestoreServer(client)
     try:
         foreign = sorted(set(client.list_database_names()) - _OWN)
-        version = server.version()
+        version = str(client.admin.command("buildInfo")["version"])
     except PyMongoError as error:
         text = f"the drill's server does not answer: {failure(error)}"
         raise Unavailable(BackupReason.TARGET_REFUSED, text, "check its address") from None
