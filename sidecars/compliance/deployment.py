@@ -263,13 +263,10 @@ def ask_proxies(proxies: RunningProxies) -> list[RunningProxy]:
 def _ask(url: str, proxies: RunningProxies) -> RunningProxy:
     place = urlsplit(url)
     host, port = place.hostname or "", place.port
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     if place.scheme == "https" and proxies.certificate is not None:
         context = pinned_context(proxies.certificate)
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, port, timeout=_TIMEOUT_S, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
     try:
         connection.request("GET", "/readyz")
         said = json.loads(connection.getresponse().read(_MOST_BYTES))

@@ -60,11 +60,9 @@ def keys(deployment: Deployment) -> LookResult:
 def erasure(deployment: Deployment) -> LookResult:
     """Whose data documents are."""
     subjects = deployment.policy.subjects
-    bad = ["the policy has no section `subjects`"] if subjects is None else []
-    good = []
-    if subjects is not None:
-        good = [f"class {subjects.class_name} identifies a person; {len(subjects.links)} links"]
-    return judged(bad, good, "add it: docs/policies.md#subjects")
+    if subjects is None:
+        return judged(["the policy has no section `subjects`"], [], "add it: docs/policies.md#subjects")
+    return judged([], [f"class {subjects.class_name} identifies a person; {len(subjects.links)} links"])
 
 
 _OBSERVED_HINT = "see sealwire observe report; then take `mode: observe` and `observe` out of the policy"
