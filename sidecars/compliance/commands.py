@@ -88,7 +88,7 @@ def page_of(report: ComplianceReport, changes: Sequence[ReportChange], signed: b
     if changes:
         sections.insert(0, PageSection("Changed", tables=(PageTable.of(("what", "was", "is"), changes),)))
     checks = PageTable.of(
-        ("check", "outcome", "evidence", "next step"), [_check(each) for each in report.findings]
+        ("check", "outcome", "evidence", "next step"), [_check(*each) for each in report.findings.items()]
     )
     sections.append(PageSection("Checks", tables=(checks,)))
     if report.unseen:
@@ -112,15 +112,15 @@ def _framework(report: ComplianceReport, framework: Framework) -> PageSection:
 
 def _row(row: ReportRow) -> tuple[str | Mark, ...]:
     asked = row.requirement
-    shown = ", ".join(f"{each.check.value} ({each.outcome.value})" for each in row.findings)
+    shown = ", ".join(f"{check.value} ({each.outcome.value})" for check, each in row.findings.items())
     attested = "; ".join(each.text for each in row.duties)
     return asked.source, asked.title, _outcome(row.outcome), shown or "-", attested or "-"
 
 
-def _check(finding: ComplianceFinding) -> tuple[str | Mark, ...]:
+def _check(check: ComplianceCheck, finding: ComplianceFinding) -> tuple[str | Mark, ...]:
     evidence = "; ".join(finding.evidence)
     hint = "" if finding.outcome is ComplianceOutcome.PASS else finding.hint
-    return f"{finding.check.value}: {finding.check.text}", _outcome(finding.outcome), evidence, hint or "-"
+    return f"{check.value}: {check.text}", _outcome(finding.outcome), evidence, hint or "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def report(settings_path: Path, baseline: Path | None, outputs: Outputs) -> None
     )
     made = datetime.now(UTC)
     wanted = deployment.settings
-    findings = {each.check: each for each in found}
+    findings = dict(zip(ComplianceCheck, found, strict=True))
     done = make_report(wanted.name, made, _versions(), findings, wanted.attested)
     changes = () if earlier is None else changed_since(done, earlier)
     _write(done, changes, outputs, key)
@@ -215,10 +215,10 @@ def _write(
     ]
     click.echo(f"verdict: {report.verdict}")
     show_table(("asked by", "where", "what", "outcome"), rows)
-    for finding in report.findings:
+    for check, finding in report.findings.items():
         if finding.outcome is not ComplianceOutcome.PASS:
             outcome, said = finding.outcome.value, "; ".join(finding.evidence)
-            click.echo(f"{finding.check.value}: {outcome}: {said}")
+            click.echo(f"{check.value}: {outcome}: {said}")
             if finding.hint:
                 click.echo(f"  next: {finding.hint}")
     for duty in {each.duty: each for row in report.rows for each in row.duties}.values():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from sealwire.audit.files import files_of
@@ -332,16 +332,7 @@ class Deployment:
                 yield line
 
 
-class LookResult(NamedTuple):
-    """What one look found: a ComplianceFinding without its check."""
-
-    outcome: ComplianceOutcome
-    evidence: tuple[str, ...]
-    hint: str = ""
-    unseen: tuple[str, ...] = ()
-
-
-Look = Callable[[Deployment], LookResult]
+Look = Callable[[Deployment], ComplianceFinding]
 """Looks at one thing. May raise NotSetUp, OSError and every error that an operator can mend."""
 
 
@@ -351,25 +342,26 @@ def looked(check: ComplianceCheck, look: Look, deployment: Deployment) -> Compli
     if exempt is not None:
         said = f"{exempt.reason} (said on {exempt.word.on.isoformat()} by {exempt.word.by})"
         if exempt.word.counts_on(datetime.now(UTC).date()):
-            return ComplianceFinding(check, ComplianceOutcome.NOT_APPLICABLE, (said,))
+            return ComplianceFinding(ComplianceOutcome.NOT_APPLICABLE, (said,))
         hint = "a word counts for a year: look again, or give a new date"
-        return ComplianceFinding(check, *judged([f"{said}, which does not count today"], [], hint))
+        return judged([f"{said}, which does not count today"], [], hint)
     try:
-        found = look(deployment)
+        return look(deployment)
     except NotSetUp as missing:
-        found = judged(["nothing says where to look"], [], f"{missing}: {MANUAL}")
+        return judged(["nothing says where to look"], [], f"{missing}: {MANUAL}")
     except OSError as error:
-        found = judged([f"could not look: {error.strerror} ({error.filename})"], [])
+        return judged([f"could not look: {error.strerror} ({error.filename})"], [])
     except Exception as error:
         if exit_code(error) is None:
             raise
-        found = judged([f"could not look: {error}"], [], getattr(error, "hint", ""))
-    return ComplianceFinding(check, *found)
+        return judged([f"could not look: {error}"], [], getattr(error, "hint", ""))
 
 
-def judged(bad: Sequence[str], good: Sequence[str], hint: str = "", doubts: Sequence[str] = ()) -> LookResult:
+def judged(
+    bad: Sequence[str], good: Sequence[str], hint: str = "", doubts: Sequence[str] = ()
+) -> ComplianceFinding:
     """FAIL if anything is bad, else PARTLY if there are doubts, else PASS, which needs no hint."""
     if not bad and not doubts:
-        return LookResult(ComplianceOutcome.PASS, tuple(good))
+        return ComplianceFinding(ComplianceOutcome.PASS, tuple(good))
     outcome = ComplianceOutcome.FAIL if bad else ComplianceOutcome.PARTLY
-    return LookResult(outcome, (*bad, *doubts, *good), hint)
+    return ComplianceFinding(outcome, (*bad, *doubts, *good), hint)

@@ -14,8 +14,8 @@ from sealwire.keys.providers import ProviderKind
 from sealwire.policies.roles.role import Level, Role
 from sealwire.proxy.server.config.settings import AccessControl, TlsMode
 from sealwire.proxy.session.choices import CommandScope
-from sealwire.sidecars.compliance.deployment import Deployment, LookResult, judged, needed
-from sealwire.sidecars.compliance.requirements import ComplianceOutcome
+from sealwire.sidecars.compliance.deployment import Deployment, judged, needed
+from sealwire.sidecars.compliance.requirements import ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.incidents import DeadlineStage, IncidentBook
 from sealwire.sidecars.detection.judging import read_place
@@ -25,7 +25,7 @@ from sealwire.sidecars.detection.state_file import StateFile
 _ROLES_HINT: Final = "add it: docs/operations/access.md"
 
 
-def proxy_tls(deployment: Deployment) -> LookResult:
+def proxy_tls(deployment: Deployment) -> ComplianceFinding:
     """TLS towards clients and server."""
     config = deployment.config
     bad, good = [], []
@@ -39,7 +39,7 @@ def proxy_tls(deployment: Deployment) -> LookResult:
     return judged(bad, good, "set `mode: tls` for both (docs/operations/tls.md)")
 
 
-def server_login(deployment: Deployment) -> LookResult:
+def server_login(deployment: Deployment) -> ComplianceFinding:
     """Access control of the server, which the proxy probes at every start."""
     access = deployment.config.access_control
     bad = [f"upstream.access_control is {access.value}"] if access is not AccessControl.REQUIRED else []
@@ -47,7 +47,7 @@ def server_login(deployment: Deployment) -> LookResult:
     return judged(bad, good, "turn on the server's access control, and require it")
 
 
-def keys(deployment: Deployment) -> LookResult:
+def keys(deployment: Deployment) -> ComplianceFinding:
     """The calendar of keys."""
     record, now = deployment.keyring, datetime.now(UTC)
     schedule = with_policy(KeySchedule(), deployment.policy)
@@ -57,7 +57,7 @@ def keys(deployment: Deployment) -> LookResult:
     return judged(bad, good, "sealwire keys status says what is due")
 
 
-def erasure(deployment: Deployment) -> LookResult:
+def erasure(deployment: Deployment) -> ComplianceFinding:
     """Whose data documents are."""
     subjects = deployment.policy.subjects
     if subjects is None:
@@ -68,7 +68,7 @@ def erasure(deployment: Deployment) -> LookResult:
 _OBSERVED_HINT = "see sealwire observe report; then take `mode: observe` and `observe` out of the policy"
 
 
-def protection(deployment: Deployment) -> LookResult:
+def protection(deployment: Deployment) -> ComplianceFinding:
     """Whether anything is only observed, by the policy or by a running proxy."""
     names = deployment.policy.unprotected
     bad = [f"the policy only observes {', '.join(names)}: values are stored in clear"] if names else []
@@ -76,7 +76,7 @@ def protection(deployment: Deployment) -> LookResult:
     return judged(bad, [] if bad else ["nothing is only observed"], _OBSERVED_HINT)
 
 
-def roles(deployment: Deployment) -> LookResult:
+def roles(deployment: Deployment) -> ComplianceFinding:
     """Who may see what, and whether anything is shown to everybody who can log in."""
     found = deployment.policy.roles
     if found is None:
@@ -109,7 +109,7 @@ def _is_for_everybody(role: Role) -> bool:
     return is_open and not role.break_glass
 
 
-def purposes(deployment: Deployment) -> LookResult:
+def purposes(deployment: Deployment) -> ComplianceFinding:
     """Whether every role asks for a purpose; where the glass is broken, a reason is asked for instead."""
     found = deployment.policy.roles
     if found is None:
@@ -129,12 +129,12 @@ _SETUP: Final = "add `proxies: {admin: [http://HOST:PORT]}`: docs/operations/com
 _NOBODY: Final = "no running proxy was asked: no admin address is given"
 
 
-def running_policy(deployment: Deployment) -> LookResult:
+def running_policy(deployment: Deployment) -> ComplianceFinding:
     """Whether every running proxy has the policy of the file, by its hash."""
     running, wanted = deployment.running, deployment.policy_file.shown
     if running is None:
         outcome = ComplianceOutcome.NOT_LOOKED_AT
-        return LookResult(outcome, (_NOBODY,), _SETUP)
+        return ComplianceFinding(outcome, (_NOBODY,), _SETUP)
     bad, good = [], []
     for each in running:
         if each.problem:
@@ -147,14 +147,14 @@ def running_policy(deployment: Deployment) -> LookResult:
     return judged(bad, good, hint)
 
 
-def key_provider(deployment: Deployment) -> LookResult:
+def key_provider(deployment: Deployment) -> ComplianceFinding:
     """Where the key-encryption key is, as the running proxies say; the file alone proves nothing good."""
     running, in_file = deployment.running, deployment.config.kek.kind
     is_exposed = in_file is ProviderKind.ENVIRONMENT
     bad = ["the key-encryption key is in an environment variable"] if is_exposed else []
     if running is None and not bad:
         said = (_NOBODY, f"the file says {in_file.value}")
-        return LookResult(ComplianceOutcome.NOT_LOOKED_AT, said, _SETUP)
+        return ComplianceFinding(ComplianceOutcome.NOT_LOOKED_AT, said, _SETUP)
     good = []
     for each in running or ():
         if each.problem:
@@ -176,7 +176,7 @@ _FOLLOWS_WITHIN = 1000
 """Lines that a watch may be behind, while it reads."""
 
 
-def audit_chain(deployment: Deployment) -> LookResult:
+def audit_chain(deployment: Deployment) -> ComplianceFinding:
     """What `sealwire audit verify` finds."""
     log = deployment.audit_log
     places = needed(deployment.settings.audit, "add `audit: {key: PATH of audit.key.pub}`")
@@ -194,7 +194,7 @@ def audit_chain(deployment: Deployment) -> LookResult:
     return judged(bad, good, "sealwire audit verify says where; treat it as an incident")
 
 
-def audit_commands(deployment: Deployment) -> LookResult:
+def audit_commands(deployment: Deployment) -> ComplianceFinding:
     """Which commands are on record."""
     scope = deployment.audit.commands
     is_enough = scope in (CommandScope.ALL, CommandScope.PROTECTED)
@@ -210,7 +210,7 @@ def audit_commands(deployment: Deployment) -> LookResult:
     return judged(bad, good, "set audit.commands to protected", doubts)
 
 
-def pseudonyms(deployment: Deployment) -> LookResult:
+def pseudonyms(deployment: Deployment) -> ComplianceFinding:
     """Whether persons are on record, and under pseudonyms."""
     bad, good = [], []
     if deployment.policy.subjects is None:
@@ -224,7 +224,7 @@ def pseudonyms(deployment: Deployment) -> LookResult:
     return judged(bad, good, "sealwire audit create-key --subjects-key (operations/audit.md)")
 
 
-def detection(deployment: Deployment) -> LookResult:
+def detection(deployment: Deployment) -> ComplianceFinding:
     """Whether a watch follows the log, tells somebody, and no incident is late."""
     watched = load_watch_settings(needed(deployment.settings.watch, "add `watch: PATH of alerts.yaml`"))
     bad, good = [], [f"{len(watched.rules)} rules"]

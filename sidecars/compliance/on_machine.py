@@ -17,8 +17,8 @@ from sealwire.policies.file.schema import SERVER_DATABASES
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.schedule import DEFAULT_DAYS, check_transition
 from sealwire.sidecars.backup.stores.local_store import open_store
-from sealwire.sidecars.compliance.deployment import Deployment, LookResult, judged, needed
-from sealwire.sidecars.compliance.requirements import ComplianceOutcome
+from sealwire.sidecars.compliance.deployment import Deployment, judged, needed
+from sealwire.sidecars.compliance.requirements import ComplianceFinding, ComplianceOutcome
 from sealwire.sidecars.coverage import fields as reading
 from sealwire.sidecars.coverage.fields import Cover, FieldCounts
 from sealwire.sidecars.coverage.likely import Personal, require_libraries
@@ -49,7 +49,7 @@ _WHO = frozenset({"user", "operator", "client", "certificate", "host"})
 _MOST_SHOWN = 10
 
 
-def at_rest(deployment: Deployment) -> LookResult:
+def at_rest(deployment: Deployment) -> ComplianceFinding:
     """What `sealwire luks status` finds."""
     place = needed(deployment.settings.at_rest, "add `at_rest: {directory: PATH, service: UNIT}`")
     found = status.look(Machine(), place.directory, place.service)
@@ -61,7 +61,7 @@ def at_rest(deployment: Deployment) -> LookResult:
     return judged(bad, good, "docs/operations/luks.md")
 
 
-def in_transit(deployment: Deployment) -> LookResult:
+def in_transit(deployment: Deployment) -> ComplianceFinding:
     """What `sealwire tls verify` finds."""
     tls = needed(deployment.settings.tls, "add `tls: {targets: [...]}`")
     look = Settings(trust=None if tls.ca is None else load_trust(tls.ca))
@@ -77,7 +77,7 @@ def in_transit(deployment: Deployment) -> LookResult:
     return judged(failures, good, "sealwire tls verify shows each finding with its source")
 
 
-def backups(deployment: Deployment) -> LookResult:
+def backups(deployment: Deployment) -> ComplianceFinding:
     """The newest backup, and what is left of the time before."""
     place = needed(deployment.settings.backups, "add `backups: {store: PLACE}`")
     now = datetime.now(UTC)
@@ -98,7 +98,7 @@ def backups(deployment: Deployment) -> LookResult:
     return judged(bad, good, "sealwire backup list; docs/operations/backup.md")
 
 
-def restore(deployment: Deployment) -> LookResult:
+def restore(deployment: Deployment) -> ComplianceFinding:
     """The last drill that ended well, as the audit log has it."""
     place = needed(deployment.settings.backups, "add `backups: {store: PLACE}`")
     last = max(_drills(deployment), default=None)
@@ -121,7 +121,7 @@ def _drills(deployment: Deployment) -> Iterator[datetime]:
             yield moment
 
 
-def logs(deployment: Deployment) -> LookResult:
+def logs(deployment: Deployment) -> ComplianceFinding:
     """What the lines of logs look like, by field: `sealwire policy coverage` judges stored fields so."""
     require_libraries()
     bad, good = [], []
@@ -166,7 +166,7 @@ def _shape(word: str) -> str:
     return f"words like {shape.replace('.', '-').replace('$', '-')}"
 
 
-def versions(_deployment: Deployment) -> LookResult:
+def versions(_deployment: Deployment) -> ComplianceFinding:
     """What pip-audit says of what is installed here. It asks PyPI."""
     if find_spec("pip_audit") is None:
         hint = from_lock("demo")
@@ -198,7 +198,7 @@ _MOST_NAMED: Final = 20
 _LISTING_RIGHTS: Final = "log in as a user that may list databases and collections (readAnyDatabase)"
 
 
-def fields(deployment: Deployment) -> LookResult:
+def fields(deployment: Deployment) -> ComplianceFinding:
     """What `sealwire policy drift` finds."""
     keys = Keys.of(deployment.keyring)
     bad: list[str] = []
@@ -243,7 +243,7 @@ def _sampled(deployment: Deployment) -> list[str]:
     return [] if sample is None else [f"of each collection {sample} documents at most were read"]
 
 
-def minimisation(deployment: Deployment) -> LookResult:
+def minimisation(deployment: Deployment) -> ComplianceFinding:
     """What `sealwire policy coverage` finds."""
     require_libraries()
     policy, sample = deployment.policy, deployment.settings.sample
@@ -274,7 +274,7 @@ def minimisation(deployment: Deployment) -> LookResult:
     )
 
 
-def scope(deployment: Deployment) -> LookResult:
+def scope(deployment: Deployment) -> ComplianceFinding:
     """What the policy does not name: `fields` does not look there, and nothing looks into other databases."""
     policy = deployment.policy
     with connected(_uri(deployment), _LISTING_RIGHTS) as client:
@@ -293,7 +293,7 @@ def scope(deployment: Deployment) -> LookResult:
         said.append(f"{len(beside)} collections are not covered, and `fields` did not look: {_short(beside)}")
     unseen = (*unnamed, *beside)
     hint = "name them in the policy, or say under `not_applicable` why they hold no personal data"
-    return LookResult(ComplianceOutcome.PARTLY, tuple(said), hint, unseen)
+    return ComplianceFinding(ComplianceOutcome.PARTLY, tuple(said), hint, unseen)
 
 
 def _short(names: list[str]) -> str:

@@ -68,7 +68,6 @@ class ComplianceCheck(_Explained):
 class ComplianceFinding:
     """What one look found. All of it is names, counts and times, never a value."""
 
-    check: ComplianceCheck
     outcome: ComplianceOutcome
     evidence: tuple[str, ...]
     hint: str = ""
@@ -256,7 +255,7 @@ class ReportRow:
     """One requirement."""
 
     requirement: Requirement
-    findings: tuple[ComplianceFinding, ...]
+    findings: Mapping[ComplianceCheck, ComplianceFinding]
     duties: tuple[DutyState, ...]
 
     @property
@@ -265,7 +264,7 @@ class ReportRow:
 
         NOT_LOOKED_AT if no check looked at anything: somebody's word is not a look. Otherwise PARTLY.
         """
-        seen = [each.outcome for each in self.findings]
+        seen = [each.outcome for each in self.findings.values()]
         found = {*seen, *(each.outcome for each in self.duties)}
         if ComplianceOutcome.FAIL in found:
             return ComplianceOutcome.FAIL
@@ -283,6 +282,8 @@ class ComplianceReport:
     """Whose deployment it is."""
     made: datetime
     versions: Mapping[str, str]
+    findings: Mapping[ComplianceCheck, ComplianceFinding]
+    """In the order of the checks."""
     rows: tuple[ReportRow, ...]
 
     def count(self, outcome: ComplianceOutcome) -> int:
@@ -302,13 +303,7 @@ class ComplianceReport:
     @property
     def unseen(self) -> tuple[str, ...]:
         """The databases and collections that were not looked at."""
-        return tuple(dict.fromkeys(name for each in self.findings for name in each.unseen))
-
-    @property
-    def findings(self) -> tuple[ComplianceFinding, ...]:
-        """Each once, in the order of the checks."""
-        found = {each.check: each for row in self.rows for each in row.findings}
-        return tuple(found[check] for check in ComplianceCheck if check in found)
+        return tuple(dict.fromkeys(name for each in self.findings.values() for name in each.unseen))
 
 
 def make_report(
@@ -318,16 +313,16 @@ def make_report(
     findings: Mapping[ComplianceCheck, ComplianceFinding],
     attested: Mapping[Duty, Attestation],
 ) -> ComplianceReport:
-    """Hold findings, one for each check, against the requirements."""
+    """Hold findings, one for each check in their order, against the requirements."""
     rows = tuple(
         ReportRow(
             each,
-            tuple(findings[check] for check in each.checks),
+            {check: findings[check] for check in each.checks},
             tuple(_state(duty, attested.get(duty), made.date()) for duty in each.duties),
         )
         for each in REQUIREMENTS
     )
-    return ComplianceReport(name, made, versions, rows)
+    return ComplianceReport(name, made, versions, findings, rows)
 
 
 def _state(duty: Duty, word: Attestation | None, today: date) -> DutyState:
@@ -351,13 +346,13 @@ def document_of(report: ComplianceReport) -> dict[str, Any]:
         "rows": [_row(row) for row in report.rows],
         "findings": [
             {
-                "check": each.check.value,
-                "question": each.check.text,
+                "check": check.value,
+                "question": check.text,
                 "outcome": each.outcome.value,
                 "evidence": list(each.evidence),
                 "hint": each.hint,
             }
-            for each in report.findings
+            for check, each in report.findings.items()
         ],
     }
 
@@ -370,7 +365,7 @@ def _row(row: ReportRow) -> dict[str, Any]:
         "source": asked.source,
         "title": asked.title,
         "outcome": row.outcome.value,
-        "checks": [each.check.value for each in row.findings],
+        "checks": [check.value for check in row.findings],
         "duties": [
             {"duty": each.duty.value, "outcome": each.outcome.value, "text": each.text} for each in row.duties
         ],
@@ -391,6 +386,6 @@ def changed_since(report: ComplianceReport, earlier: Mapping[str, Any]) -> tuple
     rows = {each["id"]: each["outcome"] for each in earlier.get("rows", ())}
     checks = {each["check"]: each["outcome"] for each in earlier.get("findings", ())}
     now = [(row.requirement.id, rows, row.outcome) for row in report.rows]
-    now += [(each.check.value, checks, each.outcome) for each in report.findings]
+    now += [(check.value, checks, each.outcome) for check, each in report.findings.items()]
     found = (ReportChange(name, before.get(name, "-"), outcome.value) for name, before, outcome in now)
     return tuple(each for each in found if each.before != each.after)

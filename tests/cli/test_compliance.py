@@ -26,7 +26,6 @@ from sealwire.sidecars.compliance.commands import page_of
 from sealwire.sidecars.compliance.deployment import (
     Deployment,
     Look,
-    LookResult,
     RunningProxies,
     RunningProxy,
     ask_proxies,
@@ -84,7 +83,7 @@ def deploy(tmp_path: Path) -> Deploy:
     return made
 
 
-def failed(found: LookResult) -> str:
+def failed(found: ComplianceFinding) -> str:
     assert found.outcome is ComplianceOutcome.FAIL
     assert found.hint
     return "; ".join(found.evidence)
@@ -157,7 +156,7 @@ def test_what_is_not_set_up_has_failed_and_says_what_to_add(
 
 
 def test_what_does_not_apply_is_not_looked_at(deploy: Deploy) -> None:
-    def never(_deployment: Deployment) -> LookResult:
+    def never(_deployment: Deployment) -> ComplianceFinding:
         raise AssertionError
 
     today = datetime.now(UTC).date().isoformat()
@@ -269,7 +268,7 @@ def test_what_cannot_be_read_has_failed(deploy: Deploy, look: Look, more: str) -
 
 
 def test_an_error_of_the_program_itself_is_raised(deploy: Deploy) -> None:
-    def broken(_deployment: Deployment) -> LookResult:
+    def broken(_deployment: Deployment) -> ComplianceFinding:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -582,7 +581,6 @@ NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 def report(failing: ComplianceCheck | None = None) -> ComplianceReport:
     found = {
         check: ComplianceFinding(
-            check,
             ComplianceOutcome.FAIL if check is failing else ComplianceOutcome.PASS,
             (f"seen <{check.value}>",),
             "look there",

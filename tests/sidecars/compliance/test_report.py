@@ -35,9 +35,7 @@ def report(
     attested: Mapping[Duty, Attestation] = ALL_ATTESTED,
 ) -> ComplianceReport:
     found = {
-        check: ComplianceFinding(
-            check, (outcomes or {}).get(check, ComplianceOutcome.PASS), ("seen",), "do this"
-        )
+        check: ComplianceFinding((outcomes or {}).get(check, ComplianceOutcome.PASS), ("seen",), "do this")
         for check in ComplianceCheck
     }
     return make_report("clinic.example", NOW, {"sealwire": "1"}, found, attested)
@@ -123,10 +121,8 @@ def test_the_verdict_is_no_better_than_the_worst_row(
 
 
 def test_what_was_not_looked_at_is_listed_once() -> None:
-    seen = ComplianceFinding(
-        ComplianceCheck.SCOPE, ComplianceOutcome.PARTLY, ("two",), unseen=("billing", "clinic.wards")
-    )
-    found = {check: replace(seen, check=check, unseen=()) for check in ComplianceCheck}
+    seen = ComplianceFinding(ComplianceOutcome.PARTLY, ("two",), unseen=("billing", "clinic.wards"))
+    found = {check: replace(seen, unseen=()) for check in ComplianceCheck}
     found[ComplianceCheck.SCOPE] = seen
     made = make_report("clinic.example", NOW, {}, found, ALL_ATTESTED)
     assert document_of(made)["unseen"] == ["billing", "clinic.wards"]
