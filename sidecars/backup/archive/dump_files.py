@@ -42,12 +42,8 @@ from sealwire.sidecars.errors import BackupReason, Missing, SidecarError, Unavai
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 
 
-@dataclass(frozen=True, slots=True)
-class DumpFile:
-    """One file; its stream is read before the next file is asked for."""
-
-    path: str
-    stream: Readable
+FileWalk = Iterator[tuple[str, Readable]]
+"""Path and content of each file; the content is read before the next file is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class DumpFiles:
 
     identity: str
     """Tells it from every other dump, for the journal of a restore."""
-    walk: Callable[[], Iterator[DumpFile]]
+    walk: Callable[[], FileWalk]
     """Every regular file. Raises Unsound, Missing, Unavailable."""
     sealed: bool = False
     """Whether it is a backup of ours: authenticated, all metadata before any document."""
@@ -72,7 +68,7 @@ def open_sealed(
     backup.stream.close()
     identity = hashlib.sha256(backup.header.backup_id).hexdigest()
 
-    def walk() -> Iterator[DumpFile]:
+    def walk() -> FileWalk:
         return walk_sealed(open_backup(store, name, identities, signed_by))
 
     return DumpFiles(identity, walk, sealed=True, origin=backup.origin)
@@ -94,14 +90,14 @@ def open_plain(path: Path) -> DumpFiles:
     return DumpFiles(identity, partial(_walk_directory if path.is_dir() else _walk_tar, path))
 
 
-def walk_sealed(source: SealedReader) -> Iterator[DumpFile]:
+def walk_sealed(source: SealedReader) -> FileWalk:
     """The files of a backup. A walk to the end has seen the authenticated end of the file too."""
     with source:
         yield from _members(source)
         source.finish()
 
 
-def _walk_tar(path: Path) -> Iterator[DumpFile]:
+def _walk_tar(path: Path) -> FileWalk:
     with _read_errors(path), path.open("rb") as raw:
         compressed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
@@ -112,7 +108,7 @@ def _walk_tar(path: Path) -> Iterator[DumpFile]:
             yield from _members(raw)
 
 
-def _walk_directory(path: Path) -> Iterator[DumpFile]:
+def _walk_directory(path: Path) -> FileWalk:
     """What mongodump wrote; symbolic links in it are not followed."""
     with _read_errors(path):
         files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.is_symlink()]
@@ -120,19 +116,14 @@ def _walk_directory(path: Path) -> Iterator[DumpFile]:
         files.sort(key=lambda file: METADATA not in file.name)
         for file in files:
             with file.open("rb") as stream:
-                yield DumpFile(file.relative_to(path).as_posix(), stream)
+                yield file.relative_to(path).as_posix(), stream
 
 
-def ungzipped(stream: Readable) -> Readable:
-    """What `mongodump --gzip` wrote, read as if it had not."""
-    return gzip.GzipFile(fileobj=cast("IO[bytes]", stream), mode="rb")
-
-
-def _members(stream: Readable) -> Iterator[DumpFile]:
+def _members(stream: Readable) -> FileWalk:
     try:
         for path, content in members(stream):
             if content is not None:
-                yield DumpFile(path.removeprefix("./"), content)
+                yield path.removeprefix("./"), content
     except tarfile.TarError:
         text = "the dump is no tar, or is cut short"
         raise Unsound(BackupReason.ARCHIVE, text, "use another backup") from None
@@ -173,11 +164,11 @@ def survey(files: DumpFiles) -> Survey:
     Raises:  Unsound ARCHIVE, also where there is no collection in it; what the files raise
     """
     paths: dict[str, bytes | None] = {}
-    for file in files.walk():
-        is_metadata = file.path.removesuffix(".gz").endswith(metadata.METADATA)
+    for path, stream in files.walk():
+        is_metadata = path.removesuffix(".gz").endswith(metadata.METADATA)
         if files.sealed and not is_metadata:
             break
-        paths[file.path] = _bounded(_opened(file), metadata.MAX_METADATA_BYTES) if is_metadata else None
+        paths[path] = _bounded(_opened(path, stream), metadata.MAX_METADATA_BYTES) if is_metadata else None
     level = 0 if files.sealed else _level(list(paths))
     found: dict[FileKey, CollectionMetadata] = {}
     for path, content in paths.items():
@@ -200,12 +191,12 @@ def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:
     Raises:  Unsound BSON, ARCHIVE, MANIFEST; what the files raise
     """
     parts: dict[FileKey, int] = {}
-    for file in files.walk():
-        if files.sealed and file.path == CONTENTS_MEMBER:
-            yield contents.parse(_bounded(file.stream, contents.MAX_CONTENTS_BYTES))
-        if files.sealed and file.path in (CONTENTS_MEMBER, MANIFEST_MEMBER):
+    for path, stream in files.walk():
+        if files.sealed and path == CONTENTS_MEMBER:
+            yield contents.parse(_bounded(stream, contents.MAX_CONTENTS_BYTES))
+        if files.sealed and path in (CONTENTS_MEMBER, MANIFEST_MEMBER):
             continue
-        name = _split(file.path, found.level)
+        name = _split(path, found.level)
         if name is None or name.is_metadata:
             continue
         key = name.key
@@ -214,7 +205,7 @@ def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:
         if number != (name.part or 1):
             text = f"part {name.part or 1} of {key.database}.{key.collection} is out of its turn"
             raise Unsound(BackupReason.ARCHIVE, text, "restore another backup")
-        for data in cut(_opened(file), BLOCK_BYTES):
+        for data in cut(_opened(path, stream), BLOCK_BYTES):
             yield Piece(key, data)
 
 
@@ -240,8 +231,10 @@ def _split(path: str, level: int) -> FileName | None:
     return metadata.split_path(below[level]) if len(below) > level else None
 
 
-def _opened(file: DumpFile) -> Readable:
-    return ungzipped(file.stream) if file.path.endswith(".gz") else file.stream
+def _opened(path: str, stream: Readable) -> Readable:
+    """The content of a file; what `mongodump --gzip` wrote, as if it had not."""
+    is_gzip = path.endswith(".gz")
+    return gzip.GzipFile(fileobj=cast("IO[bytes]", stream), mode="rb") if is_gzip else stream
 
 
 def _bounded(stream: Readable, most: int) -> bytes:
@@ -284,15 +277,15 @@ def require_new(directory: Path) -> None:
 
 def _write_all(source: SealedReader, directory: Path) -> int:
     written: set[Path] = set()
-    for file in walk_sealed(source):
-        if file.path in (MANIFEST_MEMBER, CONTENTS_MEMBER):
+    for path, stream in walk_sealed(source):
+        if path in (MANIFEST_MEMBER, CONTENTS_MEMBER):
             continue
-        target = directory / _joined(file.path)
+        target = directory / _joined(path)
         target.parent.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
         # parts come in their order, which `survey.pieces` and the manifest check; each is added at the end
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
         with os.fdopen(descriptor, "ab") as out:
-            while data := file.stream.read(_READ_BYTES):
+            while data := stream.read(_READ_BYTES):
                 out.write(data)
         written.add(target)
     return len(written)
