@@ -4,11 +4,11 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sealwire.proxy.server.config.rows import Address
-from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.config.settings import Config, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tasks import opened
 from sealwire.proxy.server.transports import ServerEvents, ServerProtocol
@@ -25,39 +25,37 @@ class UpstreamWay:
     """Whose certificate it shows the server, if that is the client's own identity there."""
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamWays:
+    """How connections are opened to every server."""
+
+    limits: Limits
+    usual: UpstreamWay
+    server_name: str | None = None
+    """The name to verify instead of the host in the address."""
+    of_clients: Mapping[Holder, UpstreamWay] = field(default_factory=dict)
+    """For clients that have shown a certificate."""
+
+
+def ways_of(
+    config: Config, context: ssl.SSLContext | None, of_clients: Mapping[Holder, UpstreamWay] | None = None
+) -> UpstreamWays:
+    """As the configuration says."""
+    name = config.upstream_tls.server_name
+    return UpstreamWays(config.limits, UpstreamWay(context), name, of_clients or {})
+
+
 class Upstream:
     """One server: its address, and the TLS context that new connections use."""
 
-    def __init__(
-        self,
-        address: Address,
-        limits: Limits,
-        context: ssl.SSLContext | None,
-        server_name: str | None = None,
-        ways: Mapping[Holder, UpstreamWay] | None = None,
-    ) -> None:
+    def __init__(self, address: Address, ways: UpstreamWays) -> None:
         self.address = address
-        self.use(limits, context, server_name, ways)
-
-    def use(
-        self,
-        limits: Limits,
-        context: ssl.SSLContext | None,
-        server_name: str | None = None,
-        ways: Mapping[Holder, UpstreamWay] | None = None,
-    ) -> None:
-        """Open connections in this way from now on; those that are open stay as they are.
-
-        `ways` are those of clients that have shown a certificate.
-        """
-        self._limits = limits
-        self._usual = UpstreamWay(context)
-        self._server_name = server_name
-        self._ways = ways or {}
+        self.ways = ways
+        """May be replaced: connections that are open stay as they are."""
 
     def way_for(self, names: tuple[str, ...], issuer: str) -> UpstreamWay:
         """How a connection is opened for a client with such a certificate; arguments as of `entry_of`."""
-        return entry_of(self._ways, names, issuer) or self._usual
+        return entry_of(self.ways.of_clients, names, issuer) or self.ways.usual
 
     async def connect_for(
         self,
@@ -78,9 +76,10 @@ class Upstream:
         """Open a connection, TLS included, for `protocol`. Raises UpstreamUnavailable."""
         loop = asyncio.get_running_loop()
         host, port = self.address
-        context = self._usual.context if way is None else way.context
+        ways = self.ways
+        context = (way or ways.usual).context
         try:
-            async with asyncio.timeout(self._limits.connect_s):
+            async with asyncio.timeout(ways.limits.connect_s):
                 if context is None:
                     await loop.create_connection(protocol, host, port)
                 else:
@@ -89,8 +88,8 @@ class Upstream:
                         host,
                         port,
                         ssl=context,
-                        server_hostname=self._server_name or host,
-                        ssl_handshake_timeout=self._limits.handshake_s,
+                        server_hostname=ways.server_name or host,
+                        ssl_handshake_timeout=ways.limits.handshake_s,
                     )
         except OSError as error:  # TimeoutError, ssl.SSLError and socket.gaierror are all OSErrors
             raise explain(error, self.address) from error

@@ -5,12 +5,12 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from sealwire.proxy.server.config.rows import Address
-from sealwire.proxy.server.config.settings import Config, Member
+from sealwire.proxy.server.config.settings import Member
 from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.recorder import host_of, peer_name
 from sealwire.proxy.server.connections.services import Route, Services
@@ -21,8 +21,7 @@ from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.tasks import opened, spawn
 from sealwire.proxy.server.transports import ClientProtocol
-from sealwire.proxy.server.upstream import Upstream, UpstreamWay
-from sealwire.proxy.session.choices import Holder
+from sealwire.proxy.server.upstream import Upstream, UpstreamWays
 from sealwire.proxy.session.login.handshake import Topology
 
 _log = logging.getLogger("sealwire.server")
@@ -188,15 +187,12 @@ class Entrances:
         services: Services,
         new_session: Callable[[Topology], SessionCore],
         listen: ssl.SSLContext | None,
-        upstream: ssl.SSLContext | None,
-        ways: Mapping[Holder, UpstreamWay] | None = None,
+        ways: UpstreamWays,
     ) -> None:
-        """`ways`: as of `Upstream`."""
         self._services = services
         self._new_session = new_session
         self._listen = listen
-        self._upstream = upstream
-        self._ways = ways or {}
+        self._ways = ways
         self._open: list[Entrance] = []
         self._names: dict[str, str] = {}
         """What followed members are called here. Sessions look into it: changed in one step."""
@@ -217,12 +213,9 @@ class Entrances:
         routes = [entrance.route for entrance in self._open]
         return [(route.upstream, route.reach) for route in routes if route.reach is not None]
 
-    def place(
-        self, member: Member, config: Config, topology: Topology, sockets: list[socket.socket]
-    ) -> Entrance:
+    def place(self, member: Member, topology: Topology, sockets: list[socket.socket]) -> Entrance:
         """One more, which does not accept before `start`."""
-        server_name = config.upstream_tls.server_name
-        upstream = Upstream(member.upstream, config.limits, self._upstream, server_name, self._ways)
+        upstream = Upstream(member.upstream, self._ways)
         name, reach = str(member.upstream), self._services.metrics.reach
         if name not in [each.server for each in reach.servers]:
             reach.use_servers([*(each.server for each in reach.servers), name])
@@ -235,7 +228,7 @@ class Entrances:
         return entrance
 
     def lay_out(
-        self, layout: PortLayout, config: Config, sockets_of: SocketsOf, left_out: Iterable[Address] = ()
+        self, layout: PortLayout, sockets_of: SocketsOf, left_out: Iterable[Address] = ()
     ) -> list[Entrance]:
         """Have one for each member of `layout`, and drain those of others; the new ones.
 
@@ -255,7 +248,7 @@ class Entrances:
         for member in layout.members:
             if member not in known and (sockets := self._bound(member, sockets_of)):
                 topology = Topology(str(member.advertise), self._names, withholds=True)
-                new.append(self.place(member, config, topology, sockets))
+                new.append(self.place(member, topology, sockets))
         self._call(layout)
         used = [str(entrance.member.upstream) for entrance in self._open]
         self._services.metrics.reach.use_servers(used, map(str, left_out))
@@ -273,15 +266,11 @@ class Entrances:
         for entrance in self._open:
             entrance.listener.use_context(context)
 
-    def use_upstream(
-        self, config: Config, context: ssl.SSLContext | None, ways: Mapping[Holder, UpstreamWay] | None = None
-    ) -> None:
+    def use_upstream(self, ways: UpstreamWays) -> None:
         """Connect to servers in this way from now on."""
-        self._upstream = context
-        self._ways = ways or {}
+        self._ways = ways
         for entrance in self._open:
-            server_name = config.upstream_tls.server_name
-            entrance.route.upstream.use(config.limits, context, server_name, self._ways)
+            entrance.route.upstream.ways = ways
 
     async def close(self) -> None:
         """Accept no more; connections that are open stay."""

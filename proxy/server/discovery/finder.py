@@ -44,7 +44,7 @@ from sealwire.proxy.server.errors import (
 )
 from sealwire.proxy.server.findings import Finding
 from sealwire.proxy.server.probe import Hello, ProbeProtocol, ask_again, itself, open_probe
-from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.upstream import Upstream, ways_of
 
 # How often DNS is asked about mongos servers; members of a set say themselves who they are. And how often a
 # seed is looked for that has never answered.
@@ -183,7 +183,7 @@ class Watch:
         config = self._config
         longest_s = min(self._longest_s, config.limits.connect_s)
         limits = replace(config.limits, connect_s=longest_s)
-        upstream = Upstream(server, limits, self._context, config.upstream_tls.server_name)
+        upstream = Upstream(server, replace(ways_of(config, self._context), limits=limits))
         kept = self._probes.get(server)
         if kept is not None and not kept.is_closing:
             try:

@@ -57,6 +57,7 @@ from sealwire.proxy.server.ports import PortRange, bind, bind_shared
 from sealwire.proxy.server.probe import own_mark
 from sealwire.proxy.server.tasks import OneAtATime, spawn, take_signals, within
 from sealwire.proxy.server.tls import TlsSide
+from sealwire.proxy.server.upstream import ways_of
 from sealwire.proxy.server.workers import announce, memory, worker_channel
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.memory import allow_connections
@@ -161,14 +162,14 @@ class MemberListeners:
         """Bind a listener for each member; none accepts yet. Raises ListenProblem."""
         self._entrances, seat = entrances, self._seat
         if config.discovery is not None:
-            entrances.lay_out(PortLayout(config.members), config, self._sockets_of, self._left_out)
+            entrances.lay_out(PortLayout(config.members), self._sockets_of, self._left_out)
         else:
             for number, (member, topology) in enumerate(zip(config.members, topologies, strict=True)):
                 if config.load_balanced:
                     # each process is a service of its own: its connections fail together
                     topology = replace(topology, service_id=ObjectId().binary)  # noqa: PLW2901
                 sockets = bind(member.listen) if seat is None else bind_shared(seat.listeners[number])
-                entrances.place(member, config, topology, sockets)
+                entrances.place(member, topology, sockets)
         self._servers.use(entrances.reached)
 
     async def require_usable(self, config: Config, context: ssl.SSLContext | None) -> None:
@@ -208,8 +209,8 @@ class MemberListeners:
         if entrances is None or entrances.are_closed:
             return True
         self._numeric = dict(zip(members, listeners, strict=True)) if listeners else {}
-        config = self._use_members(members)
-        for entrance in entrances.lay_out(PortLayout(members), config, self._sockets_of, left_out):
+        self._use_members(members)
+        for entrance in entrances.lay_out(PortLayout(members), self._sockets_of, left_out):
             if self._seat is None:
                 announce.announce_addresses(entrance.member, entrance.listener.addresses)
         self._servers.use(entrances.reached)
@@ -410,7 +411,7 @@ class Proxy:
         self.services.listen(config, self.shared)
         if self._entrances is not None:
             self._entrances.use_listen(renewed.listen.context)
-            self._entrances.use_upstream(config, renewed.upstream.context, renewed.identities.ways)
+            self._entrances.use_upstream(ways_of(config, renewed.upstream.context, renewed.identities.ways))
         self.members.use(config, renewed.upstream.context)
         if self._admin is not None:
             self._admin.use_tls(renewed.admin)
@@ -436,8 +437,8 @@ class Proxy:
             self.health.provider = config.kek.kind.value
             self._admin = make_admin(config, self.health, self, loaded.admin_files, loaded.watch)
         new_session = partial(self._new_session, self.shared)
-        contexts = self._loaded.listen.context, self._loaded.upstream.context
-        self._entrances = Entrances(self.services, new_session, *contexts, self._loaded.identities.ways)
+        ways = ways_of(config, self._loaded.upstream.context, self._loaded.identities.ways)
+        self._entrances = Entrances(self.services, new_session, self._loaded.listen.context, ways)
         self.members.place(self._entrances, config, self._probed.topologies)
 
     def _announce(self) -> None:

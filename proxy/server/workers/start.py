@@ -36,7 +36,7 @@ from sealwire.proxy.server.page.panels import WatchReader
 from sealwire.proxy.server.probe import Hello, ask_hello
 from sealwire.proxy.server.stored_plaintext import stored_findings
 from sealwire.proxy.server.tls import NO_TLS, TlsSide, listen_side, upstream_side
-from sealwire.proxy.server.upstream import Upstream, UpstreamWay
+from sealwire.proxy.server.upstream import Upstream, UpstreamWay, ways_of
 from sealwire.proxy.session.choices import Holder, ScramHash
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.login.identities import (
@@ -338,8 +338,8 @@ def require_store(policy: PolicySet, config: Config) -> None:
 
 def make_upstreams(config: Config, tls: TlsSide) -> list[Upstream]:
     """One for each member, in the configuration's order."""
-    name = config.upstream_tls.server_name
-    return [Upstream(member.upstream, config.limits, tls.context, name) for member in config.members]
+    ways = ways_of(config, tls.context)
+    return [Upstream(member.upstream, ways) for member in config.members]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode, Up
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tls import upstream_side
 from sealwire.proxy.server.transports import ServerProtocol
-from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.upstream import Upstream, UpstreamWay, UpstreamWays
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from tests.proxy.server.harness import (
     LOOPBACK,
@@ -198,7 +198,7 @@ async def test_a_server_that_answers_a_handshake_with_something_else_is_not_used
 
 def tls_upstream(authority: Authority, port: int, server_name: str | None = None) -> Upstream:
     side = upstream_side(UpstreamTls(TlsMode.TLS, authority.certificate_file))
-    return Upstream(Address(LOOPBACK, port), Limits(), side.context, server_name)
+    return Upstream(Address(LOOPBACK, port), UpstreamWays(Limits(), UpstreamWay(side.context), server_name))
 
 
 class HangsUp(Nobody):

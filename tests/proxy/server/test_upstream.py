@@ -9,7 +9,7 @@ import pytest
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.errors import StartReason
-from sealwire.proxy.server.upstream import Upstream, explain
+from sealwire.proxy.server.upstream import Upstream, UpstreamWay, UpstreamWays, explain
 from tests.proxy.server.connections.hand_moved import turns
 from tests.proxy.server.harness import LOOPBACK, until
 
@@ -46,7 +46,7 @@ async def test_who_was_told_of_a_connection_is_told_of_its_end(*, is_gone: bool)
     """In whichever turn of the loop it is given up."""
     dropped = 0
     with socket.create_server((LOOPBACK, 0)) as listening:
-        upstream = Upstream(Address(*listening.getsockname()), Limits(), None)
+        upstream = Upstream(Address(*listening.getsockname()), UpstreamWays(Limits(), UpstreamWay(None)))
         for count in range(12):
             told, failed = Told(is_gone=is_gone), list[Exception]()
             opening = asyncio.get_running_loop().create_task(upstream.connect_for(told, failed.append))

@@ -30,7 +30,7 @@ from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.health import Reachable
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.upstream import Upstream, UpstreamWay, UpstreamWays
 from sealwire.proxy.server.workers import pulse
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.worker_channel import Seat
@@ -163,7 +163,7 @@ async def test_a_member_whose_listener_cannot_be_bound_is_told_of_to_nobody() ->
             def taken(_member: Member) -> Any:
                 raise ListenProblem("port-in-use", "taken")  # type: ignore[arg-type]
 
-            assert entrances.lay_out(PortLayout((known, stranger)), proxy.config, taken) == []
+            assert entrances.lay_out(PortLayout((known, stranger)), taken) == []
             assert (await client.hello())["hosts"] == addresses(ports, 1)
 
 
@@ -348,7 +348,7 @@ async def listener_of(listening: socket.socket) -> AsyncIterator[tuple[Listener,
     services = make_services(Keys(), Metrics())
     with listening, socket.create_server((LOOPBACK, 0)) as server:
         listening.setblocking(False)
-        upstream = Upstream(Address(*server.getsockname()), Limits(), None)
+        upstream = Upstream(Address(*server.getsockname()), UpstreamWays(Limits(), UpstreamWay(None)))
         listener = Listener(services, Route(upstream, Scripted), [listening], None)
         listener.start()
         yield listener, services

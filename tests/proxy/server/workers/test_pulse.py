@@ -8,7 +8,7 @@ from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.observability.reach import ServerReach
-from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.upstream import Upstream, UpstreamWay, UpstreamWays
 from sealwire.proxy.server.workers import pulse
 from sealwire.proxy.server.workers.pulse import ServerWatch
 from sealwire.testbed.child import free_port
@@ -129,7 +129,7 @@ async def test_servers_that_have_gone_are_forgotten() -> None:
     watch, limits = ServerWatch(lambda: 0.0), Limits(connect_s=1.0)
     down = ServerReach(str(address))
     down.doubt()
-    watch.use([(Upstream(address, limits, None), down)])
+    watch.use([(Upstream(address, UpstreamWays(limits, UpstreamWay(None))), down)])
     watch.tick(limits)
     assert list(watch._last) == [str(address)]
     await until(lambda: not watch._looking)
