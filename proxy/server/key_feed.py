@@ -14,11 +14,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from sealwire.keys.errors import KekUnavailable, KeysError
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.source import FirstKeyring
+from sealwire.keys.keyring.source import FirstKeyring, KeyringSource
 from sealwire.keys.keyring.turning import moving_command
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.health import Freshness
@@ -34,18 +33,6 @@ RETRY_S = 10.0
 _MOST_MISSED = 100
 
 _Answer = asyncio.Future[Keyring | None]
-
-
-class Source(Protocol):
-    """`keys.keyring.source.KeyringSource`, or a test's stand-in."""
-
-    def load(self) -> Keyring:
-        """The keyring as it is now, the same object where it has not changed. Blocks; raises KeysError."""
-        ...
-
-    def forget(self) -> None:
-        """Let go of the keys."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +53,7 @@ class KeyFeed:
 
     def __init__(
         self,
-        source: Source,
+        source: KeyringSource,
         first: FirstKeyring,
         settings: KeySettings,
         metrics: Metrics,

@@ -16,10 +16,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Protocol, final
+from typing import Final, final
 from uuid import uuid4
 
-from sealwire.proxy.server.frontiers.store import Granted, StoreProblem
+from sealwire.proxy.server.frontiers.store import Granted, ServerStore, StoreProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn
@@ -38,16 +38,6 @@ _Place = tuple[str, str, int]
 """A process, a pseudonym and a bucket."""
 
 
-class LimitStore(Protocol):
-    """What the feed needs of the server. Every method raises StoreProblem."""
-
-    async def report(self, grants: Sequence[Granted]) -> None:
-        """Write these, each in place of what its process wrote before for the same user and time."""
-
-    async def granted(self, besides: str, since: datetime | None) -> list[Granted]:
-        """What processes `besides` this one have written, at or after `since` by the server's clock."""
-
-
 @final
 class LimitFeed:
     """Tells the counts of one process what others have granted, and others what it has.
@@ -58,7 +48,7 @@ class LimitFeed:
     def __init__(
         self,
         shared: Shared,
-        store: LimitStore | None,
+        store: ServerStore | None,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -98,7 +88,7 @@ class LimitFeed:
             self._running.cancel()
             await self.round(self._store)
 
-    async def _run(self, store: LimitStore) -> None:
+    async def _run(self, store: ServerStore) -> None:
         while True:
             await asyncio.sleep(REPORT_S)
             try:
@@ -107,7 +97,7 @@ class LimitFeed:
                 self._metrics.bugs.inc()
                 note(_log, logging.CRITICAL, "bug: limits could not be shared", error)
 
-    async def round(self, store: LimitStore) -> None:
+    async def round(self, store: ServerStore) -> None:
         """Report, then read. Raises nothing that a server can cause.
 
         Cost: nothing if no role has a limit; one question, and one write if anything was granted

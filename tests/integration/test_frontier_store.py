@@ -28,7 +28,6 @@ from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.frontiers.feed import FrontierFeed
 from sealwire.proxy.server.frontiers.store import (
-    FrontierStore,
     Granted,
     Renewal,
     ServerStore,
@@ -69,7 +68,7 @@ class Beside(Protocol):
     @property
     def now(self) -> datetime: ...
 
-    def store(self) -> FrontierStore: ...
+    def store(self) -> ServerStore: ...
 
     def put(self, frontier: Frontier) -> None: ...
 
@@ -86,7 +85,7 @@ class InMemory:
     def now(self) -> datetime:
         return self._first.server.now
 
-    def store(self) -> FrontierStore:
+    def store(self) -> ServerStore:
         return MemoryStore(self._first.server)
 
     def put(self, frontier: Frontier) -> None:
@@ -108,7 +107,7 @@ class OnServer:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    def store(self) -> FrontierStore:
+    def store(self) -> ServerStore:
         return ServerStore(f"mongodb://{self.process.address}/")
 
     def put(self, frontier: Frontier) -> None:

@@ -33,12 +33,12 @@ from sealwire.policies.file.schema import FieldClass
 from sealwire.proxy.server.frontiers.store import (
     HINTS,
     Document,
-    FrontierStore,
     Loss,
     Others,
     OwnLease,
     PendingClass,
     Renewal,
+    ServerStore,
     StoreProblem,
     class_ids,
     judge,
@@ -209,7 +209,7 @@ class FrontierFeed:
         live: Iterable[Follower],
         load_keys: Callable[[], Awaitable[object]],
         metrics: Metrics,
-        store: FrontierStore | None,
+        store: ServerStore | None,
         clock: Callable[[], float] = steady_clock,
     ) -> None:
         """Without a `store` nothing is followed, and each class that moves or has moved is lost.
@@ -367,7 +367,7 @@ class FrontierFeed:
 
     # -- rounds ----------------------------------------------------------------------------------------------
 
-    async def _run(self, store: FrontierStore) -> None:
+    async def _run(self, store: ServerStore) -> None:
         while True:
             self._wake.clear()
             try:
@@ -378,7 +378,7 @@ class FrontierFeed:
                 note(_log, logging.CRITICAL, "bug: frontiers could not be read", error)
             await within(self._wake.wait(), self.pause_s())
 
-    async def round(self, store: FrontierStore) -> None:
+    async def round(self, store: ServerStore) -> None:
         """Renew if that is due, read, and let it count. Raises nothing that a server can cause.
 
         Cost: two round trips, one of them a write; or one
@@ -405,7 +405,7 @@ class FrontierFeed:
             self._remember_moves(documents, renewed)
             self._take(documents)
 
-    async def _renew(self, store: FrontierStore, told: Renewal) -> datetime | None:
+    async def _renew(self, store: ServerStore, told: Renewal) -> datetime | None:
         """The server's time of it; None where what was known cannot be relied on. Raises StoreProblem."""
         sent_at_s = self._clock()
         renewed = await store.renew(told, is_first=not self._lease.is_registered)

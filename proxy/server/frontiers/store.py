@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 from uuid import uuid4
 
 from bson.errors import BSONError
@@ -285,31 +285,6 @@ class Granted(NamedTuple):
     """When that was reported, by the server's clock; None if it is yet to be."""
 
 
-class FrontierStore(Protocol):
-    """What the feed needs of the server. Every method raises StoreProblem."""
-
-    async def renew(self, told: Renewal, *, is_first: bool) -> datetime | None:
-        """Renew the lease that `told` names; `is_first`: make it.
-
-        The server's time of this, aware; None where there is no such lease any more.
-        """
-
-    async def seen(self) -> dict[tuple[int, int], int]:
-        """By class id and new version, the newest generation that any process has read, by their leases."""
-
-    async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:
-        """The documents of these classes, by class id; as they were when the lease was renewed, or newer."""
-
-    async def place(self) -> str:
-        """The UUID of the collection of frontiers in hexadecimal digits; empty if there is none."""
-
-    async def end_lease(self, proxy: str) -> None:
-        """Delete it: nothing that `proxy` began is under way."""
-
-    async def close(self) -> None:
-        """Close all connections. Raises nothing."""
-
-
 def read_uri(path: Path) -> str:
     """The connection string that `path` holds. Raises as `read_private` does; FileProblem BAD_URI.
 
@@ -329,7 +304,7 @@ def read_uri(path: Path) -> str:
 
 
 class ServerStore:
-    """The server behind a connection string. It is a `FrontierStore`; all methods are for one event loop."""
+    """The server behind a connection string. All methods are for one event loop, and raise StoreProblem."""
 
     def __init__(self, uri: str, place: str = "") -> None:
         """Connects when it is first asked. `place` is where the process listens: a lease says it to people.
@@ -359,7 +334,10 @@ class ServerStore:
         return "ServerStore()"
 
     async def renew(self, told: Renewal, *, is_first: bool) -> datetime | None:
-        """See FrontierStore."""
+        """Renew the lease that `told` names; `is_first`: make it.
+
+        The server's time of this, aware; None where there is no such lease any more.
+        """
         from pymongo import ReturnDocument  # noqa: PLC0415 - see read_uri
 
         said = {
@@ -384,7 +362,7 @@ class ServerStore:
         return renewed if isinstance(renewed, datetime) else None
 
     async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:
-        """See FrontierStore."""
+        """The documents of these classes, by class id; as they were when the lease was renewed, or newer."""
         wanted = {"_id": {"$in": [Int64(class_id) for class_id in class_ids]}}
         async with _asking():
             collection = await self._collection(record.FRONTIERS)
@@ -392,7 +370,10 @@ class ServerStore:
             return {document["_id"]: document async for document in found}
 
     async def seen(self) -> dict[tuple[int, int], int]:
-        """See FrontierStore. Cost: one read of all leases, of which those of a day are there."""
+        """By class id and new version, the newest generation that any process has read, by their leases.
+
+        Cost: one read of all leases, of which those of a day are there.
+        """
         newest: dict[tuple[int, int], int] = {}
         async with _asking():
             leases = await self._collection(record.LEASES)
@@ -406,7 +387,7 @@ class ServerStore:
         return newest
 
     async def place(self) -> str:
-        """See FrontierStore."""
+        """The UUID of the collection of frontiers in hexadecimal digits; empty if there is none."""
         async with _asking():
             listed = await self._client[record.DATABASE].list_collections(filter={"name": record.FRONTIERS})
             async for found in listed:
@@ -414,12 +395,12 @@ class ServerStore:
         return ""
 
     async def end_lease(self, proxy: str) -> None:
-        """See FrontierStore."""
+        """Delete it: nothing that `proxy` began is under way."""
         async with _asking():
             await (await self._collection(record.LEASES)).delete_one({"_id": proxy})
 
     async def report(self, grants: Sequence[Granted]) -> None:
-        """See LimitStore."""
+        """Write these, each in place of what its process wrote before for the same user and time."""
         from pymongo import UpdateOne  # noqa: PLC0415 - see read_uri
 
         updates = []
@@ -436,7 +417,7 @@ class ServerStore:
             await limits.bulk_write(updates, ordered=False)
 
     async def granted(self, besides: str, since: datetime | None) -> list[Granted]:
-        """See LimitStore."""
+        """What processes `besides` this one have written, at or after `since` by the server's clock."""
         from pymongo.read_concern import ReadConcern  # noqa: PLC0415 - see read_uri
 
         wanted: dict[str, Any] = {"process": {"$ne": besides}}
@@ -450,7 +431,7 @@ class ServerStore:
         return [each for each in parsed if each is not None]
 
     async def close(self) -> None:
-        """See FrontierStore."""
+        """Close all connections. Raises nothing."""
         await self._client.close()
 
     async def _collection(self, name: str) -> "AsyncCollection[dict[str, Any]]":

@@ -29,7 +29,6 @@ from sealwire.proxy.server.context_feed import OpenContexts
 from sealwire.proxy.server.discovery.view import unfit_of
 from sealwire.proxy.server.findings import Finding, compare_access
 from sealwire.proxy.server.frontiers.store import read_uri, unnamed
-from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.traces import require_library
 from sealwire.proxy.server.page.panels import WatchReader
@@ -184,7 +183,7 @@ class Loaded:
     config: Config
     policy: PolicyFile
     first: FirstKeyring
-    source: Source
+    source: KeyringSource
     listen: TlsSide
     upstream: TlsSide
     reread: ReadConfig

@@ -14,7 +14,7 @@ import pytest
 
 from sealwire.keys.keyring.data_key import generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.source import FirstKeyring
+from sealwire.keys.keyring.source import FirstKeyring, KeyringSource
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.proxy.server.config.policy_file import parse_policy
 from sealwire.proxy.server.config.rows import Address
@@ -204,11 +204,14 @@ class StandingClock:
         return self.now
 
 
-class FakeSource:
+class FakeSource(KeyringSource):
     """A source of keyrings that a function makes up."""
 
     def __init__(self, load: Callable[[], Keyring]) -> None:
-        self.load = load
+        self._load = load
+
+    def load(self) -> Keyring:
+        return self._load()
 
     def forget(self) -> None:
         """Nothing is kept."""

@@ -21,7 +21,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts
-from sealwire.proxy.server.frontiers.store import Granted, StoreProblem
+from sealwire.proxy.server.frontiers.store import Granted, ServerStore, StoreProblem
 from sealwire.proxy.server.health import StoreReach
 from sealwire.proxy.server.limit_feed import BUCKET_S, LimitFeed
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -312,7 +312,7 @@ ANN = "ann@admin"
 
 
 @dataclass
-class Server:
+class Server(ServerStore):
     """The collection of what was granted, in memory, and its clock."""
 
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import KekUnavailable, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.source import FirstKeyring
+from sealwire.keys.keyring.source import FirstKeyring, KeyringSource
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.health import Freshness
 from sealwire.proxy.server.key_feed import RELOAD_INTERVAL_S, RETRY_S, KeyFeed
@@ -30,7 +30,7 @@ def data_key(class_id: int) -> DataKey:
     return generate_data_key(f"class{class_id}", class_id, 1, NOW)
 
 
-class Source:
+class Source(KeyringSource):
     """A source that counts its loads and can be made to wait or fail."""
 
     def __init__(self) -> None:

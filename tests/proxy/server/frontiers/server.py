@@ -11,7 +11,7 @@ from sealwire.keys.frontier.record import frontier_document
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
-from sealwire.proxy.server.frontiers.store import Document, Renewal, StoreProblem
+from sealwire.proxy.server.frontiers.store import Document, Renewal, ServerStore, StoreProblem
 from tests.keys.samples import NOW
 
 CLASS = "nhs_number"
@@ -90,8 +90,8 @@ class MemoryServer:
 
 
 @dataclass
-class MemoryStore:
-    """One process's way to it. It is a `FrontierStore`."""
+class MemoryStore(ServerStore):
+    """One process's way to it."""
 
     server: MemoryServer = field(default_factory=MemoryServer)
     is_down: bool = False
