@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from sealwire import __version__, core_is_compiled
 from sealwire.proxy.server.errors import StartReason
-from sealwire.proxy.server.observability.counts import CommandTimes, CoreCounts, Histogram
+from sealwire.proxy.server.observability.counts import CoreCounts, Histogram
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.observed import ObservedCounts
 from sealwire.proxy.server.observability.reach import PlaintextCounts, UpstreamReach
@@ -131,21 +131,6 @@ def _histogram(name: str, text: str, times: Histogram) -> HistogramMetricFamily:
     return family
 
 
-@final
-class TimesCollector(Collector):
-    """Both histograms of commands."""
-
-    def __init__(self, times: CommandTimes) -> None:
-        self._times = times
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Called by the registry, from any thread."""
-        text = "Time from a client's message to the reply, of one message in eight"
-        yield _histogram("sealwire_command_duration_seconds", text, self._times.total)
-        text = "The part of it that Sealwire took, and not the server, of one message in eight"
-        yield _histogram("sealwire_command_added_duration_seconds", text, self._times.added)
-
-
 # What sessions count, as the families of /metrics. Every label that can occur is there from the start, as
 # 0.
 #
@@ -208,7 +193,7 @@ class CoreCollector(Collector):
     def __init__(self, counts: CoreCounts) -> None:
         self._counts = counts
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
+    def collect(self) -> Iterator[CounterMetricFamily | HistogramMetricFamily]:
         """Everything that was counted. Cost: some milliseconds."""
         sums = self._counts.sums()
         by_command, by_collection = _commands(sums)
@@ -230,6 +215,11 @@ class CoreCollector(Collector):
             yield family
         yield self._bytes()
         yield _compressed(sums)
+        times = self._counts.times
+        text = "Time from a client's message to the reply, of one message in eight"
+        yield _histogram("sealwire_command_duration_seconds", text, times.total)
+        text = "The part of it that Sealwire took, and not the server, of one message in eight"
+        yield _histogram("sealwire_command_added_duration_seconds", text, times.added)
 
     def _bytes(self) -> CounterMetricFamily:
         counts = self._counts
@@ -340,16 +330,14 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.core = CoreCounts()
-        self.registry.register(CoreCollector(self.core))
         self.standing = ConnectionFigures()
         self.reach = UpstreamReach()
         self.traced = SpanFigures()
-        for collector in (TimesCollector(self.core.times), self.standing, self.reach, self.traced):
-            self.registry.register(collector)
         self.plaintext = PlaintextCounts()
         self.observed = ObservedCounts()
-        self.registry.register(self.plaintext)
-        self.registry.register(self.observed)
+        others = (self.standing, self.reach, self.traced, self.plaintext, self.observed)
+        for collector in (CoreCollector(self.core), *others):
+            self.registry.register(collector)
         self.connections = self._gauge("client_connections", "Client connections that are open")
         self.accepted = self._counter("connections_accepted", "Client connections accepted")
         self.rejected = self._counter("connections_rejected", "Client connections not served", "reason")

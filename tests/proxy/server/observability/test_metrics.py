@@ -3,13 +3,13 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from sealwire.proxy.server.observability.counts import ADDED_BOUNDS_S, BOUNDS_S, CommandTimes
+from sealwire.proxy.server.observability.counts import ADDED_BOUNDS_S, BOUNDS_S, CommandTimes, CoreCounts
 from sealwire.proxy.server.observability.metrics import (
     HOLDS,
     ClearClasses,
     ConnectionFigures,
+    CoreCollector,
     Metrics,
-    TimesCollector,
 )
 from sealwire.proxy.server.page.panels import REPLY, Readings, quantile
 from sealwire.proxy.server.transports import Hold
@@ -98,7 +98,9 @@ def rendered(*times: CommandTimes) -> Readings:
     joint = JointMetrics()
     for worker, each in enumerate(times):
         registry = CollectorRegistry()
-        registry.register(TimesCollector(each))
+        counts = CoreCounts()
+        counts.times = each
+        registry.register(CoreCollector(counts))
         joint.heard(worker, families_of(registry))
     return Readings(joint.render(()).decode())
 
