@@ -291,11 +291,14 @@ class PanelTable:
     @classmethod
     def of(
         cls, caption: str, columns: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], more: int = 0
-    ) -> "PanelTable":
-        """The first MAX_SHOWN_ROWS of `rows`; `more` are known of that are not among them."""
+    ) -> tuple["PanelTable", ...]:
+        """One of the first MAX_SHOWN_ROWS of `rows`, and none without rows.
+
+        `more` are known of that are not among them.
+        """
         found = tuple(rows)
         left_out = max(len(found) - MAX_SHOWN_ROWS, 0) + more
-        return cls(caption, columns, found[:MAX_SHOWN_ROWS], left_out)
+        return (cls(caption, columns, found[:MAX_SHOWN_ROWS], left_out),) if found else ()
 
 
 @dataclass(frozen=True, slots=True)

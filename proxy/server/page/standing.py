@@ -85,7 +85,7 @@ def traffic(seen: SeenNow) -> Panel:
     counted = _met(seen.readings.by_label(COMMANDS, "command"))
     rates = seen.hour.lately(COMMANDS, seen.readings)
     rows = [(name, round(count), rate_text(rates.get(name))) for name, count in counted.items()]
-    table = PanelTable.of("Commands since the start", ("Command", "Commands", "A second, lately"), rows)
+    tables = PanelTable.of("Commands since the start", ("Command", "Commands", "A second, lately"), rows)
     values: tuple[tuple[str, Cell], ...] = (
         ("Client connections", round(seen.readings.sum("sealwire_client_connections"))),
         ("Commands a second, over the last minute", rate_text(sum(rates.values()) if rates else None)),
@@ -94,7 +94,7 @@ def traffic(seen: SeenNow) -> Panel:
         ("Values decrypted since the start", round(seen.readings.sum("sealwire_values_decrypted_total"))),
     )
     texts = () if rows else ("No command has come yet.",)
-    return Panel("traffic", "Traffic", texts, values, (), (table,) if rows else ())
+    return Panel("traffic", "Traffic", texts, values, (), tables)
 
 
 def refusals(seen: SeenNow) -> Panel:
@@ -112,19 +112,18 @@ def refusals(seen: SeenNow) -> Panel:
         for reason, count in counted.items()
     ]
     columns = ("Reason", "Refused", "A second, lately", "What it means, and what to do", "What explains one")
-    tables = [PanelTable.of("Refused commands since the start", columns, rows)] if rows else []
+    tables = PanelTable.of("Refused commands since the start", columns, rows)
     withheld = _met(seen.readings.by_label(WITHHELD, "failure"))
-    if withheld:
-        caption = "Replies withheld because a stored value does not open"
-        found = [(failure, round(count)) for failure, count in withheld.items()]
-        tables.append(PanelTable.of(caption, ("Why", "Replies"), found))
-    texts = () if rows or withheld else ("Nothing was refused or withheld since the start.",)
+    caption = "Replies withheld because a stored value does not open"
+    found = [(failure, round(count)) for failure, count in withheld.items()]
+    tables += PanelTable.of(caption, ("Why", "Replies"), found)
+    texts = () if tables else ("Nothing was refused or withheld since the start.",)
     audit = seen.config.audit
     commands: tuple[tuple[str, str], ...] = ()
     if audit is not None and rows:
         command = f"sealwire audit tail {quote(str(audit.place.path))} --event refused"
         commands = (("Which commands they were", command),)
-    return Panel("refusals", "Refusals", texts, (), commands, tuple(tables))
+    return Panel("refusals", "Refusals", texts, (), commands, tables)
 
 
 def alerts(seen: SeenNow) -> Panel:
@@ -147,17 +146,12 @@ def alerts(seen: SeenNow) -> Panel:
         ("To acknowledge alerts and open an incident", f"sealwire incident open --config {config} --help"),
         ("All alerts", f"sealwire incident alerts --all --config {config}"),
     )
-    tables = []
-    if watched.incidents:
-        columns = ("Incident", "State", "Left of 72 hours", "Taken on by", "Title")
-        rows = [_incident_row(each) for each in watched.incidents]
-        tables.append(PanelTable.of("Incidents that are not closed", columns, rows))
-    if watched.alerts:
-        names = ("Alert", "Rule", "Urgency", "First (UTC)", "Amount", "About", "Incident")
-        found = [_alert_row(each) for each in watched.alerts]
-        tables.append(PanelTable.of("Alerts that nobody has acknowledged", names, found))
+    columns = ("Incident", "State", "Left of 72 hours", "Taken on by", "Title")
+    tables = PanelTable.of("Incidents that are not closed", columns, map(_incident_row, watched.incidents))
+    names = ("Alert", "Rule", "Urgency", "First (UTC)", "Amount", "About", "Incident")
+    tables += PanelTable.of("Alerts that nobody has acknowledged", names, map(_alert_row, watched.alerts))
     texts = () if tables else ("There is nothing that nobody has seen.",)
-    return Panel("alerts", title, texts, marks, commands, tuple(tables))
+    return Panel("alerts", title, texts, marks, commands, tables)
 
 
 def explain_command(seen: SeenNow, reason: str) -> str:
@@ -266,7 +260,7 @@ def observed(seen: SeenNow) -> Panel:
         for row in shapes_in(readings.by_labels(f"{OBSERVED_SHAPES}_total", *OBSERVED_LABELS))
     ]
     columns = ("Commands", "Verdict", "What", "First place to look")
-    tables = (PanelTable.of("What would have become of commands", columns, rows),) if rows else ()
+    tables = PanelTable.of("What would have become of commands", columns, rows)
     commands = (("The same for programs", f"{_OBSERVE} --json"),)
     return Panel("observed", "Only observed", (), tuple(marks), commands, tables)
 
@@ -292,12 +286,11 @@ def coverage(seen: SeenNow) -> Panel:
         for each in facts.covered
     ]
     columns = ("Collection", "Path", "Class", "Stored", "Values")
-    tables = [PanelTable.of("Covered paths", columns, rows, facts.covered_count - len(rows))] if rows else []
+    tables = PanelTable.of("Covered paths", columns, rows, facts.covered_count - len(rows))
     met = seen.readings.by_labels("sealwire_plaintext_values_total", "namespace", "path")
-    if met:
-        found = [(Code(namespace), Code(path), round(count)) for (namespace, path), count in met.items()]
-        caption = "Plaintext met in covered paths since the start"
-        tables.append(PanelTable.of(caption, ("Collection", "Path", "Values"), found))
+    found = [(Code(namespace), Code(path), round(count)) for (namespace, path), count in met.items()]
+    caption = "Plaintext met in covered paths since the start"
+    tables += PanelTable.of(caption, ("Collection", "Path", "Values"), found)
     texts = [] if rows else ["The policy covers no path: everything is stored in clear."]
     search = f"sealwire policy coverage {quote(str(seen.config.policy))} {_SERVER}"
     commands = [("What is covered by no path and looks personal", search)]
@@ -306,7 +299,7 @@ def coverage(seen: SeenNow) -> Panel:
     random = sum(each.mode == Mode.RANDOM.value for each in facts.covered)
     collections = len({each.namespace for each in facts.covered})
     marks = (("Collections", collections), ("Paths", facts.covered_count), ("Paths in random mode", random))
-    return Panel("coverage", "Coverage", tuple(texts), marks, tuple(commands), tuple(tables))
+    return Panel("coverage", "Coverage", tuple(texts), marks, tuple(commands), tables)
 
 
 def keys(seen: SeenNow) -> Panel:
@@ -317,8 +310,7 @@ def keys(seen: SeenNow) -> Panel:
     columns = ("Class", "Version", "State", "Made", "Days old", "What is due")
     commands = (("What is due, and where each key is used", _keys_command(seen)),)
     texts = () if rows else ("No key is at hand.",)
-    tables = (PanelTable.of("Keys", columns, rows),) if rows else ()
-    return Panel("keys", "Keys", texts, (), commands, tables)
+    return Panel("keys", "Keys", texts, (), commands, PanelTable.of("Keys", columns, rows))
 
 
 def certificates(seen: SeenNow) -> Panel:
@@ -331,10 +323,9 @@ def certificates(seen: SeenNow) -> Panel:
         ("A renewed certificate counts after a reload", "systemctl reload sealwire"),
         ("What the servers show, and until when", "sealwire tls verify TARGET"),
     )
-    if not rows:
-        return Panel("certificates", "Certificates", ("This proxy shows no certificate.",), (), commands)
-    table = PanelTable.of("Certificates", ("Certificate", "Ends (UTC)", "Days left"), rows)
-    return Panel("certificates", "Certificates", (), (), commands, (table,))
+    texts = () if rows else ("This proxy shows no certificate.",)
+    tables = PanelTable.of("Certificates", ("Certificate", "Ends (UTC)", "Days left"), rows)
+    return Panel("certificates", "Certificates", texts, (), commands, tables)
 
 
 def how_far(read: float, of: float) -> str:
@@ -375,8 +366,8 @@ def moves(seen: SeenNow) -> Panel:
         return Panel("moves", "Migration and rotation", ("No class moves.",), tuple(marks))
     columns = ("Class", "Key versions", "Stage", "Moved", "Step", "Commands waited for")
     commands = (("The job, its rate, and whom it waits for", _status_command(seen)),)
-    table = PanelTable.of("Classes that move", columns, rows)
-    return Panel("moves", "Migration and rotation", (), tuple(marks), commands, (table,))
+    tables = PanelTable.of("Classes that move", columns, rows)
+    return Panel("moves", "Migration and rotation", (), tuple(marks), commands, tables)
 
 
 def audit(seen: SeenNow) -> Panel:

@@ -167,8 +167,12 @@ def test_a_policy_without_paths_is_said_to_protect_nothing(tmp_path: Path) -> No
 
 
 def test_long_tables_are_cut_and_say_so() -> None:
-    table = PanelTable.of("t", ("n",), ((number,) for number in range(700)), 10)
+    (table,) = PanelTable.of("t", ("n",), ((number,) for number in range(700)), 10)
     assert (len(table.rows), table.left_out) == (500, 210)
+
+
+def test_a_table_without_rows_is_left_out() -> None:
+    assert PanelTable.of("t", ("n",), ()) == ()
 
 
 def test_keys_have_an_age_and_what_is_due(tmp_path: Path) -> None:
