@@ -35,14 +35,6 @@ class Destination(Protocol):
         """Nothing follows. A second time changes nothing."""
 
 
-def _output(_: "CopyTarget") -> Destination:
-    return _Output()
-
-
-def _unix(target: "CopyTarget") -> Destination:
-    return _datagrams(socket.AF_UNIX, target.host)
-
-
 def _udp(target: "CopyTarget") -> Destination:
     family, _, _, _, address = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)[0]
     return _datagrams(family, address)
@@ -90,8 +82,8 @@ class CopyKind:
 
 
 COPY_KINDS: Final = (
-    CopyKind("stdout", "", _output),
-    CopyKind("syslog:unix", "PATH", _unix),
+    CopyKind("stdout", "", lambda _: _Output()),
+    CopyKind("syslog:unix", "PATH", lambda target: _datagrams(socket.AF_UNIX, target.host)),
     CopyKind("syslog:udp", "HOST:PORT", _udp),
     CopyKind("syslog:tcp", "HOST:PORT", _tcp, is_stream=True),
     CopyKind("syslog:tls", "HOST:PORT", _tls, is_stream=True),
