@@ -134,9 +134,7 @@ class MemberListeners:
         """The numeric addresses of each member's listener, where somebody holds them for this process."""
         self._left_out: tuple[Address, ...] = ()
         """Members that whoever follows the servers lets not be used."""
-        self._owed: tuple[tuple[Member, ...], tuple[tuple[Address, ...], ...], tuple[Address, ...]] | None = (
-            None
-        )
+        self._owed: worker_channel.Members | None = None
         """The members that the supervisor has named, while this worker lacks a listener for one of them."""
         self._heartbeat_s: float | None = None
         """Between two looks at the servers; None: they are not followed."""
@@ -186,36 +184,29 @@ class MemberListeners:
         """Follow the servers, or what the supervisor says of them, for ever."""
         if self._monitor is not None:
             await self._monitor.run(
-                lambda layout: self.follow(layout.members, (), layout.left_out), self.doubt
+                lambda layout: self.follow(worker_channel.Members(layout.members, (), layout.left_out)),
+                self.doubt,
             )
         elif self._heartbeat_s is not None:
             # the supervisor tells of members once, and knows nothing of a worker without a descriptor left
             while True:
                 await asyncio.sleep(self._heartbeat_s)
                 if self._owed is not None:
-                    self.follow(*self._owed)
+                    self.follow(self._owed)
 
-    def follow(
-        self,
-        members: tuple[Member, ...],
-        listeners: Sequence[tuple[Address, ...]] = (),
-        left_out: tuple[Address, ...] = (),
-    ) -> bool:
-        """There are these members now; for a worker also where to listen. Whether all listeners stand.
-
-        `left_out` may not be used.
-        """
+    def follow(self, told: worker_channel.Members) -> bool:
+        """There are these members now; for a worker also where to listen. Whether all listeners stand."""
         entrances = self._entrances
         if entrances is None or entrances.are_closed:
             return True
-        self._numeric = dict(zip(members, listeners, strict=True)) if listeners else {}
-        self._use_members(members)
-        for entrance in entrances.lay_out(PortLayout(members), self._sockets_of, left_out):
+        self._numeric = dict(zip(told.members, told.listeners, strict=True)) if told.listeners else {}
+        self._use_members(told.members)
+        for entrance in entrances.lay_out(PortLayout(told.members), self._sockets_of, told.left_out):
             if self._seat is None:
                 announce.announce_addresses(entrance.member, entrance.listener.addresses)
         self._servers.use(entrances.reached)
-        stands = len(entrances.reached) == len(members)
-        self._owed = None if stands or not listeners else (members, tuple(listeners), left_out)
+        stands = len(entrances.reached) == len(told.members)
+        self._owed = None if stands or not told.listeners else told
         return stands
 
     def doubt(self, silent: tuple[Address, ...]) -> None:
@@ -540,7 +531,7 @@ async def talk(proxy: Proxy, line: socket.socket) -> None:
                 writer.write(worker_channel.encode(worker_channel.Figures(message.number, families, facts)))
             elif isinstance(message, worker_channel.Members):
                 await proxy.ready.wait()  # what it began with is in its seat
-                proxy.members.follow(message.members, message.listeners, message.left_out)
+                proxy.members.follow(message)
             elif isinstance(message, worker_channel.Silent):
                 proxy.members.doubt(message.servers)
     except (asyncio.IncompleteReadError, worker_channel.ChannelError, OSError) as error:

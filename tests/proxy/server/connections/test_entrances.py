@@ -33,7 +33,7 @@ from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay, UpstreamWays
 from sealwire.proxy.server.workers import pulse
 from sealwire.proxy.server.workers.app import Proxy
-from sealwire.proxy.server.workers.worker_channel import Seat
+from sealwire.proxy.server.workers.worker_channel import Members, Seat
 from sealwire.proxy.session.session import Session
 from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.connections.hand_moved import Keys, Scripted, make_services, turns
@@ -228,7 +228,7 @@ async def test_a_worker_tries_again_for_a_listener_that_it_could_not_have() -> N
         async with running(make_loaded(config), Session, seat) as proxy, Client(ports[0]) as client:
             other = await asyncio.start_server(lambda _reader, writer: writer.close(), *here[1])
             async with other:
-                assert not proxy.members.follow(members, tuple((at,) for at in here))
+                assert not proxy.members.follow(Members(members, tuple((at,) for at in here)))
                 assert (await client.hello())["hosts"] == addresses(ports, 1)
             await until(lambda: len(proxy.addresses) == 2)
             assert sorted((await client.hello())["hosts"]) == addresses(ports, 2)
@@ -295,7 +295,7 @@ async def test_a_worker_starts_beside_a_member_that_may_not_be_used() -> None:
         seat = Seat(1, 1, tuple((at,) for at in here), members=members, left_out=left_out)
         async with running(make_loaded(following(played, ports)), Session, seat) as proxy:
             assert bad.name in proxy.metrics.reach.down
-            proxy.members.follow(members[:1], ((here[0],),), (*left_out, members[1].upstream))
+            proxy.members.follow(Members(members[:1], ((here[0],),), (*left_out, members[1].upstream)))
             assert proxy.metrics.reach.down == (bad.name, late.name)
             assert len(proxy.addresses) == 1
 
@@ -310,7 +310,7 @@ async def test_a_worker_starts_while_no_member_may_be_used_and_has_them_once_the
         async with running(make_loaded(following(played, ports)), Session, seat) as proxy:
             assert (proxy.addresses, proxy.metrics.reach.reach) == ([], Reachable.DOWN)
             assert proxy.metrics.reach.down == (member.name,)
-            assert proxy.members.follow((Member(here, here, upstream),), ((here,),))
+            assert proxy.members.follow(Members((Member(here, here, upstream),), ((here,),)))
             await until(lambda: proxy.metrics.reach.reach is Reachable.UP)
             async with Client(ports[0]) as client:
                 assert (await client.hello())["hosts"] == addresses(ports, 1)
