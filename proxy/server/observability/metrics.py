@@ -25,7 +25,7 @@ from sealwire.proxy.server.observability.counts import CoreCounts, Histogram
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.observed import ObservedCounts
 from sealwire.proxy.server.observability.reach import PlaintextCounts, UpstreamReach
-from sealwire.proxy.server.observability.traces import SpanFigures
+from sealwire.proxy.server.observability.traces import OUTCOMES as TRACE_OUTCOMES
 from sealwire.proxy.session import requests
 from sealwire.proxy.session.effects import CloseReason, Counter
 from sealwire.proxy.session.login.authentication import MECHANISMS
@@ -46,30 +46,22 @@ HOLDS: Final = ("connecting", "keys", "client-full", "server-full", "look-up", "
 
 
 @final
-class ConnectionFigures(Collector):
+class ConnectionFigures:
     """Written by the event loop alone, read by any thread."""
 
-    def __init__(self) -> None:
-        self._in_flight = 0
-        self._held: Mapping[str, int] = {}
+    def __init__(self, registry: CollectorRegistry) -> None:
+        text = "Connections on which a command awaits its reply"
+        self._in_flight = Gauge("sealwire_commands_in_flight", text, registry=registry)
+        text = "Connections whose client is not read from, by what they wait for"
+        self._held = Gauge("sealwire_connections_held", text, ["reason"], registry=registry)
+        self.show(0, ())
 
     def show(self, in_flight: int, holds: Iterable[str]) -> None:
         """`holds`: one name for each reason for which a connection is held."""
-        counted = dict.fromkeys(HOLDS, 0)
-        for hold in holds:
-            counted[hold] = counted.get(hold, 0) + 1
-        self._in_flight, self._held = in_flight, counted
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Called by the registry, from any thread."""
-        text = "Connections on which a command awaits its reply"
-        yield GaugeMetricFamily("sealwire_commands_in_flight", text, self._in_flight)
-        text = "Connections whose client is not read from, by what they wait for"
-        family = GaugeMetricFamily("sealwire_connections_held", text, labels=["reason"])
-        held = self._held
+        counted = Tally(holds)
+        self._in_flight.set(in_flight)
         for name in HOLDS:
-            family.add_metric([name], held.get(name, 0))
-        yield family
+            self._held.labels(name).set(counted[name])
 
 
 # Which classes of the policy are stored in clear: logged when that begins and ends, and a gauge for each.
@@ -330,14 +322,16 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.core = CoreCounts()
-        self.standing = ConnectionFigures()
+        self.registry.register(CoreCollector(self.core))
+        self.standing = ConnectionFigures(self.registry)
         self.reach = UpstreamReach()
-        self.traced = SpanFigures()
+        self.registry.register(self.reach)
+        text = "Commands whose spans were sent to the collector, could not be sent, or found the queue full"
+        self.traced = self._counter("traced_commands", text, "outcome")
         self.plaintext = PlaintextCounts()
+        self.registry.register(self.plaintext)
         self.observed = ObservedCounts()
-        others = (self.standing, self.reach, self.traced, self.plaintext, self.observed)
-        for collector in (CoreCollector(self.core), *others):
-            self.registry.register(collector)
+        self.registry.register(self.observed)
         self.connections = self._gauge("client_connections", "Client connections that are open")
         self.accepted = self._counter("connections_accepted", "Client connections accepted")
         self.rejected = self._counter("connections_rejected", "Client connections not served", "reason")
@@ -399,6 +393,8 @@ class Metrics:
             self.certificate_reloads.labels(result)
         for close_reason in CloseReason:
             self.closed.labels(close_reason.value)
+        for outcome in TRACE_OUTCOMES:
+            self.traced.labels(outcome)
         for reason in REJECTIONS:
             self.rejected.labels(reason)
         for peer in ("client", "server"):

@@ -15,12 +15,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
-from prometheus_client.metrics_core import CounterMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import Counter
 
 from sealwire import __version__, from_lock
 from sealwire.proxy.server.errors import StartReason, TracesUnavailable
@@ -93,36 +92,17 @@ class SpanExporter(Protocol):
 
 
 @final
-class SpanFigures(Collector):
-    """How many commands have become spans, and how many not. Read by any thread."""
-
-    def __init__(self) -> None:
-        self._counts = dict.fromkeys(OUTCOMES, 0)
-
-    def add(self, outcome: str, amount: int) -> None:
-        """`outcome`: one of OUTCOMES; each is counted by one thread."""
-        self._counts[outcome] += amount
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        """Called by the registry."""
-        text = "Commands whose spans were sent to the collector, could not be sent, or found the queue full"
-        family = CounterMetricFamily("sealwire_traced_commands", text, labels=["outcome"])
-        for outcome, amount in self._counts.items():
-            family.add_metric([outcome], amount)
-        yield family
-
-
-@final
 class Tracer:
     """Hears of every command that was answered; see the module's theory of operation."""
 
     def __init__(
         self,
-        figures: SpanFigures,
+        figures: Counter,
         exporter: SpanExporter,
         to_spans: "Callable[[FinishedCommand], Sequence[ReadableSpan]]",
         max_waiting: int = MAX_WAITING,
     ) -> None:
+        """`figures` count commands by OUTCOMES."""
         self._figures = figures
         self._exporter = exporter
         self._to_spans = to_spans
@@ -142,7 +122,7 @@ class Tracer:
         try:
             self._queue.put_nowait(command)
         except queue.Full:
-            self._figures.add("dropped", 1)
+            self._figures.labels("dropped").inc()
 
     def close(self) -> None:
         """Send what waits, if that does not take long. Blocks for END_S at most."""
@@ -182,11 +162,11 @@ class Tracer:
         try:
             spans = [span for command in batch for span in self._to_spans(command)]
             if self._exporter.export(spans).name == "SUCCESS":
-                self._figures.add("exported", len(batch))
+                self._figures.labels("exported").inc(len(batch))
                 return
         except Exception as error:  # noqa: BLE001 - whatever the library raises, the thread goes on
             problem = type(error).__name__
-        self._figures.add("failed", len(batch))
+        self._figures.labels("failed").inc(len(batch))
         fields = {"problem": problem, "hint": "is the collector at traces.endpoint up?"}
         self._gate.note(_log, logging.WARNING, "traces could not be sent", "sending", **fields)
 
@@ -205,7 +185,7 @@ def require_library() -> None:
         )
 
 
-def open_tracer(endpoint: str, figures: SpanFigures) -> Tracer:
+def open_tracer(endpoint: str, figures: Counter) -> Tracer:
     """One that sends to `endpoint`. Raises TracesUnavailable. Cost: 0.3 s, for imports."""
     require_library()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415

@@ -10,18 +10,17 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
-from prometheus_client import CollectorRegistry
 
 from sealwire.proxy.server.config.settings import TraceSettings
 from sealwire.proxy.server.errors import TracesUnavailable
 from sealwire.proxy.server.observability import traces
+from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.observability.spans import SpanMaker
 from sealwire.proxy.server.observability.traces import (
     EVERY_S,
     OUTCOMES,
     FinishedCommand,
     SlowLog,
-    SpanFigures,
     Tracer,
     open_tracer,
 )
@@ -39,11 +38,8 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("opentelemetry"), "level", level)
 
 
-def counted(figures: SpanFigures) -> dict[str, float | None]:
-    registry = CollectorRegistry()
-    registry.register(figures)
-    name = "sealwire_traced_commands_total"
-    return {outcome: registry.get_sample_value(name, {"outcome": outcome}) for outcome in OUTCOMES}
+def counted(metrics: Metrics) -> dict[str, float]:
+    return {name: metrics.value("sealwire_traced_commands_total", outcome=name) for name in OUTCOMES}
 
 
 class Stuck:
@@ -73,64 +69,64 @@ def one_span(command: FinishedCommand) -> list[Any]:
 
 
 def test_a_real_collector_gets_the_spans() -> None:
-    figures = SpanFigures()
+    metrics = Metrics()
     with collector() as collected:
-        tracer = open_tracer(collected.endpoint, figures)
+        tracer = open_tracer(collected.endpoint, metrics.traced)
         tracer.start()
         tracer.finished(finished())
         tracer.finished(finished(reason="range"))
         tracer.close()
-        assert counted(figures) == {"exported": 2, "failed": 0, "dropped": 0}
+        assert counted(metrics) == {"exported": 2, "failed": 0, "dropped": 0}
         assert collected.services == {"sealwire"}
         assert [span.name for span in collected.spans].count("sealwire find") == 2
         assert {span.trace_id.hex() for span in collected.spans} == {f"{PARENT.trace_id:032x}"}
 
 
 def test_what_the_client_does_not_keep_is_not_sent() -> None:
-    figures, exporter = SpanFigures(), Stuck()
-    tracer = Tracer(figures, exporter, one_span)
+    metrics, exporter = Metrics(), Stuck()
+    tracer = Tracer(metrics.traced, exporter, one_span)
     tracer.start()
     tracer.finished(finished(parent=None))
     tracer.close()
-    assert counted(figures) == dict.fromkeys(OUTCOMES, 0)
+    assert counted(metrics) == dict.fromkeys(OUTCOMES, 0)
     assert not exporter.began.is_set()
 
 
 def test_a_collector_that_hangs_costs_no_command_its_time_and_the_rest_is_counted() -> None:
-    figures, exporter = SpanFigures(), Stuck()
-    tracer = Tracer(figures, exporter, one_span, max_waiting=3)
+    metrics, exporter = Metrics(), Stuck()
+    tracer = Tracer(metrics.traced, exporter, one_span, max_waiting=3)
     tracer.start()
     tracer.finished(finished())
     assert exporter.began.wait(SOON_S)
     for _ in range(10):
         tracer.finished(finished())
-    assert counted(figures)["dropped"] == 7
+    assert counted(metrics)["dropped"] == 7
     exporter.let_go.set()
     tracer.close()
-    assert counted(figures)["exported"] == 4
+    assert counted(metrics)["exported"] == 4
 
 
 def test_a_failure_is_counted_and_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
-    figures = SpanFigures()
-    tracer = Tracer(figures, Broken(), one_span)
+    metrics = Metrics()
+    tracer = Tracer(metrics.traced, Broken(), one_span)
     tracer.start()
     tracer.finished(finished())
     tracer.close()
-    assert counted(figures)["failed"] == 1
+    assert counted(metrics)["failed"] == 1
     (record,) = caplog.records
     assert record.getMessage() == "traces could not be sent"
     assert vars(record)["fields"]["problem"] == "ValueError"
 
 
 def test_a_collector_that_refuses_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
-    figures = SpanFigures()
+    metrics = Metrics()
     with collector() as collected:
         collected.answer = 400
-        tracer = open_tracer(collected.endpoint, figures)
+        tracer = open_tracer(collected.endpoint, metrics.traced)
         tracer.start()
         tracer.finished(finished())
         tracer.close()
-    assert counted(figures)["failed"] == 1
+    assert counted(metrics)["failed"] == 1
     assert [record.name for record in caplog.records] == ["sealwire.traces"]
 
 
@@ -140,7 +136,7 @@ def test_without_the_extra_it_is_an_error_with_a_hint(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("importlib.util.find_spec", missing)
     with pytest.raises(TracesUnavailable) as problem:
-        open_tracer("http://127.0.0.1:4318/v1/traces", SpanFigures())
+        open_tracer("http://127.0.0.1:4318/v1/traces", Metrics().traced)
     assert "requirements/image.txt" in problem.value.hint
 
 
