@@ -68,8 +68,9 @@ class KeyFeed:
         self._settings = settings
         self._clock = clock
         self._hand_on = hand_on
-        self._keyring = first.take()
-        self._show(self._keyring)
+        self.keyring = first.take()
+        """The keyring that was loaded last; an empty one when that is too old."""
+        self._show(self.keyring)
         self._missed: set[tuple[int, int]] = set()
         """Keys that this keyring does not open with, and that the log knows of."""
         self._flight: _Answer | None = None
@@ -78,24 +79,10 @@ class KeyFeed:
         # A cache is a failed load with something to go on with.
         self._due_at = now if from_cache else now + settings.refresh_s
         self._heard_at = now - (first.age_s or 0.0)
-        self._freshness = Freshness.STALE if from_cache else Freshness.FRESH
+        self.freshness = Freshness.STALE if from_cache else Freshness.FRESH
+        """How far `keyring` can be trusted to be the newest."""
         self._failure = _BUG
         """Why the last load failed."""
-
-    @property
-    def keyring(self) -> Keyring:
-        """The keyring that was loaded last; an empty one when that is too old."""
-        return self._keyring
-
-    @property
-    def freshness(self) -> Freshness:
-        """How far `keyring` can be trusted to be the newest."""
-        return self._freshness
-
-    @property
-    def loading(self) -> bool:
-        """Whether a load is under way."""
-        return self._flight is not None
 
     async def keyring_with(self, keys: Sequence[tuple[int, int]]) -> Keyring | None:
         """A keyring for a session that does not know `keys`, as (class id, key version) pairs.
@@ -104,12 +91,12 @@ class KeyFeed:
         Raises nothing.
         """
         if self._has(keys):
-            return self._keyring
+            return self.keyring
         if self._flight is not None:
             # It began before the question, and may bring the key all the same.
             await asyncio.shield(self._flight)
             if self._has(keys):
-                return self._keyring
+                return self.keyring
         # Shielded: the first to ask may go away while others wait.
         loaded = await asyncio.shield(self._want_load())
         if loaded is not None:
@@ -134,7 +121,7 @@ class KeyFeed:
         done()
 
     def _has(self, keys: Sequence[tuple[int, int]]) -> bool:
-        return self._freshness is not Freshness.EXPIRED and all(self._keyring.knows(*key) for key in keys)
+        return self.freshness is not Freshness.EXPIRED and all(self.keyring.knows(*key) for key in keys)
 
     def _want_load(self) -> _Answer:
         """The answer of a load that begins now, or as soon as one may."""
@@ -161,10 +148,10 @@ class KeyFeed:
         self._take_off()
         age_s = self._clock() - self._heard_at
         max_age_s = self._settings.max_age_s
-        if max_age_s is not None and age_s > max_age_s and self._freshness is not Freshness.EXPIRED:
+        if max_age_s is not None and age_s > max_age_s and self.freshness is not Freshness.EXPIRED:
             self._expire()
         self._metrics.keyring_age.set(age_s)
-        self._metrics.keyring_expired.set(self._freshness is Freshness.EXPIRED)
+        self._metrics.keyring_expired.set(self.freshness is Freshness.EXPIRED)
 
     def _take_off(self) -> None:
         """Begin the next load if it is wanted, none is under way, and the last is long enough ago."""
@@ -191,8 +178,8 @@ class KeyFeed:
         self._metrics.key_reloads.labels("failed" if loaded is None else "loaded").inc()
         if loaded is None:
             self._due_at = now + min(RETRY_S, self._settings.refresh_s)
-            if self._freshness is Freshness.FRESH:
-                self._freshness = Freshness.STALE
+            if self.freshness is Freshness.FRESH:
+                self.freshness = Freshness.STALE
         else:
             self._due_at = now + self._settings.refresh_s
             self._heard_at = began_at
@@ -201,15 +188,15 @@ class KeyFeed:
         flight.set_result(loaded)
 
     def _accept(self, keyring: Keyring) -> None:
-        if self._freshness is not Freshness.FRESH:
+        if self.freshness is not Freshness.FRESH:
             note(_log, logging.INFO, "keyring can be loaded again")
-        self._freshness = Freshness.FRESH
-        if keyring is not self._keyring:
+        self.freshness = Freshness.FRESH
+        if keyring is not self.keyring:
             note(_log, logging.INFO, "new keyring", generation=keyring.generation)
             self._use(keyring)
 
     def _expire(self) -> None:
-        self._freshness = Freshness.EXPIRED
+        self.freshness = Freshness.EXPIRED
         note(
             _log,
             logging.CRITICAL,
@@ -220,7 +207,7 @@ class KeyFeed:
         self._source.forget()
 
     def _use(self, keyring: Keyring) -> None:
-        self._keyring = keyring
+        self.keyring = keyring
         self._missed.clear()
         self._show(keyring)
         self._hand_on(keyring)

@@ -84,7 +84,7 @@ class Bench:
         started = self.source.loads
         self.feed.tick()
         await asyncio.sleep(0)
-        if self.feed.loading:
+        if self.feed._flight is not None:
             await until(lambda: self.loads_ended > before)
         assert self.source.loads in (started, started + 1)
 

@@ -285,7 +285,7 @@ async def test_a_session_that_waits_for_keys_is_told_and_still_gets_its_answer(t
         async with place.proxy(sessions) as proxy, client_of(proxy) as (reader, writer):
             place.load = load
             writer.write(b"k")
-            await until(lambda: proxy.services.keys.loading)
+            await until(lambda: proxy.services.keys._flight is not None)
             place.write(WIDER)
             proxy.reload()
             may_load.set()
