@@ -146,14 +146,10 @@ class Lifetime(ABC):
         self._recorder = LineRecorder(
             services.audit, services.failed_logins, services.metrics.plaintext, transport, self.number
         )
-        self._route = route
+        self.route = route
+        """Where the client goes."""
         self.host = host_of(transport.get_extra_info("peername"))
         self._connecting: asyncio.Task[None] | None = None
-
-    @property
-    def route(self) -> Route:
-        """Where the client goes."""
-        return self._route
 
     @property
     def is_busy(self) -> bool:

@@ -61,14 +61,14 @@ class Connection(Carrier):
         self._is_connecting = True
         self._silent_since_s = self._services.clock()
         self.client.hold(Hold.CONNECTING)
-        opening = self._route.upstream.connect_for(self, self._unreachable, self._way)
+        opening = self.route.upstream.connect_for(self, self._unreachable, self._way)
         self._connecting = spawn(opening, f"connect {self.number}")
 
     def _unreachable(self, error: UpstreamUnavailable) -> None:
         self._services.metrics.upstream_failures.labels(error.reason.value).inc()
         kind, problem = error.reason.value, str(error)
-        if self._route.reach is not None:
-            self._route.reach.missed(kind, problem, error.hint)
+        if self.route.reach is not None:
+            self.route.reach.missed(kind, problem, error.hint)
         fields = {"problem": problem, "hint": error.hint, "client": self._recorder.peer}
         self._services.gate.note(
             _log, logging.ERROR, "server connection failed", kind, connection=self.number, **fields
@@ -80,8 +80,8 @@ class Connection(Carrier):
         """Send what waits for it."""
         tune(transport)
         server = self.server = Pipe(transport, is_fenced=self._services.fences_servers)
-        if self._route.reach is not None:
-            self._route.reach.reached()
+        if self.route.reach is not None:
+            self.route.reach.reached()
         self._is_connecting = False
         self._connecting = None  # ends by itself; it and that of the handshake took 1.8 KiB of each client
         session = self._session
@@ -140,8 +140,8 @@ class Connection(Carrier):
     def server_eof(self) -> None:
         """The server sends nothing more."""
         if self.server is not None:
-            if self.state is State.OPEN and self._route.reach is not None and not self.server.ended:
-                self._route.reach.doubt()
+            if self.state is State.OPEN and self.route.reach is not None and not self.server.ended:
+                self.route.reach.doubt()
             self._ended(self.server)
 
     def server_lost(self) -> None:
@@ -194,7 +194,7 @@ class Connection(Carrier):
 
     def _doubt_if_given_up(self) -> None:
         """A client that goes before its reply is here may have waited in vain, if not for `connect_s`."""
-        reach, session = self._route.reach, self._session
+        reach, session = self.route.reach, self._session
         if reach is None or self.client.ended:
             return
         if self._is_connecting:
@@ -212,8 +212,8 @@ class Connection(Carrier):
             self._oldest, self._silent_since_s = oldest, now_s
         elif now_s - self._silent_since_s >= self._services.limits.connect_s:
             self._silent_since_s = now_s
-            if self._route.reach is not None:
-                self._route.reach.doubt()
+            if self.route.reach is not None:
+                self.route.reach.doubt()
 
     def move_began(self) -> None:
         """What is under way holds the move up."""

@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from sealwire.proxy.server.config.rows import Address
@@ -42,19 +41,22 @@ ACCEPT_PAUSE_S = 1.0
 
 
 class Listener:
-    """Accepts clients for one route."""
+    """Accepts the clients of one member."""
 
     def __init__(
         self,
         services: Services,
+        member: Member,
         route: Route,
         sockets: list[socket.socket],
         context: ssl.SSLContext | None,
     ) -> None:
         self._services = services
-        self._route = route
+        self.member = member
+        self.route = route
         self._sockets = sockets
-        self._context = context
+        self.context = context
+        """That of handshakes from now on; connections that are open keep theirs."""
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._welcoming: dict[asyncio.Task[None], str] = {}
         """Handshakes, the oldest first, each with the client's address."""
@@ -68,10 +70,6 @@ class Listener:
         """Accept from now on."""
         for sock in self._sockets:
             self._accept_from(sock)
-
-    def use_context(self, context: ssl.SSLContext | None) -> None:
-        """Let handshakes from now on use `context`; connections that are open keep theirs."""
-        self._context = context
 
     async def close(self) -> None:
         """Accept no more and give the port back; connections that are open stay."""
@@ -138,14 +136,14 @@ class Listener:
 
     def _connected(self, task: asyncio.Task[None] | None, transport: asyncio.Transport) -> Connection:
         """The connection counts as open now; counted as arriving too, it would take the place of another."""
-        connection = Connection(self._services, self._route, transport)
+        connection = Connection(self._services, self.route, transport)
         if task is not None:
             self._welcoming.pop(task, None)
         return connection
 
     async def _welcome(self, accepted: socket.socket, address: object) -> None:
         loop = asyncio.get_running_loop()
-        context = self._context
+        context = self.context
         protocol = ClientProtocol(partial(self._connected, asyncio.current_task()))
         opening = loop.connect_accepted_socket(
             lambda: protocol,
@@ -170,15 +168,6 @@ class Listener:
         self._services.gate.note(_log, logging.WARNING, "client not served", reason, **fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Entrance:
-    """Where the clients of one member come in."""
-
-    member: Member
-    route: Route
-    listener: Listener
-
-
 class Entrances:
     """For one event loop. `place` or `lay_out` before `start`; `lay_out` again whenever servers change."""
 
@@ -193,27 +182,27 @@ class Entrances:
         self._new_session = new_session
         self._listen = listen
         self._ways = ways
-        self._open: list[Entrance] = []
+        self._open: list[Listener] = []
         self._names: dict[str, str] = {}
         """What followed members are called here. Sessions look into it: changed in one step."""
         self._started = False
         self.are_closed = False
 
-    def __iter__(self) -> Iterator[Entrance]:
+    def __iter__(self) -> Iterator[Listener]:
         return iter(tuple(self._open))
 
     @property
     def addresses(self) -> list[Address]:
         """Where clients can connect."""
-        return [address for entrance in self._open for address in entrance.listener.addresses]
+        return [address for listener in self._open for address in listener.addresses]
 
     @property
     def reached(self) -> list[tuple[Upstream, ServerReach]]:
         """The servers, each with what is known of reaching it."""
-        routes = [entrance.route for entrance in self._open]
+        routes = [listener.route for listener in self._open]
         return [(route.upstream, route.reach) for route in routes if route.reach is not None]
 
-    def place(self, member: Member, topology: Topology, sockets: list[socket.socket]) -> Entrance:
+    def place(self, member: Member, topology: Topology, sockets: list[socket.socket]) -> Listener:
         """One more, which does not accept before `start`."""
         upstream = Upstream(member.upstream, self._ways)
         name, reach = str(member.upstream), self._services.metrics.reach
@@ -221,15 +210,15 @@ class Entrances:
             reach.use_servers([*(each.server for each in reach.servers), name])
         known = next(each for each in reach.servers if each.server == name)
         route = Route(upstream, partial(self._new_session, topology), known)
-        entrance = Entrance(member, route, Listener(self._services, route, sockets, self._listen))
-        self._open.append(entrance)
+        listener = Listener(self._services, member, route, sockets, self._listen)
+        self._open.append(listener)
         if self._started:
-            entrance.listener.start()
-        return entrance
+            listener.start()
+        return listener
 
     def lay_out(
         self, layout: PortLayout, sockets_of: SocketsOf, left_out: Iterable[Address] = ()
-    ) -> list[Entrance]:
+    ) -> list[Listener]:
         """Have one for each member of `layout`, and drain those of others; the new ones.
 
         `left_out` are members that may not be used: they are shown as servers that are down.
@@ -238,48 +227,48 @@ class Entrances:
         raises ListenProblem; later such a member stays without a listener, and nobody hears of it.
         """
         wanted = set(layout.members)
-        gone = [entrance for entrance in self._open if entrance.member not in wanted]
-        self._open = [entrance for entrance in self._open if entrance.member in wanted]
-        known = {entrance.member for entrance in self._open}
+        gone = [listener for listener in self._open if listener.member not in wanted]
+        self._open = [listener for listener in self._open if listener.member in wanted]
+        known = {listener.member for listener in self._open}
         self._call(layout)
-        for entrance in gone:
-            spawn(self._retire(entrance), f"retire {entrance.member.upstream}")
+        for listener in gone:
+            spawn(self._retire(listener), f"retire {listener.member.upstream}")
         new = []
         for member in layout.members:
             if member not in known and (sockets := self._bound(member, sockets_of)):
                 topology = Topology(str(member.advertise), self._names, withholds=True)
                 new.append(self.place(member, topology, sockets))
         self._call(layout)
-        used = [str(entrance.member.upstream) for entrance in self._open]
+        used = [str(listener.member.upstream) for listener in self._open]
         self._services.metrics.reach.use_servers(used, map(str, left_out))
         return new
 
     def start(self) -> None:
         """Accept from now on."""
         self._started = True
-        for entrance in self._open:
-            entrance.listener.start()
+        for listener in self._open:
+            listener.start()
 
     def use_listen(self, context: ssl.SSLContext | None) -> None:
         """Let handshakes with clients from now on use `context`."""
         self._listen = context
-        for entrance in self._open:
-            entrance.listener.use_context(context)
+        for listener in self._open:
+            listener.context = context
 
     def use_upstream(self, ways: UpstreamWays) -> None:
         """Connect to servers in this way from now on."""
         self._ways = ways
-        for entrance in self._open:
-            entrance.route.upstream.ways = ways
+        for listener in self._open:
+            listener.route.upstream.ways = ways
 
     async def close(self) -> None:
         """Accept no more; connections that are open stay."""
         self.are_closed = True
-        for entrance in self._open:
-            await entrance.listener.close()
+        for listener in self._open:
+            await listener.close()
 
     def _call(self, layout: PortLayout) -> None:
-        listening = {str(entrance.member.upstream).lower() for entrance in self._open}
+        listening = {str(listener.member.upstream).lower() for listener in self._open}
         self._names.clear()
         self._names.update({name: told for name, told in layout.names.items() if name in listening})
 
@@ -293,17 +282,17 @@ class Entrances:
             note(_log, logging.ERROR, "no listener for a member", hint=error.hint, **fields)
             return []
 
-    async def _retire(self, entrance: Entrance) -> None:
+    async def _retire(self, listener: Listener) -> None:
         """A member has left: finish what is under way with it, for as long as a drain may take."""
-        note(_log, logging.INFO, "member left", upstream=str(entrance.member.upstream))
-        await entrance.listener.close()
-        for connection in self._connections_of(entrance):
+        note(_log, logging.INFO, "member left", upstream=str(listener.member.upstream))
+        await listener.close()
+        for connection in self._connections_of(listener):
             connection.drain()
         ends_at = self._services.clock() + self._services.limits.drain_s
-        while self._connections_of(entrance) and self._services.clock() < ends_at:
+        while self._connections_of(listener) and self._services.clock() < ends_at:
             await asyncio.sleep(LOOK_S)
-        for connection in self._connections_of(entrance):
+        for connection in self._connections_of(listener):
             connection.abort()
 
-    def _connections_of(self, entrance: Entrance) -> list[Connection]:
-        return [each for each in tuple(self._services.live) if each.route is entrance.route]
+    def _connections_of(self, listener: Listener) -> list[Connection]:
+        return [each for each in tuple(self._services.live) if each.route is listener.route]

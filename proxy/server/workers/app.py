@@ -201,9 +201,9 @@ class MemberListeners:
             return True
         self._numeric = dict(zip(told.members, told.listeners, strict=True)) if told.listeners else {}
         self._use_members(told.members)
-        for entrance in entrances.lay_out(PortLayout(told.members), self._sockets_of, told.left_out):
+        for listener in entrances.lay_out(PortLayout(told.members), self._sockets_of, told.left_out):
             if self._seat is None:
-                announce.announce_addresses(entrance.member, entrance.listener.addresses)
+                announce.announce_addresses(listener.member, listener.addresses)
         self._servers.use(entrances.reached)
         stands = len(entrances.reached) == len(told.members)
         self._owed = None if stands or not told.listeners else told
@@ -441,8 +441,8 @@ class Proxy:
             note(_log, logging.INFO, "admin address", address=str(self._admin.address))
         if self._entrances is not None:
             self._entrances.start()
-            for entrance in self._entrances if self._seat is None else ():
-                announce.announce_addresses(entrance.member, entrance.listener.addresses)
+            for listener in self._entrances if self._seat is None else ():
+                announce.announce_addresses(listener.member, listener.addresses)
         self.health.frontier = self.frontiers.following
         generation = self._pulse.note_keyring()
         self.services.audit.say(

@@ -348,8 +348,9 @@ async def listener_of(listening: socket.socket) -> AsyncIterator[tuple[Listener,
     services = make_services(Keys(), Metrics())
     with listening, socket.create_server((LOOPBACK, 0)) as server:
         listening.setblocking(False)
-        upstream = Upstream(Address(*server.getsockname()), UpstreamWays(Limits(), UpstreamWay(None)))
-        listener = Listener(services, Route(upstream, Scripted), [listening], None)
+        member = Member(*(Address(*each.getsockname()) for each in (listening, listening, server)))
+        upstream = Upstream(member.upstream, UpstreamWays(Limits(), UpstreamWay(None)))
+        listener = Listener(services, member, Route(upstream, Scripted), [listening], None)
         listener.start()
         yield listener, services
         await listener.close()
