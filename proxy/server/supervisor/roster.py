@@ -31,7 +31,7 @@ from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.ports import PortRange, reserve
-from sealwire.proxy.server.tls import TlsSide, upstream_side
+from sealwire.proxy.server.tls import upstream_side
 from sealwire.proxy.server.workers import worker_channel
 from sealwire.proxy.server.workers.announce import announce_addresses
 from sealwire.proxy.server.workers.joint_metrics import JointMetrics
@@ -222,12 +222,8 @@ class MemberPorts:
         """Sockets of each member, where the configuration lists them."""
         self._range: PortRange | None = None
         """Where servers are followed."""
-        self._monitor: UpstreamMonitor | None = None
-
-    @property
-    def are_followed(self) -> bool:
-        """Whether members come and go."""
-        return self._monitor is not None
+        self.monitor: UpstreamMonitor | None = None
+        """It follows the servers, where members come and go."""
 
     @property
     def numeric(self) -> tuple[tuple[Address, ...], ...]:
@@ -244,25 +240,15 @@ class MemberPorts:
                 self._reserved.append(reserve(member.listen))
             return
         files = await asyncio.to_thread(upstream_side, config.upstream_tls)
-        self._monitor = UpstreamMonitor(config, config.discovery, files.context, self.stranger_met)
-        layout = await self._monitor.first()
+        self.monitor = UpstreamMonitor(config, config.discovery, files.context, self.stranger_met)
+        layout = await self.monitor.first()
         self._range = PortRange(config.discovery.listen, config.discovery.ports)
         self.members, self.left_out = layout.members, layout.left_out
 
     async def watch(self) -> None:
         """Follow the servers for ever, where they are followed."""
-        if self._monitor is not None:
-            await self._monitor.run(self._follow, lambda servers: self._tell(worker_channel.Silent(servers)))
-
-    async def require_usable(self, config: Config, tls: TlsSide) -> None:
-        """Raises as `UpstreamMonitor.require_usable`."""
-        if self._monitor is not None:
-            await self._monitor.require_usable(config, tls.context)
-
-    def use(self, config: Config, tls: TlsSide) -> None:
-        """A reload: the servers are asked in this way from now on."""
-        if self._monitor is not None:
-            self._monitor.use(config, tls.context)
+        if self.monitor is not None:
+            await self.monitor.run(self._follow, lambda servers: self._tell(worker_channel.Silent(servers)))
 
     def announce(self) -> None:
         """Log where the clients of each member connect."""

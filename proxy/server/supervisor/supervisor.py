@@ -118,7 +118,7 @@ class Supervisor:
     def _show_members(self) -> None:
         ports = self._ports
         self._config = replace(self._config, members=ports.members)
-        if ports.are_followed:
+        if ports.monitor is not None:
             known = [*(member.upstream for member in ports.members), *ports.left_out]
             self._asked.use_servers(map(str, known))
 
@@ -148,9 +148,9 @@ class Supervisor:
             # where its files lie waits for a restart, what is in them does not
             tls = await asyncio.to_thread(listen_side, before.admin_tls)
             files = NO_TLS
-            if self._ports.are_followed:
+            if self._ports.monitor is not None:
                 files = await asyncio.to_thread(upstream_side, read.upstream_tls)
-            await self._ports.require_usable(effective(before, read), files)
+                await self._ports.monitor.require_usable(effective(before, read), files.context)
         except (SourceError, ServerError) as error:
             # It is said once, here. Workers are not asked to read what cannot be read.
             self.metrics.reloads.labels("failed").inc()
@@ -159,7 +159,8 @@ class Supervisor:
         # servers may have come or gone meanwhile
         config = replace(effective(before, read), members=self._config.members)
         self._config = config
-        self._ports.use(config, files)
+        if self._ports.monitor is not None:
+            self._ports.monitor.use(config, files.context)
         if self._admin is not None:
             self._admin.use_tls(tls)
         if (config.log_level, config.log_format) != (before.log_level, before.log_format):
@@ -238,7 +239,7 @@ class Supervisor:
 
         def seat() -> worker_channel.Seat:
             ports = self._ports
-            members = ports.members if ports.are_followed else ()
+            members = () if ports.monitor is None else ports.members
             where = ports.numeric, ring, members, ports.left_out
             again = number in self._seated
             return worker_channel.Seat(number, self._config.workers, *where, own_mark.text, again)

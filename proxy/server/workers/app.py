@@ -127,7 +127,7 @@ class MemberListeners:
         self._servers = servers
         self._stranger_met = stranger_met
         self._use_members = use_members
-        self._monitor: UpstreamMonitor | None = None
+        self.monitor: UpstreamMonitor | None = None
         """It follows the servers. A worker has none: its supervisor follows them."""
         self._range: PortRange | None = None
         self._numeric: dict[Member, tuple[Address, ...]] = {}
@@ -150,8 +150,8 @@ class MemberListeners:
             self._numeric = dict(zip(seat.members, seat.listeners, strict=True))
             self._left_out = seat.left_out
             return self._use_members(seat.members)
-        self._monitor = UpstreamMonitor(config, discovery, context, self._stranger_met)
-        layout = await self._monitor.first()
+        self.monitor = UpstreamMonitor(config, discovery, context, self._stranger_met)
+        layout = await self.monitor.first()
         self._range = PortRange(discovery.listen, discovery.ports)
         self._left_out = layout.left_out
         return self._use_members(layout.members)
@@ -170,20 +170,10 @@ class MemberListeners:
                 entrances.place(member, topology, sockets)
         self._servers.use(entrances.reached)
 
-    async def require_usable(self, config: Config, context: ssl.SSLContext | None) -> None:
-        """Raises as `UpstreamMonitor.require_usable`; with workers the supervisor has asked."""
-        if self._monitor is not None:
-            await self._monitor.require_usable(config, context)
-
-    def use(self, config: Config, context: ssl.SSLContext | None) -> None:
-        """A reload: the servers are asked in this way from now on."""
-        if self._monitor is not None:
-            self._monitor.use(config, context)
-
     async def watch(self) -> None:
         """Follow the servers, or what the supervisor says of them, for ever."""
-        if self._monitor is not None:
-            await self._monitor.run(
+        if self.monitor is not None:
+            await self.monitor.run(
                 lambda layout: self.follow(worker_channel.Members(layout.members, (), layout.left_out)),
                 self.doubt,
             )
@@ -370,7 +360,8 @@ class Proxy:
         try:
             reload = Reload(self._loaded.reread, services.keys, self.metrics, self._loaded.frontier_uri)
             renewed = await reload.renew(self.config, self.policy)
-            await self.members.require_usable(renewed.config, renewed.upstream.context)
+            if self.members.monitor is not None:  # with workers the supervisor has asked
+                await self.members.monitor.require_usable(renewed.config, renewed.upstream.context)
         except (SourceError, ServerError, ReloadRefused) as error:
             self.metrics.reloads.labels("failed").inc()
             note_refused(error)
@@ -403,7 +394,8 @@ class Proxy:
         if self._entrances is not None:
             self._entrances.use_listen(renewed.listen.context)
             self._entrances.use_upstream(ways_of(config, renewed.upstream.context, renewed.identities.ways))
-        self.members.use(config, renewed.upstream.context)
+        if self.members.monitor is not None:
+            self.members.monitor.use(config, renewed.upstream.context)
         if self._admin is not None:
             self._admin.use_tls(renewed.admin)
         self.metrics.reloads.labels("loaded").inc()
