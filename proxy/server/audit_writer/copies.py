@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, final
 
 from sealwire.audit.errors import AuditError
@@ -150,16 +149,6 @@ class LogCopy:
         self._gate.note(_log, logging.ERROR, "a copy of the audit log is behind", problem, **fields)
 
 
-@dataclass(frozen=True, slots=True)
-class CopiesTold:
-    """How the copies do."""
-
-    behind: int
-    """A bit for each that is behind."""
-    failures: int
-    """How often lines could not be sent, since this was last asked."""
-
-
 @final
 class Copies:
     """Each copy in a thread of its own, until they are to end."""
@@ -175,12 +164,15 @@ class Copies:
         for thread in self._threads:
             thread.start()
 
-    def told(self) -> CopiesTold:
-        """How they do. Cost: 1 us a copy."""
+    def told(self) -> tuple[int, int]:
+        """A bit for each that is behind, and how often lines could not be sent since this was last asked.
+
+        Cost: 1 us a copy.
+        """
         behind = sum(1 << place for place, copy in enumerate(self._copies) if copy.is_behind)
         failures = sum(copy.failures for copy in self._copies)
         since, self._told = failures - self._told, failures
-        return CopiesTold(behind, since)
+        return behind, since
 
     def finish(self, within_s: float) -> None:
         """Let them send what there is, and end; what is not sent in time is sent by the next process."""

@@ -75,7 +75,10 @@ class WriterKeeper:
         Raises AuditError as `AuditLog`, and NotAudited where no process can be started; KeysError for the
         key's file. Blocks for 2 us a line of the newest file.
         """
-        _look_at(self._settings)
+        # follow the log once, so that what is wrong with it is an error of the start
+        settings = self._settings
+        key = None if settings.key is None else load_signing_key(settings.key)
+        AuditLog(settings.place, key, settings.pace).close()
         try:
             self._process = await self._spawn()
         except OSError as error:
@@ -147,12 +150,6 @@ class WriterKeeper:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()
-
-
-def _look_at(settings: AuditSettings) -> None:
-    """Follow the log once, so that what is wrong with it is an error of the start. Raises as `start`."""
-    key = None if settings.key is None else load_signing_key(settings.key)
-    AuditLog(settings.place, key, settings.pace).close()
 
 
 def check_audit(settings: AuditSettings) -> None:

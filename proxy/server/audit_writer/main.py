@@ -84,10 +84,8 @@ class AuditWriter:
             if is_due:
                 self._ticked_s = self._clock()
                 self._opened().tick()
-        except AuditError as error:
-            self._failed(1 + list(AuditReason).index(error.reason), error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the records must not be lost for it
-            self._failed(UNEXPECTED, error)
+            self._failed(error)
         else:
             self._well()
         return has_written
@@ -112,7 +110,7 @@ class AuditWriter:
         try:
             self._log.sign()
         except AuditError as error:
-            self._failed(1 + list(AuditReason).index(error.reason), error)
+            self._failed(error)
             return False
         self._log.close()
         return True
@@ -140,9 +138,11 @@ class AuditWriter:
         for ring in self._rings:
             ring.tell(0)
 
-    def _failed(self, trouble: int, error: Exception) -> None:
+    def _failed(self, error: Exception) -> None:
         self.is_troubled = True
-        waiting = 0
+        trouble, waiting = UNEXPECTED, 0
+        if isinstance(error, AuditError):
+            trouble = 1 + list(AuditReason).index(error.reason)
         for ring in self._rings:
             ring.put_back()
             ring.tell(trouble)
@@ -192,10 +192,10 @@ def run(orders: records.WriterOrders) -> int:
     copies = Copies([LogCopy(orders.place, target) for target in orders.copies])
 
     def tell() -> None:
-        told = copies.told()
+        behind, failures = copies.told()
         for place, ring in enumerate(rings):
             # the sum over workers is the number of failures
-            ring.tell_of_copies(told.behind, 0 if place else told.failures)
+            ring.tell_of_copies(behind, 0 if place else failures)
 
     _serve(writer, {each.wake for each in orders.ends}, tell)
     end_s = time.monotonic() + FINISH_S
