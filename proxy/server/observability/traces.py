@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from prometheus_client import Counter
 
@@ -28,6 +28,7 @@ from sealwire.proxy.session.watch import CommandNote
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 _log = logging.getLogger("sealwire.traces")
 
@@ -81,16 +82,6 @@ class CommandListener(Protocol):
         """One more."""
 
 
-class SpanExporter(Protocol):
-    """What sends spans; OpenTelemetry's OTLPSpanExporter is one."""
-
-    def export(self, spans: "Sequence[ReadableSpan]") -> Any:
-        """Send them. Returns a result whose name is SUCCESS or FAILURE; may raise."""
-
-    def shutdown(self) -> None:
-        """Nothing follows."""
-
-
 @final
 class Tracer:
     """Hears of every command that was answered; see the module's theory of operation."""
@@ -98,7 +89,7 @@ class Tracer:
     def __init__(
         self,
         figures: Counter,
-        exporter: SpanExporter,
+        exporter: "SpanExporter",
         to_spans: "Callable[[FinishedCommand], Sequence[ReadableSpan]]",
         max_waiting: int = MAX_WAITING,
     ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from sealwire.proxy.server.config.settings import TraceSettings
@@ -42,7 +43,7 @@ def counted(metrics: Metrics) -> dict[str, float]:
     return {name: metrics.value("sealwire_traced_commands_total", outcome=name) for name in OUTCOMES}
 
 
-class Stuck:
+class Stuck(SpanExporter):
     """An exporter whose collector does not answer before it is let go."""
 
     def __init__(self) -> None:
