@@ -127,7 +127,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Lifetime(ABC):
+class Carrier(ABC):
     """The two transports of a connection and the session between them, from the first to the last."""
 
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
@@ -150,6 +150,10 @@ class Lifetime(ABC):
         """Where the client goes."""
         self.host = host_of(transport.get_extra_info("peername"))
         self._connecting: asyncio.Task[None] | None = None
+        self._timer: CommandTimer | None = None
+        """It runs while the client's last message is timed."""
+        self._unsent: list[bytes] = []
+        """What the server is sent as soon as its connection stands: what came of one read of the client."""
 
     @property
     def is_busy(self) -> bool:
@@ -235,17 +239,6 @@ class Lifetime(ABC):
                 for record in session.unanswered():
                     self._recorder.report(Done(record, UNANSWERED), session.caller)
             session.client_eof()  # a connection that was cut must not hold up moves forever
-
-
-class Carrier(Lifetime):
-    """Stands between the session and the two transports."""
-
-    def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
-        super().__init__(services, route, transport)
-        self._timer: CommandTimer | None = None
-        """It runs while the client's last message is timed."""
-        self._unsent: list[bytes] = []
-        """What the server is sent as soon as its connection stands: what came of one read of the client."""
 
     # -- what arrives ----------------------------------------------------------------------------------------
 

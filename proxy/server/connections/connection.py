@@ -1,6 +1,6 @@
 """One client connection and the server connection that belongs to it: what its transports and the proxy say.
 
-`lifetime` says where a connection is on its way, `carrying` what becomes of bytes and effects.
+`carrying` says where a connection is on its way, and what becomes of bytes and effects.
 
 Backpressure. Each transport is read only while nobody holds it (`Hold`). A client that does not read holds
 both sides: the server's replies, and its own commands, whose refusals would pile up. A server that does not
