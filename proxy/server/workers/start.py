@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from pymongo.saslprep import saslprep
@@ -133,17 +132,11 @@ def _password(settings: IdentitySettings, environ: Mapping[str, str]) -> str:
     if settings.password_file is None:
         return environ.get(settings.password_variable, "")
     try:
-        content = _read(settings.password_file)
-        return content.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        return ""
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_private(path, _MAX_PASSWORD_BYTES)
+        return read_private(settings.password_file, _MAX_PASSWORD_BYTES).decode().rstrip("\r\n")
     except KeysError as error:
         raise errors.FileProblem(errors.StartReason.FILE_FORBIDDEN, str(error), error.hint) from None
+    except UnicodeDecodeError:
+        return ""
 
 
 # Which address stands for which: what the servers call themselves, and what clients are told instead.
