@@ -20,11 +20,10 @@ from rich.text import Text
 
 from sealwire import core_name
 from sealwire.demo.application import run_application
-from sealwire.demo.engine import Check, Screen, checked, marked
+from sealwire.demo.engine import Check, Checked, Screen, checked, marked
 from sealwire.demo.inspection import covered_texts, find_patient, scan_folder
-from sealwire.demo.stage import CLINIC, POLICY_FILE, Announce, DemoOperator, Stage, StepFailed
+from sealwire.demo.stage import CLINIC, POLICY_FILE, Announce, DemoOperator, Stage, StepFailed, write_private
 from sealwire.demo.story import shown_patient
-from sealwire.keys.private_file import replace_private
 
 BACKUP_STEPS = 8
 RESTORED = "clinic_restored"
@@ -43,16 +42,11 @@ def write_policy(folder: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class BackupStory:
+class BackupStory(Checked):
     """Every step with its claim, whether it held, and what was seen."""
 
     patients: int
     checks: tuple[Check, ...]
-
-    @property
-    def holds(self) -> bool:
-        """Whether every claim held."""
-        return all(check.passed for check in self.checks)
 
 
 class _Operator:
@@ -64,8 +58,9 @@ class _Operator:
         self.old_key, self.new_key = self.folder / "backup-key", self.folder / "next-key"
         self.store = self.folder / "store"
         self.store.mkdir(parents=True, mode=0o700)
-        self._uri_file = self._private("uri", stage.databases.guarded.uri(stage.databases.administrator))
-        self._passphrase_file = self._private("passphrase", secrets.token_urlsafe(24))
+        uri = stage.databases.guarded.uri(stage.databases.administrator)
+        self._uri_file = write_private(self.folder / "uri", uri)
+        self._passphrase_file = write_private(self.folder / "passphrase", secrets.token_urlsafe(24))
 
     def backup(self, subcommand: str, *arguments: str, server: bool = False) -> dict[str, Any]:
         """Run it to its end; what it printed for programs. Raises StepFailed."""
@@ -78,11 +73,6 @@ class _Operator:
             environment["SEALWIRE_SERVER_URI_FILE"] = str(self._uri_file)
         printed: dict[str, Any] = DemoOperator(environment, {}).ask("backup", subcommand, *arguments)
         return printed
-
-    def _private(self, name: str, content: str) -> Path:
-        path = self.folder / name
-        replace_private(path, content.encode())
-        return path
 
 
 def _create(operator: _Operator) -> tuple[bool, str]:

@@ -22,6 +22,17 @@ class Check:
     detail: str
 
 
+class Checked:
+    """A story that claims something."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim held."""
+        return all(check.passed for check in self.checks)
+
+
 def checked(claim: str, step: Callable[[], tuple[bool, str]]) -> Check:
     """Whether the claim of a step held, and what was seen. A step that fails is a failed check."""
     try:
@@ -49,13 +60,9 @@ class Screen:
         for command in commands:
             self.show(Text(f"$ {command}", style="dim", overflow="fold"))
 
-    def show_checks(self, checks: Iterable[Check]) -> None:
-        """Each claim with what became of it, and what was seen beside it."""
-        self.show(table_of(checks))
-
 
 def table_of(checks: Iterable[Check]) -> Table:
-    """Each claim in a row, with its detail."""
+    """Each claim with what became of it, and what was seen beside it."""
     table = Table.grid(padding=(0, 1))
     for check in checks:
         table.add_row(marked(check), check.claim, Text(check.detail, style="dim"))

@@ -25,10 +25,17 @@ from rich.table import Table
 from rich.text import Text
 
 from sealwire import core_name
-from sealwire.demo.engine import Check, Screen, checked
-from sealwire.demo.stage import CLINIC, Announce, Dataset, DemoOperator, StepFailed, make_dataset
+from sealwire.demo.engine import Check, Screen, checked, table_of
+from sealwire.demo.stage import (
+    CLINIC,
+    Announce,
+    Dataset,
+    DemoOperator,
+    StepFailed,
+    make_dataset,
+    write_private,
+)
 from sealwire.keys.kek import DEFAULT_VARIABLE
-from sealwire.keys.private_file import replace_private
 from sealwire.sidecars.compliance.requirements import ComplianceCheck, Duty
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import Child
@@ -235,7 +242,7 @@ def _write_files(folder: Path, server_uri: str) -> None:
         ("compliance.yaml", _COMPLIANCE.format(exempt=exempt, attested=attested)),
         ("server.uri", server_uri),
     ):
-        replace_private(folder / name, content.encode())
+        write_private(folder / name, content)
 
 
 def _fill(client: MongoClient[dict[str, Any]], dataset: Dataset) -> None:
@@ -295,7 +302,7 @@ def show_governance(console: Console, story: GovernanceStory, pages: Sequence[Pa
             seen.add_row(Text(who, style="cyan"), Text(what, overflow="fold"))
         screen.show(seen)
         screen.show_commands(chapter.commands)
-        screen.show_checks([chapter.check])
+        screen.show(table_of([chapter.check]))
     console.print()
     for page in pages:
         console.print(Text(str(page)), soft_wrap=True)

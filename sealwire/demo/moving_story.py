@@ -19,10 +19,18 @@ from rich.table import Table
 
 from sealwire import core_name
 from sealwire.demo.application import Desks, Period, desks_at_work
-from sealwire.demo.engine import Check, Screen
+from sealwire.demo.engine import Check, Checked, Screen, table_of
 from sealwire.demo.inspection import Stored, count_stored, covered_texts, scan_folder
-from sealwire.demo.stage import CLINIC, Announce, Dataset, DemoOperator, Stage, StepFailed, start_databases
-from sealwire.keys.private_file import replace_private
+from sealwire.demo.stage import (
+    CLINIC,
+    Announce,
+    Dataset,
+    DemoOperator,
+    Stage,
+    StepFailed,
+    start_databases,
+    write_private,
+)
 from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.database import DatabaseProcess, first_move, vouch_for_leases
 from sealwire.testbed.errors import TestbedError, TestbedReason
@@ -78,7 +86,7 @@ def build_moving(folder: Path, patients: int, seed: int, announce: Announce) -> 
 
     Raises TestbedError. Cost: about 8 s on two cores.
     """
-    policy = _written(folder / "policy.yaml", POLICY)
+    policy = write_private(folder / "policy.yaml", POLICY)
     with ExitStack() as stack:
         parts = start_databases(stack, folder, patients, seed, announce)
         announce("starting OpenBao, which keeps the key")
@@ -91,8 +99,8 @@ def build_moving(folder: Path, patients: int, seed: int, announce: Announce) -> 
         announce("noting that no proxy was at this new server before, so that no job waits for one")
         with parts.guarded.connect(parts.administrator) as client:
             vouch_for_leases(client)
-        server_uri = _written(folder / "server.uri", parts.guarded.uri(parts.administrator))
-        token = _written(folder / "vault-token", bao.root_token)
+        server_uri = write_private(folder / "server.uri", parts.guarded.uri(parts.administrator))
+        token = write_private(folder / "vault-token", bao.root_token)
         settings: dict[str, object] = {
             "kek": {"provider": "vault", "name": KEK_NAME},
             "vault": {"address": bao.address, "auth": "token-file", "token_file": str(token)},
@@ -118,11 +126,6 @@ def _fill(database: DatabaseProcess, administrator: User, dataset: Dataset) -> N
         clinic.appointments.insert_many(dict(each) for each in dataset.appointments)
 
 
-def _written(path: Path, content: str) -> Path:
-    replace_private(path, content.encode())
-    return path
-
-
 MOVING_STEPS: Final = 7
 _AT_LEAST: Final = 40
 """Questions that the desk has to have asked before the next step."""
@@ -145,49 +148,38 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True)
-class MovingStory:
+class MovingStory(Checked):
     """All of it, and the checks."""
 
     patients: int
     chapters: tuple[Chapter, ...]
     checks: tuple[Check, ...]
 
-    @property
-    def holds(self) -> bool:
-        """Whether every claim held."""
-        return all(check.passed for check in self.checks)
+
+Step = Callable[[MovingStage, DemoOperator], None]
+"""What the operator does beside the running proxy."""
 
 
-class _Operator:
-    """Types commands beside the running proxy."""
-
-    def __init__(self, stage: MovingStage) -> None:
-        self.stage = stage
-        operator = DemoOperator(stage.environment, {str(stage.policy): "policy.yaml"})
-        self.run, self.typed = operator.run, operator.typed
-
-
-def take_in(operator: _Operator) -> None:
+def take_in(stage: MovingStage, operator: DemoOperator) -> None:
     """Everything that the policy covers, deterministic classes included."""
-    operator.run("migrate", "encrypt", str(operator.stage.policy), "--proxies", "1")
+    operator.run("migrate", "encrypt", str(stage.policy), "--proxies", "1")
 
 
-def turn_key(operator: _Operator) -> None:
+def turn_key(stage: MovingStage, operator: DemoOperator) -> None:
     """A new key for the NHS numbers, and all of them moved to it."""
-    policy = str(operator.stage.policy)
+    policy = str(stage.policy)
     operator.run("keys", "rotate", "nhs_number", "--policy", policy)
     operator.run("migrate", "reencrypt", policy, "nhs_number")
 
 
-def shred(operator: _Operator) -> None:
+def shred(stage: MovingStage, operator: DemoOperator) -> None:
     """The key of one patient's notes is destroyed; the desk never asks for this patient."""
-    patient = operator.stage.databases.dataset.patients[-1]["mrn"]
+    patient = stage.databases.dataset.patients[-1]["mrn"]
     operator.run("keys", "shred", "notes", patient, "--now", "--confirm", "notes")
 
 
-def give_back(operator: _Operator) -> None:
+def give_back(stage: MovingStage, operator: DemoOperator) -> None:
     """Everything in clear again. The policy lets go of the random paths first, so that writes go in clear."""
-    stage = operator.stage
     lines = stage.policy.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if not line.endswith((": phone", ": notes"))]
     stage.policy.write_text("\n".join(kept) + "\n", encoding="utf-8")
@@ -202,8 +194,8 @@ def give_back(operator: _Operator) -> None:
         operator.run("migrate", "decrypt", policy, name, "--confirm", name)
 
 
-_STEPS: Final[tuple[tuple[str, Callable[[_Operator], None]], ...]] = (
-    ("plaintext", lambda _operator: None),
+_STEPS: Final[tuple[tuple[str, Step], ...]] = (
+    ("plaintext", lambda _stage, _operator: None),
     ("encrypted", take_in),
     ("new key", turn_key),
     ("shredded", shred),
@@ -216,7 +208,7 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
 
     Raises TestbedError when the application ends; a command that fails is a failed check instead.
     """
-    operator = _Operator(stage)
+    operator = DemoOperator(stage.environment, {str(stage.policy): "policy.yaml"})
     announce("making keys: every class begins in plaintext")
     policy = str(stage.policy)
     try:
@@ -235,7 +227,7 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
         for title, step in _STEPS:
             announce(title)
             try:
-                chapters.append(_chapter(title, step, operator, desks))
+                chapters.append(_chapter(title, step, stage, operator, desks))
             except StepFailed as error:
                 failure = str(error)
                 break
@@ -243,14 +235,13 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
     return MovingStory(len(stage.databases.dataset.patients), tuple(chapters), checks)
 
 
-def _chapter(title: str, step: Callable[[_Operator], None], operator: _Operator, desks: Desks) -> Chapter:
+def _chapter(title: str, step: Step, stage: MovingStage, operator: DemoOperator, desks: Desks) -> Chapter:
     since, began = len(desks.guarded.lines), time.monotonic()
-    step(operator)
+    step(stage, operator)
     seconds = time.monotonic() - began
     deadline = time.monotonic() + _WITHIN_S
     while len(desks.guarded.lines) < since + _AT_LEAST and time.monotonic() < deadline:
         time.sleep(0.1)
-    stage = operator.stage
     with stage.databases.guarded.connect(stage.databases.administrator) as raw:
         stored = count_stored(raw, load_policy(POLICY.encode(), stage.policy.name))
     hits = scan_folder(
@@ -330,7 +321,7 @@ def show_moving(console: Console, story: MovingStory) -> None:
     for chapter in story.chapters:
         screen.show_commands(chapter.commands)
     console.print()
-    screen.show_checks(story.checks)
+    screen.show(table_of(story.checks))
     screen.show(
         f"{story.patients:,} patients, {core_name()}. Median and max: milliseconds of the desk behind "
         "Sealwire. Readable and encrypted: values that the database gives out. Files: what a search of them "

@@ -20,6 +20,7 @@ from sealwire.examples.patients import (
     generate_patients,
     write_lines,
 )
+from sealwire.keys.private_file import replace_private
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
 from sealwire.testbed.mongo_server import User
@@ -48,6 +49,12 @@ def make_dataset(folder: Path, patients: int, seed: int) -> Dataset:
     dataset.patients_file.write_text("".join(write_lines(people)))
     dataset.appointments_file.write_text("".join(write_lines(booked)))
     return dataset
+
+
+def write_private(path: Path, content: str) -> Path:
+    """The path of a file that only its owner can read, and that has this content now."""
+    replace_private(path, content.encode())
+    return path
 
 
 CLINIC = "clinic"

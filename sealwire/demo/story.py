@@ -17,7 +17,7 @@ from rich.text import Text
 from sealwire import core_name
 from sealwire.demo import inspection
 from sealwire.demo.application import AppStep, run_application
-from sealwire.demo.engine import Check, Screen, table_of
+from sealwire.demo.engine import Check, Checked, Screen, table_of
 from sealwire.demo.inspection import (
     Document,
     Refused,
@@ -50,7 +50,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Story(Checked):
     """Everything that is shown. `direct` and `guarded` are runs of the same application, step by step."""
 
     patients: int
@@ -67,10 +67,6 @@ class Story:
     plain_files: Scan
     guarded_files: Scan
     checks: tuple[Check, ...]
-
-    @property
-    def holds(self) -> bool:
-        return all(check.passed for check in self.checks)
 
 
 def tell(stage: Stage, announce: Announce) -> Story:
