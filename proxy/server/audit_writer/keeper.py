@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, final
 
 from sealwire.audit.errors import AuditReason, NotAudited
@@ -37,20 +36,6 @@ _PASSED_PREFIXES: Final = ("PYTHON", "COVERAGE", "PYTEST", "LC_", "SSL_CERT_")
 _log = logging.getLogger("sealwire.audit")
 
 
-@dataclass(frozen=True, slots=True)
-class _Ring:
-    """All descriptors of one ring."""
-
-    memory: int
-    sleeper: int
-    """The end of the pipe that the writer reads from."""
-    waker: int
-
-    def close(self) -> None:
-        for descriptor in (self.memory, self.sleeper):
-            os.close(descriptor)
-
-
 @final
 class WriterKeeper:
     """See the module."""
@@ -60,14 +45,14 @@ class WriterKeeper:
         self._settings = settings
         self._log_level, self._log_format = log_level, log_format
         self._rings = [_make_ring() for _ in range(rings)]
+        """The ends of each: its worker's, and the writer's."""
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
     def ends(self, number: int) -> RingEnds:
         """What the worker `number`, from 1 on, needs: descriptors of this process, to be inherited."""
-        ring = self._rings[number - 1]
-        return RingEnds(ring.memory, ring.waker)
+        return self._rings[number - 1][0]
 
     async def start(self) -> None:
         """Look at the log, and start the writer.
@@ -91,16 +76,17 @@ class WriterKeeper:
     async def close(self) -> None:
         """Let the writer finish: all workers have ended. What it has not written is counted in the log."""
         self._closing.set()
-        for ring in self._rings:
-            os.close(ring.waker)
+        for worker, _ in self._rings:
+            os.close(worker.wake)
         if self._keeping is not None and not await within(self._keeping, CLOSE_S):
             self._kill()
         lost = 0
-        for ring in self._rings:
-            output = RingOutput(ring.memory)
+        for _, writer in self._rings:
+            output = RingOutput(writer.memory)
             lost += output.count()
             output.close()
-            ring.close()
+            os.close(writer.memory)
+            os.close(writer.wake)
         if lost:
             note(_log, logging.ERROR, "audit lines lost", lines=lost)
 
@@ -128,13 +114,13 @@ class WriterKeeper:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         settings = self._settings
-        ends = tuple(RingEnds(ring.memory, ring.sleeper) for ring in self._rings)
+        ends = tuple(writer for _, writer in self._rings)
         logs = (self._log_level, self._log_format)
         copies = tuple(map(parse_copy, settings.copies))
         orders = WriterOrders(settings.place, settings.key, settings.pace, ends, copies, *logs)
         now_ns = time.monotonic_ns()
-        for ring in self._rings:
-            output = RingOutput(ring.memory)
+        for each in ends:
+            output = RingOutput(each.memory)
             output.beat(now_ns)
             output.close()
         # -P: what lies in the current folder is not imported in place of a module.
@@ -169,9 +155,10 @@ def check_audit(settings: AuditSettings) -> None:
             raise unusable(path, PermissionError(errno.EACCES, ""))
 
 
-def _make_ring() -> _Ring:
+def _make_ring() -> tuple[RingEnds, RingEnds]:
     sleeper, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    return _Ring(make_memory(), sleeper, waker)
+    memory = make_memory()
+    return RingEnds(memory, waker), RingEnds(memory, sleeper)
 
 
 def _environment() -> dict[str, str]:

@@ -53,7 +53,8 @@ class _Shared:
 
     def __init__(self, memory: int) -> None:
         self._bytes = mmap.mmap(memory, 0)
-        self._size = len(self._bytes) - _START
+        self.size = len(self._bytes) - _START
+        """How many bytes can wait."""
         self._words = memoryview(self._bytes)[:_START].cast("Q")
 
     @property
@@ -88,8 +89,8 @@ class RingInput(_Shared):
             return False
         head = self._head
         data = _PREFIX.pack(size, adler32(record), head) + record
-        at = head % self._size
-        first = self._size - at
+        at = head % self.size
+        first = self.size - at
         if len(data) <= first:
             self._bytes[_START + at : _START + at + len(data)] = data
         else:
@@ -100,10 +101,10 @@ class RingInput(_Shared):
 
     def _fits(self, size: int) -> bool:
         """Whether so many bytes more have room. What the writer has taken counts only where there is none."""
-        if self._head - self._tail + size <= self._size:
+        if self._head - self._tail + size <= self.size:
             return True
         self._tail = self._words[_TAIL]
-        return self._head - self._tail + size <= self._size
+        return self._head - self._tail + size <= self.size
 
     def wants_waking(self) -> bool:
         """Whether the writer sleeps; it is said once for each time."""
@@ -113,14 +114,9 @@ class RingInput(_Shared):
         return True
 
     @property
-    def size(self) -> int:
-        """How many bytes can wait."""
-        return self._size
-
-    @property
     def filled(self) -> float:
         """The part of the room that is taken, up to 1."""
-        return self.waiting_bytes / self._size
+        return self.waiting_bytes / self.size
 
     def has_room(self, spare: int = 0) -> bool:
         """Whether the longest record fits, with `spare` bytes more."""
@@ -219,6 +215,6 @@ class RingOutput(_Shared):
             at += _PREFIX_BYTES + size
 
     def _read(self, at: int, size: int) -> bytes:
-        start = at % self._size
-        first = self._bytes[_START + start : _START + min(start + size, self._size)]
+        start = at % self.size
+        first = self._bytes[_START + start : _START + min(start + size, self.size)]
         return first + self._bytes[_START : _START + size - len(first)] if len(first) < size else first

@@ -293,8 +293,8 @@ async def test_a_writer_ends_when_the_proxy_has_been_killed(tmp_path: Path) -> N
     running = Running(tmp_path, 1)
     await running.keeper.start()
     assert running.put(20)
-    for ring in running.keeper._rings:
-        os.close(ring.waker)
+    for worker, _ in running.keeper._rings:
+        os.close(worker.wake)
     assert running.keeper._process is not None
     assert await soon(running.keeper._process.wait()) == 0
     assert numbers_in(tmp_path) == list(range(20))
