@@ -4,7 +4,7 @@ Errors are `SourceError` with line and column; an override's place is the name o
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,22 +33,11 @@ _LIKENESS_OF_REST = 0.8
 _RESTS = tuple(name.removeprefix(_PREFIX) for name in settings.KNOWN_VARIABLES)
 
 
-def ignored_variables(config: settings.Config, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Variables that look like Sealwire's, and that neither `config` names nor anybody reads, sorted.
-
-    They are reported, not refused: somebody else's program may have made them.
+def _unread(environ: Mapping[str, str], own: Iterable[str]) -> tuple[str, ...]:
+    """Variables that look like Sealwire's, and are neither the configuration's `own` nor read by anybody,
+    sorted. They are reported, not refused: somebody else's program may have made them.
     """
-    return _unread(environ, frozenset(_own_variables(config)))
-
-
-def unnamed_variables(source: bytes, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The same where the configuration in `source` cannot be read: what stands in it anywhere is left out."""
-    text = source.decode("utf-8", "replace")
-    return _unread(environ, frozenset(re.findall(r"\w+", text)))
-
-
-def _unread(environ: Mapping[str, str], own: frozenset[str]) -> tuple[str, ...]:
-    others = environ.keys() - settings.KNOWN_VARIABLES - own
+    others = environ.keys() - settings.KNOWN_VARIABLES - frozenset(own)
     return tuple(sorted(name for name in others if _looks_ours(name, environ[name])))
 
 
@@ -88,7 +77,8 @@ def variables_unread(path: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
         source = read_named_file(path, "the configuration") if path.is_file() else b""
     except (FileProblem, PermissionProblem, OSError):
         source = b""
-    return unnamed_variables(source, environ)
+    # what stands in it anywhere is left out
+    return _unread(environ, re.findall(r"\w+", source.decode("utf-8", "replace")))
 
 
 def reload_config(path: Path, environ: Mapping[str, str]) -> settings.Config:
@@ -111,7 +101,7 @@ def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> setti
     """The configuration in `source`; relative paths start at the folder of `path`. Raises SourceError."""
     root = rows.parse_overridden(source, path, environ, settings.SETTINGS)
     config = _Reader(rows.to_path(path.absolute().parent), environ).config(root)
-    return replace(config, ignored_variables=ignored_variables(config, environ))
+    return replace(config, ignored_variables=_unread(environ, _own_variables(config)))
 
 
 class _Reader:

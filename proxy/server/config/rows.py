@@ -60,10 +60,6 @@ def member_of(kind: type[Enum]) -> Value:
     return choice({member.value: member for member in kind})
 
 
-def _address(node: Node, _: ToPath) -> Address:
-    return read_address(node)
-
-
 def read_address(node: Node) -> Address:
     """`host:port` or `[IPv6]:port`. Raises SourceError."""
     host, colon, port = node.text().rpartition(":")
@@ -85,7 +81,7 @@ def _host_name(node: Node, _: ToPath) -> str:
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
-ADDRESS = Value("`host:port`", _address)
+ADDRESS = Value("`host:port`", lambda node, _: read_address(node))
 TEXT = Value("text", lambda node, _: node.text())
 NAME = replace(TEXT, shown="name")
 PATH = Value("path", lambda node, path: path(node))
