@@ -363,7 +363,8 @@ class Roster:
 
     def __init__(self, workers: int, drain_s: float) -> None:
         self._workers = {number: _Worker() for number in range(1, workers + 1)}
-        self._drain_s = drain_s
+        self.drain_s = drain_s
+        """How long a drain may take."""
         self._failures = 0
         self._ever_ready = False
         self._announced = False
@@ -383,7 +384,7 @@ class Roster:
     def tick(self, now_s: float) -> list[Order]:
         """The clock, about once a second, and once at the beginning."""
         if self._draining_since_s is not None:
-            late = now_s - self._draining_since_s >= self._drain_s + DRAIN_GRACE_S
+            late = now_s - self._draining_since_s >= self.drain_s + DRAIN_GRACE_S
             return self._cut_running() if late else []
         overdue: list[Order] = [
             Tell(number, CUT)
@@ -424,10 +425,6 @@ class Roster:
             return self._cut_running() + self._finish(Outcome.GAVE_UP, code)
         worker.state, worker.since_s = _State.WAITING, now_s + self._pause_s()
         return self._start_next(now_s)
-
-    def allow_drain(self, drain_s: float) -> None:
-        """A drain may take this long from now on."""
-        self._drain_s = drain_s
 
     def reload(self) -> list[Order]:
         """The configuration is to be read again by all."""

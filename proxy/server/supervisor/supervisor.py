@@ -69,7 +69,8 @@ class Supervisor:
         """`watch` reads for the page what the watch has to tell."""
         self._watch = watch
         self.metrics = SupervisorMetrics(config.workers)
-        self._config = config
+        self.config = config
+        """The one in force."""
         self._reread = reread
         self._reloads = OneAtATime(self._reload, "reload")
         self._processes = roster.WorkerProcesses(command)
@@ -89,9 +90,9 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._finish = self._loop.create_future()
         try:
-            files = admin_files(self._config)
-            self._admin = admin = make_admin(self._config, self._health, self, files, self._watch)
-            await self._ports.find(self._config)
+            files = admin_files(self.config)
+            self._admin = admin = make_admin(self.config, self._health, self, files, self._watch)
+            await self._ports.find(self.config)
             self._show_members()
             await self._start_audit_writer()
             admin.start()
@@ -117,13 +118,13 @@ class Supervisor:
 
     def _show_members(self) -> None:
         ports = self._ports
-        self._config = replace(self._config, members=ports.members)
+        self.config = replace(self.config, members=ports.members)
         if ports.monitor is not None:
             known = [*(member.upstream for member in ports.members), *ports.left_out]
             self._asked.use_servers(map(str, known))
 
     async def _start_audit_writer(self) -> None:
-        config = self._config
+        config = self.config
         if config.audit is not None:
             self._audit_writer = WriterKeeper(
                 config.audit, config.workers, config.log_level, config.log_format
@@ -142,7 +143,7 @@ class Supervisor:
         self._reloads.ask()
 
     async def _reload(self) -> None:
-        before = self._config
+        before = self.config
         try:
             read = await asyncio.to_thread(self._reread)
             # where its files lie waits for a restart, what is in them does not
@@ -157,8 +158,8 @@ class Supervisor:
             note_refused(error)
             return
         # servers may have come or gone meanwhile
-        config = replace(effective(before, read), members=self._config.members)
-        self._config = config
+        config = replace(effective(before, read), members=self.config.members)
+        self.config = config
         if self._ports.monitor is not None:
             self._ports.monitor.use(config, files.context)
         if self._admin is not None:
@@ -168,13 +169,8 @@ class Supervisor:
         if waiting := changed(before, read):
             keys = ", ".join(waiting)
             note(_log, logging.WARNING, "new values wait for a restart, the old ones count", keys=keys)
-        self._roster.allow_drain(config.limits.drain_s)
+        self._roster.drain_s = config.limits.drain_s
         self._carry_out(self._roster.reload())
-
-    @property
-    def config(self) -> Config:
-        """The one in force."""
-        return self._config
 
     def render(self) -> bytes:
         """The metrics page, for the admin address's threads. Raises TimeoutError."""
@@ -242,7 +238,7 @@ class Supervisor:
             members = () if ports.monitor is None else ports.members
             where = ports.numeric, ring, members, ports.left_out
             again = number in self._seated
-            return worker_channel.Seat(number, self._config.workers, *where, own_mark.text, again)
+            return worker_channel.Seat(number, self.config.workers, *where, own_mark.text, again)
 
         return await self._processes.start(number, ring, seat)
 

@@ -176,7 +176,7 @@ def test_a_drain_has_a_limit_and_starts_nobody() -> None:
 
 def test_a_reload_can_give_a_drain_more_time() -> None:
     roster = started(1)
-    roster.allow_drain(10 * DRAIN_S)
+    roster.drain_s = 10 * DRAIN_S
     roster.stop(200.0)
     assert roster.tick(200.0 + DRAIN_S + DRAIN_GRACE_S) == []
     assert roster.tick(200.0 + 10 * DRAIN_S + DRAIN_GRACE_S) == [Tell(1, CUT)]
