@@ -116,10 +116,6 @@ class ClientGate:
         note(storm.logger, storm.level, "similar lines held", **fields)
 
 
-def _no_matter() -> None:
-    """Nobody follows the servers."""
-
-
 @dataclass(slots=True)
 class Services:
     """What all connections of one proxy use."""
@@ -132,8 +128,8 @@ class Services:
     """Whether nothing that was sent to a server may reach it late: classes that move are followed."""
     contexts: ContextFeed | None = None
     """Finds keys of contexts; None where there is no store of them."""
-    stranger_met: Callable[[], None] = _no_matter
-    """A server has named a member without a listener."""
+    stranger_met: Callable[[], None] = lambda: None
+    """A server has named a member without a listener, which matters where servers are followed."""
     clock: Callable[[], float] = time.monotonic
     watch: CommandWatch | None = None
     """Takes notes of commands for `listeners`; the sessions have the same."""
