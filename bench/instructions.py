@@ -53,6 +53,7 @@ from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.frontiers.feed import steady_clock
 from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.choices import CommandScope
 from sealwire.proxy.session.effects import Begun, Done
@@ -219,7 +220,8 @@ class _AtOnce:
 async def _drive_connection(session: Session, messages: list[bytes], count: int) -> None:
     """As `_drive`, through a connection, which hears one message of the client and one of the server."""
     services = Services(cast(Any, None), Metrics(), LogAudit(), Limits())
-    connection = Connection(services, Route(cast(Any, _AtOnce()), lambda: session), cast(Any, _Sink()))
+    route = Route(cast(Any, _AtOnce()), lambda: session, ServerReach("a:1"))
+    connection = Connection(services, route, cast(Any, _Sink()))
     connection.client_data(messages[0])  # the server connection is opened for it
     while connection.server is None:
         await asyncio.sleep(0)

@@ -19,6 +19,7 @@ from sealwire.proxy.server.connections.connection import Connection
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.observability.audit import LogAudit
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.transports import ClientProtocol, ServerProtocol
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay
 from tests.build_context import ROOT
@@ -388,7 +389,8 @@ async def find_and_reply() -> tuple[list[Step], Transport, Transport]:
     server, client = Server(), Transport()
     metrics = Metrics()
     services = Services(cast(Any, None), metrics, LogAudit(), Limits())
-    protocol = ClientProtocol(lambda transport: Connection(services, Route(server, session), transport))
+    route = Route(server, session, ServerReach("a:1"))
+    protocol = ClientProtocol(lambda transport: Connection(services, route, transport))
     protocol.connection_made(cast(asyncio.BaseTransport, client))
     protocol.data_received(command({"ping": 1, "$db": "admin"}, 99))
     await asyncio.sleep(0)  # what is sent first opens the connection to the server, in a task

@@ -390,8 +390,12 @@ class Carrier(ABC):
                 self._fetch_keys(effect)
             case PauseClient() | GoOn():
                 self._pause(effect)
-            case PlaintextMet() | StrangerMet() | ObservedCommand():
-                self._tell(effect)
+            case PlaintextMet():
+                self._recorder.met(effect, self._caller)
+            case StrangerMet():
+                self._services.stranger_met()
+            case ObservedCommand():
+                self._services.metrics.observed.add(effect)
             case Close():
                 self._close(effect)
             case _:
@@ -450,14 +454,6 @@ class Carrier(ABC):
             pipe.read_if_free()
         if self.client.ended or (server is not None and server.ended):
             self._hear_ends()
-
-    def _tell(self, effect: PlaintextMet | StrangerMet | ObservedCommand) -> None:
-        if isinstance(effect, StrangerMet):
-            self._services.stranger_met()
-        elif isinstance(effect, ObservedCommand):
-            self._services.metrics.observed.add(effect)
-        else:
-            self._recorder.met(effect, self._caller)
 
     def _fetch_keys(self, need: NeedKeys) -> None:
         if not self._awaits_keys:

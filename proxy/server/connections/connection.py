@@ -67,8 +67,7 @@ class Connection(Carrier):
     def _unreachable(self, error: UpstreamUnavailable) -> None:
         self._services.metrics.upstream_failures.labels(error.reason.value).inc()
         kind, problem = error.reason.value, str(error)
-        if self.route.reach is not None:
-            self.route.reach.missed(kind, problem, error.hint)
+        self.route.reach.missed(kind, problem, error.hint)
         fields = {"problem": problem, "hint": error.hint, "client": self._recorder.peer}
         self._services.gate.note(
             _log, logging.ERROR, "server connection failed", kind, connection=self.number, **fields
@@ -80,8 +79,7 @@ class Connection(Carrier):
         """Send what waits for it."""
         tune(transport)
         server = self.server = Pipe(transport, is_fenced=self._services.fences_servers)
-        if self.route.reach is not None:
-            self.route.reach.reached()
+        self.route.reach.reached()
         self._is_connecting = False
         self._connecting = None  # ends by itself; it and that of the handshake took 1.8 KiB of each client
         session = self._session
@@ -140,7 +138,7 @@ class Connection(Carrier):
     def server_eof(self) -> None:
         """The server sends nothing more."""
         if self.server is not None:
-            if self.state is State.OPEN and self.route.reach is not None and not self.server.ended:
+            if self.state is State.OPEN and not self.server.ended:
                 self.route.reach.doubt()
             self._ended(self.server)
 
@@ -195,7 +193,7 @@ class Connection(Carrier):
     def _doubt_if_given_up(self) -> None:
         """A client that goes before its reply is here may have waited in vain, if not for `connect_s`."""
         reach, session = self.route.reach, self._session
-        if reach is None or self.client.ended:
+        if self.client.ended:
             return
         if self._is_connecting:
             if self._services.clock() - self._silent_since_s >= _SOON_S:
@@ -212,8 +210,7 @@ class Connection(Carrier):
             self._oldest, self._silent_since_s = oldest, now_s
         elif now_s - self._silent_since_s >= self._services.limits.connect_s:
             self._silent_since_s = now_s
-            if self.route.reach is not None:
-                self.route.reach.doubt()
+            self.route.reach.doubt()
 
     def move_began(self) -> None:
         """What is under way holds the move up."""

@@ -199,8 +199,7 @@ class Entrances:
     @property
     def reached(self) -> list[tuple[Upstream, ServerReach]]:
         """The servers, each with what is known of reaching it."""
-        routes = [listener.route for listener in self._open]
-        return [(route.upstream, route.reach) for route in routes if route.reach is not None]
+        return [(listener.route.upstream, listener.route.reach) for listener in self._open]
 
     def place(self, member: Member, topology: Topology, sockets: list[socket.socket]) -> Listener:
         """One more, which does not accept before `start`."""

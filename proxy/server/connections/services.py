@@ -216,5 +216,5 @@ class Route:
 
     upstream: Upstream
     new_session: Callable[[], SessionCore]
-    reach: ServerReach | None = None
+    reach: ServerReach
     """What is known of the server."""

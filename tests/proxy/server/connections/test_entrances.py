@@ -30,6 +30,7 @@ from sealwire.proxy.server.discovery.view import PortLayout
 from sealwire.proxy.server.errors import ListenProblem
 from sealwire.proxy.server.health import Reachable
 from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.observability.reach import ServerReach
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay, UpstreamWays
 from sealwire.proxy.server.workers import pulse
 from sealwire.proxy.server.workers.app import Proxy
@@ -350,7 +351,8 @@ async def listener_of(listening: socket.socket) -> AsyncIterator[tuple[Listener,
         listening.setblocking(False)
         member = Member(*(Address(*each.getsockname()) for each in (listening, listening, server)))
         upstream = Upstream(member.upstream, UpstreamWays(Limits(), UpstreamWay(None)))
-        listener = Listener(services, member, Route(upstream, Scripted), [listening], None)
+        route = Route(upstream, Scripted, ServerReach(str(member.upstream)))
+        listener = Listener(services, member, route, [listening], None)
         listener.start()
         yield listener, services
         await listener.close()
