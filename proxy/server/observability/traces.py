@@ -10,6 +10,8 @@ dropped. A trace costs what one `put` costs, about a microsecond, and nothing fo
 OpenTelemetry is the extra `otel`. `spans` imports its library, and only where traces are on.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import logging
 import queue
@@ -89,8 +91,8 @@ class Tracer:
     def __init__(
         self,
         figures: Counter,
-        exporter: "SpanExporter",
-        to_spans: "Callable[[FinishedCommand], Sequence[ReadableSpan]]",
+        exporter: SpanExporter,
+        to_spans: Callable[[FinishedCommand], Sequence[ReadableSpan]],
         max_waiting: int = MAX_WAITING,
     ) -> None:
         """`figures` count commands by OUTCOMES."""
