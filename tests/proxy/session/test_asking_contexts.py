@@ -94,7 +94,10 @@ def test_values_of_the_context_alone_are_opened_and_listed(world: AskingWorld) -
     world.values = [{"_id": each} for each in (smith, other, jones, sabine, None)]
     world.cache.clear()
     found = world.listed({"tenant": 1, "name": STARTS})
-    assert found == {"tenant": 1, "name": {"$in": sorted((smith, sabine), key=bytes)}}
+    assert found == {
+        "tenant": 1,
+        "name": {"$in": sorted((smith, sabine), key=lambda each: (len(each), bytes(each)))},
+    }
     assert world.opened == 3
     assert world.questions[0]["pipeline"][0] == {"$match": {"$and": [{"tenant": 1}]}}
     outside = world.listed({"tenant": 1, "name": {"$not": STARTS}})
