@@ -211,8 +211,7 @@ def within_context(walk: Walk, node: PathNode, question: ValuesQuestion) -> Valu
         return question
     if draft.contexts is None:
         raise unfixed(leaf.per, node)
-    context = draft.contexts.one_of(leaf, node)
-    return replace(question, context=context)
+    return replace(question, context=draft.contexts.one_of(leaf, node))
 
 
 def put_behind(walk: Walk, item: Element, stage: dict[str, Any]) -> None:

@@ -559,6 +559,8 @@ def _refuse_on_random(walk: Walk, element: Element) -> None:
         raise Refusal(Reason.RANDOM_EQUALITY, path=walk.node.path, rule=operator_name(element))
 
 
+_UNASKED: Final = "deterministic classes without a question"
+
 OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
     b"$eq": encrypted(_compare, named=True, converted=Conversion.EQUAL),
     b"$ne": encrypted(_compare, converted=Conversion.UNEQUAL),
@@ -584,14 +586,11 @@ OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
     b"$comment": passed(operands.comment, named=True, converted=Conversion.KEPT),
     **asking(
         Asks.SIZE,
-        {b"$size": passed(_size, "deterministic classes", named=True, converted=Conversion.LENGTH)},
+        family("$size", passed(_size, _UNASKED, named=True, converted=Conversion.LENGTH)),
     ),
     **asking(
         Asks.TYPE,
-        family(
-            "$type",
-            passed(_type, "deterministic classes; of a random class `null`", converted=Conversion.TYPES),
-        ),
+        family("$type", passed(_type, f"{_UNASKED}; `null` of any class", converted=Conversion.TYPES)),
     ),
     **asking(Asks.PATTERN, family("$regex", never(Reason.PATTERN, named=True))),
     b"$options": never(Reason.PATTERN, named=True),

@@ -503,9 +503,10 @@ class ValuesJudgement:
         self._is_random: Final = question.is_random
         conditions = [(each.asks, condition_of(each)) for each in question.operators]
         self._order: Final = question.order
-        alone = frozenset(Asks) if not (self._is_random or self.takes_arrays) else _OF_ARRAYS
+        meets_arrays = self._is_random or self.takes_arrays
         self._conditions: Final = tuple(
-            found if asks in alone else in_arrays(found) for asks, found in conditions
+            in_arrays(found) if meets_arrays and asks not in _OF_ARRAYS else found
+            for asks, found in conditions
         )
         self._each: Final[tuple[dict[HeldValue, None], ...]] = tuple({} for _ in self._conditions)
         self._matches: Final = any(each.has_pattern for each in question.operators)

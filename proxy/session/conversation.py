@@ -115,7 +115,7 @@ class Asked:
     needs_time: bool
     """Whether the server has to say at which time it reads, for the command to read then as well."""
     cipher: ContextCipher | None = None
-    """What opens the values of the question's context, if it is about one, and that one has a key."""
+    """That of the question's context; None if it is about none, or nothing is stored under that one."""
 
 
 @final

@@ -32,7 +32,7 @@ from sealwire.policies.planning.plan import (
 from sealwire.policies.questions.asked import HeldValue, ValuesQuestion
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
-from sealwire.proxy.session.ranking import array_of, items_from, ranked
+from sealwire.proxy.session.ranking import Valid, array_of, items_from, ranked
 from sealwire.proxy.session.shared import Grids, Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
@@ -216,14 +216,14 @@ def apply_plan(
 def cipher_of(
     question: ValuesQuestion, planned: Iterable[ValueEdit | RangeEdit], shared: Shared
 ) -> ContextCipher | None:
-    """What opens the values of a question's context; None if it has none, or nothing is stored under it.
+    """The cipher of a question's context; None if it is about none, or nothing is stored under that one.
 
-    `planned`: the edits of all that the question takes along, whose keys are looked for together.
+    The keys of `planned`, the edits of all conditions that go with the question, have to be at hand as well.
     Raises ContextsMissing, UnknownKey, Refusal(TOO_LARGE); Refusal(QUESTION) where values may be in clear.
     """
     if shared.contexts is None and not question.context:
         return None
-    cache, wanted = _store_of(shared), wanted_by(planned, _forms_of(shared))
+    cache, wanted = _store_of(shared), wanted_by(planned, forms_of(shared))
     own = ContextWanted(question.class_name, question.context, False)
     if question.context:
         if own.class_name in shared.moves.classes or own.class_name in shared.keyring.partly_plaintext:
@@ -233,7 +233,8 @@ def cipher_of(
     return cache.cipher_for(own) if question.context else None
 
 
-def _forms_of(shared: Shared) -> Forms | None:
+def forms_of(shared: Shared) -> Forms | None:
+    """The forms of one command's values; None while each has the envelope under the active key."""
     moves, keyring = shared.moves, shared.keyring
     return Forms(moves, keyring) if moves.classes or keyring.plaintext_classes else None
 
@@ -250,7 +251,7 @@ def rewritten_part(
 
     Raises and costs as `apply_plan`.
     """
-    forms = _forms_of(shared)
+    forms = forms_of(shared)
     if shared.contexts is not None:
         require(shared.contexts, wanted_by(planned, forms))
     edits = _edits(message, planned, replacements, shared, forms)
@@ -439,16 +440,18 @@ def _edit_of_any(
 
 def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grids: Grids) -> Edit:
     """Under the active key."""
-    cipher = keyring.cipher_for(planned.field_class.name)
+    field_class = planned.field_class
+    cipher = keyring.cipher_for(field_class.name)
     if isinstance(planned, RangeEdit):
+        # of random classes, and under the key of a context, a value has the form that it was found in alone
+        has_another = field_class.mode is Mode.DETERMINISTIC and field_class.per is None
+        valid = (lambda kind, value: _envelope(cipher, kind, value)) if has_another else None
         if planned.outside is not None:
-            return _outside(planned, [_asked_forms(cipher, planned, each) for each in planned.outside.lists])
+            return _outside(planned, [_asked_forms(valid, each) for each in planned.outside.lists])
         if isinstance(planned.listed, tuple):
             if planned.ranks is not None:
-                has_contexts = planned.field_class.per is not None  # and so one form of each value
-                valid = None if has_contexts else lambda kind, value: _envelope(cipher, kind, value)
                 return ranked(planned, planned.ranks, valid)
-            return _listed(planned, _asked_forms(cipher, planned, planned.listed))
+            return _listed(planned, _asked_forms(valid, planned.listed))
         items = sorted(grids.encrypted(cipher, kind, value) for kind, value in planned.values())
         return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
     value = planned.value
@@ -495,14 +498,9 @@ def _edit_of_form(
     return _put(message, planned, kind, data)
 
 
-def _asked_forms(cipher: ValueCipher, planned: RangeEdit, listed: Iterable[HeldValue]) -> list[StoredForm]:
-    """Every form of stored values: as they were found, and the valid one, which random classes lack.
-
-    A context has one key, so what it has is in its only form.
-    """
-    found = set[StoredForm]()
-    if planned.field_class.mode is Mode.DETERMINISTIC and planned.field_class.per is None:
-        found = {_envelope(cipher, *held.value) for held in listed}
+def _asked_forms(valid: Valid | None, listed: Iterable[HeldValue]) -> list[StoredForm]:
+    """Every form of stored values: as they were found, and the `valid` one, if they may have another."""
+    found = set[StoredForm]() if valid is None else {valid(*held.value) for held in listed}
     return sorted(found.union(StoredForm(*held.stored) for held in listed))
 
 

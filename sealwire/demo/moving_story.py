@@ -157,7 +157,7 @@ class MovingStory(Checked):
 
 
 Step = Callable[[MovingStage, DemoOperator], None]
-"""What the operator does beside the running proxy."""
+"""One step of the operator beside the running proxy."""
 
 
 def take_in(stage: MovingStage, operator: DemoOperator) -> None:

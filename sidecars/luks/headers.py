@@ -63,8 +63,8 @@ def seal(raw: bytes, uuid: str, created: str, kek: KeyEncryptionKey) -> bytes:
 
 
 def unseal(sealed: bytes, kek: KeyEncryptionKey, where: str) -> tuple[SealedHeader, bytes]:
-    """What the file says of itself, and the header backup in it. Raises DamagedFile, WrongKek, what
-    `kek.unwrap` raises, and Unsound HEADER_FILE when anything in the file was altered.
+    """The head of the file, and the header backup in it. Raises DamagedFile, WrongKek, what `kek.unwrap`
+    raises, and Unsound HEADER_FILE when anything in the file was altered.
     """
     end = _LENGTH_BYTES + int.from_bytes(sealed[:_LENGTH_BYTES], "big")
     if not _LENGTH_BYTES < end <= min(_LENGTH_BYTES + _MAX_HEAD_BYTES, len(sealed) - _SIV_BYTES):

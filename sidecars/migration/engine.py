@@ -332,7 +332,7 @@ class Runner(Engine):
         return patches, left
 
     def _choice(self, namespace: str, raws: Sequence[bytes]) -> NewForm:
-        """What decides for a batch's values. Keys of contexts that it needs are made in one write."""
+        """The choice of each value's new form in a batch, whose keys of contexts are made in one write."""
         job, within = self.job, None
         if self._contexts is not None:
             within = InCollection(self._contexts, namespace)

@@ -198,7 +198,7 @@ def _records(arrived: bytearray) -> Iterator[bytes]:
 
 
 def read_server_hello(content: bytes) -> Choice:
-    """What the body of a ServerHello chooses. Raises StreamFailed PROTOCOL for what is none.
+    """The server's choice in the body of a ServerHello. Raises StreamFailed PROTOCOL for what is none.
 
     Source:  RFC 5246 section 7.4.1.3; RFC 8446 sections 4.1.3 and 4.2.1
     """

@@ -16,7 +16,7 @@ Run = Callable[..., Outcome]
 
 
 class Listener:
-    """What listens at an admin address, and answers each request with these bytes. `answer` may raise."""
+    """A listener at an admin address. Each request gets the bytes of `answer`, which may raise."""
 
     def __init__(self, answer: Callable[[], bytes]) -> None:
         self._answer = answer

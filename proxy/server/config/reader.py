@@ -77,7 +77,7 @@ def variables_unread(path: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
         source = read_named_file(path, "the configuration") if path.is_file() else b""
     except (FileProblem, PermissionProblem, OSError):
         source = b""
-    # what stands in it anywhere is left out
+    # a name that stands anywhere in it is left out
     return _unread(environ, re.findall(r"\w+", source.decode("utf-8", "replace")))
 
 

@@ -153,7 +153,7 @@ class Carrier(ABC):
         self._timer: CommandTimer | None = None
         """It runs while the client's last message is timed."""
         self._unsent: list[bytes] = []
-        """What the server is sent as soon as its connection stands: what came of one read of the client."""
+        """The bytes that the server gets as soon as its connection stands, from one read of the client."""
 
     @property
     def is_busy(self) -> bool:

@@ -417,7 +417,7 @@ class ServerStore:
             await limits.bulk_write(updates, ordered=False)
 
     async def granted(self, besides: str, since: datetime | None) -> list[Granted]:
-        """What processes `besides` this one have written, at or after `since` by the server's clock."""
+        """The grants that processes `besides` this one wrote at or after `since`, by the server's clock."""
         from pymongo.read_concern import ReadConcern  # noqa: PLC0415 - see read_uri
 
         wanted: dict[str, Any] = {"process": {"$ne": besides}}

@@ -246,7 +246,7 @@ def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServe
 
 
 def _among(unknown: ValuesUnknown) -> list[Among]:
-    """What documents pass before the question looks at them."""
+    """The conditions and stages that documents pass before the question looks at them."""
     if isinstance(unknown, CandidatesUnknown):
         return unknown.among
     return [unknown.among] if isinstance(unknown, OrderUnknown) and unknown.among is not None else []

@@ -63,7 +63,7 @@ from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
-from sealwire.proxy.session.rewriting import Settled, apply_plan
+from sealwire.proxy.session.rewriting import Settled, apply_plan, forms_of
 from sealwire.proxy.session.sides import ask_again, ask_values, observing, on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
@@ -383,7 +383,7 @@ class ClientSide(Side):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & MORE_TO_COME
         is_moving = bool(moves.classes)
-        forms = Forms(moves, keyring) if is_moving or keyring.plaintext_classes else None
+        forms = forms_of(shared)
         target = None if is_moving or conversation.has_begun else self._target(message, parsed.body)
         passing = None if target is None else known.get(target)
         if passing is not None:

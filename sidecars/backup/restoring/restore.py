@@ -116,7 +116,7 @@ class RestoreServer:
         return tuple(refused)
 
     def take_over_logins(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Let the server take users and roles from the collections they stand in; why not."""
+        """Let the server take users and roles from their collections; the reason where it refuses."""
         if not names:
             return ()
         command: dict[str, Any] = {"_mergeAuthzCollections": 1, "db": "", "drop": False}

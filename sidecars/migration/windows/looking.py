@@ -26,7 +26,7 @@ _LARGE: Final = 256 << 10
 
 
 class Seen(NamedTuple):
-    """What a document has, or one value of it."""
+    """The versions that a document has values of, or that one value is of."""
 
     has_old: bool = False
     has_new: bool = False

@@ -1,6 +1,6 @@
 """Conditions on classes with a key for each context: values of that context alone are judged and listed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import bson
 import pytest
 from bson import Binary, Int64
 
+from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Window
 from sealwire.keys.keyring.data_key import DataKey, KeyState
@@ -54,6 +55,8 @@ class AskingWorld(World):
         self.values: list[Body] = []
         self.questions: list[Body] = []
         self.opened = 0
+        self.before_answer: Callable[[], object] = lambda: None
+        """Called once a question is asked, before its answer comes."""
 
     def answer(self, effects: list[Effect], *, find: bool = True) -> list[Effect]:
         """As `World.answer`; questions are answered as well."""
@@ -63,6 +66,7 @@ class AskingWorld(World):
         if body.get("allowDiskUse") is None:
             return effects
         self.questions.append(body)
+        self.before_answer()
         cursor = {"id": Int64(0), "ns": "clinic.people", "firstBatch": self.values}
         told = self.session.server_data(reply({"cursor": cursor, "ok": 1.0}, request_id_of(sent[0])))
         self.opened += sum(
@@ -204,10 +208,32 @@ def test_an_answer_that_was_altered_or_is_of_another_class_refuses_the_command(w
         assert (refused["code"], "[question]" in refused["errmsg"]) == (238, True)
 
 
-@pytest.mark.parametrize("is_moving", [False, True])
-def test_while_values_may_be_in_clear_the_command_is_refused(world: AskingWorld, is_moving: bool) -> None:
-    (stored,) = names(world, (1, "Smith"))
-    world.values = [{"_id": stored}]
+def test_a_context_whose_key_was_destroyed_meets_no_condition_and_no_negation(world: AskingWorld) -> None:
+    smith, other = names(world, (1, "Smith"), (2, "Smith"))
+    world.values = [{"_id": smith}, {"_id": other}]
+    row = world.resolver.row_of(world.keyring, "name", b"\x12" + (1).to_bytes(8, "little"))
+    assert row is not None
+    shred(world.store, announce(world.store, row, NOW, NOW - NOW), NOW)
+    world.cache.destroy([row.key_id])
+    assert world.listed({"tenant": 1, "name": STARTS})["name"] == {"$in": []}
+    negated = bson.encode(world.listed({"tenant": 1, "name": {"$not": STARTS}}))
+    assert not any(each in negated for each in (smith, other))
+    assert world.opened == 0
+
+
+def test_keys_that_are_nowhere_are_looked_for_together(world: AskingWorld) -> None:
+    condition = {"tenant": 9, "mark": "x", "notes": "y"}
+    for body in (
+        {"find": "people", "filter": condition},
+        {"findAndModify": "people", "query": condition, "sort": {"name": 1}, "remove": True},
+    ):
+        world.asked.clear()
+        assert "code" not in world.send(body)
+        assert len(world.asked[0].contexts) > 1
+
+
+def moving_world(world: AskingWorld, *, is_moving: bool) -> None:
+    """Names are in clear from now on, or on their way there."""
     pending = key("name", 2, KeyState.PENDING, is_plaintext=True)
     own = [key("name"), pending] if is_moving else [key("name", is_plaintext=True)]
     world.keyring = Keyring([*own, *(key(each) for each in NAMES if each != "name")])
@@ -215,6 +241,20 @@ def test_while_values_may_be_in_clear_the_command_is_refused(world: AskingWorld,
     if is_moving:
         number = NAMES.index("name") + 1
         world.shared.moves.follow("name", Frontier(number, 1, 2, 2, Window(BEFORE_ALL, BEFORE_ALL)))
-    refused = world.listed({"tenant": 1, "name": STARTS})
+
+
+@pytest.mark.parametrize("is_between", [False, True])
+@pytest.mark.parametrize("is_moving", [False, True])
+@pytest.mark.parametrize("more", [{}, {"sort": {"name": 1}}])
+def test_while_values_may_be_in_clear_the_command_is_refused(
+    world: AskingWorld, is_moving: bool, is_between: bool, more: Body
+) -> None:
+    (stored,) = names(world, (1, "Smith"))
+    world.values = [{"_id": stored, "__sealwire": 1} if more else {"_id": stored}]
+    if is_between:
+        world.before_answer = lambda: moving_world(world, is_moving=is_moving)
+    else:
+        moving_world(world, is_moving=is_moving)
+    refused = world.listed({"tenant": 1, "name": STARTS}, **more)
     assert (refused["code"], "[question]" in refused["errmsg"]) == (238, True)
-    assert world.questions == []
+    assert len(world.questions) == is_between

@@ -116,7 +116,7 @@ class Scripted:
 
 
 def read_answer(stream: Stream, hello: bytes = b"") -> Choice | Trouble | None:
-    """What a server's first message chooses, or why it chooses nothing."""
+    """The choice in a server's first message, or the reason why it has none."""
     try:
         return next((read_server_hello(body) for _, body in flight(stream, hello)), None)
     except StreamFailed as failure:
