@@ -55,11 +55,13 @@ class Step:
 
 
 def create_indexes(clinic: Clinic) -> Document:
-    """An NHS number belongs to one patient; the desk searches by telephone and postcode."""
+    """An NHS number belongs to one patient; the desk searches by name, birth, telephone and postcode."""
     return {
         "patients": [
             clinic.patients.create_index("nhs_number", unique=True),
             clinic.patients.create_index("contacts.phone"),
+            clinic.patients.create_index("name"),
+            clinic.patients.create_index("date_of_birth"),
             clinic.patients.create_index("address.postcode"),
             clinic.patients.create_index([("ward", ASCENDING), ("registered", ASCENDING)]),
         ],
@@ -207,7 +209,7 @@ def find_by_birth(clinic: Clinic) -> Document:
 def find_by_surname(clinic: Clinic) -> Document:
     """Somebody is on the telephone, and only the beginning of the surname can be understood."""
     heard = clinic.known[0]["name"].rpartition(" ")[2][:3].lower()
-    return _seen(clinic.patients.find({"name": re.compile(f" {heard}", re.IGNORECASE)}))
+    return _seen(clinic.patients.find({"name": {"$regex": f" {re.escape(heard)}", "$options": "i"}}))
 
 
 def page_by_name(clinic: Clinic) -> Document:
