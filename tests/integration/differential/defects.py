@@ -13,8 +13,10 @@ So no `find`, which may become a pipeline, has such a projection.
 one where a later statement of the same command meets none. So filters that are asked about have neither it
 nor `$alwaysFalse`.
 
-Binary data of one length is ordered by its bytes alone; MongoDB orders it by its subtype first. So nothing is
-sorted by it, takes its least and greatest, or compares it with binary data for the order.
+Binary data of one length is ordered by its bytes alone; MongoDB orders it by its subtype first. So nothing
+is sorted by it, takes its least and greatest, or compares it with binary data for the order. Sets in
+expressions, `$in` there, and `$addToSet` take binary data with the same bytes for one value, whatever its
+subtype. So no two generated values differ in that alone.
 
 With an index on an array, `{$gt: a, $lt: b}` wants one element between both ends; MongoDB takes one above
 `a` and another below `b`. So the tests of arrays between two ends have no index.
