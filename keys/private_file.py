@@ -154,12 +154,14 @@ def create_private(path: Path, content: bytes) -> None:
     The caller holds `writer_lock(path)`: a look, then a rename, is not atomic between Sealwire processes
     without it. (A hard link would be, but not every file system in use has them.)
     """
-    _create(path, content, PRIVATE_MODE)
+    require_free(path)
+    _replace(path, content, PRIVATE_MODE)
 
 
 def create_public(path: Path, content: bytes) -> None:
     """As `create_private`, for what anybody may read and nobody else may write: mode 0644."""
-    _create(path, content, PUBLIC_MODE)
+    require_free(path)
+    replace_public(path, content)
 
 
 def require_free(path: Path) -> None:
@@ -168,11 +170,6 @@ def require_free(path: Path) -> None:
         raise errors.AlreadyExists(
             errors.KeysReason.FILE_EXISTS, f"{path} exists already", "choose another path, or move it away"
         )
-
-
-def _create(path: Path, content: bytes, mode: int) -> None:
-    require_free(path)
-    _replace(path, content, mode)
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:

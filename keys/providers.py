@@ -199,7 +199,7 @@ class Providers:
         With `may_be_away`, one in Vault that does not answer is opened by its first use. One that refuses is
         believed.
         Raises:  KeySettingError, FILE_MISSING where none is there and none is made
-                 UnsafeFile, DamagedFile, KekDenied, KekUnavailable CONTEXTS; and as `mark.require_usable`
+                 UnsafeFile, DamagedFile, KekDenied, KekUnavailable CONTEXTS; and as `require_usable`
         """
         match place:
             case Path():
@@ -238,15 +238,12 @@ def find_passphrase(
 
     Raises KeySettingError PASSPHRASE_MISSING when there is none of them; what reading the file raises.
     """
-    from sealwire.keys.kek.passphrase import (  # noqa: PLC0415 - 15 ms
-        passphrase_from_environment,
-        read_passphrase_file,
-    )
-
     if file is not None:
+        from sealwire.keys.kek.passphrase import read_passphrase_file  # noqa: PLC0415 - 15 ms
+
         return read_passphrase_file(file)
-    passphrase = passphrase_from_environment(PASSPHRASE_VARIABLE, environ)
-    if passphrase is not None:
+    passphrase = (os.environ if environ is None else environ).get(PASSPHRASE_VARIABLE)
+    if passphrase:
         return passphrase
     if prompt is not None:
         return prompt()

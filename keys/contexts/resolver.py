@@ -112,11 +112,6 @@ def _head(row: ContextRow, version: int) -> bytes:
     return b"".join((ids, row.key_id, row.tag or b""))
 
 
-def utc_now() -> datetime:
-    """The time that rows are marked with."""
-    return datetime.now(UTC)
-
-
 class Resolver(Unpicklable):
     """Speaks with one store. Blocks; may be used by several threads."""
 
@@ -148,7 +143,7 @@ class Resolver(Unpicklable):
 
     def tag_key(self, keyring: Keyring, class_name: str) -> bytes | None:
         """What makes the tags of a class; None where it has no context yet. Raises as `find`."""
-        return self._tag_key(keyring, keyring.cipher_for(class_name), utc_now(), is_made=False)
+        return self._tag_key(keyring, keyring.cipher_for(class_name), is_made=False)
 
     def row_of(self, keyring: Keyring, class_name: str, context: bytes) -> ContextRow | None:
         """The row of a context, if it has one. Raises as `find`."""
@@ -163,14 +158,13 @@ class Resolver(Unpicklable):
     ) -> dict[bytes, FoundKey | None]:
         """The keys of contexts, each of which says whether it gets one."""
         cipher = wrapping_cipher(keyring, class_name)
-        now = utc_now()
-        tag_key = self._tag_key(keyring, cipher, now, is_made=any(contexts.values()))
+        tag_key = self._tag_key(keyring, cipher, is_made=any(contexts.values()))
         if tag_key is None:
             return dict.fromkeys(contexts)
         tags = {tag_of(tag_key, context): context for context in contexts}
         rows = {row.tag: row for row in self._store.find(cipher.class_id, list(tags))}
         new = [
-            new_row(cipher, tag, now)
+            new_row(cipher, tag, datetime.now(UTC))
             for tag, context in tags.items()
             if tag not in rows and contexts[context]
         ]
@@ -182,9 +176,7 @@ class Resolver(Unpicklable):
                 found[context] = _opened(rows[tag], keyring)
         return found
 
-    def _tag_key(
-        self, keyring: Keyring, cipher: ValueCipher, now: datetime, *, is_made: bool
-    ) -> bytes | None:
+    def _tag_key(self, keyring: Keyring, cipher: ValueCipher, *, is_made: bool) -> bytes | None:
         """What makes the tags of a class; None where it has no context yet and none is to be made."""
         known = self._tag_keys.get(cipher.class_id)
         if known is not None:
@@ -193,7 +185,7 @@ class Resolver(Unpicklable):
         if not rows:
             if not is_made:
                 return None
-            rows = self._store.create([new_row(cipher, CLASS_TAG, now)])
+            rows = self._store.create([new_row(cipher, CLASS_TAG, datetime.now(UTC))])
         opened = _opened(rows[0], keyring) if rows else None
         if opened is None or opened.key is None:
             raise DamagedFile(

@@ -49,7 +49,7 @@ class Receipt:
 
     def serialize(self, tag_key: bytes) -> bytes:
         """The receipt as JSON, with its tag."""
-        return strict_json.serialize({**self._fields(), "tag": strict_json.encode(self._tag(tag_key))})
+        return strict_json.serialize({**self._fields(), "tag": strict_json.encode(self.tag(tag_key))})
 
     def _fields(self) -> dict[str, Any]:
         return {
@@ -67,11 +67,8 @@ class Receipt:
             "key_in_files": self.key_in_files,
         }
 
-    def is_genuine(self, tag: bytes, tag_key: bytes) -> bool:
-        """Whether a holder of the class's key wrote exactly this."""
-        return hmac.compare_digest(self._tag(tag_key), tag)
-
-    def _tag(self, tag_key: bytes) -> bytes:
+    def tag(self, tag_key: bytes) -> bytes:
+        """What shows that a holder of the class's key wrote exactly this."""
         return receipt_tag(tag_key, strict_json.serialize(self._fields()))
 
 
@@ -114,7 +111,7 @@ def parse_receipt(raw: bytes, filename: str) -> tuple[Receipt, bytes]:
 
 def check_receipt(receipt: Receipt, tag: bytes, tag_key: bytes, row: ContextRow | None, name: str) -> None:
     """Raises DamagedFile TAMPERED where it is not genuine, or the store says something else."""
-    if not receipt.is_genuine(tag, tag_key):
+    if not hmac.compare_digest(receipt.tag(tag_key), tag):
         raise DamagedFile(KeysReason.TAMPERED, f"{name} is not what Sealwire wrote", "ask for the original")
     if row is None or not row.is_destroyed or _time(row.destroyed) != receipt.destroyed:
         raise DamagedFile(

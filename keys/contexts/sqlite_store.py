@@ -101,7 +101,7 @@ class SqliteContextStore:
         """Opens the file, or makes it; `for_move`: for the mover, who knows the mark.
 
         Raises KeySettingError FILE_MISSING without `create`, UnsafeFile, DamagedFile, KekUnavailable, and as
-        `mark.require_usable`.
+        `require_usable`.
         """
         self._path = path
         self._for_move = for_move
@@ -249,22 +249,19 @@ class SqliteContextStore:
             self._connection.close()
 
     def _connect(self) -> sqlite3.Connection:
+        """Make the tables, or see that they are ours. Raises sqlite3.Error, DamagedFile."""
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
         try:
-            self._prepare(connection)
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            if not is_ours(connection, (_APPLICATION_ID, _FORMAT), _SCHEMA):
+                raise self._damaged("is not a store of context keys, or of a newer release")
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Make the tables, or see that they are ours. Raises sqlite3.Error, DamagedFile."""
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-        if not is_ours(connection, (_APPLICATION_ID, _FORMAT), _SCHEMA):
-            raise self._damaged("is not a store of context keys, or of a newer release")
 
     def _as_far_as_known(self, found: list[ContextRow], wanted: int) -> list[ContextRow]:
         """What was found. What was not may be at another place by now. Raises KekUnavailable CONTEXTS."""

@@ -1,11 +1,11 @@
 """A key-encryption key that never leaves Azure Key Vault or Managed HSM.
 
 What is wrapped is encrypted here under a content key of its own, 32 random bytes, and Azure wraps that one.
-So it sees no data key. The form of what stands behind the mark (`remote.py`):
+So it sees no data key. The form of what stands behind the mark (`kek.RemoteKek`):
 
     1  version (16)  nonce (12)  tag (16)  content key (32)                     AES-256-GCM in a Managed HSM
     2  version (16)  signer (16)  signature (64)  length (2)  content key       RSA-OAEP-256 in a vault
-    and in both, last, the key under the content key (AES-SIV, as `local_wrap.py` has it)
+    and in both, last, the key under the content key (AES-SIV, as `kek.LocalKek` has it)
 
 Authenticity. The HSM's key authenticates the digest of the associated data. RSA authenticates nothing:
 whoever has the public key can wrap. So a second key in the vault, `NAME-signing`, signs all of it and that
@@ -135,7 +135,7 @@ class _Transport:
     def __init__(self) -> None:
         self._inner: Any = RequestsTransport(**_TIMES)
         self._inner.open()
-        self._inner.session.auth = _leave
+        self._inner.session.auth = lambda request: request
         self.lost: Exception | None = None
 
     def send(self, request: Any, **options: Any) -> Any:
@@ -160,10 +160,6 @@ class _Transport:
 
     def __exit__(self, *_: object) -> None:
         self._inner.close()
-
-
-def _leave(request: Any) -> Any:
-    return request
 
 
 class AzureVault:
@@ -378,49 +374,44 @@ class AzureKek(RemoteKek):
     def _encrypt(self, key: bytes, context: str) -> bytes:
         newest = self._vault.newest(self._name)
         content_key = os.urandom(KEK_BYTES)
+        inner = LocalKek(content_key).wrap(key, context.encode())
         if newest.public is None:
-            return self._encrypt_in_hsm(newest, content_key, key, context)
-        return self._encrypt_in_vault(newest, content_key, key, context)
+            made = self._vault.encrypt(self._name, newest.version, content_key, context.encode())
+            return _IN_HSM + newest.version + made + inner
+        return _IN_VAULT + self._wrapped_in_vault(newest, content_key, inner, context)
 
     def _decrypt(self, sealed: bytes, context: str) -> bytes:
         form, rest = sealed[:1], sealed[1:]
         if form == _IN_HSM:
-            return self._decrypt_in_hsm(rest, context)
-        if form == _IN_VAULT:
-            return self._decrypt_in_vault(rest, context)
-        raise UnwrapFailed
-
-    def _encrypt_in_hsm(self, held: KeyVersion, content_key: bytes, key: bytes, context: str) -> bytes:
-        made = self._vault.encrypt(self._name, held.version, content_key, context.encode())
-        return _IN_HSM + held.version + made + LocalKek(content_key).wrap(key, context.encode())
-
-    def _decrypt_in_hsm(self, sealed: bytes, context: str) -> bytes:
-        (version, made), inner = _split(sealed, VERSION_BYTES, _NONCE_BYTES + _TAG_BYTES + KEK_BYTES)
-        content_key = self._vault.decrypt(self._name, version, made, context.encode())
+            (version, made), inner = _split(rest, VERSION_BYTES, _NONCE_BYTES + _TAG_BYTES + KEK_BYTES)
+            content_key = self._vault.decrypt(self._name, version, made, context.encode())
+        elif form == _IN_VAULT:
+            content_key, inner = self._unwrapped_in_vault(rest, context)
+        else:
+            raise UnwrapFailed
         return LocalKek(content_key).unwrap(inner, context.encode())
 
-    def _encrypt_in_vault(self, held: KeyVersion, content_key: bytes, key: bytes, context: str) -> bytes:
+    def _wrapped_in_vault(self, held: KeyVersion, content_key: bytes, inner: bytes, context: str) -> bytes:
         signer = self._vault.newest(self._signer)
         if not isinstance(held.public, rsa.RSAPublicKey) or held.public.key_size // 8 not in _MODULUS_BYTES:
             raise unfit()
         wrapped = held.public.encrypt(content_key, _OAEP)
-        inner = LocalKek(content_key).wrap(key, context.encode())
         digest = self._digest(held.version, wrapped, inner, context)
         signature = self._vault.sign(self._signer, signer.version, digest)
         # The vault's own answer is held to what it has to be before anything depends on it.
         _verify(signer, digest, signature)
         length = len(wrapped).to_bytes(2, "big")
-        return _IN_VAULT + held.version + signer.version + signature + length + wrapped + inner
+        return held.version + signer.version + signature + length + wrapped + inner
 
-    def _decrypt_in_vault(self, sealed: bytes, context: str) -> bytes:
+    def _unwrapped_in_vault(self, sealed: bytes, context: str) -> tuple[bytes, bytes]:
+        """The content key, and what is under it."""
         (version, signer_version, signature, length), rest = _split(
             sealed, VERSION_BYTES, VERSION_BYTES, _SIGNATURE_BYTES, 2
         )
         (wrapped,), inner = _split(rest, int.from_bytes(length, "big"))
         signer = self._vault.version(self._signer, signer_version)
         _verify(signer, self._digest(version, wrapped, inner, context), signature)
-        content_key = self._vault.unwrap(self._name, version, wrapped, KEK_BYTES)
-        return LocalKek(content_key).unwrap(inner, context.encode())
+        return self._vault.unwrap(self._name, version, wrapped, KEK_BYTES), inner
 
     def _digest(self, version: bytes, wrapped: bytes, inner: bytes, context: str) -> bytes:
         """What is signed: every part behind its length, so that it can be read in one way only."""

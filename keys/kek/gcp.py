@@ -102,7 +102,7 @@ class GcpKek(RemoteKek):
         self._session = requests.Session()
         self._session.headers["Accept-Encoding"] = "identity"
         # An entry in .netrc would take the place of the token.
-        self._session.auth = _leave
+        self._session.auth = lambda request: request
 
     def _encrypt(self, key: bytes, context: str) -> bytes:
         sent = _checked("plaintext", key) | _checked("additionalAuthenticatedData", context.encode())
@@ -160,10 +160,6 @@ class GcpKek(RemoteKek):
         except GoogleAuthError as error:
             raise _of_login(operation, error) from None
         return headers
-
-
-def _leave(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def _of_login(operation: str, error: GoogleAuthError) -> KeysError:

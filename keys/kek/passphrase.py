@@ -2,8 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KekUnavailable, KeySettingError, KeysReason, WrongKek
-from sealwire.keys.kek import PASSPHRASE_VARIABLE
 from sealwire.keys.kek.kek import KEK_BYTES, SIV_BYTES, LocalKek, Purpose, wrap_associated_data
 from sealwire.keys.private_file import create_private, read_private, writer_lock
 
@@ -45,8 +43,6 @@ _MAX_MEMORY_BYTES = 1 << 30
 #
 #     {"format": "sealwire-key-file", "version": 1, "kek_id": ...,
 #      "scrypt": {"n": ..., "r": ..., "p": ..., "salt": 32 B}, "wrapped": 48 B}
-#
-# `passphrase_box` says how the passphrase protects it.
 
 _FILES = {
     Purpose.KEY_FILE: ("sealwire-key-file", "kek_id"),
@@ -126,16 +122,35 @@ class PassphraseBox:
                  KeySettingError PASSPHRASE_MISSING; KekUnavailable MEMORY
         Cost:    one scrypt
         """
-        siv = AESSIV(_derive(normalize(passphrase), self.salt, self.parameters))
-        bound = _associated_data(self.purpose, self.secret_id, self.parameters, self.salt)
+        siv = self.siv(passphrase)
         try:
-            return siv.decrypt(self.wrapped, [bound])
+            return siv.decrypt(self.wrapped, [self.bound])
         except InvalidTag:
             raise WrongKek(
                 KeysReason.PASSPHRASE_WRONG,
                 f"wrong passphrase for {where}, or the file was altered",
                 "check the passphrase; if it is right, restore the file from a backup",
             ) from None
+
+    def siv(self, passphrase: str) -> AESSIV:
+        """What encrypts the secret. Raises KeySettingError PASSPHRASE_MISSING; KekUnavailable MEMORY."""
+        n, r, p = self.parameters.n, self.parameters.r, self.parameters.p
+        try:
+            return AESSIV(Scrypt(salt=self.salt, length=64, n=n, r=r, p=p).derive(normalize(passphrase)))
+        except MemoryError:
+            raise KekUnavailable(
+                KeysReason.MEMORY,
+                f"scrypt needs {128 * n * r >> 20} MiB of memory",
+                "give the process more memory; it is needed at start only",
+            ) from None
+
+    @property
+    def bound(self) -> bytes:
+        """The associated data."""
+        numbers = (number.to_bytes(4, "big") for number in astuple(self.parameters))
+        return wrap_associated_data(
+            self.purpose, self.secret_id.encode("ascii"), b"scrypt", *numbers, self.salt
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The fields `scrypt` and `wrapped`, as they stand in a file."""
@@ -174,10 +189,8 @@ def seal(
     if len(secret) != SECRET_BYTES:
         raise ValueError(f"the secret is {SECRET_BYTES} bytes long")
     check_strength(passphrase)
-    salt = os.urandom(SALT_BYTES)
-    siv = AESSIV(_derive(normalize(passphrase), salt, parameters))
-    wrapped = siv.encrypt(secret, [_associated_data(purpose, secret_id, parameters, salt)])
-    return PassphraseBox(purpose, secret_id, parameters, salt, wrapped)
+    box = PassphraseBox(purpose, secret_id, parameters, os.urandom(SALT_BYTES), b"")
+    return replace(box, wrapped=box.siv(passphrase).encrypt(secret, [box.bound]))
 
 
 def read_box(fields: strict_json.Fields, purpose: Purpose, secret_id: str, where: str) -> PassphraseBox:
@@ -196,28 +209,6 @@ def read_box(fields: strict_json.Fields, purpose: Purpose, secret_id: str, where
     except KeySettingError as error:
         raise DamagedFile(error.reason, f"{where}: {error}", "restore the file from a backup") from None
     return PassphraseBox(purpose, secret_id, parameters, salt, wrapped)
-
-
-def _derive(passphrase: bytes, salt: bytes, parameters: ScryptParameters) -> bytes:
-    try:
-        return Scrypt(salt=salt, length=64, n=parameters.n, r=parameters.r, p=parameters.p).derive(passphrase)
-    except MemoryError:
-        raise KekUnavailable(
-            KeysReason.MEMORY,
-            f"scrypt needs {128 * parameters.n * parameters.r >> 20} MiB of memory",
-            "give the process more memory; it is needed at start only",
-        ) from None
-
-
-def _associated_data(purpose: Purpose, secret_id: str, parameters: ScryptParameters, salt: bytes) -> bytes:
-    numbers = (parameters.n, parameters.r, parameters.p)
-    return wrap_associated_data(
-        purpose,
-        secret_id.encode("ascii"),
-        b"scrypt",
-        *(number.to_bytes(4, "big") for number in numbers),
-        salt,
-    )
 
 
 def normalize(text: str) -> bytes:
@@ -262,13 +253,6 @@ def one_line(content: bytes) -> str:
         text = ""
     text = text.removesuffix("\n").removesuffix("\r")
     return "" if "\n" in text else text
-
-
-def passphrase_from_environment(
-    variable: str = PASSPHRASE_VARIABLE, environ: Mapping[str, str] | None = None
-) -> str | None:
-    """The variable's value; None when it is unset or empty."""
-    return (os.environ if environ is None else environ).get(variable) or None
 
 
 def check_strength(text: str) -> None:

@@ -29,7 +29,6 @@ from sealwire.keys import strict_json
 from sealwire.keys.errors import KekDenied, KeySettingError, KeysReason
 from sealwire.keys.kek.kek import KEK_BYTES, KeyEncryptionKey, LocalKek, Purpose
 from sealwire.keys.kek.passphrase import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
-from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import open_record, seal_record
 from sealwire.keys.keyring.record import KeyringRecord, parse_record, serialize_record
 from sealwire.keys.keyring.store import MAX_FILE_BYTES
@@ -87,14 +86,10 @@ class Export:
     """What stands in an export's file."""
 
     record: KeyringRecord
-    """Wrapped under the export's own key."""
+    """Wrapped under the export's own key, which opens it."""
     threshold: int
     """How many shares open it; 0: a passphrase does."""
     box: PassphraseBox | None
-
-    def open(self, kek: LocalKek, where: str) -> tuple[DataKey, ...]:
-        """All data keys. Raises as `file.open_record`."""
-        return open_record(self.record, kek, where)
 
     def by_passphrase(self, passphrase: str, where: str) -> LocalKek:
         """The export's own key. Raises as `PassphraseBox.open`; KeySettingError SHARES. Cost: one scrypt."""

@@ -56,10 +56,9 @@ class KeySchedule:
         A class in clear has no key, and one that borrows has none of its own.
         """
         active, every = _in_state(entry, KeyState.ACTIVE), self.of_classes.get(entry.name, self.rotate_every)
-        has_own = active is not None and not active.is_plaintext and not active.lender
-        if not has_own or every is None or _in_state(entry, KeyState.PENDING) is not None:
+        if active is None or active.is_plaintext or active.lender or every is None:
             return None
-        return None if active is None else active.created + every
+        return None if _in_state(entry, KeyState.PENDING) else active.created + every
 
 
 @dataclass(frozen=True, slots=True)

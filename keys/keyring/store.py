@@ -87,12 +87,14 @@ class FileStore:
         """Raises KeyringBusy, KeySettingError FILE_UNWRITABLE, and as `read`."""
         with writer_lock(self._path):
             if self.read() != old:
-                raise KeyringBusy(
-                    KeysReason.WRITER,
-                    f"{self} was changed by somebody else meanwhile",
-                    "look at it, then try again",
-                )
+                raise changed_meanwhile(self)
             replace_private(self._path, new)
+
+
+def changed_meanwhile(store: KeyringStore) -> KeyringBusy:
+    """What `replace` raises where something else is by now."""
+    text = f"{store} was changed by somebody else meanwhile"
+    return KeyringBusy(KeysReason.WRITER, text, "look at it, then try again")
 
 
 def as_store(place: "Path | KeyringStore") -> KeyringStore:

@@ -102,17 +102,15 @@ def check_wrapped(connection: VaultConnection, wrapping_token: str, wrapped_at: 
     Raises as `unwrap` does.
     """
 
-    def operation(client: Client) -> int:
-        try:
-            return _lifetime(client, wrapping_token, wrapped_at)
-        except (hvac_errors.InvalidRequest, hvac_errors.Forbidden):
-            raise _does_not_open() from None
-
-    return connection.call("look a wrapped credential up", operation)
+    what = "look a wrapped credential up"
+    return connection.call(what, lambda client: _lifetime(client, wrapping_token, wrapped_at))
 
 
 def _lifetime(client: Client, wrapping_token: str, wrapped_at: str) -> int:
-    found = _data(client.write_data("sys/wrapping/lookup", data={"token": wrapping_token})) or {}
+    try:
+        found = _data(client.write_data("sys/wrapping/lookup", data={"token": wrapping_token})) or {}
+    except (hvac_errors.InvalidRequest, hvac_errors.Forbidden):
+        raise _does_not_open() from None
     if found.get("creation_path") != wrapped_at:
         raise _does_not_open()
     return int(found.get("creation_ttl") or 0)

@@ -142,7 +142,7 @@ def make_login(settings: AuthSettings, environ: Mapping[str, str] | None = None)
         case AuthMethod.TOKEN:
             return GivenToken(lambda: _token_in(environ))
         case AuthMethod.TOKEN_FILE:
-            return GivenToken(lambda: _one_line(read_private(file, MAX_SECRET_BYTES), file))
+            return GivenToken(lambda: _in_file(file))
         case AuthMethod.APPROLE:
             return AppRoleLogin(settings)
         case AuthMethod.KUBERNETES:
@@ -211,13 +211,11 @@ class AppRoleLogin(MethodLogin):
     def log_in(self, client: Client) -> Lease:
         """As `MethodLogin`; unwraps the secret id first if need be. Raises KekDenied VAULT_LOGIN."""
         if self._settings.wrapped and self._unwrapped is None:
-            self._unwrapped = self._unwrap(
-                client, _one_line(read_private(self._file, MAX_SECRET_BYTES), self._file)
-            )
+            self._unwrapped = self._unwrap(client, _in_file(self._file))
         return super().log_in(client)
 
     def _credentials(self) -> Mapping[str, str]:
-        secret_id = self._unwrapped or _one_line(read_private(self._file, MAX_SECRET_BYTES), self._file)
+        secret_id = self._unwrapped or _in_file(self._file)
         return {"role_id": self._settings.role or "", "secret_id": secret_id}
 
     def _unwrap(self, client: Client, wrapping_token: str) -> str:
@@ -276,6 +274,10 @@ def _token_in(environ: Mapping[str, str]) -> str:
         "no Vault token: VAULT_TOKEN is not set",
         "set it, or choose another auth: token-file, approle, kubernetes, certificate",
     )
+
+
+def _in_file(path: Path) -> str:
+    return _one_line(read_private(path, MAX_SECRET_BYTES), path)
 
 
 def _read(path: Path) -> bytes:

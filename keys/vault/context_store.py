@@ -68,7 +68,7 @@ class VaultContextStore(Unpicklable):
 
         With `may_be_away`, a server that does not answer is asked again by the first call that is made.
         Raises KeySettingError VAULT_SETTING, VAULT_PATH, and FILE_MISSING without `create`; DamagedFile,
-        KekDenied, KekUnavailable CONTEXTS; and as `mark.require_usable`.
+        KekDenied, KekUnavailable CONTEXTS; and as `store.require_usable`.
         """
         check_path(f"{place.mount}/{place.path}", "the path of the store of context keys")
         self._connection = connection

@@ -12,7 +12,7 @@ from hvac import Client
 from hvac import exceptions as hvac_errors
 
 from sealwire.keys.errors import AlreadyExists, DamagedFile, KeyringBusy, KeySettingError, KeysReason
-from sealwire.keys.keyring.store import MAX_FILE_BYTES, VaultDocument
+from sealwire.keys.keyring.store import MAX_FILE_BYTES, VaultDocument, changed_meanwhile
 from sealwire.keys.vault.connection import VaultConnection, failed, says
 from sealwire.keys.vault.settings import check_path
 
@@ -188,7 +188,7 @@ class KvStore:
         def swap(client: Client) -> None:
             content, version = self._current(client)
             if content != old:
-                raise self._busy()
+                raise changed_meanwhile(self)
             self._put(client, new, version)
 
         self._connection.call(self._writing, swap, repeatable=False)
@@ -211,7 +211,7 @@ class KvStore:
         try:
             put_document(client, self._document, fields, version, self._writing)
         except VersionMoved:
-            raise self._busy() from None
+            raise changed_meanwhile(self) from None
         except hvac_errors.InternalServerError as error:
             if says(error, "too large"):
                 raise KeySettingError(
@@ -220,11 +220,6 @@ class KvStore:
                     "raise its max_entry_size, or keep the keyring in a file",
                 ) from None
             raise
-
-    def _busy(self) -> KeyringBusy:
-        return KeyringBusy(
-            KeysReason.WRITER, f"{self} was changed by somebody else meanwhile", "look at it, then try again"
-        )
 
     def _damaged(self, what: str) -> DamagedFile:
         return DamagedFile(KeysReason.SCHEMA, f"{self} {what}", "check that the path is right")

@@ -19,7 +19,7 @@ from sealwire.keys.keyring.export import (
     under_passphrase,
     under_shares,
 )
-from sealwire.keys.keyring.file import create_from_keys, read_record
+from sealwire.keys.keyring.file import create_from_keys, open_record, read_record
 from sealwire.keys.private_file import create_private, read_private, require_free, writer_lock
 
 
@@ -114,7 +114,7 @@ def import_keys(path: Path, keys: key_options.KeyringOptions, opening: Opening, 
         # not asked for where there is none
         passphrase = "" if export.threshold else key_options.ask_passphrase(opening.export_passphrase_file)
         own = export.by_passphrase(passphrase, where)
-    store, opened = keys.store(), export.open(own, where)
+    store, opened = keys.store(), open_record(export.record, own, where)
     now = datetime.now(UTC)
     record = create_from_keys(store, keys.open_kek(), opened, export.record.generation, now)
     document = {"keys": len(opened), "generation": record.generation, "kek_id": record.kek_id}

@@ -17,7 +17,7 @@ from sealwire.keys.errors import (
     KeysReason,
     UnsafeFile,
 )
-from sealwire.keys.kek import passphrase
+from sealwire.keys.kek import PASSPHRASE_VARIABLE, passphrase
 from sealwire.keys.kek.kek import Purpose
 from sealwire.keys.kek.passphrase import (
     DEFAULT_SCRYPT,
@@ -26,10 +26,10 @@ from sealwire.keys.kek.passphrase import (
     check_strength,
     create_key_file,
     normalize,
-    passphrase_from_environment,
     read_passphrase_file,
     seal,
 )
+from sealwire.keys.providers import find_passphrase
 from sealwire.keys.strict_json import encode
 from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
 from tests.support.reasons import raising
@@ -135,10 +135,11 @@ def test_a_huge_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_environment_gives_a_passphrase_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert passphrase_from_environment("P", {"P": PASSPHRASE}) == PASSPHRASE
-    assert passphrase_from_environment("P", {"P": ""}) is None
-    monkeypatch.setenv("P", PASSPHRASE)
-    assert passphrase_from_environment("P") == PASSPHRASE
+    assert find_passphrase(None, {PASSPHRASE_VARIABLE: PASSPHRASE}) == PASSPHRASE
+    with raising(KeySettingError, KeysReason.PASSPHRASE_MISSING):
+        find_passphrase(None, {PASSPHRASE_VARIABLE: ""})
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
+    assert find_passphrase(None) == PASSPHRASE
 
 
 @pytest.fixture

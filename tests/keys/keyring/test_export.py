@@ -20,7 +20,7 @@ from sealwire.keys.keyring.export import (
     under_passphrase,
     under_shares,
 )
-from sealwire.keys.keyring.file import create_from_keys, load_keyring, seal_record
+from sealwire.keys.keyring.file import create_from_keys, load_keyring, open_record, seal_record
 from sealwire.keys.keyring.keyring import Keyring
 from tests.keys.samples import CHEAP_SCRYPT, KEK_B, NOW, PASSPHRASE, local_kek
 from tests.support.reasons import raising
@@ -99,7 +99,7 @@ def reread(export: Export) -> Export:
 def test_a_passphrase_gives_all_keys_back() -> None:
     export = reread(passphrase_export())
     own = export.by_passphrase(PASSPHRASE, "export")
-    assert export.open(own, "export") == KEYS
+    assert open_record(export.record, own, "export") == KEYS
     assert (export.threshold, export.record.generation) == (0, 5)
 
 
@@ -107,7 +107,7 @@ def test_shares_give_all_keys_back() -> None:
     export, shares = under_shares(RECORD, KEK, "k", 2, 3, NOW)
     export = reread(export)
     assert export.threshold == 2
-    assert export.open(export.by_shares(shares[1:], "export"), "export") == KEYS
+    assert open_record(export.record, export.by_shares(shares[1:], "export"), "export") == KEYS
 
 
 def test_each_export_has_a_key_of_its_own() -> None:
@@ -116,7 +116,7 @@ def test_each_export_has_a_key_of_its_own() -> None:
 
 def test_a_keyring_made_of_an_export_opens_under_the_new_key(tmp_path: Path) -> None:
     export = reread(passphrase_export())
-    keys = export.open(export.by_passphrase(PASSPHRASE, "export"), "export")
+    keys = open_record(export.record, export.by_passphrase(PASSPHRASE, "export"), "export")
     place = tmp_path / "k"
     record = create_from_keys(place, NEW_KEK, keys, export.record.generation, NOW)
     assert (record.generation, record.kek_id) == (6, NEW_KEK.id)
@@ -157,7 +157,7 @@ def test_another_kek_exports_nothing() -> None:
 def test_shares_of_another_export_do_not_open_it() -> None:
     (first, _), (_, shares) = (under_shares(RECORD, KEK, "k", 2, 2, NOW) for _ in "12")
     with raising(KeysError, KeysReason.KEK_OTHER):
-        first.open(first.by_shares(shares, "export"), "export")
+        open_record(first.record, first.by_shares(shares, "export"), "export")
 
 
 @pytest.mark.parametrize("name", ["kek_id", "threshold", "keyring", "wrapped", "scrypt", "version"])
@@ -179,7 +179,7 @@ def test_a_changed_field_is_noticed(name: str) -> None:
 
 def opened(raw: bytes) -> tuple[DataKey, ...]:
     export = parse_export(raw, "export")
-    return export.open(export.by_passphrase(PASSPHRASE, "export"), "export")
+    return open_record(export.record, export.by_passphrase(PASSPHRASE, "export"), "export")
 
 
 def test_every_cut_is_noticed() -> None:

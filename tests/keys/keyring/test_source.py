@@ -617,7 +617,7 @@ def test_it_stays_borrowed_when_wrapped_anew_exported_and_imported(
     assert open_record(record, local_kek(KEK_B), keyring_path) == keys
     made = under_passphrase(record, local_kek(KEK_B), keyring_path, PASSPHRASE, NOW, CHEAP_SCRYPT)
     export = parse_export(serialize_export(made), "export")
-    opened = export.open(export.by_passphrase(PASSPHRASE, "export"), "export")
+    opened = open_record(export.record, export.by_passphrase(PASSPHRASE, "export"), "export")
     create_from_keys(tmp_path / "new.json", KEK, opened, 1, NOW)
     again = load_keyring(tmp_path / "new.json", KEK)
     assert made_by(again, "visits") == made_by(again, "nhs")
