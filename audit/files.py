@@ -96,9 +96,9 @@ def _number_of(path: Path) -> int | None:
 
 def end_of(path: Path | None) -> Tail:
     """The tail behind a file that is written to no more. Raises LogDamaged."""
-    if path is None:
-        return Tail()
     tail = Tail()
+    if path is None:
+        return tail
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b"")):
             try:
@@ -107,11 +107,6 @@ def end_of(path: Path | None) -> Tail:
             except (NotALine, NotNext):
                 raise damaged(f"{path}: line {number + 1} does not follow") from None
     return tail
-
-
-def first_line(file: int) -> bytes:
-    """The first line of an open file, with its newline."""
-    return os.pread(file, MAX_LINE_BYTES, 0).partition(b"\n")[0] + b"\n"
 
 
 def end_of_file(path: Path) -> bytes:

@@ -21,7 +21,6 @@ from sealwire.audit.files import (
     damaged,
     end_of,
     end_of_file,
-    first_line,
     is_at,
     moment_text,
     newest_file,
@@ -45,17 +44,16 @@ class LogPace:
     """A log without new lines is signed again after so long: nothing was cut off its end until then."""
 
 
-def now_utc() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
-
-
 @final
 class AuditLog:
     """See the module. For one thread of each process."""
 
     def __init__(
-        self, place: LogPlace, key: SigningKey | None, pace: LogPace, clock: Callable[[], datetime] = now_utc
+        self,
+        place: LogPlace,
+        key: SigningKey | None,
+        pace: LogPace,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Go on with the log at `place`, or begin it. Without a key it has no checkpoints.
 
@@ -241,7 +239,8 @@ class AuditLog:
 
     def _rotate(self) -> None:
         path = self._place.path
-        first = before(first_line(self._file)).size
+        opening = os.pread(self._file, MAX_LINE_BYTES, 0).partition(b"\n")[0] + b"\n"
+        first = before(opening).size
         os.fsync(self._file)
         path.rename(path.with_name(f"{path.name}.{first:015d}"))
         self._leave()
