@@ -209,7 +209,13 @@ class Calendar:
             try:
                 stack.enter_context(writer_lock(holds))
             except KeyringBusy:
-                rotations = [_waiting_for_erasure(each) for each in rotations]
+                why = "until the erasure that runs is over, or the hold is placed"
+                rotations = [
+                    each.ended(RotationOutcome.WAITS, why)
+                    if each.outcome is RotationOutcome.PLANNED
+                    else each
+                    for each in rotations
+                ]
             yield tuple(rotations)
 
     def carry_out(
@@ -272,13 +278,6 @@ class Calendar:
         move = ClassMove(policies, name, Direction.REENCRYPT, self.site, effort, rotates=True)
         job = move.resume(begun[0], dry_run=dry_run) if begun else move.begin(dry_run=dry_run)
         return rotation if dry_run else _after(rotation, job)
-
-
-def _waiting_for_erasure(rotation: ClassRotation) -> ClassRotation:
-    if rotation.outcome is not RotationOutcome.PLANNED:
-        return rotation
-    why = "until the erasure that runs is over, or the hold is placed"
-    return rotation.ended(RotationOutcome.WAITS, why)
 
 
 def _is_begun(policies: PolicySet, job: Job, class_name: str) -> bool:

@@ -16,7 +16,7 @@ from sealwire.cli.output import answer, print_json, show_table
 from sealwire.cli.subjects import read_policy
 from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import verify_keyring
-from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time
+from sealwire.keys.keyring.record import KeyRecord, KeyringRecord, format_time
 from sealwire.keys.keyring.schedule import DueChore, KeySchedule, due_chores, wrapped_at
 
 if TYPE_CHECKING:
@@ -54,19 +54,20 @@ def show_keys(rows: Sequence[Row], verdict: str, document: dict[str, Any], *, as
         cells = ((*ids, key.version, shown_state(key, names), format_time(key.created)) for *ids, key in rows)
         show_table(_COLUMNS, cells)
     text = f"generation {document['generation']}, key-encryption key {document['kek_id']}, {verdict}"
-    keys = [
-        {
-            "class": name,
-            "id": class_id,
-            "version": key.version,
-            "state": key.state.value,
-            "created": format_time(key.created),
-            "plaintext": key.is_plaintext,
-            "key_of": key_of(key.lender, names),
-        }
-        for name, class_id, key in rows
-    ]
-    answer(text, document | {"keys": keys}, as_json=as_json)
+    answer(text, document | {"keys": [_key(*row, names) for row in rows]}, as_json=as_json)
+
+
+def _key(name: str, class_id: int, key: KeyRecord | DataKey, names: Mapping[int, str]) -> dict[str, Any]:
+    """A version of a class's key, for programs."""
+    return {
+        "class": name,
+        "id": class_id,
+        "version": key.version,
+        "state": key.state.value,
+        "created": format_time(key.created),
+        "plaintext": key.is_plaintext,
+        "key_of": key_of(key.lender, names),
+    }
 
 
 def shown_state(key: KeyRecord | DataKey, names: Mapping[int, str]) -> str:
@@ -173,7 +174,12 @@ def _document(
         "authenticated": False,
         "wrapped_at": None if record.wrapped_at is None else format_time(record.wrapped_at),
         "keys": [
-            {**_key(entry, key, uses, now), "key_of": key_of(key.lender, record.names)}
+            {
+                **_key(entry.name, entry.class_id, key, record.names),
+                "age_days": _days(now - key.created),
+                "destroy_after": None if key.destroy_after is None else format_time(key.destroy_after),
+                "used_in": list(uses.get(entry.name, ())),
+            }
             for entry in record.classes
             for key in entry.keys
         ],
@@ -188,20 +194,6 @@ def _document(
             }
             for chore in chores
         ],
-    }
-
-
-def _key(entry: ClassRecord, key: KeyRecord, uses: Uses, now: datetime) -> dict[str, Any]:
-    return {
-        "class": entry.name,
-        "id": entry.class_id,
-        "version": key.version,
-        "state": key.state.value,
-        "plaintext": key.is_plaintext,
-        "created": format_time(key.created),
-        "age_days": _days(now - key.created),
-        "destroy_after": None if key.destroy_after is None else format_time(key.destroy_after),
-        "used_in": list(uses.get(entry.name, ())),
     }
 
 

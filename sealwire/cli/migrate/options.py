@@ -1,7 +1,7 @@
 """Options of the commands that work on a job, and how one is carried on and shown."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +32,7 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.contexts import JobContexts, fields_of
 from sealwire.sidecars.migration.engine import LEAST_SHARE, Pace, Runner, Throttle
+from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.planning import RIGHTS
@@ -235,13 +236,18 @@ def document_of(job: Job) -> dict[str, Any]:
         "documents": {"expected": job.expected, "read": job.read, "changed": job.documents},
         "values": job.values,
         "races": job.races,
-        "left": [
-            {"namespace": namespace, "path": path or None, "reason": why.value, "values": count}
-            for (namespace, path, why), count in job.left.items()
-        ],
+        "left": documents_of_left(job.left),
         "reported": list(map(_left, job.reported)),
         "refusal": list(map(_left, job.refusal)),
     }
+
+
+def documents_of_left(left: Mapping[tuple[str, str, Left], int]) -> list[dict[str, Any]]:
+    """How many values were left, for programs."""
+    return [
+        {"namespace": namespace, "path": path or None, "reason": why.value, "values": count}
+        for (namespace, path, why), count in left.items()
+    ]
 
 
 def _left(each: LeftValue) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import click
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.migrate import definitions
-from sealwire.cli.migrate.options import show_left
+from sealwire.cli.migrate.options import documents_of_left, show_left
 from sealwire.cli.options import json_option, required_uri, server_options
 from sealwire.cli.output import print_json, show_table
 from sealwire.cli.subjects import policy_argument, read_policy
@@ -81,12 +81,9 @@ def rehearse(
         print_json(_document(tried, sampled, judged, why))
     else:
         _show(tried, sampled, judged, why)
-    is_smooth = not why and not definitions.what_to_look_at(judged) and not any(map(_meets, tried))
+    is_whole = not any(each.left or each.job.refusal for each in tried)
+    is_smooth = is_whole and not why and not definitions.what_to_look_at(judged)
     sys.exit(0 if is_smooth else EX_NO)
-
-
-def _meets(each: Rehearsed) -> bool:
-    return bool(each.left or each.job.refusal)
 
 
 def _show(
@@ -125,10 +122,7 @@ def _document(
                 "values": each.job.values,
                 "seconds": each.busy_s,
                 "whole_seconds": each.whole_s,
-                "left": [
-                    {"namespace": namespace, "path": path or None, "reason": reason.value, "values": count}
-                    for (namespace, path, reason), count in each.left.items()
-                ],
+                "left": documents_of_left(each.left),
                 "stopped_by": [
                     {"namespace": one.namespace, "path": one.path or None, "reason": one.why.value}
                     for one in each.job.refusal
