@@ -174,9 +174,6 @@ _PLAINTEXT: Final = b"\1"
 
 _SIGNED_BIT: Final = 1 << 63
 _ALL_BITS: Final = (1 << 64) - 1
-_INT: Final = struct.Struct("<i")
-_LONG: Final = struct.Struct("<q")
-_BITS: Final = struct.Struct("<Q")
 _ORDERED: Final = struct.Struct(">Q")
 
 
@@ -242,19 +239,14 @@ def _string(value: bytes) -> bytes:
     return value[4:-1]
 
 
-def _int(value: bytes) -> bytes:
-    number: int = _INT.unpack(value)[0]
-    return _ORDERED.pack(number + _SIGNED_BIT)
-
-
-def _long(value: bytes) -> bytes:
-    number: int = _LONG.unpack(value)[0]
-    return _ORDERED.pack(number + _SIGNED_BIT)
+def _whole(value: bytes) -> bytes:
+    """Of 4 or 8 bytes."""
+    return _ORDERED.pack(int.from_bytes(value, "little", signed=True) + _SIGNED_BIT)
 
 
 def _double(value: bytes) -> bytes:
     """IEEE 754: numbers below zero sort backwards by their bits, so these are turned over."""
-    bits: int = _BITS.unpack(value)[0]
+    bits = int.from_bytes(value, "little")
     return _ORDERED.pack(bits ^ _ALL_BITS if bits & _SIGNED_BIT else bits | _SIGNED_BIT)
 
 
@@ -269,9 +261,9 @@ def _as_it_is(value: bytes) -> bytes:
 
 _ORDERS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
     kinds.STRING: _string,
-    kinds.INT: _int,
-    kinds.LONG: _long,
-    kinds.DATE: _long,
+    kinds.INT: _whole,
+    kinds.LONG: _whole,
+    kinds.DATE: _whole,
     kinds.DOUBLE: _double,
     kinds.OBJECT_ID: _as_it_is,
     kinds.BIN_DATA: _binary,

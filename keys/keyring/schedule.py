@@ -118,8 +118,9 @@ def due_chores(
     use. Nothing of `record` is opened, so it need not be authenticated; who acts on the answer does that.
     """
     wanted = None if policy_classes is None else frozenset(policy_classes)
+    usable = {entry.name for entry in record.classes if _in_state(entry, KeyState.ACTIVE)}
     return (
-        *_missing(record, now, policy_classes or ()),
+        *(DueChore(Chore.CREATE, now, True, name) for name in policy_classes or () if name not in usable),
         *_after(Chore.REWRAP, wrapped_at(record, now), schedule.rewrap_every, now),
         *(chore for entry in record.classes for chore in _of_class(entry, schedule, now, wanted)),
     )
@@ -130,13 +131,6 @@ def wrapped_at(record: KeyringRecord, now: datetime) -> datetime:
     if record.wrapped_at is not None:
         return record.wrapped_at
     return max((key.created for entry in record.classes for key in entry.keys), default=now)
-
-
-def _missing(record: KeyringRecord, now: datetime, wanted: Iterable[str]) -> Iterator[DueChore]:
-    usable = {entry.name for entry in record.classes if _in_state(entry, KeyState.ACTIVE)}
-    for name in wanted:
-        if name not in usable:
-            yield DueChore(Chore.CREATE, now, True, name)
 
 
 def _of_class(

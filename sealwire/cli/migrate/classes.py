@@ -130,21 +130,18 @@ class ClassKeys:
         name = self._class_name
         if direction is Direction.REENCRYPT:
             text = "no key of the class is pending: its values have nowhere to move to"
-            raise Unusable(
-                MigrationReason.NOTHING,
-                text,
+            hint = (
                 "make one first: sealwire keys rotate CLASS; if verify counts older values, sealwire migrate "
-                "repair POLICY CLASS moves them",
+                "repair POLICY CLASS moves them"
             )
-        if active is None:
+        elif active is None or active.is_plaintext is (direction is Direction.ENCRYPT):
             return
-        if direction is Direction.ENCRYPT and not active.is_plaintext:
+        elif direction is Direction.ENCRYPT:
             text = f"class {name} is encrypted already"
             hint = "sealwire migrate verify shows what lies in clear; sealwire policy drift, why"
-            raise Unusable(MigrationReason.NOTHING, text, hint)
-        if direction is Direction.DECRYPT and active.is_plaintext:
-            text = f"class {name} is in clear already"
-            raise Unusable(MigrationReason.NOTHING, text, "take its paths out of the policy")
+        else:
+            text, hint = f"class {name} is in clear already", "take its paths out of the policy"
+        raise Unusable(MigrationReason.NOTHING, text, hint)
 
     def find(self, direction: Direction) -> None:
         """The versions of a move that has begun; the new one may be active already.
