@@ -181,7 +181,7 @@ def plan_sort_stage(walk: Walk, stage: Element) -> PathNode:
         else:
             direction_of(walk, key)
     if asked:
-        _Sorting(walk, stage).plan([(key, node) for key in keys for name, node in asked if key.name == name])
+        _plan_ranked(walk, stage, [(key, node) for key in keys for name, node in asked if key.name == name])
     elif grouped:
         put_behind(walk, item_of(walk)[0], {"$unset": [rank.decode() for rank in grouped.values()]})
     return walk.node
@@ -450,70 +450,56 @@ def item_of(walk: Walk) -> tuple[Element, list[Element]]:
     return items[place], items[place + 1 :]
 
 
-@final
-class _Sorting:
-    """The plan of one `$sort`."""
+def _plan_ranked(walk: Walk, stage: Element, asked: list[tuple[Element, PathNode]]) -> None:
+    """Cover one `$sort` by fields that are asked for. Raises Refusal, ValuesUnknown."""
+    is_cut = False
+    ranked = RankedStage(walk, stage)
+    found = _window_of(walk.buf, ranked.behind[:2])
+    first = next(elements(walk.buf, stage.value))
+    answers = []
+    for key, node in asked:
+        leads = key.name == first.name and ranked.is_ahead
+        enough = found.enough if leads and found is not None else None
+        is_descending = whole_number(walk.buf, key) < 0
+        answers.append(ranked.ask(key.name, node, is_descending=is_descending, enough=enough, is_sort=True))
+    names: dict[bytes, bytes] = {}
+    for place, ((key, node), answer) in enumerate(zip(asked, answers, strict=True)):
+        names[key.name] = ranked.put(place, key.name, node, answer)
+        is_cut = is_cut or (answer.ranks is not None and answer.ranks.is_cut)
+    window = found if is_cut and ranked.may_change else None
+    parents, stages = walk.parents[:-1], _ranked_stages(walk, stage, names, window)
+    walk.draft.replacements.append(Replacement(ranked.item, parents, stages))
+    for each in () if window is None else window.stages:
+        walk.draft.replacements.append(Replacement(each, parents))
 
-    __slots__ = ("_stage", "_walk", "_window")
 
-    def __init__(self, walk: Walk, stage: Element) -> None:
-        self._walk: Final = walk
-        self._stage: Final = stage
-        self._window: _Window | None = None
+def _ranked_stages(walk: Walk, stage: Element, names: dict[bytes, bytes], window: _Window | None) -> bytes:
+    """The items of the pipeline that replace the stage."""
+    keys = [
+        b"\x10%b\0\1\0\0\0" % names[key.name] if key.name in names else walk.buf[key.start : key.end]
+        for key in elements(walk.buf, stage.value)
+    ]
+    pattern = b"\x03$sort\0" + enclosed(*keys)
+    after: list[dict[str, Any]] = [] if window is None else _guarded(walk, window)
+    after.append({"$unset": [name.decode() for name in names.values()]})
+    return b"\x030\0" + enclosed(pattern) + encode(dict(zip(map(str, count(1)), after, strict=False)))[4:-1]
 
-    def plan(self, asked: list[tuple[Element, PathNode]]) -> None:
-        """Cover the stage. Raises Refusal, ValuesUnknown."""
-        walk, stage, is_cut = self._walk, self._stage, False
-        ranked = RankedStage(walk, stage)
-        self._window = found = _window_of(walk.buf, ranked.behind[:2])
-        first = next(elements(walk.buf, stage.value))
-        answers = []
-        for key, node in asked:
-            leads = key.name == first.name and ranked.is_ahead
-            enough = found.enough if leads and found is not None else None
-            is_descending = whole_number(walk.buf, key) < 0
-            answers.append(
-                ranked.ask(key.name, node, is_descending=is_descending, enough=enough, is_sort=True)
-            )
-        names: dict[bytes, bytes] = {}
-        for place, ((key, node), answer) in enumerate(zip(asked, answers, strict=True)):
-            names[key.name] = ranked.put(place, key.name, node, answer)
-            is_cut = is_cut or (answer.ranks is not None and answer.ranks.is_cut)
-        window = found if is_cut and ranked.may_change else None
-        parents, stages = walk.parents[:-1], self._stages(names, window)
-        walk.draft.replacements.append(Replacement(ranked.item, parents, stages))
-        for each in () if window is None else window.stages:
-            walk.draft.replacements.append(Replacement(each, parents))
 
-    def _stages(self, names: dict[bytes, bytes], window: _Window | None) -> bytes:
-        """The items of the pipeline that replace the stage."""
-        buf = self._walk.buf
-        keys = [
-            b"\x10%b\0\1\0\0\0" % names[key.name] if key.name in names else buf[key.start : key.end]
-            for key in elements(buf, self._stage.value)
-        ]
-        pattern = b"\x03$sort\0" + enclosed(*keys)
-        after: list[dict[str, Any]] = [] if window is None else self._guarded(window)
-        after.append({"$unset": [name.decode() for name in names.values()]})
-        return (
-            b"\x030\0" + enclosed(pattern) + encode(dict(zip(map(str, count(1)), after, strict=False)))[4:-1]
-        )
-
-    def _guarded(self, window: _Window) -> list[dict[str, Any]]:
-        """The stages that skip and limit, and fail if they would give more than there was to sort."""
-        rank, collection = f"{RANK.decode()}0", self._walk.draft.namespace.partition(".")[2]
-        last = [{"$limit": 1}, {"$project": {rank: {"$literal": DISTURBED.decode()}}}]
-        windowed = [
-            {f"${name}": Int64(amount)}
-            for name, amount in (("skip", window.skip), ("limit", window.limit))
-            if amount
-        ]
-        return [
-            {"$limit": Int64(window.enough)},
-            {"$unionWith": {"coll": collection, "pipeline": last}},
-            *windowed,
-            {"$match": {"$expr": {"$gte": [{"$toInt": {"$max": f"${rank}"}}, 0]}}},
-        ]
+def _guarded(walk: Walk, window: _Window) -> list[dict[str, Any]]:
+    """The stages that skip and limit, and fail if they would give more than there was to sort."""
+    rank, collection = f"{RANK.decode()}0", walk.draft.namespace.partition(".")[2]
+    last = [{"$limit": 1}, {"$project": {rank: {"$literal": DISTURBED.decode()}}}]
+    windowed = [
+        {f"${name}": Int64(amount)}
+        for name, amount in (("skip", window.skip), ("limit", window.limit))
+        if amount
+    ]
+    return [
+        {"$limit": Int64(window.enough)},
+        {"$unionWith": {"coll": collection, "pipeline": last}},
+        *windowed,
+        {"$match": {"$expr": {"$gte": [{"$toInt": {"$max": f"${rank}"}}, 0]}}},
+    ]
 
 
 def _left_out(taken: TakenOver) -> list[Replacement]:

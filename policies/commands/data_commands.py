@@ -231,11 +231,7 @@ _DELETE: Final = {**GENERIC, **plain_arguments("delete deletes ordered"), b"let"
 
 def _insert(command: Command, walk: Walk) -> None:
     apply_arguments(walk, command.arguments, _INSERT)
-    command.each(walk.to(Use.STORE), b"documents", _document)
-
-
-def _document(among: Walk, start: int) -> None:
-    values.plan_stored_document(among, start)
+    command.each(walk.to(Use.STORE), b"documents", values.plan_stored_document)
 
 
 def _update(command: Command, walk: Walk) -> None:

@@ -85,7 +85,7 @@ def _shard(command: Command, walk: Walk) -> None:
     Raises Refusal(INDEX, SHAPE, ROLE, CONTEXT, COLLATION).
     """
     command.refuse_sequences()
-    apply_arguments(walk, command.arguments, {command.name: _named, **_ARGUMENTS})
+    apply_arguments(walk, command.arguments, {command.name: planned_apart, **_ARGUMENTS})
     key = given(command.arguments, b"key")
     if key is None:
         return
@@ -99,11 +99,6 @@ def _shard(command: Command, walk: Walk) -> None:
     if covered is not None and values.is_given(walk.buf, command.arguments.get(b"unique")):
         check_unique(walk.buf, start, walk.node)
     walk.draft.check_collation("" if covered is None else covered.path)
-
-
-def _named(walk: Walk, argument: Element) -> None:
-    """The collection's name, which the planner has read."""
-    del walk, argument
 
 
 def _value(walk: Walk, argument: Element) -> None:

@@ -204,10 +204,7 @@ def operator_name(element: Element) -> str:
 
 def printable(name: bytes) -> str:
     """A name from the wire, made safe for one line of a message: at most 64 printable characters."""
-    text = name[:64].decode("utf-8", "replace")
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return one_line(name[:64].decode("utf-8", "replace"))
 
 
 MAX_NAME_CHARACTERS: Final = 255
