@@ -22,7 +22,7 @@ from bson import Int64, encode
 from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, follow, has_dot, is_transparent
-from sealwire.policies.filters.asking import Among, may_ask, note_asked, strength_at
+from sealwire.policies.filters.asking import Among, among_planned, may_ask, note_asked, strength_at
 from sealwire.policies.planning.arguments import document_of, named_parts, only_element
 from sealwire.policies.planning.contexts import unfixed
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
@@ -400,12 +400,10 @@ class RankedStage:
 
     def _among(self, ahead: SortAhead) -> Among:
         """The plan of the stages before, without the conditions that the question is about."""
-        draft, (start, end) = self._walk.draft, ahead.among
-        edits = [each for each in draft.edits if start <= each.element.start < end]
-        replacements = [each for each in draft.replacements if start <= each.element.start < end]
+        found = among_planned(self._walk.draft, ahead.among, self._walk.parents[:-1])
         for taken in ahead.taken:
-            replacements += _left_out(taken)
-        return Among(draft.buf, ahead.among, edits, replacements, self._walk.parents[:-1])
+            found.replacements.extend(_left_out(taken))
+        return found
 
     def _put_first(self, name: bytes, node: PathNode, answer: ValuesAnswer) -> bool:
         """The list of values in the first `$match`, if there is room, and whether it is there.

@@ -87,7 +87,7 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     if key is None:
         raise Refusal(Reason.SHAPE, rule="createIndexes")
     _check_options(walk.buf, parts, command.arguments[command.name], _INDEX_OPTIONS)
-    covered = _judge_fields(walk, parts, key)
+    covered = judge_fields(walk, parts, key)
     _refuse_weights(walk, given(parts, b"weights"))
     lifetime = given(parts, b"expireAfterSeconds")
     if lifetime is not None:
@@ -103,11 +103,11 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     command.draft.check_collation(covered.path if covered is not None else "")
 
 
-def _judge_fields(walk: Walk, parts: dict[bytes, Element], key: Element) -> schema.PathNode | None:
-    """A covered field of an index that is defined or changed; None: it has none. Raises Refusal, BsonError.
+def judge_fields(walk: Walk, parts: dict[bytes, Element], key: Element) -> schema.PathNode | None:
+    """A covered field of an index or a shard key that is defined or changed; None: it has none.
 
     `parts` are its options, `key` is its pattern. An index that is unique, or that is to be, tells by its
-    errors which values are equal.
+    errors which values are equal. Raises Refusal, BsonError.
     """
     covered: schema.PathNode | None = None
     for field in elements(walk.buf, document_of(key, key)):
@@ -240,7 +240,7 @@ def _modified_index(walk: Walk, argument: Element) -> None:
     if pattern is None:
         # which fields an index has does not show in its name
         raise Refusal(Reason.INDEX, path=walk.node.path, rule="an option of an index without keyPattern")
-    covered = _judge_fields(walk, parts, pattern)
+    covered = judge_fields(walk, parts, pattern)
     if covered is not None and expires:
         raise Refusal(Reason.INDEX, path=covered.path, rule="expireAfterSeconds")
 

@@ -36,7 +36,7 @@ from sealwire.policies.commands.command import (
 )
 from sealwire.policies.commands.command import collation as plan_collation
 from sealwire.policies.commands.data_commands import DATA_COMMANDS, aggregate, bulk_write
-from sealwire.policies.commands.definitions import DEFINITION_COMMANDS, check_unique, indexed_field
+from sealwire.policies.commands.definitions import DEFINITION_COMMANDS, judge_fields
 from sealwire.policies.commands.opening import note_explained, note_openings
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
@@ -66,7 +66,7 @@ from sealwire.policies.updates.update_pipelines import STAGES as UPDATE_STAGES
 from sealwire.policies.updates.updates import OPERATORS as UPDATE_OPERATORS
 from sealwire.policies.updates.updates import PUSH_MODIFIERS
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, find_element
+from sealwire.wire.raw_bson import Element, find_element
 
 _NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 
@@ -89,15 +89,7 @@ def _shard(command: Command, walk: Walk) -> None:
     key = given(command.arguments, b"key")
     if key is None:
         return
-    covered: PathNode | None = None
-    start = document_of(key, key)
-    for field in elements(walk.buf, start):
-        here = indexed_field(walk, field, None)
-        if here is not None:
-            values.note_comparison(walk.draft, here)
-            covered = here
-    if covered is not None and values.is_given(walk.buf, command.arguments.get(b"unique")):
-        check_unique(walk.buf, start, walk.node)
+    covered = judge_fields(walk, command.arguments, key)
     walk.draft.check_collation("" if covered is None else covered.path)
 
 

@@ -15,7 +15,7 @@ from bson import Int64, encode
 from sealwire.policies.aggregation import sorting
 from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.filters.asking import Among, note_asked, strength_at
+from sealwire.policies.filters.asking import among_planned, note_asked, strength_at
 from sealwire.policies.filters.negations import free_name
 from sealwire.policies.planning.arguments import document_of, given, named_parts, operator_name, string_of
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
@@ -165,7 +165,8 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
     try:
         answer = asking.answers.of(question)
     except ValuesUnknown:
-        raise sorting.OrderUnknown(question, None if part is None else _among(walk, part)) from None
+        among = None if part is None else among_planned(draft, part, walk.parents, is_filter=True)
+        raise sorting.OrderUnknown(question, among) from None
     draft.budget.spend(sum(len(held.stored[1]) + LISTED_BYTES for held in answer.all), len(answer.all))
     if query is None:
         name, offset, parents = filter_name, sort.start, walk.parents
@@ -178,10 +179,3 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
     draft.replacements.append(
         Replacement(sort, walk.parents, b"\x03sort\0" + enclosed(left) if left else b"")
     )
-
-
-def _among(walk: Walk, part: tuple[int, int]) -> Among:
-    start, end = part
-    edits = [each for each in walk.draft.edits if start <= each.element.start < end]
-    replacements = [each for each in walk.draft.replacements if start <= each.element.start < end]
-    return Among(walk.buf, part, edits, replacements, walk.parents, is_filter=True)

@@ -66,6 +66,16 @@ class Among:
     """Whether they are all of a write's filter, where a question about stages has them."""
 
 
+def among_planned(
+    draft: Draft, part: tuple[int, int], parents: tuple[int, ...], *, is_filter: bool = False
+) -> Among:
+    """What is planned so far of a part of the message, with the lengths `parents` around it."""
+    start, end = part
+    edits = [each for each in draft.edits if start <= each.element.start < end]
+    replacements = [each for each in draft.replacements if start <= each.element.start < end]
+    return Among(draft.buf, part, edits, replacements, parents, is_filter)
+
+
 @final
 class CandidatesUnknown(asked.ValuesUnknown):
     """The server has to be asked, if need be at the documents that meet the other conditions of a filter."""

@@ -346,7 +346,7 @@ TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
     ),
     b"$nor": encrypted(_branches, "each condition for itself", converted=Conversion.NO_FILTERS),
     b"$expr": encrypted(_expression, "see the expressions", converted=Conversion.EXPRESSION),
-    b"$comment": passed(operands.no_document, named=True, converted=Conversion.KEPT),
+    b"$comment": passed(operands.comment, named=True, converted=Conversion.KEPT),
     **family("$sampleRate $alwaysTrue $alwaysFalse", passed(operands.no_document, converted=Conversion.KEPT)),
     b"$where": never(Reason.JAVASCRIPT),
     b"$jsonSchema": passed(

@@ -72,7 +72,7 @@ def plan_negated(walk: Walk, element: Element, target: PathNode, rows: Rows) -> 
             instead = "write the pattern as a condition of its own"
             rule = "a pattern in $in below $nor"
             raise Refusal(Reason.QUESTION, path=target.path, rule=rule, instead=instead)
-        taken = _plan_operators(walk, element, inner, names, rows, is_negated=False)
+        taken = _plan_operators(walk, element, inner, names, rows)
         kept = _plan_unequal_below(inner, names)
     else:
         taken = _plan_not(walk, element, inner, names, rows)
@@ -113,11 +113,7 @@ def plan_negated_item(walk: Walk, start: int, rows: Rows) -> frozenset[bytes]:
         place = negation
     else:
         return NOTHING_ASKED
-    leaf = walk.node.leaf
-    if leaf is None:
-        raise TypeError("a question about no class")
-    walk.draft.budget.spend(sum(len(held.stored[1]) + LISTED_BYTES for held in found), len(found))
-    walk.draft.edits.append(RangeEdit([place], walk.node, leaf, found, walk.parents, ListPlace.ITEM_OUTSIDE))
+    put_list(walk, [place], walk.node, found, ListPlace.ITEM_OUTSIDE)
     return frozenset({b"$not"}) if operators else NOTHING_ASKED
 
 
@@ -166,14 +162,13 @@ def _satisfy(walk: Walk, element: Element) -> None:
 
 
 def _plan_operators(
-    walk: Walk, field: Element, inner: Walk, names: dict[bytes, Element], rows: Rows, *, is_negated: bool
+    walk: Walk, field: Element, inner: Walk, names: dict[bytes, Element], rows: Rows
 ) -> frozenset[bytes]:
     """The asked operators among `names`, of which each has its own list: another value may satisfy it."""
     groups = asked_among(inner, names, rows)
-    if not groups:
-        return NOTHING_ASKED
-    answer = answer_to(walk, inner.node, read_asked(inner, groups, names), is_outside=True)
-    _put(walk, field, inner.node, answer.each, is_negated=is_negated)
+    if groups:
+        answer = answer_to(walk, inner.node, read_asked(inner, groups, names), is_outside=True)
+        _put(walk, field, inner.node, answer.each, is_negated=False)
     return taken_over(groups)
 
 
@@ -181,22 +176,16 @@ def _plan_not(
     walk: Walk, field: Element, inner: Walk, names: dict[bytes, Element], rows: Rows
 ) -> frozenset[bytes]:
     negation = names.get(b"$not")
-    if negation is None:
+    if negation is not None and negation.kind == kinds.OBJECT:
+        negated = named_parts(walk.buf, negation.value)
+        if len(negated) == 1:
+            _plan_nin(walk, field, inner.inside(negation.value), negated.get(b"$in"))
+    operators = _negated_operators(inner, negation, rows)
+    if not operators:
         return NOTHING_ASKED
-    if negation.kind == kinds.REGEX:
-        answer = answer_to(walk, inner.node, (read_alone(walk, negation, inner.node),), is_outside=True)
-        _put(walk, field, inner.node, answer.each, is_negated=True)
-        return frozenset({b"$not"})
-    if negation.kind != kinds.OBJECT:
-        return NOTHING_ASKED
-    operators = named_parts(walk.buf, negation.value)
-    below = inner.inside(negation.value)
-    if len(operators) == 1:
-        _plan_nin(walk, field, below, operators.get(b"$in"))
-    groups = asked_among(below, operators, rows)
-    _check_alone(below, groups, operators)
-    _plan_operators(walk, field, below, operators, rows, is_negated=True)
-    return frozenset({b"$not"}) if groups else NOTHING_ASKED
+    answer = answer_to(walk, inner.node, operators, is_outside=True)
+    _put(walk, field, inner.node, answer.each, is_negated=True)
+    return frozenset({b"$not"})
 
 
 def _plan_unequal(

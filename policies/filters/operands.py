@@ -176,6 +176,6 @@ def comment(walk: Walk, element: Element) -> None:
 
 def no_document(walk: Walk, element: Element) -> None:
     """Operators at the top of a filter that take a number or a flag."""
-    if element.kind in (kinds.OBJECT, kinds.ARRAY) and element.name != b"$comment":
+    if element.kind in (kinds.OBJECT, kinds.ARRAY):
         raise Refusal(Reason.SHAPE, rule=operator_name(element))
     check_nested(walk.buf, element)

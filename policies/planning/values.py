@@ -70,11 +70,11 @@ def demand_write(draft: Draft, node: PathNode) -> None:
         raise Refusal(Reason.ROLE, path=node.path, rule="writing")
 
 
-def demand_delete(draft: Draft, tree: PathNode) -> None:
+def demand_delete(draft: Draft, tree: PathNode, rule: str = "deleting") -> None:
     """Documents with these covered paths are deleted, and their values with them. Raises Refusal(ROLE)."""
     rights = draft.rights
     if rights is not None and not rights.deletes and not _may(draft, rights, tree, "write"):
-        raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule="deleting")
+        raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule=rule)
 
 
 def demand_definition(draft: Draft, tree: PathNode) -> None:
@@ -83,9 +83,7 @@ def demand_definition(draft: Draft, tree: PathNode) -> None:
     Either may be what keeps values unique, or plaintext out: whoever may write or delete them has other ways
     to the same end. Raises Refusal(ROLE).
     """
-    rights = draft.rights
-    if rights is not None and not rights.deletes and not _may(draft, rights, tree, "write"):
-        raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule="changing what is defined")
+    demand_delete(draft, tree, "changing what is defined")
 
 
 def demand_role(draft: Draft) -> None:
