@@ -125,15 +125,17 @@ def _yielded(
     """What a pipeline makes of the foreign documents, beside which it may have variables."""
     draft = walk.draft
     contexts, before, draft.asking = draft.contexts, draft.asking, _asking(walk, stage, foreign)
-    outer = None if contexts is None or source is None else contexts.source
-    if contexts is not None and source is not None and outer is not None:
-        if walk.variables is not None and walk.variables.covered is not None:
-            source.take(outer)
-        contexts.source = source
+    if contexts is None or source is None:
+        yielded = plan_pipeline(walk.at(foreign), pipeline)
+        draft.asking = before
+        return yielded
+    outer = contexts.source
+    if walk.variables is not None and walk.variables.covered is not None:
+        source.take(outer)
+    contexts.source = source
     yielded = plan_pipeline(walk.at(foreign), pipeline)
     draft.asking = before
-    if contexts is not None and outer is not None:
-        contexts.source = outer
+    contexts.source = outer
     return yielded
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, ValueType, leaves
 from sealwire.policies.roles.role import ClassAccess, Level, Mask, Role, Roles
@@ -28,7 +28,7 @@ class Finding:
     rule: str
     """Stable name of the rule that was broken."""
     where: str
-    """`namespace path` or a class name."""
+    """`namespace path`, a class name, or a role and its class."""
     message: str
 
 
@@ -64,7 +64,7 @@ def lint(policies: PolicySet) -> list[Finding]:
     if policies.roles is not None:
         class_kinds = {name: field_class.kind for name, field_class in policies.classes.items()}
         asked = {name for name, field_class in policies.classes.items() if field_class.asks}
-        findings.extend(Finding(*weakness) for weakness in weaknesses(policies.roles, class_kinds, asked))
+        findings.extend(weaknesses(policies.roles, class_kinds, asked))
     return findings
 
 
@@ -99,18 +99,9 @@ _FITS: Final[Mapping[Mask, Collection[int]]] = {
 """The BSON types of which each mask shows a part."""
 
 
-class Weakness(NamedTuple):
-    """One of them."""
-
-    rule: str
-    where: str
-    """The role, and its class where it is about one."""
-    message: str
-
-
 def weaknesses(
     roles: Roles, class_kinds: Mapping[str, int], asked: Collection[str] = ()
-) -> Iterator[Weakness]:
+) -> Iterator[Finding]:
     """All, in the order of the roles. `class_kinds`: the BSON type of each deterministic class, 0 of others.
 
     `asked` are the classes that answer patterns and ranges.
@@ -126,52 +117,52 @@ def weaknesses(
     yield from _contradictions(roles.roles)
 
 
-def _of_role(role: Role) -> Iterator[Weakness]:
+def _of_role(role: Role) -> Iterator[Finding]:
     given = (*role.classes.values(), role.others)
     if not role.deletes and not any(each.filters or each.writes or each.read.level for each in given):
-        yield Weakness("role-gives-nothing", role.name, "who has it may do no more than without it")
+        yield Finding("role-gives-nothing", role.name, "who has it may do no more than without it")
     is_open = any(each.name.match_all and each.database.match_all for each in role.users)
     if is_open and not role.needs_certificate:
-        yield Weakness("role-for-everybody", role.name, "everybody who can log in has it")
+        yield Finding("role-for-everybody", role.name, "everybody who can log in has it")
     if role.break_glass and not role.documents_per_hour:
-        yield Weakness(
+        yield Finding(
             "glass-without-limit", role.name, "one reason opens everything; set `documents_per_hour`"
         )
 
 
-def _of_class(role: Role, name: str, access: ClassAccess, kind: int) -> Iterator[Weakness]:
+def _of_class(role: Role, name: str, access: ClassAccess, kind: int) -> Iterator[Finding]:
     where = f"{role.name} {name}"
     level, mask = access.read.level, access.read.mask
     if access.writes and level is Level.MASKED:
-        yield Weakness("mask-written-back", where, "an application that saves what it read writes the mask")
+        yield Finding("mask-written-back", where, "an application that saves what it read writes the mask")
     if access.writes and level is Level.CIPHERTEXT and kind and not access.filters:
-        yield Weakness(
+        yield Finding(
             "write-tells-equality",
             where,
             "who writes a guess and reads its ciphertext can compare it",
         )
     if level is Level.MASKED and mask is not Mask.FIXED and access.filters and not role.comparisons_per_hour:
-        yield Weakness(
+        yield Finding(
             "mask-without-limit",
             where,
             f"`{mask.value}` shows a part, and filters find the rest; set `comparisons_per_hour`",
         )
     if level is Level.MASKED and kind and mask in _FITS and kind not in _FITS[mask]:
-        yield Weakness("mask-without-part", where, f"`{mask.value}` shows no part of values of this type")
+        yield Finding("mask-without-part", where, f"`{mask.value}` shows no part of values of this type")
 
 
-def _of_asked_class(role: Role, name: str) -> Iterator[Weakness]:
+def _of_asked_class(role: Role, name: str) -> Iterator[Finding]:
     access = role.access(name)
     may_ask = access.filters and access.read.level is Level.CLEAR
     if may_ask and role.documents_per_hour and not role.comparisons_per_hour:
-        yield Weakness(
+        yield Finding(
             "ask-without-limit",
             f"{role.name} {name}",
             "patterns and ranges find values without showing documents; set `comparisons_per_hour`",
         )
 
 
-def _contradictions(roles: tuple[Role, ...]) -> Iterator[Weakness]:
+def _contradictions(roles: tuple[Role, ...]) -> Iterator[Finding]:
     """Rights add up: what one role of a user denies by name, another one gives."""
     for role in roles:
         for other in roles:
@@ -180,7 +171,7 @@ def _contradictions(roles: tuple[Role, ...]) -> Iterator[Weakness]:
             for name, access in role.classes.items():
                 given = other.access(name).read
                 if access.read.level is Level.DENIED and given.level is not Level.DENIED:
-                    yield Weakness(
+                    yield Finding(
                         "denied-and-given",
                         f"{role.name} {name}",
                         f"the role {other.name} of the same users gives it: rights add up",

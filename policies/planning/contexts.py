@@ -319,13 +319,13 @@ def element_at(buf: bytes, start: int, path: bytes) -> Element | None:
         found = None
         for element in elements(buf, start):
             if element.name == path and number == 0 and element.name != part:
-                raise _unusable(path, "a name with a dot")
+                raise unusable(path, "a name with a dot")
             if element.name == part:
                 if found is not None:
-                    raise _unusable(path, "a field that stands twice")
+                    raise unusable(path, "a field that stands twice")
                 found = element
         if found is not None and found.kind == kinds.ARRAY:
-            raise _unusable(path, "an array")
+            raise unusable(path, "an array")
     return found
 
 
@@ -383,7 +383,8 @@ def _equal_to(buf: bytes, condition: Element, *, seeds: bool) -> bytes | None:
     return None
 
 
-def _unusable(path: bytes, what: str) -> Refusal:
+def unusable(path: bytes, what: str) -> Refusal:
+    """The refusal of a context's field at a path, or of what an update does to it."""
     return Refusal(Reason.CONTEXT, path=path.decode("utf-8", "replace"), rule=what)
 
 

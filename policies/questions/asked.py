@@ -313,9 +313,8 @@ class FieldsWritten:
             self._is_any = True  # a pipeline, a replacement, or what an upsert takes from its filter
             return
         for operator in elements(buf, update.value):
-            if not operator.name.startswith(b"$") or operator.kind != kinds.OBJECT:
-                self._is_any = True  # a replacement
-            elif operator.name == b"$rename":
+            is_operator = operator.name.startswith(b"$") and operator.kind == kinds.OBJECT
+            if not is_operator or operator.name == b"$rename":
                 self._is_any = True
             else:
                 paths = self._unset if operator.name == b"$unset" else self._paths

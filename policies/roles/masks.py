@@ -35,7 +35,6 @@ _MIN_YEAR, _MAX_YEAR = 1, 9999
 
 _long: Final = struct.Struct("<q")
 _int: Final = struct.Struct("<i")
-_pack_int32: Final = struct.Struct("<i").pack
 
 
 def masked(mask: Mask, kind: int, value: bytes) -> tuple[int, bytes]:
@@ -43,7 +42,7 @@ def masked(mask: Mask, kind: int, value: bytes) -> tuple[int, bytes]:
     if kind == kinds.NULL:
         return kind, value  # what stands for a value that is gone
     text = _shown(mask, kind, value).encode()
-    return kinds.STRING, b"".join((_pack_int32(len(text) + 1), text, b"\0"))
+    return kinds.STRING, b"".join((_int.pack(len(text) + 1), text, b"\0"))
 
 
 def _shown(mask: Mask, kind: int, value: bytes) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from functools import reduce
 from typing import Final, final
 
 _UNIT: Final = r"(?:[^\\]|\\.)*"
@@ -291,11 +292,11 @@ class Roles:
             return Rights(lacks=lacking[0] if lacking else "a role")
         by_class: dict[str, ClassAccess] = {}
         for name in self.class_names:
-            by_class[name] = _together([role.access(name) for role in counting])
+            by_class[name] = reduce(ClassAccess.joined, [role.access(name) for role in counting])
         return Rights(
             tuple(role.name for role in counting),
             by_class,
-            _together([role.others for role in counting]),
+            reduce(ClassAccess.joined, [role.others for role in counting]),
             deletes=any(role.deletes for role in counting),
             documents_per_hour=_limit_of([(each, each.documents_per_hour) for each in counting]),
             comparisons_per_hour=_limit_of(
@@ -313,10 +314,3 @@ def _limit_of(limited: list[tuple[Role, int | None]]) -> int | None:
         return min(by_glass)
     limits = [limit for _, limit in limited if limit is not None]
     return max(limits) if limits and len(limits) == len(limited) else None
-
-
-def _together(several: list[ClassAccess]) -> ClassAccess:
-    found = several[0]
-    for each in several[1:]:
-        found = found.joined(each)
-    return found

@@ -27,6 +27,7 @@ from sealwire.policies.planning.contexts import (
     context_of,
     fixed_in_document,
     fixed_in_filter,
+    unusable,
 )
 from sealwire.policies.planning.plan import FormPlace, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused, without_row
@@ -222,8 +223,7 @@ def plan_update_in_context(
     fields = [(place, path) for place, paths in contexts.fields.items() for path in paths]
     if update.kind == kinds.ARRAY:
         # what it computes for the field, nobody follows
-        rule = "an update by a pipeline"
-        raise Refusal(Reason.CONTEXT, path=min(map(whole_path, fields)).decode("utf-8", "replace"), rule=rule)
+        raise unusable(min(map(whole_path, fields)), "an update by a pipeline")
     found: dict[bytes, bytes] = {}
     if condition is not None and condition.kind == kinds.OBJECT:
         paths = frozenset(map(whole_path, fields))
@@ -294,8 +294,7 @@ def _touches(written: bytes, field: ContextField) -> bool:
 
 
 def _changed(path: bytes, operator: Element) -> Refusal:
-    rule = f"{operator.name.decode('utf-8', 'replace')} of a context"
-    return Refusal(Reason.CONTEXT, path=path.decode("utf-8", "replace"), rule=rule)
+    return unusable(path, f"{operator.name.decode('utf-8', 'replace')} of a context")
 
 
 def plan_update(walk: Walk, element: Element, array_filters: Element | None = None) -> None:
