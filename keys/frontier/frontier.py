@@ -240,7 +240,7 @@ def _string(value: bytes) -> bytes:
 
 
 def _whole(value: bytes) -> bytes:
-    """Of 4 or 8 bytes."""
+    """A value of 4 bytes or 8."""
     return _ORDERED.pack(int.from_bytes(value, "little", signed=True) + _SIGNED_BIT)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys import errors, strict_json
@@ -41,7 +42,6 @@ from sealwire.keys.private_file import read_private, replace_private, writer_loc
 
 FORMAT_NAME = "sealwire-keyring-cache"
 FORMAT_VERSION = 1
-_ORIGIN = ("fetched", "place", "kek_id")
 # The keyring's text with its quotes and line ends escaped, and the rest.
 _MAX_BYTES = 2 * MAX_FILE_BYTES
 # Clocks of one machine before and after a restart differ by less; a cache from the future is refused.
@@ -58,12 +58,22 @@ class Cached:
     """Since the provider was last asked; never negative."""
 
 
+class _Origin(NamedTuple):
+    """What the cache says of itself; bound to what it holds by wrapping the MAC's key with it."""
+
+    fetched: str
+    place: str
+    kek_id: str
+
+    def associated_data(self) -> bytes:
+        return wrap_associated_data(Purpose.KEYRING_CACHE, *(field.encode("utf-8") for field in self))
+
+
 @dataclass(frozen=True, slots=True)
 class _Sealed:
     """The whole file, not yet authenticated."""
 
-    origin: tuple[str, str, str]
-    """When it was fetched, its place, and the KEK there: bound to the rest by wrapping the MAC's key."""
+    origin: _Origin
     wrapped_mac_key: bytes
     mac: bytes
     keyring: bytes
@@ -73,7 +83,7 @@ class _Sealed:
             {
                 "format": FORMAT_NAME,
                 "version": FORMAT_VERSION,
-                **dict(zip(_ORIGIN, self.origin, strict=True)),
+                **self.origin._asdict(),
                 "wrapped_mac_key": strict_json.encode(self.wrapped_mac_key),
                 "mac": strict_json.encode(self.mac),
                 "keyring": self.keyring.decode("ascii", "replace"),
@@ -81,16 +91,12 @@ class _Sealed:
         )
 
 
-def _bound_to(origin: tuple[str, str, str]) -> bytes:
-    return wrap_associated_data(Purpose.KEYRING_CACHE, *(field.encode("utf-8") for field in origin))
-
-
 def _parse(raw: bytes, filename: str) -> _Sealed:
     """Raises DamagedFile; also for bytes that `serialize` would not have written."""
     fields = strict_json.parse(raw, filename)
     fields.format(FORMAT_NAME, FORMAT_VERSION)
     sealed = _Sealed(
-        (fields.text("fetched"), fields.text("place"), fields.text("kek_id")),
+        _Origin(*map(fields.text, _Origin._fields)),
         fields.binary("wrapped_mac_key", 1, MAX_WRAPPED_BYTES),
         fields.binary("mac", MAC_BYTES, MAC_BYTES),
         fields.text("keyring").encode("ascii", "replace"),
@@ -135,10 +141,10 @@ class KeyringCache:
         Raises KeySettingError FILE_UNWRITABLE, KeyringBusy; the old cache then stands. Cost: one fsync.
         """
         now = self._now()
-        origin = (format_time(now), self._place, self._source_kek_id)
+        origin = _Origin(format_time(now), self._place, self._source_kek_id)
         keyring = serialize_record(seal_record(keys, generation, self._kek, now))
         mac_key = os.urandom(MAC_BYTES)
-        wrapped = self._kek.wrap(mac_key, _bound_to(origin))
+        wrapped = self._kek.wrap(mac_key, origin.associated_data())
         sealed = _Sealed(origin, wrapped, hmac.digest(mac_key, keyring, "sha256"), keyring)
         with writer_lock(self._path):
             replace_private(self._path, sealed.serialize())
@@ -154,16 +160,16 @@ class KeyringCache:
         record = parse_record(sealed.keyring, str(self._path))
         self._require_own(sealed.origin, record.kek_id)
         try:
-            mac_key = self._kek.unwrap(sealed.wrapped_mac_key, _bound_to(sealed.origin))
+            mac_key = self._kek.unwrap(sealed.wrapped_mac_key, sealed.origin.associated_data())
         except errors.UnwrapFailed:
             raise self._tampered() from None
         if not hmac.compare_digest(hmac.digest(mac_key, sealed.keyring, "sha256"), sealed.mac):
             raise self._tampered()
-        age = self._age(sealed.origin[0])
+        age = self._age(sealed.origin.fetched)
         return Cached(open_record(record, self._kek, self._path), record.generation, age)
 
-    def _require_own(self, origin: tuple[str, str, str], kek_id: str) -> None:
-        if origin[1:] != (self._place, self._source_kek_id):
+    def _require_own(self, origin: _Origin, kek_id: str) -> None:
+        if (origin.place, origin.kek_id) != (self._place, self._source_kek_id):
             raise errors.WrongKek(
                 errors.KeysReason.KEK_OTHER,
                 f"{self._path} is the cache of another keyring, or of another key-encryption key",
