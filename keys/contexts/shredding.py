@@ -3,6 +3,7 @@
 A destruction takes two steps, as that of a class's key does (`keyring.turning`). Once the key is gone, its
 row keeps its tag: a new value for the context is refused until `readmit`. Every function raises
 KeySettingError CONTEXT_STATE where the row is in another state, KeyringBusy where somebody else changed it.
+Without a store it does nothing else, for dry runs.
 """
 
 import hmac
@@ -125,7 +126,7 @@ def _time(moment: datetime | None) -> str:
     return "" if moment is None else format_time(moment)
 
 
-def announce(store: ContextStore, row: ContextRow, now: datetime, wait: timedelta) -> ContextRow:
+def announce(store: ContextStore | None, row: ContextRow, now: datetime, wait: timedelta) -> ContextRow:
     """The key may then be destroyed after `wait`."""
     _live(row)
     if row.shred_after is not None:
@@ -133,7 +134,7 @@ def announce(store: ContextStore, row: ContextRow, now: datetime, wait: timedelt
     return _put(store, row, replace(row, shred_after=whole_seconds(now + wait)))
 
 
-def cancel(store: ContextStore, row: ContextRow) -> ContextRow:
+def cancel(store: ContextStore | None, row: ContextRow) -> ContextRow:
     """The key then stays."""
     _live(row)
     if row.shred_after is None:
@@ -141,7 +142,7 @@ def cancel(store: ContextStore, row: ContextRow) -> ContextRow:
     return _put(store, row, replace(row, shred_after=None))
 
 
-def shred(store: ContextStore, row: ContextRow, now: datetime) -> ContextRow:
+def shred(store: ContextStore | None, row: ContextRow, now: datetime) -> ContextRow:
     """The key is then gone from the store; its copies in the store's own backups are not.
 
     Raises KeySettingError DESTROY_EARLY before the announced time.
@@ -158,7 +159,7 @@ def shred(store: ContextStore, row: ContextRow, now: datetime) -> ContextRow:
     return _put(store, row, replace(row, wrapped=None, shred_after=None, destroyed=whole_seconds(now)))
 
 
-def readmit(store: ContextStore, row: ContextRow) -> ContextRow:
+def readmit(store: ContextStore | None, row: ContextRow) -> ContextRow:
     """A new value for the context then makes another key. The old one stays destroyed."""
     if not row.is_destroyed:
         raise _state("was not destroyed", "it takes new values already")
@@ -185,8 +186,8 @@ def _live(row: ContextRow) -> None:
         raise _state("was destroyed", "nothing is left to be done")
 
 
-def _put(store: ContextStore, old: ContextRow, new: ContextRow) -> ContextRow:
-    if not store.replace(old, new):
+def _put(store: ContextStore | None, old: ContextRow, new: ContextRow) -> ContextRow:
+    if store is not None and not store.replace(old, new):
         raise KeyringBusy(
             KeysReason.WRITER, "the key of this context was changed by somebody else meanwhile", "look again"
         )

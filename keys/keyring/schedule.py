@@ -8,7 +8,7 @@ one that borrows a key has none of its own. What has been due for `GRACE` is ove
 A keyring of the first format does not say when it was wrapped. That was not before its newest key was made.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from enum import Enum
@@ -110,7 +110,7 @@ class DueChore:
 
 
 def due_chores(
-    record: KeyringRecord, schedule: KeySchedule, now: datetime, policy_classes: Iterable[str] | None = None
+    record: KeyringRecord, schedule: KeySchedule, now: datetime, policy_classes: Collection[str] | None = None
 ) -> tuple[DueChore, ...]:
     """All that is due, what concerns the whole keyring first, then in the order of the classes.
 

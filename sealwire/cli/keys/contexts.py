@@ -1,7 +1,5 @@
 """`sealwire keys shred`, `contexts`, `rewrap-contexts`, `move-contexts`: keys of contexts and their store."""
 
-import getpass
-import platform
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -15,6 +13,7 @@ import click
 from sealwire.cli import key_options, options
 from sealwire.cli.keys.options import require_typed
 from sealwire.cli.output import Manner, document_count_bar, manner_options
+from sealwire.cli.recording import operator_at_host
 from sealwire.cli.subjects import bson_value
 from sealwire.crypto import selftest
 from sealwire.keys.contexts import shredding, transfer
@@ -159,8 +158,7 @@ def contexts(
         named = read_context(context, context_type)
         with subject.opened() as opened:
             row = opened.row_of(named)
-            if not manner.dry_run:
-                shredding.readmit(opened.store, row)
+            shredding.readmit(None if manner.dry_run else opened.store, row)
         manner.answer("the context gets a new key with its next value", {"former_key_id": row.key_id.hex()})
         return
     with subject.opened() as opened:
@@ -345,17 +343,13 @@ def shred(  # noqa: PLR0913, PLR0917 - one parameter an option
     with subject.opened() as opened:
         if not cancel:
             _refuse_in_clear(opened)
-        row = opened.row_of(named)
+        row, store = opened.row_of(named), None if manner.dry_run else opened.store
         if cancel:
-            if not manner.dry_run:
-                row = shredding.cancel(opened.store, row)
-            _tell(row, manner)
+            _tell(shredding.cancel(store, row), manner)
         elif at_once or row.shred_after is not None:
             _destroy(opened, row, now, receipt, manner, at_once=at_once)
         else:
-            if not manner.dry_run:
-                row = shredding.announce(opened.store, row, now, wait or MINIMUM_WAIT)
-            _tell(row, manner)
+            _tell(shredding.announce(store, row, now, wait or MINIMUM_WAIT), manner)
 
 
 def _refuse_in_clear(opened: OpenClass) -> None:
@@ -373,29 +367,31 @@ def _refuse_in_clear(opened: OpenClass) -> None:
 def _destroy(
     opened: OpenClass, row: ContextRow, now: datetime, receipt: Path | None, manner: Manner, *, at_once: bool
 ) -> None:
-    if manner.dry_run:
-        _tell(row, manner)
-        return
     store, wrapped = opened.store, row.wrapped or b""
+    written = None if manner.dry_run else store
     tag_key = opened.tag_key()
     if at_once and row.shred_after is not None and row.shred_after > now:
-        row = shredding.cancel(store, row)
+        row = shredding.cancel(written, row)
     if at_once and not row.is_destroyed and row.shred_after is None:
-        row = shredding.announce(store, row, now, timedelta(0))
-    row = shredding.shred(store, row, now)
+        row = shredding.announce(written, row, now, timedelta(0))
+    row = shredding.shred(written, row, now)
+    document: dict[str, object] = {"class": opened.class_name, "key_id": row.key_id.hex()}
+    if manner.dry_run:
+        manner.answer(f"{store}: the key would be destroyed", document)
+        return
     standing = store.find_ids([row.key_id])
     still = store.has_bytes(wrapped)
     found = {
         "key_in_row": not all(each.is_destroyed for each in standing),
         "key_in_files": {True: "yes", False: "no", None: "unknown"}[still],
     }
-    by = f"{getpass.getuser()}@{platform.node()}"
+    by = operator_at_host()
     text = shredding.receipt_of(row, opened.class_name, by, str(store), found).serialize(tag_key)
     if receipt is None:
         click.echo(text.decode())
         return
     create_public(receipt, text)
-    document = {"class": opened.class_name, "key_id": row.key_id.hex(), "receipt": str(receipt), **found}
+    document |= {"receipt": str(receipt), **found}
     manner.answer(f"{store}: the key is destroyed; the receipt is {receipt}", document)
 
 

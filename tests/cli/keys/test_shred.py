@@ -12,6 +12,7 @@ import pytest
 from bson.binary import Binary, UuidRepresentation
 
 from sealwire.cli.keys.contexts import read_context
+from sealwire.cli.recording import operator_at_host
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
@@ -96,12 +97,26 @@ def test_a_receipt_is_checked_against_keyring_and_store(run: Run, fill: Fill) ->
     assert run("shred", "notes", "--verify", "r.json").code == 65
 
 
-def test_a_dry_run_changes_nothing(run: Run, fill: Fill) -> None:
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(run: Run, fill: Fill) -> None:
     fill(b"\x02someone")
-    for words in (["--now", "--confirm", "notes"], [], ["--cancel"]):
-        assert run("shred", "notes", "someone", "--dry-run", *words).code == 0
+    dry = ("shred", "notes", "someone", "--dry-run")
+    assert "would be destroyed" in run(*dry, "--now", "--confirm", "notes").out
+    assert "may be destroyed after" in run(*dry).out
+    assert run(*dry, "--cancel").code == 78
     assert not is_destroyed(b"\x02someone")
     assert run("shred", "notes", "someone", "--cancel").code == 78
+    assert run("shred", "notes", "someone").code == 0
+    assert "the key stays" in run(*dry, "--cancel").out
+    assert run(*dry).code == run("shred", "notes", "someone").code == 78
+
+
+def test_a_receipt_names_the_account_and_not_what_the_environment_says(
+    run: Run, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(b"\x02someone")
+    monkeypatch.setenv("LOGNAME", "someone-else")
+    done = run("shred", "notes", "someone", "--now", "--confirm", "notes")
+    assert json.loads(done.out)["by"] == operator_at_host()
 
 
 def test_what_is_not_there_is_said_without_the_value(run: Run, fill: Fill) -> None:
