@@ -81,7 +81,7 @@ def test_from_a_first_look_to_protected_and_back(tmp_path: Path, environ: dict[s
         assert day("application") == expected
         raw.command("profile", 0)
         said = step("recorded")
-        for refused in ("random-equality at postcode", "range $gte at date_of_birth", "pattern at name"):
+        for refused in ("random-equality at postcode", "range $gte at date_of_birth", "pattern $regex at"):
             assert f"refused: {refused}" in said
         assert "0 refused, 0 not-judged" in step("fixed")
         assert "2 commands, 0 not as expected" in step("expected")
