@@ -3,7 +3,7 @@
 A destruction takes two steps, as that of a class's key does (`keyring.turning`). Once the key is gone, its
 row keeps its tag: a new value for the context is refused until `readmit`. Every function raises
 KeySettingError CONTEXT_STATE where the row is in another state, KeyringBusy where somebody else changed it.
-Without a store it does nothing else, for dry runs.
+Without a store nothing is written, and the row is returned as it would be: that is a dry run.
 """
 
 import hmac
@@ -69,7 +69,7 @@ class Receipt:
         }
 
     def tag(self, tag_key: bytes) -> bytes:
-        """What shows that a holder of the class's key wrote exactly this."""
+        """The tag that shows that a holder of the class's key wrote exactly this."""
         return receipt_tag(tag_key, strict_json.serialize(self._fields()))
 
 

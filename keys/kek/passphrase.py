@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ class PassphraseBox:
             ) from None
 
     def siv(self, passphrase: str) -> AESSIV:
-        """What encrypts the secret. Raises KeySettingError PASSPHRASE_MISSING; KekUnavailable MEMORY."""
+        """The cipher of the secret. Raises KeySettingError PASSPHRASE_MISSING; KekUnavailable MEMORY."""
         n, r, p = self.parameters.n, self.parameters.r, self.parameters.p
         try:
             return AESSIV(Scrypt(salt=self.salt, length=64, n=n, r=r, p=p).derive(normalize(passphrase)))
@@ -147,10 +147,9 @@ class PassphraseBox:
     @property
     def bound(self) -> bytes:
         """The associated data."""
-        numbers = (number.to_bytes(4, "big") for number in astuple(self.parameters))
-        return wrap_associated_data(
-            self.purpose, self.secret_id.encode("ascii"), b"scrypt", *numbers, self.salt
-        )
+        n, r, p = self.parameters.n, self.parameters.r, self.parameters.p
+        numbers = (number.to_bytes(4, "big") for number in (n, r, p))
+        return wrap_associated_data(self.purpose, self.secret_id.encode(), b"scrypt", *numbers, self.salt)
 
     def to_json(self) -> dict[str, Any]:
         """The fields `scrypt` and `wrapped`, as they stand in a file."""

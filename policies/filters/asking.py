@@ -69,7 +69,7 @@ class Among:
 def among_planned(
     draft: Draft, part: tuple[int, int], parents: tuple[int, ...], *, is_filter: bool = False
 ) -> Among:
-    """What is planned so far of a part of the message, with the lengths `parents` around it."""
+    """A part of the message with what is planned for it so far; `parents`: the lengths around it."""
     start, end = part
     edits = [each for each in draft.edits if start <= each.element.start < end]
     replacements = [each for each in draft.replacements if start <= each.element.start < end]
