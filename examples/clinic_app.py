@@ -46,7 +46,7 @@ class Clinic:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DayStep:
     """One finished step: what came out and what it took."""
 
     name: str
@@ -313,14 +313,14 @@ STEPS: tuple[Callable[[Clinic], Document], ...] = (
 
 def run(
     client: MongoClient[Document], patients: list[Document], appointments: list[Document]
-) -> Iterator[Step]:
+) -> Iterator[DayStep]:
     """Work through the clinic's day on the client's default database, step by step."""
     database = client.get_default_database()
     clinic = Clinic(client, database["patients"], database["appointments"], patients, appointments)
     for step in STEPS:
         started = time.perf_counter()
         result = step(clinic)
-        yield Step(step.__name__, result, (time.perf_counter() - started) * 1000)
+        yield DayStep(step.__name__, result, (time.perf_counter() - started) * 1000)
 
 
 def _batches(documents: list[Document]) -> Iterator[list[Document]]:

@@ -117,7 +117,7 @@ _FIRST_BIRTH = datetime(1930, 1, 1)
 _FIRST_REGISTRATION = datetime(2015, 1, 1)
 
 
-class Address(TypedDict):
+class HomeAddress(TypedDict):
     """Where a patient lives; no `postcode` for a patient without a fixed address."""
 
     line1: str
@@ -141,7 +141,7 @@ class Patient(TypedDict):
     postcode: str | None
     date_of_birth: datetime
     sex: str
-    address: Address
+    address: HomeAddress
     contacts: list[Contact]
     notes: str | None
     ward: str
@@ -183,7 +183,7 @@ def _patient(generator: random.Random, number: str, position: int) -> Patient:
     housed = generator.random() >= SHARE_WITHOUT_ADDRESS
     city, area_code = generator.choice(CITIES)
     postcode = _postcode(generator) if housed else None
-    address = Address(line1=f"{generator.randint(1, 240)} {generator.choice(STREETS)}", city=city)
+    address = HomeAddress(line1=f"{generator.randint(1, 240)} {generator.choice(STREETS)}", city=city)
     if postcode is None:
         address["line1"] = "No fixed address"
     else:

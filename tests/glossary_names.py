@@ -47,11 +47,11 @@ def places_of_words() -> dict[str, set[str]]:
     return places
 
 
-def rooms_of_classes() -> dict[str, set[str]]:
-    """For each public name of a class the rooms that have one."""
-    rooms: dict[str, set[str]] = defaultdict(set)
+def places_of_classes() -> dict[str, list[str]]:
+    """For each name of a class, private ones included, the files that define one."""
+    places: dict[str, list[str]] = defaultdict(list)
     for path in product_files():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                rooms[node.name].add(str(path.parent.relative_to(ROOT)))
-    return rooms
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    return places

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.build_context import ROOT
-from tests.glossary_names import places_of_words, product_files, rooms_of_classes
+from tests.glossary_names import places_of_classes, places_of_words, product_files
 from tests.test_doc_pages import PAGES, is_module_or_name
 
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
@@ -37,12 +37,8 @@ def test_the_types_and_modules_that_carry_a_term_are_there() -> None:
         assert [name for name in named if not is_module_or_name(name.removeprefix("sealwire."))] == []
 
 
-def test_a_class_has_a_name_of_its_own_or_a_reason() -> None:
-    doubled = {name: rooms for name, rooms in rooms_of_classes().items() if len(rooms) > 1}
-    explained = {
-        name.strip("`"): listed(rooms) for name, rooms, _ in table_below("One name in several rooms")
-    }
-    assert explained == doubled
+def test_a_class_has_a_name_of_its_own() -> None:
+    assert {name: places for name, places in places_of_classes().items() if len(places) > 1} == {}
 
 
 @pytest.mark.parametrize(("words", "means", "where"), table_below("Words with one place"))

@@ -17,7 +17,7 @@ from typing import Any
 
 from sealwire.cli.exit_codes import EXIT_CODES
 from sealwire.keys.keyring.data_key import FIRST_STATES, KEY_MOVES, KeyState
-from sealwire.policies.commands.planner import MATRIX, Family
+from sealwire.policies.commands.planner import MATRIX, RuleTable
 from sealwire.policies.commands.write_errors import CODES, VALIDATION_FAILED
 from sealwire.policies.errors import EXPLANATIONS
 from sealwire.policies.planning.rules import Rule
@@ -181,7 +181,7 @@ What touches no covered field works as it does without Sealwire. On covered fiel
 """
 
 
-def _family(family: Family) -> str:
+def _family(family: RuleTable) -> str:
     rows = [
         f"| `{name.decode()}` | {rule.verdict.value} | "
         f"{f'[{rule.reason.value}]' if rule.reason else ''} | {_note(rule)} |"

@@ -125,7 +125,7 @@ class KeyVersion:
     public: PublicKey | None
 
 
-class _Transport:
+class _TransportWithoutNetrc:
     """The SDK's own, but that .netrc counts for nothing: an entry there would take the place of the token.
 
     Remembers an outage, since the SDK calls one of the issuer of tokens a refusal. Requests without TLS do
@@ -155,7 +155,7 @@ class _Transport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def __enter__(self) -> "_Transport":
+    def __enter__(self) -> "_TransportWithoutNetrc":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -173,8 +173,8 @@ class AzureVault:
         """Asks nobody. Raises KeySettingError KMS_SETTING where the AZURE_ variables make no sense."""
         silence("azure", "msal", "urllib3")
         self._url = url
-        self._login = _Transport()
-        self._options: dict[str, Any] = {"transport": _Transport(), **_POLICIES}
+        self._login = _TransportWithoutNetrc()
+        self._options: dict[str, Any] = {"transport": _TransportWithoutNetrc(), **_POLICIES}
         self._credential = _usual_credential(self._login)
         self._keys = KeyClient(url, self._credential, **self._options)
         self._known: dict[tuple[str, bytes], KeyVersion] = {}
@@ -278,7 +278,7 @@ class AzureVault:
             raise _SERVICE.strange_answer() from None
 
 
-def _usual_credential(transport: _Transport) -> Any:
+def _usual_credential(transport: _TransportWithoutNetrc) -> Any:
     try:
         return DefaultAzureCredential(transport=transport, process_timeout=READ_S, **_POLICIES)
     except ValueError:

@@ -303,7 +303,7 @@ _SAMPLE = b"\x07\0\0\0sample\0"
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class KeyringVerification:
     """What was found sound; whatever is not sound raises."""
 
     kek_id: str
@@ -317,7 +317,7 @@ class Verification:
         return sum(key.state.decrypts for key in self.keys)
 
 
-def verify_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey) -> Verification:
+def verify_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey) -> KeyringVerification:
     """Check the cryptography, the keyring's MAC, every wrapped key, and every key in both modes.
 
     Raises what `load_keyring` raises, SelfTestFailed, and DamagedFile TAMPERED for a key that two classes
@@ -333,7 +333,7 @@ def verify_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey) -> Verific
         )
     for key in keys:
         _round_trip(key)
-    return Verification(record.kek_id, record.generation, keys)
+    return KeyringVerification(record.kek_id, record.generation, keys)
 
 
 def _round_trip(key: DataKey) -> None:

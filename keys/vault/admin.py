@@ -15,7 +15,7 @@ from hvac import exceptions as hvac_errors
 
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeySettingError, KeysReason
-from sealwire.keys.vault.connection import Lease, Login, VaultConnection, failed
+from sealwire.keys.vault.connection import Login, TokenLease, VaultConnection, failed
 
 T = TypeVar("T")
 _MAX_SHOWN = 200
@@ -168,10 +168,10 @@ _ACTIVE_WITHIN_S = 60.0
 class NoLogin(Login):
     """For operations that need no token."""
 
-    def log_in(self, client: Client) -> Lease:
+    def log_in(self, client: Client) -> TokenLease:
         """No token at all. Asks nobody."""
         del client
-        return Lease("", None, renewable=False)
+        return TokenLease("", None, renewable=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ _LOG_IN = "log in to Vault"
 
 
 @dataclass(frozen=True, slots=True)
-class Lease(Unpicklable):
+class TokenLease(Unpicklable):
     """A token and how long it lives from now."""
 
     token: str = field(repr=False)
@@ -122,7 +122,7 @@ class Lease(Unpicklable):
 class Login(Protocol):
     """One way to come by a token."""
 
-    def log_in(self, client: Client) -> Lease:
+    def log_in(self, client: Client) -> TokenLease:
         """A lease to work with. `client` has no token. Raises KeysError, and what hvac raises."""
 
     def is_current(self, token: str) -> bool:
@@ -160,16 +160,16 @@ class GivenToken(Login):
     def __init__(self, read: Callable[[], str]) -> None:
         self._read = read
 
-    def log_in(self, client: Client) -> Lease:
+    def log_in(self, client: Client) -> TokenLease:
         """Ask the server how long the token lives. A token without that right is used as it is."""
         token = self._read()
         client.token = token
         try:
             data = client.auth.token.lookup_self()["data"]
             # A ttl of 0 is a root token's, which does not end; the first one says nothing of renewal.
-            return Lease(token, float(data["ttl"]) or None, bool(data.get("renewable")))
+            return TokenLease(token, float(data["ttl"]) or None, bool(data.get("renewable")))
         except hvac_errors.Forbidden:
-            return Lease(token, None, renewable=False)
+            return TokenLease(token, None, renewable=False)
         except (KeyError, TypeError, ValueError):
             raise failed(_LOG_IN) from None
 
@@ -185,7 +185,7 @@ class MethodLogin(Login):
         self._mount = mount
         self._fields = fields
 
-    def log_in(self, client: Client) -> Lease:
+    def log_in(self, client: Client) -> TokenLease:
         """Log in. Raises KekDenied VAULT_LOGIN when the server refuses; the rest as `translate` says."""
         fields = self._fields()
         try:
@@ -208,7 +208,7 @@ class AppRoleLogin(MethodLogin):
         self._file = settings.file or Path()
         self._unwrapped: str | None = None
 
-    def log_in(self, client: Client) -> Lease:
+    def log_in(self, client: Client) -> TokenLease:
         """As `MethodLogin`; unwraps the secret id first if need be. Raises KekDenied VAULT_LOGIN."""
         if self._settings.wrapped and self._unwrapped is None:
             self._unwrapped = self._unwrap(client, _in_file(self._file))
@@ -244,7 +244,7 @@ def _not_wrapped() -> KekDenied:
     )
 
 
-def renew(client: Client, lease: Lease) -> Lease | None:
+def renew(client: Client, lease: TokenLease) -> TokenLease | None:
     """The same token with a later end; None when the server does not renew it. Raises KeysError."""
     client.token = lease.token
     try:
@@ -255,10 +255,10 @@ def renew(client: Client, lease: Lease) -> Lease | None:
         raise translate(error, "renew the Vault token") from None
 
 
-def _lease(answer: Any) -> Lease:
+def _lease(answer: Any) -> TokenLease:
     try:
         auth = answer["auth"]
-        return Lease(
+        return TokenLease(
             str(auth["client_token"]), float(auth["lease_duration"]) or None, bool(auth["renewable"])
         )
     except (KeyError, TypeError, ValueError):
@@ -321,8 +321,8 @@ def make_client(settings: VaultSettings) -> Client:
     # No .netrc, proxy or other authority from the environment: a token goes where the settings say.
     session.trust_env = False
     session.headers["Accept-Encoding"] = "identity"
-    session.mount("http://", _Transport())
-    session.mount("https://", _Transport(tls_context(settings)))
+    session.mount("http://", _OneContextAdapter())
+    session.mount("https://", _OneContextAdapter(tls_context(settings)))
     return Client(
         settings.address,
         token="",  # None would make hvac look in the environment and the home directory
@@ -357,7 +357,7 @@ def _refuse_password() -> str:
     raise ValueError("the key has a passphrase")
 
 
-class _Transport(HTTPAdapter):
+class _OneContextAdapter(HTTPAdapter):
     """One context for all connections, in place of what requests would put together from its arguments."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -417,7 +417,7 @@ class BoundedBody:
 class _Held:
     """The lease in use and when to do something about it, on the connection's clock. None means never."""
 
-    lease: Lease
+    lease: TokenLease
     granted_s: float | None
     """What the login gave; renewals that give much less have met the token's maximum."""
     due_at: float | None
@@ -513,7 +513,7 @@ class VaultConnection(Unpicklable):
         lease = self._login.log_in(self._client)
         self._hold(lease, lease.ttl_s)
 
-    def _hold(self, lease: Lease, granted_s: float | None) -> None:
+    def _hold(self, lease: TokenLease, granted_s: float | None) -> None:
         due_at = None if lease.ttl_s is None else self._clock() + lease.ttl_s * _LIFE_BEFORE_RENEWAL
         self._held = _Held(lease, granted_s, due_at)
         self._client.token = lease.token
@@ -540,6 +540,6 @@ class VaultConnection(Unpicklable):
             )
 
 
-def _is_cut_short(renewed: Lease, granted_s: float | None) -> bool:
+def _is_cut_short(renewed: TokenLease, granted_s: float | None) -> bool:
     """Whether a renewal gave less than half of what the login had given: the token nears its maximum."""
     return renewed.ttl_s is not None and granted_s is not None and renewed.ttl_s < granted_s / 2

@@ -185,24 +185,24 @@ def _without(node: PathNode, branch: _Branch, work: Work) -> PathNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class FieldNames:
     """The field names that the documents of a stage, or the values of an expression, are known to have."""
 
-    names: Mapping[bytes, "Names | None"]
+    names: Mapping[bytes, "FieldNames | None"]
     """With the names of what is below, where that is known as well."""
     others: bool = False
     """Whether there may be fields of other names."""
 
 
-_ANY = Names({}, others=True)
+_ANY = FieldNames({}, others=True)
 
 
-def names_of(names: Iterable[bytes]) -> Names:
+def names_of(names: Iterable[bytes]) -> FieldNames:
     """Documents with these fields and no others."""
-    return Names(dict.fromkeys(names))
+    return FieldNames(dict.fromkeys(names))
 
 
-def written_names(buf: bytes, element: Element) -> Names:
+def written_names(buf: bytes, element: Element) -> FieldNames:
     """The names that an expression gives to what it yields: those of the documents that are written out.
 
     The expression has been planned before, so it is well-formed. Cost: O(elements).
@@ -211,7 +211,7 @@ def written_names(buf: bytes, element: Element) -> Names:
         return _ANY
     if is_document_literal(buf, element):
         fields = elements(buf, element.value)
-        return Names(
+        return FieldNames(
             {
                 part.name: written_names(buf, part) if is_document_literal(buf, part) else None
                 for part in fields
@@ -220,17 +220,17 @@ def written_names(buf: bytes, element: Element) -> Names:
     operator = next(elements(buf, element.value))
     if operator.name != b"$mergeObjects" or operator.kind != kinds.ARRAY:
         return _ANY
-    merged: dict[bytes, Names | None] = {}
+    merged: dict[bytes, FieldNames | None] = {}
     others = False
     for part in elements(buf, operator.value):
         if part.kind != kinds.NULL:
             found = written_names(buf, part)
             merged.update(found.names)
             others = others or found.others
-    return Names(merged, others)
+    return FieldNames(merged, others)
 
 
-def replaced(old: PathNode, new: PathNode, work: Work, known: Names = _ANY) -> PathNode:
+def replaced(old: PathNode, new: PathNode, work: Work, known: FieldNames = _ANY) -> PathNode:
     """The tree `new` of documents that a stage has made in place of those with the tree `old`.
 
     A constant that is compared with a covered name of the old ones may be meant for what was there. Where the

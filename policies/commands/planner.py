@@ -479,7 +479,7 @@ def _check_sequences(command: Command) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class RuleTable:
     """One table: names of one kind, and the rule for each."""
 
     key: str
@@ -493,20 +493,20 @@ class Family:
 _REFUSED = "any other is refused [{}], also if nobody knows the name [{}]"
 _WHOLE = "any other is refused on the whole collection [{}], also if nobody knows the name [{}]"
 
-MATRIX: tuple[Family, ...] = (
-    Family(
+MATRIX: tuple[RuleTable, ...] = (
+    RuleTable(
         "command",
         "Commands that name a protected collection",
         _REFUSED.format("command", "unknown-command"),
         {**COMMANDS, **WHOLE_NAMES},
     ),
-    Family(
+    RuleTable(
         "beyond",
         "Commands that may reach a protected collection which they do not name",
         "see the next table; `explain` does what the command inside it does",
         BEYOND_TARGET,
     ),
-    Family(
+    RuleTable(
         "passed",
         "Commands that carry no value of a document",
         "those of the two tables above pass where they reach no protected collection; any other is refused "
@@ -514,45 +514,45 @@ MATRIX: tuple[Family, ...] = (
         "`allow_commands` names it",
         PASSED_COMMANDS,
     ),
-    Family(
+    RuleTable(
         "condition",
         "Filters: conditions on a field",
         _REFUSED.format("operator", "unknown-operator"),
         FILTER_OPERATORS,
     ),
-    Family(
+    RuleTable(
         "filter",
         "Filters: operators in place of a field",
         _WHOLE.format("operator", "unknown-operator"),
         TOP_LEVEL,
     ),
-    Family("update", "Updates", _WHOLE.format("operator", "unknown-modifier"), UPDATE_OPERATORS),
-    Family(
+    RuleTable("update", "Updates", _WHOLE.format("operator", "unknown-modifier"), UPDATE_OPERATORS),
+    RuleTable(
         "push",
         "Updates: modifiers of `$push`",
         _REFUSED.format("operator", "unknown-operator"),
         PUSH_MODIFIERS,
     ),
-    Family(
+    RuleTable(
         "update stage",
         "Updates: stages of a pipeline update",
         _WHOLE.format("stage", "unknown-stage"),
         UPDATE_STAGES,
     ),
-    Family(
+    RuleTable(
         "stage",
         "Aggregation stages",
         "any other passes where no covered field can reach it, and is refused elsewhere "
         "[stage, unknown-stage]",
         STAGES,
     ),
-    Family(
+    RuleTable(
         "accumulator",
         "Accumulators and window functions",
         _WHOLE.format("operator", "unknown-accumulator"),
         ACCUMULATORS,
     ),
-    Family("expression", "Expressions", _WHOLE.format("operator", "unknown-expression"), EXPRESSIONS),
+    RuleTable("expression", "Expressions", _WHOLE.format("operator", "unknown-expression"), EXPRESSIONS),
 )
 
 

@@ -22,7 +22,7 @@ _SKEWED = frozenset({"surname", "lastname", "firstname", "forename", "postcode",
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LintWarning:
     """One warning."""
 
     rule: str
@@ -32,9 +32,9 @@ class Finding:
     message: str
 
 
-def lint(policies: PolicySet) -> list[Finding]:
+def lint(policies: PolicySet) -> list[LintWarning]:
     """All findings, in the order of the file. Cost: O(paths)."""
-    findings: list[Finding] = []
+    findings: list[LintWarning] = []
     used: set[str] = set()
     for namespace, tree in (*policies.collections.items(), *policies.patterns):
         for leaf in leaves(tree):
@@ -43,10 +43,10 @@ def lint(policies: PolicySet) -> list[Finding]:
                 findings.extend(_field(namespace, leaf))
     for name, field_class in policies.classes.items():
         if name not in used:
-            findings.append(Finding("unused-class", name, "no collection uses this class"))
+            findings.append(LintWarning("unused-class", name, "no collection uses this class"))
         if field_class.value_type is ValueType.BOOL:
             findings.append(
-                Finding(
+                LintWarning(
                     "few-values",
                     name,
                     "a deterministic bool has two ciphertexts: anyone can tell them apart",
@@ -54,7 +54,7 @@ def lint(policies: PolicySet) -> list[Finding]:
             )
         if field_class.asks and field_class.mode is Mode.RANDOM:
             findings.append(
-                Finding(
+                LintWarning(
                     "ask-of-random",
                     name,
                     "each condition opens all candidates, and shows the server which documents satisfy it: "
@@ -68,20 +68,20 @@ def lint(policies: PolicySet) -> list[Finding]:
     return findings
 
 
-def _field(namespace: str, node: PathNode) -> Iterator[Finding]:
+def _field(namespace: str, node: PathNode) -> Iterator[LintWarning]:
     if node.leaf is None or node.leaf.mode is Mode.RANDOM:
         return
     name = node.path.rpartition(".")[2].lower()
     where = f"{namespace} {node.path}"
     words = {name.replace("_", ""), *name.replace("-", "_").split("_")}
     if words & _FEW_VALUES:
-        yield Finding(
+        yield LintWarning(
             "few-values",
             where,
             "deterministic mode on a field with few values: frequencies give them away; use random mode",
         )
     elif words & _SKEWED:
-        yield Finding(
+        yield LintWarning(
             "skewed-values",
             where,
             "frequencies give the most common values away; use random mode unless you search by it",
@@ -101,7 +101,7 @@ _FITS: Final[Mapping[Mask, Collection[int]]] = {
 
 def weaknesses(
     roles: Roles, class_kinds: Mapping[str, int], asked: Collection[str] = ()
-) -> Iterator[Finding]:
+) -> Iterator[LintWarning]:
     """All, in the order of the roles. `class_kinds`: the BSON type of each deterministic class, 0 of others.
 
     `asked` are the classes that answer patterns and ranges.
@@ -117,52 +117,54 @@ def weaknesses(
     yield from _contradictions(roles.roles)
 
 
-def _of_role(role: Role) -> Iterator[Finding]:
+def _of_role(role: Role) -> Iterator[LintWarning]:
     given = (*role.classes.values(), role.others)
     if not role.deletes and not any(each.filters or each.writes or each.read.level for each in given):
-        yield Finding("role-gives-nothing", role.name, "who has it may do no more than without it")
+        yield LintWarning("role-gives-nothing", role.name, "who has it may do no more than without it")
     is_open = any(each.name.match_all and each.database.match_all for each in role.users)
     if is_open and not role.needs_certificate:
-        yield Finding("role-for-everybody", role.name, "everybody who can log in has it")
+        yield LintWarning("role-for-everybody", role.name, "everybody who can log in has it")
     if role.break_glass and not role.documents_per_hour:
-        yield Finding(
+        yield LintWarning(
             "glass-without-limit", role.name, "one reason opens everything; set `documents_per_hour`"
         )
 
 
-def _of_class(role: Role, name: str, access: ClassAccess, kind: int) -> Iterator[Finding]:
+def _of_class(role: Role, name: str, access: ClassAccess, kind: int) -> Iterator[LintWarning]:
     where = f"{role.name} {name}"
     level, mask = access.read.level, access.read.mask
     if access.writes and level is Level.MASKED:
-        yield Finding("mask-written-back", where, "an application that saves what it read writes the mask")
+        yield LintWarning(
+            "mask-written-back", where, "an application that saves what it read writes the mask"
+        )
     if access.writes and level is Level.CIPHERTEXT and kind and not access.filters:
-        yield Finding(
+        yield LintWarning(
             "write-tells-equality",
             where,
             "who writes a guess and reads its ciphertext can compare it",
         )
     if level is Level.MASKED and mask is not Mask.FIXED and access.filters and not role.comparisons_per_hour:
-        yield Finding(
+        yield LintWarning(
             "mask-without-limit",
             where,
             f"`{mask.value}` shows a part, and filters find the rest; set `comparisons_per_hour`",
         )
     if level is Level.MASKED and kind and mask in _FITS and kind not in _FITS[mask]:
-        yield Finding("mask-without-part", where, f"`{mask.value}` shows no part of values of this type")
+        yield LintWarning("mask-without-part", where, f"`{mask.value}` shows no part of values of this type")
 
 
-def _of_asked_class(role: Role, name: str) -> Iterator[Finding]:
+def _of_asked_class(role: Role, name: str) -> Iterator[LintWarning]:
     access = role.access(name)
     may_ask = access.filters and access.read.level is Level.CLEAR
     if may_ask and role.documents_per_hour and not role.comparisons_per_hour:
-        yield Finding(
+        yield LintWarning(
             "ask-without-limit",
             f"{role.name} {name}",
             "patterns and ranges find values without showing documents; set `comparisons_per_hour`",
         )
 
 
-def _contradictions(roles: tuple[Role, ...]) -> Iterator[Finding]:
+def _contradictions(roles: tuple[Role, ...]) -> Iterator[LintWarning]:
     """Rights add up: what one role of a user denies by name, another one gives."""
     for role in roles:
         for other in roles:
@@ -171,7 +173,7 @@ def _contradictions(roles: tuple[Role, ...]) -> Iterator[Finding]:
             for name, access in role.classes.items():
                 given = other.access(name).read
                 if access.read.level is Level.DENIED and given.level is not Level.DENIED:
-                    yield Finding(
+                    yield LintWarning(
                         "denied-and-given",
                         f"{role.name} {name}",
                         f"the role {other.name} of the same users gives it: rights add up",

@@ -20,7 +20,7 @@ _NUL: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class NamedArguments:
     """One way to give arguments by name, in a document."""
 
     required: frozenset[bytes]
@@ -38,7 +38,7 @@ class Signature:
     """The fewest arguments in an array; one that is no array stands for an array of itself."""
     most: int | None = 0
     """The most of them, None where there may be any number; 0 where they are given by name only."""
-    named: tuple[Names, ...] = ()
+    named: tuple[NamedArguments, ...] = ()
     """The documents of arguments that the operator takes; an operator in a document's place is a value."""
 
     @property
@@ -57,7 +57,7 @@ def signature_of(notation: str) -> Signature:
             words = form.strip("{}").encode().split()
             required = frozenset(word for word in words if not word.endswith(b"?"))
             known = frozenset(word.removesuffix(b"?") for word in words)
-            result = replace(result, named=(*result.named, Names(required, known)))
+            result = replace(result, named=(*result.named, NamedArguments(required, known)))
         elif form.endswith("+"):
             result = replace(result, least=int(form[:-1]), most=None)
         else:
@@ -100,7 +100,7 @@ def check_arguments(buf: bytes, operator: Element, signature: Signature | None) 
         raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with {count} arguments")
 
 
-def check_names(buf: bytes, element: Element, *ways: Names) -> dict[bytes, Element]:
+def check_names(buf: bytes, element: Element, *ways: NamedArguments) -> dict[bytes, Element]:
     """The parts of a document that has the names of one of these ways. Raises Refusal(SHAPE)."""
     if element.kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule=operator_name(element))

@@ -119,7 +119,7 @@ def _check(pattern: bytes, options: bytes) -> None:
             )  # the reader takes it for a part of the pattern
         if _LATER_SPACES.search(text):
             raise _refused("a space that not all versions pass over")
-    _Reader(pattern).read()
+    _PatternReader(pattern).read()
 
 
 def _text(pattern: bytes) -> str:
@@ -130,7 +130,7 @@ def _text(pattern: bytes) -> str:
 
 
 @final
-class _Reader:
+class _PatternReader:
     """Reads a pattern once. Lookbehinds of varying length and what newer versions added are refused."""
 
     __slots__ = ("_at", "_groups", "_pattern")

@@ -16,7 +16,7 @@ T = TypeVar("T", bound=Enum)
 S = TypeVar("S", str, tuple[str, str])
 
 
-class Phase(Enum):
+class ProxyPhase(Enum):
     """How far the proxy is; only READY takes new clients."""
 
     STARTING = "starting"
@@ -82,7 +82,7 @@ class Reachable(Enum):
 class Beat:
     """The state that the event loop of a worker reports about once a second."""
 
-    phase: Phase = Phase.STARTING
+    phase: ProxyPhase = ProxyPhase.STARTING
     keyring: Freshness = Freshness.FRESH
     policies: tuple[str, ...] = ()
     """The shown part of the hash of the policy that counts, if one does yet; workers may differ in it."""
@@ -130,7 +130,7 @@ def is_ready(health: Health) -> bool:
     """Whether clients are served: what /readyz says by its status."""
     return (
         health.alive
-        and health.phase is Phase.READY
+        and health.phase is ProxyPhase.READY
         and health.keyring is not Freshness.EXPIRED
         and health.audit is not Keeping.FULL
         and health.reach is not Reachable.DOWN
@@ -141,10 +141,10 @@ def is_ready(health: Health) -> bool:
 def status_of(health: Health) -> str:
     """`ready` if clients are served, else why not: the phase, `stuck`, or `not-ready` for the rest."""
     if is_ready(health):
-        return Phase.READY.value
+        return ProxyPhase.READY.value
     if not health.alive:
         return "stuck"
-    return "not-ready" if health.phase is Phase.READY else health.phase.value
+    return "not-ready" if health.phase is ProxyPhase.READY else health.phase.value
 
 
 @dataclass(slots=True)
@@ -163,10 +163,10 @@ class JointHealth:
         it still gets its share of them.
         """
         workers = tuple(self.workers.values())
-        is_ready = any(worker.phase is Phase.READY for worker in workers)
-        phase = Phase.READY if is_ready else Phase.STARTING
+        is_ready = any(worker.phase is ProxyPhase.READY for worker in workers)
+        phase = ProxyPhase.READY if is_ready else ProxyPhase.STARTING
         return Health(
-            Phase.DRAINING if self.draining else phase,
+            ProxyPhase.DRAINING if self.draining else phase,
             _first((each.keyring for each in workers), Freshness.FRESH),
             _joined(each.policies for each in workers),
             _first((each.frontier for each in workers), Following.OFF),

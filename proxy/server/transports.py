@@ -29,7 +29,7 @@ _USER_TIMEOUT: Final[int] = getattr(socket, "TCP_USER_TIMEOUT", 0)
 _DROP_UNSENT: Final = struct.pack("ii", 1, 0)  # l_onoff, l_linger
 
 
-class Hold(Flag):
+class HoldReason(Flag):
     """Why a transport is not read."""
 
     NONE = 0
@@ -42,10 +42,10 @@ class Hold(Flag):
     BEHIND = auto()
 
 
-_BEHIND: Final = Hold.KEYS | Hold.LOOK_UP | Hold.AUDIT | Hold.BEHIND
+_BEHIND: Final = HoldReason.KEYS | HoldReason.LOOK_UP | HoldReason.AUDIT | HoldReason.BEHIND
 """Holds during which something may wait that has arrived before them."""
 _NAMES: Final = tuple(
-    (hold, name.lower().replace("_", "-")) for name, hold in Hold.__members__.items() if hold
+    (hold, name.lower().replace("_", "-")) for name, hold in HoldReason.__members__.items() if hold
 )
 
 
@@ -69,7 +69,7 @@ class Pipe:
         self.ended = False
         """Whether the peer sends nothing more. Then it is sent nothing more either."""
         self.lost = False
-        self.held = Hold.NONE
+        self.held = HoldReason.NONE
         self.stash: list[bytes] = []
         self._closing = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
@@ -160,18 +160,18 @@ class Pipe:
         poll.register(number, _HUNG_UP)
         return bool(poll.poll(0))
 
-    def hold(self, reason: Hold) -> None:
+    def hold(self, reason: HoldReason) -> None:
         """Read no more until every reason is released."""
         self.held |= reason
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
-    def release(self, reason: Hold) -> None:
+    def release(self, reason: HoldReason) -> None:
         """Read again unless another reason holds."""
         self.lift(reason)
         self.read_if_free()
 
-    def lift(self, reason: Hold) -> None:
+    def lift(self, reason: HoldReason) -> None:
         """Take a reason away without reading again yet."""
         self.held &= ~reason
 
@@ -193,7 +193,7 @@ class Pipe:
         connection_made whatever was said there, made its first one. So pausing again here bounds the stash.
         """
         self.stash.append(data)
-        self.hold(Hold.NONE)
+        self.hold(HoldReason.NONE)
 
 
 def tune(transport: asyncio.BaseTransport) -> None:

@@ -36,7 +36,7 @@ from sealwire.keys.private_file import create_public, require_free
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.backup.keeping import verification
 from sealwire.sidecars.backup.keeping.catalog import (
-    Entry,
+    CatalogEntry,
     RetentionPolicy,
     choose,
     choose_to_delete,
@@ -279,7 +279,7 @@ def list_backups(store: Store, as_json: bool) -> None:
         click.echo(f"{orphan.key} has no backup; prune removes it", err=True)
 
 
-def _listed(entry: Entry) -> dict[str, Any]:
+def _listed(entry: CatalogEntry) -> dict[str, Any]:
     sidecar = entry.sidecar
     row: dict[str, Any] = {
         "name": entry.name,
@@ -397,7 +397,7 @@ def delete(  # noqa: PLR0913 - one parameter an option
     manner.show_table(_DELETED_COLUMNS, cells, {"store": store.address, "deleted": rows}, title)
 
 
-def _deleted_row(entry: Entry) -> dict[str, Any]:
+def _deleted_row(entry: CatalogEntry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "created": format_time(entry.created),
@@ -445,7 +445,7 @@ def verify(names: tuple[str, ...], latest: bool, store: Store, keys: KeyOptions,
     failures.exit()
 
 
-def _verified_row(found: verification.Verification) -> dict[str, Any]:
+def _verified_row(found: verification.BackupVerification) -> dict[str, Any]:
     return {
         "name": found.name,
         "documents": found.manifest.documents,
@@ -457,7 +457,7 @@ def _verified_row(found: verification.Verification) -> dict[str, Any]:
     }
 
 
-def _verified_line(found: verification.Verification) -> str:
+def _verified_line(found: verification.BackupVerification) -> str:
     documents, files = found.manifest.documents, len(found.manifest.members)
     rebuilt = "; sidecar written again" if found.rebuilt else ""
     unrecorded = "" if found.recorded else "; not noted: the store cannot be written"

@@ -28,7 +28,7 @@ from sealwire.sidecars.backup.dumping import dump
 from sealwire.sidecars.backup.keeping.catalog import read_catalog
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.restoring.plan import RestorePlan, default_path, opened, parse_rename, plan
-from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreReport, Tell, drill
+from sealwire.sidecars.backup.restoring.restore import Restore, RestoreOutcome, RestoreReport, Tell, drill
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.payload import create_backup, open_backup
 from sealwire.sidecars.backup.stores.store import Store
@@ -184,7 +184,11 @@ def _show(
     output.answer("\n".join(lines), document, as_json=as_json)
 
 
-_STYLES = {Outcome.RESTORED: "green", Outcome.INCOMPLETE: "yellow", Outcome.DIFFERENT: "bold red"}
+_STYLES = {
+    RestoreOutcome.RESTORED: "green",
+    RestoreOutcome.INCOMPLETE: "yellow",
+    RestoreOutcome.DIFFERENT: "bold red",
+}
 RESTORE_RIGHTS = "log in as a user with the role `restore`"
 
 

@@ -70,7 +70,7 @@ class FieldReport:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _FieldTally:
     values: int = 0
     encrypted: int = 0
     types: Counter[str] = field(default_factory=Counter)
@@ -114,7 +114,7 @@ class FieldCounts:
         """With what the policy covers there. `marks`: keep marks of values, to see which two paths share."""
         self._tree = tree
         self._marks_left = MAX_MARKS if marks else 0
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[str, _FieldTally] = {}
         self.documents = 0
         self.is_cut = False
         """Whether there are more paths, or values of one document, than are counted."""
@@ -136,7 +136,7 @@ class FieldCounts:
                 if len(self._tallies) >= MAX_PATHS:
                     self.is_cut = True
                     continue
-                tally = self._tallies[path] = _Tally()
+                tally = self._tallies[path] = _FieldTally()
             tally.values += 1
             if is_envelope_value(value):
                 tally.encrypted += 1
@@ -169,7 +169,7 @@ class FieldCounts:
         return None if node is None else node.leaf
 
 
-def _judged(path: str, tally: _Tally) -> FieldReport:
+def _judged(path: str, tally: _FieldTally) -> FieldReport:
     """The report of a path that is not covered."""
     value_type, typed = tally.types.most_common(1)[0] if tally.types else ("", 0)
     marks, others = frozenset(tally.marks), tally.values - typed

@@ -179,7 +179,7 @@ _LARGEST: Final = 1 << 53  # a sum beyond SQLite's integers would be no number a
 
 
 @dataclass(slots=True)
-class _Tally:
+class _MinuteTally:
     """What one minute has of a rule about somebody."""
 
     rule: DetectionRule
@@ -198,11 +198,11 @@ class Windows:
 
     def __init__(self, numbers: Numbers, usual: Usual) -> None:
         self._numbers, self._usual = numbers, usual
-        self._open: dict[tuple[str, About], _Tally] = {}
+        self._open: dict[tuple[str, About], _MinuteTally] = {}
 
     def add(self, seen: Observation, time: str, line: int) -> None:
         """Count an observation in the minute that is open."""
-        tally = self._open.setdefault((seen.rule.name.value, seen.about), _Tally(seen.rule))
+        tally = self._open.setdefault((seen.rule.name.value, seen.about), _MinuteTally(seen.rule))
         tally.amount += seen.amount
         tally.people.update(seen.people)
         tally.class_name = seen.class_name

@@ -249,7 +249,7 @@ _MAX_KNOWN = 100_000
 
 
 @dataclass(slots=True)
-class _Tally:
+class _PathTally:
     documents: int = 0
     values: Counter[Condition] = field(default_factory=Counter)
 
@@ -266,7 +266,7 @@ class Census:
         self.documents = 0
         self._tree = tree
         self._keys = keys
-        self._tallies = {path: _Tally() for path, _ in covered_fields(tree)}
+        self._tallies = {path: _PathTally() for path, _ in covered_fields(tree)}
         self._names: dict[str, set[str]] = {}
         """Names of fields that were met beside covered ones, by the path of what holds them."""
 

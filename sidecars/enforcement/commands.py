@@ -136,7 +136,9 @@ def enforce(  # noqa: PLR0913 - one parameter an option
         for change in changes
     ]
     manner.show_table(_columns(will=manner.dry_run), map(_cells, changes), {"collections": rows})
-    sys.exit(EX_NO if any(change.outcome is validators.Outcome.FAILED for change in changes) else 0)
+    sys.exit(
+        EX_NO if any(change.outcome is validators.EnforcementOutcome.FAILED for change in changes) else 0
+    )
 
 
 def _open(keyring: str | None, kek: key_options.KekOptions) -> Keyring:

@@ -237,7 +237,7 @@ RIGHTS = "log in as a user that may list collections, find, and collMod (dbAdmin
 """The hint where the server denies something."""
 
 
-class Outcome(Enum):
+class EnforcementOutcome(Enum):
     """What became of a collection, or before it is carried out what would become of it."""
 
     INSTALLED = "installed"
@@ -269,7 +269,7 @@ class Change:
     """One collection's outcome, and the command that brings it about where one is needed."""
 
     namespace: str
-    outcome: Outcome
+    outcome: EnforcementOutcome
     reason: str = ""
     plaintext: Mapping[str, int] = field(default_factory=dict)
     """Documents that the validator would reject, by covered path; those without any are left out."""
@@ -279,11 +279,11 @@ class Change:
 def plan_removal(found: CoveredCollection) -> Change:
     """Take our validator away and leave what was there before it. Asks the server nothing."""
     if not found.exists:
-        return Change(found.namespace, Outcome.SKIPPED, "does not exist")
+        return Change(found.namespace, EnforcementOutcome.SKIPPED, "does not exist")
     former = take_apart(found.validation.validator)
     if former is None:
-        return Change(found.namespace, Outcome.SKIPPED, "has no validator of Sealwire's")
-    return Change(found.namespace, Outcome.REMOVED, command=_command("collMod", found, former))
+        return Change(found.namespace, EnforcementOutcome.SKIPPED, "has no validator of Sealwire's")
+    return Change(found.namespace, EnforcementOutcome.REMOVED, command=_command("collMod", found, former))
 
 
 def plan_install(client: Client, found: CoveredCollection, options: Options) -> Change:
@@ -292,23 +292,25 @@ def plan_install(client: Client, found: CoveredCollection, options: Options) -> 
     Cost: one scan of the collection; one more for each covered path where there are such documents.
     """
     if not found.exists and not options.create:
-        return Change(found.namespace, Outcome.SKIPPED, "does not exist; --create makes it")
+        return Change(found.namespace, EnforcementOutcome.SKIPPED, "does not exist; --create makes it")
     if found.kind != "collection":
-        return Change(found.namespace, Outcome.SKIPPED, f"a {found.kind} takes no validator")
+        return Change(found.namespace, EnforcementOutcome.SKIPPED, f"a {found.kind} takes no validator")
     try:
         rules = covering_rules(found.tree, options.headers)
     except SchemaTooLarge:
-        return Change(found.namespace, Outcome.FAILED, "its covered paths are too deep for one validator")
+        return Change(
+            found.namespace, EnforcementOutcome.FAILED, "its covered paths are too deep for one validator"
+        )
     ours = take_apart(found.validation.validator)
     wanted = _wanted(found, rules, ours or found.validation, options)
     if not found.exists:
-        return Change(found.namespace, Outcome.CREATED, command=_command("create", found, wanted))
+        return Change(found.namespace, EnforcementOutcome.CREATED, command=_command("create", found, wanted))
     if ours is not None and _same(wanted, found.validation):
-        return Change(found.namespace, Outcome.ALREADY, _weakness(wanted))
+        return Change(found.namespace, EnforcementOutcome.ALREADY, _weakness(wanted))
     try:
         plaintext = count_plaintext(client, found, options.headers)
     except PyMongoError as error:
-        return Change(found.namespace, Outcome.FAILED, f"cannot be counted: {failure(error)}")
+        return Change(found.namespace, EnforcementOutcome.FAILED, f"cannot be counted: {failure(error)}")
     if plaintext and not options.allow_existing and (wanted.level, wanted.action) == ("strict", "error"):
         reason = "holds plaintext, so later updates would fail; encrypt it first, or --allow-existing"
         if options.headers:
@@ -316,8 +318,8 @@ def plan_install(client: Client, found: CoveredCollection, options: Options) -> 
                 "holds values that are no envelopes of the active version, so later updates would fail; "
                 "migrate encrypt or repair first, or --allow-existing"
             )
-        return Change(found.namespace, Outcome.FAILED, reason, plaintext)
-    outcome = Outcome.INSTALLED if ours is None else Outcome.REPLACED
+        return Change(found.namespace, EnforcementOutcome.FAILED, reason, plaintext)
+    outcome = EnforcementOutcome.INSTALLED if ours is None else EnforcementOutcome.REPLACED
     reason = _weakness(wanted)
     if not reason and enforces_versions(found.validation) and not enforces_versions(wanted):
         reason = "lets values of other versions pass from now on"
@@ -345,7 +347,7 @@ def carry_out(client: Client, change: Change) -> Change:
     try:
         client.get_database(change.namespace.partition(".")[0]).command(dict(change.command))
     except PyMongoError as error:
-        return replace(change, outcome=Outcome.FAILED, reason=failure(error))
+        return replace(change, outcome=EnforcementOutcome.FAILED, reason=failure(error))
     return change
 
 

@@ -36,7 +36,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet, Subjects
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.backup.commands import keep_options
-from sealwire.sidecars.backup.keeping.catalog import Entry, RetentionPolicy, kept_until, read_catalog
+from sealwire.sidecars.backup.keeping.catalog import CatalogEntry, RetentionPolicy, kept_until, read_catalog
 from sealwire.sidecars.backup.stores.local_store import open_store
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected, size_of
@@ -258,7 +258,7 @@ def backups_with(
     ]
 
 
-def _backup_row(entry: Entry, retention: RetentionPolicy | None) -> dict[str, Any]:
+def _backup_row(entry: CatalogEntry, retention: RetentionPolicy | None) -> dict[str, Any]:
     row = {
         "name": entry.name,
         "created": format_time(entry.created),

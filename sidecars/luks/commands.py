@@ -18,7 +18,7 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.sidecars.errors import Denied, LuksReason
 from sealwire.sidecars.luks import machine as devices
 from sealwire.sidecars.luks import preflight, status, steps
-from sealwire.sidecars.luks.journal import Journal, Phase, Record, only_writer
+from sealwire.sidecars.luks.journal import Phase, Record, VolumeJournal, only_writer
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import NO_DEVICE, FileSystem, Pbkdf, VolumeSettings
 from sealwire.sidecars.luks.steps import STEPS, Context
@@ -213,11 +213,11 @@ class Display:
 
 
 @contextmanager
-def at_work(machine: Machine, name: str) -> Iterator[tuple[Journal, Display]]:
+def at_work(machine: Machine, name: str) -> Iterator[tuple[VolumeJournal, Display]]:
     """The journal of the volume `name` for its only writer, and a display: its bar on a terminal only."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with only_writer(machine, name), progress(*columns) as bars:
-        yield Journal.open(machine, name), Display(bars)
+        yield VolumeJournal.open(machine, name), Display(bars)
 
 
 def show_plan(machine: Machine, settings: VolumeSettings, *, erase: bool, as_json: bool) -> int:
@@ -258,7 +258,7 @@ def show_state(record: Record, title: str, manner: Manner, *, undo: bool) -> Non
     manner.answer("\n".join(lines), {"volume": record.settings.name, "undo": undo, "steps": rows})
 
 
-def change_json(journal: Journal) -> dict[str, object]:
+def change_json(journal: VolumeJournal) -> dict[str, object]:
     """What a command that changes the volume leaves, for programs."""
     settings = journal.record.settings
     return {
@@ -323,7 +323,7 @@ def setup(  # noqa: PLR0913 - one parameter an option
     if resume:
         if volume.device != NO_DEVICE:
             raise click.UsageError("--resume takes everything from the journal: give no DEVICE")
-        journal = Journal.open(machine, volume.name)
+        journal = VolumeJournal.open(machine, volume.name)
         if manner.dry_run:
             show_state(journal.record, "", manner, undo=False)
             return
@@ -381,9 +381,9 @@ def status_command(
       sealwire luks status
       sealwire luks status --data-directory /var/lib/mongo --service mongod.service --json
     """
-    journal = Journal.find(machine, name)
+    journal = VolumeJournal.find(machine, name)
     if data_directory is None or service is None:
-        wanted = (journal or Journal.open(machine, name)).record.settings
+        wanted = (journal or VolumeJournal.open(machine, name)).record.settings
         data_directory, service = data_directory or wanted.data_directory, service or wanted.service
     # what `setup` would not take is a mistake here as well: a look at `/` says nothing of MongoDB's data
     VolumeSettings(name=name, data_directory=data_directory, service=service)
@@ -397,7 +397,7 @@ def status_command(
     sys.exit(0 if found.encrypted else EX_NO)
 
 
-def _volume_report(machine: Machine, journal: Journal | None) -> dict[str, Any]:
+def _volume_report(machine: Machine, journal: VolumeJournal | None) -> dict[str, Any]:
     if journal is None:
         return {}
     settings = journal.record.settings
@@ -450,7 +450,7 @@ def rollback(
       sealwire luks rollback --dry-run
       sealwire luks rollback --name mongodb
     """
-    journal = Journal.open(machine, name)
+    journal = VolumeJournal.open(machine, name)
     settings = journal.record.settings
     journal.require("roll back", *(phase for phase in Phase if phase is not Phase.ROLLED_BACK))
     if manner.dry_run:
@@ -485,7 +485,7 @@ def finish(machine: Machine, name: str, consent: Consent, manner: Manner, *, wip
       sealwire luks finish --wipe-old --dry-run
       sealwire luks finish --wipe-old
     """
-    journal = Journal.open(machine, name)
+    journal = VolumeJournal.open(machine, name)
     old = journal.record.settings.old_directory
     journal.require("wipe the old data", Phase.COMPLETE, Phase.WIPING, Phase.FINISHED)
     if manner.dry_run or not wipe_old:

@@ -85,7 +85,7 @@ class Record:
         return self.state(step) in (StepState.BEGUN, StepState.DONE)
 
 
-class Journal:
+class VolumeJournal:
     """The record, and the file that always holds it."""
 
     def __init__(self, machine: Machine, record: Record) -> None:

@@ -69,7 +69,7 @@ class OpenFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TreeEntry:
     """One thing in a directory tree: all that a copy has to keep."""
 
     kind: str
@@ -231,7 +231,7 @@ class Machine:
                     found.add(OpenFile(str(link.readlink()), _device(status.st_dev)))
         return tuple(sorted(found, key=lambda file: file.path))
 
-    def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
+    def manifest(self, root: Path, progress: Progress) -> dict[str, TreeEntry]:
         """Every entry below `root` by its relative path, files read to their end; the root itself as ".".
 
         `lost+found` is left out. Cost: memory for one entry a file.
@@ -329,7 +329,7 @@ _CHUNK_BYTES = 1 << 20
 _LEFT_OUT = "lost+found"
 
 
-def differences(source: dict[str, Entry], copy: dict[str, Entry]) -> list[str]:
+def differences(source: dict[str, TreeEntry], copy: dict[str, TreeEntry]) -> list[str]:
     return sorted(name for name in source.keys() | copy.keys() if source.get(name) != copy.get(name))
 
 
@@ -344,7 +344,7 @@ def _walk(directory: str, prefix: str) -> Iterator[tuple[str, str, os.stat_resul
                 yield from _walk(entry.path, f"{prefix}{entry.name}/")
 
 
-def _entry(path: str, status: os.stat_result, progress: Progress) -> Entry:
+def _entry(path: str, status: os.stat_result, progress: Progress) -> TreeEntry:
     mode, digest, size = status.st_mode, "", 0
     if stat.S_ISREG(mode):
         kind, digest, size = "file", _digest(path, progress), status.st_size
@@ -354,7 +354,7 @@ def _entry(path: str, status: os.stat_result, progress: Progress) -> Entry:
         kind, digest = "link", os.readlink(path)  # noqa: PTH115 - a plain string is at hand
     else:
         kind = "other"
-    return Entry(kind, stat.S_IMODE(mode), status.st_uid, status.st_gid, size, digest)
+    return TreeEntry(kind, stat.S_IMODE(mode), status.st_uid, status.st_gid, size, digest)
 
 
 def _digest(path: str, progress: Progress) -> str:

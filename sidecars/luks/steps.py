@@ -18,7 +18,7 @@ from typing import Protocol
 
 from sealwire.sidecars.errors import CannotCreate, LuksReason, Unsound, Unusable
 from sealwire.sidecars.luks import preflight, status, tables, volume
-from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepState
+from sealwire.sidecars.luks.journal import Phase, Record, StepId, StepState, VolumeJournal
 from sealwire.sidecars.luks.machine import (
     Machine,
     differences,
@@ -46,7 +46,7 @@ class Context:
     """One volume while it is set up, rolled back or finished."""
 
     machine: Machine
-    journal: Journal
+    journal: VolumeJournal
     passphrase: Callable[[], bytes]
     """Asks for the passphrase of key slot 0, at most once."""
     reporter: Reporter
@@ -472,7 +472,7 @@ STEPS = (
 # Set up, go on after a crash, go back, and wipe what is left: the steps in order, each one journaled.
 
 
-def begin(machine: Machine, settings: VolumeSettings, *, erase: bool) -> Journal:
+def begin(machine: Machine, settings: VolumeSettings, *, erase: bool) -> VolumeJournal:
     """Check everything, then write the journal with which `go_on` sets up.
 
     Raises the first error of the pre-flight checks; Unusable when a volume of this name is under way.
@@ -484,12 +484,12 @@ def begin(machine: Machine, settings: VolumeSettings, *, erase: bool) -> Journal
         erase = False  # there was nothing to confirm: what appears there later was not meant
     settings = replace(settings, device=stable_name(machine, settings.device))
     record = Record(Phase.SETTING_UP, settings, str(uuid.uuid4()), erase, was_active, {})
-    return Journal.create(machine, record)
+    return VolumeJournal.create(machine, record)
 
 
 def require_no_journal(machine: Machine, name: str) -> None:
     """Raises Unusable JOURNAL_PHASE when the journal of the volume `name` is still needed."""
-    journal = Journal.find(machine, name)
+    journal = VolumeJournal.find(machine, name)
     if journal is not None:
         journal.require("set it up anew", Phase.ROLLED_BACK)
 
@@ -537,7 +537,7 @@ def roll_back(context: Context) -> None:
     journal.enter(Phase.ROLLED_BACK)
 
 
-def require_plaintext_copy(machine: Machine, journal: Journal) -> None:
+def require_plaintext_copy(machine: Machine, journal: VolumeJournal) -> None:
     """Raises Unusable JOURNAL_PHASE where there is no whole plaintext copy to go back to."""
     journal.require("abandon the volume", Phase.SETTING_UP, Phase.COMPLETE, Phase.ROLLING_BACK)
     old = journal.record.settings.old_directory
@@ -546,7 +546,7 @@ def require_plaintext_copy(machine: Machine, journal: Journal) -> None:
         raise Unusable(LuksReason.JOURNAL_PHASE, text, "restore a backup")
 
 
-def finish(machine: Machine, journal: Journal, reporter: Reporter) -> None:
+def finish(machine: Machine, journal: VolumeJournal, reporter: Reporter) -> None:
     """Overwrite and remove the plaintext data that setting up put aside.
 
     Only where the service runs on the encrypted volume. Run again after a crash, it goes on.

@@ -20,7 +20,7 @@ from sealwire.sidecars.luks.commands import (
     secret_options,
     typed_consent,
 )
-from sealwire.sidecars.luks.journal import Journal
+from sealwire.sidecars.luks.journal import VolumeJournal
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
 
@@ -79,7 +79,7 @@ def close(machine: Machine, name: str, where: Path | None, manner: Manner) -> No
     """
     mapper = VolumeSettings(name=name).mapper
     service = None
-    journal = Journal.find(machine, name)
+    journal = VolumeJournal.find(machine, name)
     if journal is not None:
         service, where = journal.record.settings.service, where or journal.record.settings.data_directory
     if manner.dry_run:

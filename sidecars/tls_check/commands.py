@@ -23,7 +23,7 @@ from sealwire.files.html.frame import Mark, Tone
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES
 from sealwire.proxy.server.errors import read_named_file
 from sealwire.sidecars.tls_check.certificate import http_fetch, load_identity, load_trust
-from sealwire.sidecars.tls_check.judging import RULES, Finding, RuleSet, Severity, parse_rules
+from sealwire.sidecars.tls_check.judging import RULES, BrokenRule, RuleSet, Severity, parse_rules
 from sealwire.sidecars.tls_check.offers import Support
 from sealwire.sidecars.tls_check.report import (
     VERDICT_WORDS,
@@ -35,7 +35,7 @@ from sealwire.sidecars.tls_check.report import (
     to_json,
     write_whole,
 )
-from sealwire.sidecars.tls_check.suites import Verdict
+from sealwire.sidecars.tls_check.suites import SuiteVerdict
 from sealwire.sidecars.tls_check.target import EndpointFacts, Presented, Target, parse_targets
 from sealwire.sidecars.tls_check.verify import Settings, Watcher, settings_for, verify_targets
 
@@ -178,7 +178,7 @@ def _rows_of(facts: EndpointFacts) -> Iterator[tuple[str, str]]:
         yield "versions", _versions(facts)
     for found in facts.accepted:
         kinds = Counter(suite.verdict for suite in found.suites)
-        counts = ", ".join(f"{kinds[verdict]} {verdict.value}" for verdict in Verdict if kinds[verdict])
+        counts = ", ".join(f"{kinds[verdict]} {verdict.value}" for verdict in SuiteVerdict if kinds[verdict])
         yield f"{found.version.label} suites", counts
     if facts.presented is not None:
         yield from _certificate_rows(facts.presented)
@@ -211,7 +211,7 @@ def _certificate_rows(shown: Presented) -> Iterator[tuple[str, str]]:
     yield "client cert", shown.client_certificate.value
 
 
-def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:
+def _show_findings(findings: tuple[BrokenRule, ...], console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     # a rule's name is what --rule takes: it is never cut, and the rest finds its place beside it
     for options in ({"no_wrap": True}, {"no_wrap": True}, {"overflow": "fold"}):
@@ -230,9 +230,9 @@ def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:
 
 _TONES = {Severity.FAIL: Tone.ACT, Severity.WARN: Tone.LOOK}
 _SUITE_TONES = {
-    **dict.fromkeys((Verdict.RECOMMENDED, Verdict.SUFFICIENT), Tone.FINE),
-    Verdict.LEGACY: Tone.LOOK,
-    **dict.fromkeys((Verdict.NO_FORWARD_SECRECY, Verdict.INSECURE), Tone.ACT),
+    **dict.fromkeys((SuiteVerdict.RECOMMENDED, SuiteVerdict.SUFFICIENT), Tone.FINE),
+    SuiteVerdict.LEGACY: Tone.LOOK,
+    **dict.fromkeys((SuiteVerdict.NO_FORWARD_SECRECY, SuiteVerdict.INSECURE), Tone.ACT),
 }
 
 
@@ -259,7 +259,7 @@ def _sections(report: TargetReport) -> Iterator[pages.PageSection]:
         yield _section(f"{facts.endpoint.label}{member}", found, *_tables(facts))
 
 
-def _section(title: str, findings: tuple[Finding, ...], *seen: pages.PageTable) -> pages.PageSection:
+def _section(title: str, findings: tuple[BrokenRule, ...], *seen: pages.PageTable) -> pages.PageSection:
     if not findings:
         return pages.PageSection(title, ("Nothing to complain of.",), tables=seen)
     columns = ("", "rule", "what was found", "what it is about", "remedy", "source")

@@ -10,8 +10,8 @@ from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.sidecars.tls_check.certificate import CertificateFacts, Status
 from sealwire.sidecars.tls_check.handshake import ClientCertificate
 from sealwire.sidecars.tls_check.offers import ProtocolVersion, Support
-from sealwire.sidecars.tls_check.suites import Verdict
-from sealwire.sidecars.tls_check.target import EndpointFacts, Kind, Plaintext, Presented, TargetFacts
+from sealwire.sidecars.tls_check.suites import SuiteVerdict
+from sealwire.sidecars.tls_check.target import EndpointFacts, Plaintext, Presented, TargetFacts, TargetKind
 
 
 class Severity(Enum):
@@ -23,7 +23,7 @@ class Severity(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class TlsRule:
     """One rule. `explanation` says why it matters, `remedy` what to do, `source` who says so."""
 
     id: str
@@ -33,14 +33,14 @@ class Rule:
     source: str
 
 
-def _rules(*rows: tuple[str, Severity, str, str, str]) -> dict[str, Rule]:
-    return {row[0]: Rule(*row) for row in rows}
+def _rules(*rows: tuple[str, Severity, str, str, str]) -> dict[str, TlsRule]:
+    return {row[0]: TlsRule(*row) for row in rows}
 
 
 _FAIL, _WARN, _OFF = Severity.FAIL, Severity.WARN, Severity.OFF
 _NCSC = "NCSC, Using TLS to protect data"
 
-RULES: dict[str, Rule] = _rules(
+RULES: dict[str, TlsRule] = _rules(
     ("unreachable", _FAIL, "nothing can be said of a server that does not answer",
      "check address, firewall and service", "-"),
     ("no-tls", _FAIL, "the port does not speak TLS: everything on it can be read on the way",
@@ -161,14 +161,14 @@ Broken = tuple[str, str]
 """A rule's id, and what exactly breaks it."""
 
 _BY_VERDICT = {
-    Verdict.INSECURE: "suite-insecure",
-    Verdict.NO_FORWARD_SECRECY: "suite-no-forward-secrecy",
-    Verdict.LEGACY: "suite-legacy",
+    SuiteVerdict.INSECURE: "suite-insecure",
+    SuiteVerdict.NO_FORWARD_SECRECY: "suite-no-forward-secrecy",
+    SuiteVerdict.LEGACY: "suite-legacy",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class BrokenRule:
     """One broken rule at one place (an endpoint's `host:port`, or the target's label)."""
 
     where: str
@@ -177,13 +177,13 @@ class Finding:
     detail: str
 
 
-def judge(facts: TargetFacts, rules: RuleSet) -> tuple[Finding, ...]:
+def judge(facts: TargetFacts, rules: RuleSet) -> tuple[BrokenRule, ...]:
     """What is wrong with a target and its endpoints, failures first; rules that are off are left out."""
     broken = [(facts.target.label, *found) for found in _target(facts)]
     for endpoint in facts.endpoints:
         found = _endpoint(endpoint, rules.thresholds, facts.seen)
         broken += [(endpoint.endpoint.label, *rule) for rule in found]
-    findings = [Finding(where, rule, rules.severity(rule), detail) for where, rule, detail in broken]
+    findings = [BrokenRule(where, rule, rules.severity(rule), detail) for where, rule, detail in broken]
     kept = [finding for finding in findings if finding.severity is not Severity.OFF]
     return tuple(sorted(kept, key=lambda finding: finding.severity is not Severity.FAIL))
 
@@ -197,7 +197,7 @@ def _target(facts: TargetFacts) -> Iterator[Broken]:
 
 def _endpoint(facts: EndpointFacts, thresholds: Thresholds, now: datetime) -> Iterator[Broken]:
     if facts.plaintext is Plaintext.ACCEPTED:
-        if facts.endpoint.kind is Kind.HTTPS:
+        if facts.endpoint.kind is TargetKind.HTTPS:
             yield "http-not-redirected", "http:// is answered without a redirect to https on this host"
         else:
             yield "plaintext-accepted", "a MongoDB hello without TLS is answered"
@@ -303,7 +303,7 @@ def _revocation(shown: Presented) -> Iterator[Broken]:
 def _application(facts: EndpointFacts, shown: Presented, thresholds: Thresholds) -> Iterator[Broken]:
     kind = facts.endpoint.kind
     if facts.application_trouble is not None:
-        rule = "mongodb-hello" if kind is Kind.MONGODB else "https-answer"
+        rule = "mongodb-hello" if kind is TargetKind.MONGODB else "https-answer"
         if shown.client_certificate is ClientCertificate.REQUIRED:
             rule = "client-certificate-needed"
         yield rule, facts.application_trouble.value

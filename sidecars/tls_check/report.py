@@ -22,7 +22,7 @@ from sealwire.keys.errors import KeySettingError
 from sealwire.keys.private_file import replace_public
 from sealwire.sidecars.errors import CannotCreate, TlsCheckReason
 from sealwire.sidecars.tls_check.certificate import CertificateFacts, Revocation
-from sealwire.sidecars.tls_check.judging import RULES, Finding, RuleSet, Severity, judge
+from sealwire.sidecars.tls_check.judging import RULES, BrokenRule, RuleSet, Severity, judge
 from sealwire.sidecars.tls_check.offers import VersionSupport
 from sealwire.sidecars.tls_check.target import EndpointFacts, Presented, TargetFacts
 
@@ -35,9 +35,9 @@ class TargetReport:
     """One target and its findings, failures first."""
 
     facts: TargetFacts
-    findings: tuple[Finding, ...]
+    findings: tuple[BrokenRule, ...]
 
-    def at(self, where: str) -> tuple[Finding, ...]:
+    def at(self, where: str) -> tuple[BrokenRule, ...]:
         """The findings at one place: an endpoint's label, or the target's own."""
         return tuple(finding for finding in self.findings if finding.where == where)
 
@@ -104,7 +104,7 @@ def _target(report: TargetReport) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: BrokenRule) -> dict[str, Any]:
     rule = RULES[finding.rule]
     more = {"explanation": rule.explanation, "remedy": rule.remedy, "source": rule.source}
     return _plain(finding) | more
@@ -146,7 +146,7 @@ def _presented(shown: Presented) -> dict[str, Any]:
     }
 
 
-def _plain(facts: Finding | Revocation | VersionSupport) -> dict[str, Any]:
+def _plain(facts: BrokenRule | Revocation | VersionSupport) -> dict[str, Any]:
     """The fields by their names, enums by their values."""
     values = ((field.name, getattr(facts, field.name)) for field in fields(facts))
     return {name: value.value if isinstance(value, Enum) else value for name, value in values}

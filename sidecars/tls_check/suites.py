@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Verdict(Enum):
+class SuiteVerdict(Enum):
     """What guidance says of a suite, best first."""
 
     RECOMMENDED = "recommended"
@@ -29,7 +29,7 @@ class Suite:
 
     code: int
     name: str
-    verdict: Verdict
+    verdict: SuiteVerdict
     why: str
     source: str
 
@@ -45,24 +45,24 @@ _PHASED_OUT = "NCSC TLS guidance, Mozilla intermediate"
 _ECDHE_ONLY = "RFC 9325 section 4.2, which names ECDHE only"
 
 # The first mark found in a name decides: worst first. (mark, verdict, why, source)
-_MARKS: tuple[tuple[str, Verdict, str, str], ...] = (
-    ("_NULL_", Verdict.INSECURE, "does not encrypt", _BCP),
-    ("_anon_", Verdict.INSECURE, "does not authenticate the server", "RFC 5246 appendix A.5"),
-    ("_EXPORT", Verdict.INSECURE, "40 or 56 bits, made to be broken", _BCP),
-    ("_RC4_", Verdict.INSECURE, "RC4 is broken", "RFC 7465"),
-    ("_DES_", Verdict.INSECURE, "56-bit keys", "RFC 5469, RFC 9325 section 4.1"),
-    ("_IDEA_", Verdict.INSECURE, "blocks of 64 bits (Sweet32)", "RFC 5469"),
-    ("_3DES_", Verdict.INSECURE, "blocks of 64 bits (Sweet32), 112-bit keys", _BCP),
-    ("TLS_RSA_", Verdict.NO_FORWARD_SECRECY, "RSA key transport", _BCP),
-    ("TLS_DH_", Verdict.NO_FORWARD_SECRECY, "static Diffie-Hellman", _BCP),
-    ("TLS_ECDH_", Verdict.NO_FORWARD_SECRECY, "static Diffie-Hellman", _BCP),
-    ("_CBC_", Verdict.LEGACY, "CBC with the MAC inside (Lucky 13)", _PHASED_OUT),
-    ("_DHE_DSS_", Verdict.LEGACY, "DSA certificates", "FIPS 186-5, which withdraws DSA"),
-    ("_DHE_", Verdict.LEGACY, "finite-field groups that nobody negotiates", _ECDHE_ONLY),
-    ("_CCM_8", Verdict.LEGACY, "a tag of 64 bits", "IANA registry: not recommended"),
-    ("_ARIA_", Verdict.SUFFICIENT, "not among the suites that guidance names", _RECOMMENDED),
-    ("_CAMELLIA_", Verdict.SUFFICIENT, "not among the suites that guidance names", _RECOMMENDED),
-    ("_CCM", Verdict.SUFFICIENT, "not among the suites that guidance names", _RECOMMENDED),
+_MARKS: tuple[tuple[str, SuiteVerdict, str, str], ...] = (
+    ("_NULL_", SuiteVerdict.INSECURE, "does not encrypt", _BCP),
+    ("_anon_", SuiteVerdict.INSECURE, "does not authenticate the server", "RFC 5246 appendix A.5"),
+    ("_EXPORT", SuiteVerdict.INSECURE, "40 or 56 bits, made to be broken", _BCP),
+    ("_RC4_", SuiteVerdict.INSECURE, "RC4 is broken", "RFC 7465"),
+    ("_DES_", SuiteVerdict.INSECURE, "56-bit keys", "RFC 5469, RFC 9325 section 4.1"),
+    ("_IDEA_", SuiteVerdict.INSECURE, "blocks of 64 bits (Sweet32)", "RFC 5469"),
+    ("_3DES_", SuiteVerdict.INSECURE, "blocks of 64 bits (Sweet32), 112-bit keys", _BCP),
+    ("TLS_RSA_", SuiteVerdict.NO_FORWARD_SECRECY, "RSA key transport", _BCP),
+    ("TLS_DH_", SuiteVerdict.NO_FORWARD_SECRECY, "static Diffie-Hellman", _BCP),
+    ("TLS_ECDH_", SuiteVerdict.NO_FORWARD_SECRECY, "static Diffie-Hellman", _BCP),
+    ("_CBC_", SuiteVerdict.LEGACY, "CBC with the MAC inside (Lucky 13)", _PHASED_OUT),
+    ("_DHE_DSS_", SuiteVerdict.LEGACY, "DSA certificates", "FIPS 186-5, which withdraws DSA"),
+    ("_DHE_", SuiteVerdict.LEGACY, "finite-field groups that nobody negotiates", _ECDHE_ONLY),
+    ("_CCM_8", SuiteVerdict.LEGACY, "a tag of 64 bits", "IANA registry: not recommended"),
+    ("_ARIA_", SuiteVerdict.SUFFICIENT, "not among the suites that guidance names", _RECOMMENDED),
+    ("_CAMELLIA_", SuiteVerdict.SUFFICIENT, "not among the suites that guidance names", _RECOMMENDED),
+    ("_CCM", SuiteVerdict.SUFFICIENT, "not among the suites that guidance names", _RECOMMENDED),
 )
 
 # Code point and name without `TLS_`, four-digit hexadecimal.
@@ -149,7 +149,7 @@ def judge(code: int, name: str) -> Suite:
     for mark, verdict, why, source in _MARKS:
         if mark in name:
             return Suite(code, name, verdict, why, source)
-    return Suite(code, name, Verdict.RECOMMENDED, "forward secrecy, AEAD", _RECOMMENDED)
+    return Suite(code, name, SuiteVerdict.RECOMMENDED, "forward secrecy, AEAD", _RECOMMENDED)
 
 
 def _read_table() -> dict[int, Suite]:

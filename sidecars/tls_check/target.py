@@ -27,7 +27,7 @@ _HTTPS_HINT = "give the https:// URL: the redirect from http is looked at with i
 _HINT = "write mongodb://HOST:PORT/?tls=true, https://HOST/ or HOST:PORT; [ADDRESS]:PORT for IPv6"
 
 
-class Kind(Enum):
+class TargetKind(Enum):
     """What is spoken inside TLS."""
 
     MONGODB = "mongodb"
@@ -40,7 +40,7 @@ class Kind(Enum):
 class Endpoint:
     """One address to connect to."""
 
-    kind: Kind
+    kind: TargetKind
     host: str
     port: int
     path: str = "/"
@@ -56,7 +56,7 @@ class Target:
     """One target, without user, password and options."""
 
     label: str
-    kind: Kind
+    kind: TargetKind
     endpoints: tuple[Endpoint, ...]
     discover: bool = False
     """Ask the servers for the other members of their replica set."""
@@ -106,11 +106,11 @@ def parse_target(text: str) -> Target:
     if "://" in text:
         hint = _HINT if text[:5] != "http:" else _HTTPS_HINT
         raise Unusable(TlsCheckReason.TARGET, "a target has a scheme that is not known", hint)
-    endpoint = parse_address(text, Kind.TLS)
-    return Target(endpoint.label, Kind.TLS, (endpoint,))
+    endpoint = parse_address(text, TargetKind.TLS)
+    return Target(endpoint.label, TargetKind.TLS, (endpoint,))
 
 
-def parse_address(text: str, kind: Kind) -> Endpoint:
+def parse_address(text: str, kind: TargetKind) -> Endpoint:
     """`HOST:PORT`, `[ADDRESS]:PORT`. Raises Unusable TARGET."""
     # A comma, slash or at sign means that it is something else, perhaps with a password in it.
     if set(text) & set("/@,?# "):
@@ -133,8 +133,8 @@ def _https(text: str) -> Target:
         raise Unusable(TlsCheckReason.TARGET, "an https:// target cannot be read", _HINT) from None
     if not parts.hostname or not parts.path.isascii() or " " in parts.path:
         raise Unusable(TlsCheckReason.TARGET, "an https:// target cannot be read", _HINT)
-    endpoint = Endpoint(Kind.HTTPS, _checked_host(parts.hostname), port, parts.path or "/")
-    return Target(f"https://{endpoint.label}{endpoint.path}", Kind.HTTPS, (endpoint,))
+    endpoint = Endpoint(TargetKind.HTTPS, _checked_host(parts.hostname), port, parts.path or "/")
+    return Target(f"https://{endpoint.label}{endpoint.path}", TargetKind.HTTPS, (endpoint,))
 
 
 def _mongodb(text: str) -> Target:
@@ -155,10 +155,10 @@ def _mongodb(text: str) -> Target:
     if len(nodes) != len(parsed["nodelist"]):
         problem = "a connection string names a socket file"
         raise Unusable(TlsCheckReason.TARGET, problem, "name HOST:PORT")
-    endpoints = tuple(Endpoint(Kind.MONGODB, _checked_host(host), port) for host, port in nodes)
+    endpoints = tuple(Endpoint(TargetKind.MONGODB, _checked_host(host), port) for host, port in nodes)
     return Target(
         label=f"mongodb://{','.join(endpoint.label for endpoint in endpoints)}/",
-        kind=Kind.MONGODB,
+        kind=TargetKind.MONGODB,
         endpoints=endpoints,
         discover=not options.get("directconnection") and not options.get("loadbalanced"),
         asks_for_tls=bool(options.get("tls")),

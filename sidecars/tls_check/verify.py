@@ -34,11 +34,11 @@ from sealwire.sidecars.tls_check.target import (
     HTTPS_PORT,
     Endpoint,
     EndpointFacts,
-    Kind,
     Plaintext,
     Presented,
     Target,
     TargetFacts,
+    TargetKind,
     parse_address,
 )
 
@@ -127,7 +127,7 @@ def _members(named: Sequence[str]) -> list[Endpoint]:
     for text in named:
         # what a server calls its members is its own affair; what is no address reaches no client
         with suppress(Unusable):
-            members.append(parse_address(text, Kind.MONGODB))
+            members.append(parse_address(text, TargetKind.MONGODB))
     return members
 
 
@@ -160,7 +160,7 @@ class _Look:
         return TcpStream(self.endpoint.host, self.endpoint.port, self.settings.timeout_s)
 
     def _plaintext(self) -> Plaintext | None:
-        if self.endpoint.kind is Kind.HTTPS:
+        if self.endpoint.kind is TargetKind.HTTPS:
             return self._plain_http() if self.settings.http_port else None
         try:
             with closing(self._dial()) as stream:
@@ -248,10 +248,10 @@ class _Look:
 
     def _speak(self, tls: TlsStream) -> None:
         match self.endpoint.kind:
-            case Kind.MONGODB:
+            case TargetKind.MONGODB:
                 self.members = ask_hello(tls)
-            case Kind.HTTPS:
+            case TargetKind.HTTPS:
                 place = authority(self.endpoint.host, self.endpoint.port, HTTPS_PORT)
                 self._note(http=get(tls, place, self.endpoint.path))
-            case Kind.TLS:
+            case TargetKind.TLS:
                 tls.await_refusal()

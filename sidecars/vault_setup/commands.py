@@ -31,16 +31,16 @@ from sealwire.sidecars.errors import CannotCreate, SetupReason
 from sealwire.sidecars.vault_setup import credentials as logins
 from sealwire.sidecars.vault_setup import desired, plan
 from sealwire.sidecars.vault_setup import initialise as first
-from sealwire.sidecars.vault_setup.credentials import Login, secret_id_path, take_out
-from sealwire.sidecars.vault_setup.desired import AtMost, Difference, KeyAge, State, Step, ages
+from sealwire.sidecars.vault_setup.credentials import RoleLogin, secret_id_path, take_out
+from sealwire.sidecars.vault_setup.desired import AtMost, Difference, KeyAge, PlanLine, ResourceState, ages
 from sealwire.sidecars.vault_setup.initialise import MAX_SHARES, Places, parse_holders, require_unsealed
 from sealwire.sidecars.vault_setup.initialise import unseal as give
 from sealwire.sidecars.vault_setup.plan import Fate, Removal, plan_removal, take_away
 from sealwire.sidecars.vault_setup.settings import (
     AppRole,
     Kubernetes,
-    Role,
     SetupSettings,
+    VaultRole,
     format_period,
     parse_period,
     read_kubernetes,
@@ -179,7 +179,9 @@ wish_options = settings(
 
 # Gives the command `role: Role`.
 role_argument = click.argument(
-    "role", type=click.Choice([role.value for role in Role]), callback=lambda _, __, value: Role(value)
+    "role",
+    type=click.Choice([role.value for role in VaultRole]),
+    callback=lambda _, __, value: VaultRole(value),
 )
 
 
@@ -329,7 +331,7 @@ def setup(server: ServerOptions, settings: SetupSettings, manner: Manner, *, yes
             steps = plan.verify(admin, settings, done)
     show_outcome(steps, {"dry_run": manner.dry_run}, as_json=manner.as_json)
     outstanding = plan.outstanding(steps)
-    left = [step for step in outstanding if step.state is State.BY_HAND or not manner.dry_run]
+    left = [step for step in outstanding if step.state is ResourceState.BY_HAND or not manner.dry_run]
     sys.exit(EX_NO if left else 0)
 
 
@@ -354,7 +356,7 @@ def status(server: ServerOptions, settings: SetupSettings, *, as_json: bool) -> 
     admin = server.admin()
     steps = plan.compare_all(admin, settings)
     drift = plan.outstanding(steps)
-    keys = () if any(step.state is State.TO_DO for step in steps) else ages(admin, settings)
+    keys = () if any(step.state is ResourceState.TO_DO for step in steps) else ages(admin, settings)
     found = () if drift else logins.logins(admin, settings)
     seal_row = {"shares": seal.shares, "threshold": seal.threshold, "unseals_itself": seal.unseals_itself}
     ends = [asdict(login) | {"ends": login.ends.isoformat()} for login in found]
@@ -366,7 +368,7 @@ def status(server: ServerOptions, settings: SetupSettings, *, as_json: bool) -> 
     sys.exit(EX_NO if drift or late else 0)
 
 
-def _late(keys: Sequence[KeyAge], found: Sequence[Login], now: datetime) -> list[str]:
+def _late(keys: Sequence[KeyAge], found: Sequence[RoleLogin], now: datetime) -> list[str]:
     overdue = [key.name for key in keys if key.overdue(now)]
     soon = [login for login in found if login.ends_soon(now)]
     lines = [f"{name} should have been rotated by the server and was not" for name in overdue]
@@ -382,7 +384,7 @@ def _key_row(key: KeyAge) -> dict[str, object]:
 _SHORT = 40
 
 
-def show_outcome(steps: Sequence[Step], more: Mapping[str, object], *, as_json: bool) -> None:
+def show_outcome(steps: Sequence[PlanLine], more: Mapping[str, object], *, as_json: bool) -> None:
     """The steps; for programs `more` as well."""
     if as_json:
         print_json({**more, "steps": [_step_row(step) for step in steps]})
@@ -390,7 +392,7 @@ def show_outcome(steps: Sequence[Step], more: Mapping[str, object], *, as_json: 
         show_steps(steps, Console(markup=False))
 
 
-def show_steps(steps: Sequence[Step], console: Console) -> None:
+def show_steps(steps: Sequence[PlanLine], console: Console) -> None:
     """A line a step, and what is left for an operator."""
     rows = (
         (step.kind.value, step.name, step.state.value, "\n".join(map(_in_short, step.differences)))
@@ -398,7 +400,7 @@ def show_steps(steps: Sequence[Step], console: Console) -> None:
     )
     show_table(("what", "name", "state", "differs in"), rows, console)
     for step in steps:
-        if step.state is State.BY_HAND:
+        if step.state is ResourceState.BY_HAND:
             console.print(f"{step.kind.value} {step.name}: {step.advice}")
 
 
@@ -410,7 +412,7 @@ def _in_short(difference: Difference) -> str:
     return f"{difference.field}: {found}, wanted {wanted}"
 
 
-def _step_row(step: Step) -> dict[str, object]:
+def _step_row(step: PlanLine) -> dict[str, object]:
     return {
         "kind": step.kind.value,
         "name": step.name,
@@ -420,7 +422,7 @@ def _step_row(step: Step) -> dict[str, object]:
             asdict(each) | {"wanted": str(each.wanted) if isinstance(each.wanted, AtMost) else each.wanted}
             for each in step.differences
         ],
-        "advice": step.advice if step.state is State.BY_HAND else "",
+        "advice": step.advice if step.state is ResourceState.BY_HAND else "",
         "request": step.request and {"path": step.request.path, "body": dict(step.request.body)},
     }
 
@@ -528,7 +530,7 @@ def _row(removal: Removal) -> tuple[str, str, str, str]:
 @click.option("--wrap-ttl", metavar="1h", default="1h", show_default=True, help="How long it can be opened.")
 @manner_options
 def credentials(
-    role: Role,
+    role: VaultRole,
     server: ServerOptions,
     settings: SetupSettings,
     secret_id_file: Path,
@@ -571,7 +573,7 @@ _MAX_TOKEN_BYTES = 4096
 @click.option("--secret-id-file", type=PATH, required=True, help="As `credentials` wrote it.")
 @manner_options
 def unwrap(
-    role: Role, server: ServerOptions, settings: SetupSettings, secret_id_file: Path, manner: Manner
+    role: VaultRole, server: ServerOptions, settings: SetupSettings, secret_id_file: Path, manner: Manner
 ) -> None:
     """Open a wrapped secret id of ROLE; the file then holds the secret id itself, for every restart.
 
@@ -601,7 +603,9 @@ def unwrap(
 @names_options
 @yes_option
 @manner_options
-def revoke(role: Role, server: ServerOptions, settings: SetupSettings, manner: Manner, *, yes: bool) -> None:
+def revoke(
+    role: VaultRole, server: ServerOptions, settings: SetupSettings, manner: Manner, *, yes: bool
+) -> None:
     """End every login of ROLE at once: its secret ids and its tokens. The role stays.
 
     A running proxy keeps the data keys that it has in memory until keys.max_age_s: stop it as well.

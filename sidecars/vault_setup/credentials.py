@@ -8,7 +8,7 @@ from sealwire.keys.errors import KeysError, KeySettingError
 from sealwire.keys.vault.admin import VaultAdmin, Wrapped, unwrap
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.sidecars.errors import SET_UP_FIRST, SetupReason, Unavailable, Unusable
-from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
+from sealwire.sidecars.vault_setup.settings import AppRole, SetupSettings, VaultRole
 
 # Of one role, for `logins`. Revoking has no bound: it ends all that the server lists.
 MAX_SECRET_IDS = 1_000
@@ -16,7 +16,7 @@ ENDS_SOON = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class RoleLogin:
     """What a role's machines can log in with."""
 
     role: str
@@ -37,7 +37,7 @@ class Revoked:
     tokens: int
 
 
-def issue(server: VaultAdmin, settings: SetupSettings, role: Role, wrap_ttl_s: int) -> Wrapped:
+def issue(server: VaultAdmin, settings: SetupSettings, role: VaultRole, wrap_ttl_s: int) -> Wrapped:
     """A new secret id for `role`, wrapped: it never passes through this process.
 
     Whoever takes it out is the only one who can; that somebody else was faster shows at once.
@@ -46,7 +46,7 @@ def issue(server: VaultAdmin, settings: SetupSettings, role: Role, wrap_ttl_s: i
     return server.wrap(secret_id_path(settings, role), {}, wrap_ttl_s)
 
 
-def role_id_of(server: VaultAdmin, settings: SetupSettings, role: Role) -> str:
+def role_id_of(server: VaultAdmin, settings: SetupSettings, role: VaultRole) -> str:
     """What a machine of `role` names itself by. Raises Unavailable NOT_SET_UP without the role."""
     role_id = (server.read(f"{_role_path(settings, role)}/role-id") or {}).get("role_id")
     if not isinstance(role_id, str):
@@ -55,7 +55,7 @@ def role_id_of(server: VaultAdmin, settings: SetupSettings, role: Role) -> str:
     return role_id
 
 
-def secret_id_path(settings: SetupSettings, role: Role) -> str:
+def secret_id_path(settings: SetupSettings, role: VaultRole) -> str:
     """Where secret ids of `role` are made. Raises Unusable AUTH without AppRole."""
     if not isinstance(settings.auth, AppRole):
         text = "with Kubernetes there is no credential to hand over"
@@ -74,22 +74,22 @@ def take_out(connection: VaultConnection, token: str, path: str) -> str:
     return secret_id
 
 
-def logins(server: VaultAdmin, settings: SetupSettings) -> tuple[Login, ...]:
+def logins(server: VaultAdmin, settings: SetupSettings) -> tuple[RoleLogin, ...]:
     """The roles that somebody has a secret id for, and when the last of them ends. None with Kubernetes.
 
     Cost:    one request a role, one a secret id
     """
     if not isinstance(settings.auth, AppRole):
         return ()
-    found = (_login(server, settings, role) for role in Role)
+    found = (_login(server, settings, role) for role in VaultRole)
     return tuple(login for login in found if login is not None)
 
 
-def _login(server: VaultAdmin, settings: SetupSettings, role: Role) -> Login | None:
+def _login(server: VaultAdmin, settings: SetupSettings, role: VaultRole) -> RoleLogin | None:
     path = secret_id_path(settings, role)
     found = (_end(server, path, accessor) for accessor in server.list(path)[:MAX_SECRET_IDS])
     ends = [end for end in found if end is not None]
-    return Login(settings.role_name(role), len(ends), max(ends)) if ends else None
+    return RoleLogin(settings.role_name(role), len(ends), max(ends)) if ends else None
 
 
 def _end(server: VaultAdmin, path: str, accessor: str) -> datetime | None:
@@ -102,7 +102,7 @@ def _end(server: VaultAdmin, path: str, accessor: str) -> datetime | None:
     return end if end.year > 1 else datetime.max.replace(tzinfo=UTC)
 
 
-def revoke(server: VaultAdmin, settings: SetupSettings, role: Role) -> Revoked:
+def revoke(server: VaultAdmin, settings: SetupSettings, role: VaultRole) -> Revoked:
     """End every secret id and every token of `role`, at once. With Kubernetes there are only tokens.
 
     What has ended by itself meanwhile is passed over. Anything else that fails is raised, but only after all
@@ -131,7 +131,7 @@ def revoke(server: VaultAdmin, settings: SetupSettings, role: Role) -> Revoked:
     return Revoked(secret_ids, tokens)
 
 
-def count_secret_ids(server: VaultAdmin, settings: SetupSettings, role: Role) -> int:
+def count_secret_ids(server: VaultAdmin, settings: SetupSettings, role: VaultRole) -> int:
     """How many secret ids of `role` there are to end; none with Kubernetes."""
     if not isinstance(settings.auth, AppRole):
         return 0
@@ -151,5 +151,5 @@ def _end_all(server: VaultAdmin, path: str, end: Callable[[str], bool]) -> tuple
     return ended, [error for accessor, error in failures.items() if accessor in left]
 
 
-def _role_path(settings: SetupSettings, role: Role) -> str:
+def _role_path(settings: SetupSettings, role: VaultRole) -> str:
     return f"auth/{settings.auth.mount}/role/{settings.role_name(role)}"

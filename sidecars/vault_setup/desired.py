@@ -14,8 +14,8 @@ from sealwire.sidecars.vault_setup.settings import (
     QUARTER_S,
     AppRole,
     Kubernetes,
-    Role,
     SetupSettings,
+    VaultRole,
     address_or_network,
 )
 
@@ -36,7 +36,7 @@ class AtMost:
         return f"1 to {self.limit}"
 
 
-class Kind(Enum):
+class ResourceKind(Enum):
     """What a resource is, for people; the order is the order of making."""
 
     MOUNT = "mount"
@@ -49,7 +49,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class VaultWrite:
     """One write: the path of the API below /v1/ and the body."""
 
     path: str
@@ -60,14 +60,14 @@ class Request:
 class Resource:
     """What is wanted, and the requests that lead there. Holds no secret."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
     path: str
     """Reading it gives the fields; deleting it takes the resource away."""
     wanted: Mapping[str, Value | AtMost]
     """Fields that must be so; others are the operator's own."""
-    create: Request
-    change: Request | None
+    create: VaultWrite
+    change: VaultWrite | None
     """What makes fields differ no more; None where a difference is an operator's to decide."""
     listing: str | None = None
     """The list that has the resource under its name, for a `path` that cannot be read by itself."""
@@ -108,7 +108,7 @@ def _normal(value: Value) -> object:
     return frozenset() if value is None else value
 
 
-class State(Enum):
+class ResourceState(Enum):
     """How a resource stands to what is wanted."""
 
     SATISFIED = "satisfied"
@@ -119,28 +119,28 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanLine:
     """One line of the plan. `request` is what brings it about, where a set-up may."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
-    state: State
+    state: ResourceState
     differences: tuple[Difference, ...] = ()
-    request: Request | None = None
+    request: VaultWrite | None = None
     advice: str = ""
 
 
-def compare(resource: Resource, found: Mapping[str, Any] | None) -> Step:
+def compare(resource: Resource, found: Mapping[str, Any] | None) -> PlanLine:
     """The step for `resource`, of which the server says `found`."""
     if found is None:
-        return Step(resource.kind, resource.name, State.TO_DO, request=resource.create)
+        return PlanLine(resource.kind, resource.name, ResourceState.TO_DO, request=resource.create)
     different = differences(resource.wanted, found)
     if not different:
-        return Step(resource.kind, resource.name, State.SATISFIED)
+        return PlanLine(resource.kind, resource.name, ResourceState.SATISFIED)
     if resource.change is None or any(each.field in resource.fixed for each in different):
         advice = f"choose another name for the {resource.kind.value}, or move what is there away"
-        return Step(resource.kind, resource.name, State.BY_HAND, different, advice=advice)
-    return Step(resource.kind, resource.name, State.DIFFERS, different, resource.change)
+        return PlanLine(resource.kind, resource.name, ResourceState.BY_HAND, different, advice=advice)
+    return PlanLine(resource.kind, resource.name, ResourceState.DIFFERS, different, resource.change)
 
 
 READ = ("read",)
@@ -150,7 +150,7 @@ WRITE = ("create", "read", "update")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PathRule:
     """One path and what may be done with it."""
 
     path: str
@@ -161,23 +161,23 @@ class Rule:
 
 # Roles have no default policy, which would give more than the care for one's own token.
 OWN_TOKEN = (
-    Rule("auth/token/lookup-self", READ),
-    Rule("auth/token/renew-self", USE),
-    Rule("auth/token/revoke-self", USE),
+    PathRule("auth/token/lookup-self", READ),
+    PathRule("auth/token/renew-self", USE),
+    PathRule("auth/token/revoke-self", USE),
 )
 
 
-def rules(settings: SetupSettings, role: Role) -> tuple[Rule, ...]:
+def rules(settings: SetupSettings, role: VaultRole) -> tuple[PathRule, ...]:
     """Everything that `role` may do."""
     return (*_OF_ROLE[role](settings), *OWN_TOKEN)
 
 
-def policy_text(rules: Iterable[Rule]) -> str:
+def policy_text(rules: Iterable[PathRule]) -> str:
     """The policy in the server's language (HCL), always the same text for the same rules."""
     return "\n".join(_block(rule) for rule in rules)
 
 
-def _block(rule: Rule) -> str:
+def _block(rule: PathRule) -> str:
     lines = [f'path "{rule.path}" {{', f"  capabilities = {json.dumps(rule.capabilities)}"]
     if rule.only_parameters:
         allowed = ", ".join(f'"{name}" = []' for name in rule.only_parameters)
@@ -185,16 +185,16 @@ def _block(rule: Rule) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _proxy(settings: SetupSettings) -> tuple[Rule, ...]:
+def _proxy(settings: SetupSettings) -> tuple[PathRule, ...]:
     """Opens data keys and reads the keyring. It makes none, so it may not wrap any."""
     return (
-        Rule(f"{settings.transit_mount}/decrypt/{settings.proxy_key}", USE),
-        Rule(f"{settings.kv_mount}/data/{settings.keyring}", READ),
+        PathRule(f"{settings.transit_mount}/decrypt/{settings.proxy_key}", USE),
+        PathRule(f"{settings.kv_mount}/data/{settings.keyring}", READ),
         *(_contexts(settings, proxy=True) if settings.with_contexts else ()),
     )
 
 
-def _contexts(settings: SetupSettings, *, proxy: bool) -> tuple[Rule, ...]:
+def _contexts(settings: SetupSettings, *, proxy: bool) -> tuple[PathRule, ...]:
     """Keys of contexts: a proxy makes and finds them. Only others go through them, or destroy any.
 
     Each context has documents of its own, hence the wildcards. `keys/vault/context_documents` says which.
@@ -202,82 +202,84 @@ def _contexts(settings: SetupSettings, *, proxy: bool) -> tuple[Rule, ...]:
     mount, path = settings.kv_mount, settings.contexts
     former = READ if proxy else WRITE
     rows = (
-        Rule(f"{mount}/data/{path}/store", WRITE),
-        Rule(f"{mount}/data/{path}/tags/*", WRITE),
-        Rule(f"{mount}/data/{path}/ids/*", ("create", "read")),
-        Rule(f"{mount}/data/{path}/former/*", former),
-        Rule(f"{mount}/data/{path}/destroyed/*", former),
+        PathRule(f"{mount}/data/{path}/store", WRITE),
+        PathRule(f"{mount}/data/{path}/tags/*", WRITE),
+        PathRule(f"{mount}/data/{path}/ids/*", ("create", "read")),
+        PathRule(f"{mount}/data/{path}/former/*", former),
+        PathRule(f"{mount}/data/{path}/destroyed/*", former),
     )
     if proxy:
         return rows
-    listed = Rule(f"{mount}/metadata/{path}/*", ("list", "read", "update"))
-    return (*rows, listed, Rule(f"{mount}/destroy/{path}/tags/*", USE))
+    listed = PathRule(f"{mount}/metadata/{path}/*", ("list", "read", "update"))
+    return (*rows, listed, PathRule(f"{mount}/destroy/{path}/tags/*", USE))
 
 
-def _backup_writer(settings: SetupSettings) -> tuple[Rule, ...]:
+def _backup_writer(settings: SetupSettings) -> tuple[PathRule, ...]:
     """Wraps the data key of a new backup; whoever takes the machine over can read no backup with it."""
-    return (Rule(f"{settings.transit_mount}/encrypt/{settings.backup_key}", USE),)
+    return (PathRule(f"{settings.transit_mount}/encrypt/{settings.backup_key}", USE),)
 
 
-def _backup_restorer(settings: SetupSettings) -> tuple[Rule, ...]:
-    return (Rule(f"{settings.transit_mount}/decrypt/{settings.backup_key}", USE),)
+def _backup_restorer(settings: SetupSettings) -> tuple[PathRule, ...]:
+    return (PathRule(f"{settings.transit_mount}/decrypt/{settings.backup_key}", USE),)
 
 
-def _rotation(settings: SetupSettings) -> tuple[Rule, ...]:
+def _rotation(settings: SetupSettings) -> tuple[PathRule, ...]:
     """Makes and re-wraps data keys, rotates both keys, and sets their period but nothing else of them."""
     transit = settings.transit_mount
     return (
-        Rule(f"{transit}/encrypt/{settings.proxy_key}", USE),
-        Rule(f"{transit}/decrypt/{settings.proxy_key}", USE),
+        PathRule(f"{transit}/encrypt/{settings.proxy_key}", USE),
+        PathRule(f"{transit}/decrypt/{settings.proxy_key}", USE),
         *(
             rule
             for key in settings.keys
             for rule in (
-                Rule(f"{transit}/rewrap/{key}", USE),
-                Rule(f"{transit}/keys/{key}", READ),
-                Rule(f"{transit}/keys/{key}/rotate", USE),
-                Rule(f"{transit}/keys/{key}/config", USE, only_parameters=("auto_rotate_period",)),
+                PathRule(f"{transit}/rewrap/{key}", USE),
+                PathRule(f"{transit}/keys/{key}", READ),
+                PathRule(f"{transit}/keys/{key}/rotate", USE),
+                PathRule(f"{transit}/keys/{key}/config", USE, only_parameters=("auto_rotate_period",)),
             )
         ),
-        Rule(f"{settings.kv_mount}/data/{settings.keyring}", WRITE),
-        Rule(f"{settings.kv_mount}/metadata/{settings.keyring}", READ),
+        PathRule(f"{settings.kv_mount}/data/{settings.keyring}", WRITE),
+        PathRule(f"{settings.kv_mount}/metadata/{settings.keyring}", READ),
         *(_contexts(settings, proxy=False) if settings.with_contexts else ()),
     )
 
 
-def _auditor(settings: SetupSettings) -> tuple[Rule, ...]:
+def _auditor(settings: SetupSettings) -> tuple[PathRule, ...]:
     """Reads how the server is set up, which is what `sealwire vault status` needs, and no secret."""
     auth = f"auth/{settings.auth.mount}"
     return (
-        Rule("sys/mounts", READ),
-        Rule("sys/auth", READ),
+        PathRule("sys/mounts", READ),
+        PathRule("sys/auth", READ),
         # The server asks for sudo even to read the list of audit devices.
-        Rule("sys/audit", (*READ, "sudo")),
-        *(Rule(f"{settings.transit_mount}/keys/{key}", READ) for key in settings.keys),
-        *(Rule(f"sys/policies/acl/{settings.role_name(role)}", READ) for role in Role),
-        *(Rule(f"{auth}/role/{settings.role_name(role)}", READ) for role in Role),
+        PathRule("sys/audit", (*READ, "sudo")),
+        *(PathRule(f"{settings.transit_mount}/keys/{key}", READ) for key in settings.keys),
+        *(PathRule(f"sys/policies/acl/{settings.role_name(role)}", READ) for role in VaultRole),
+        *(PathRule(f"{auth}/role/{settings.role_name(role)}", READ) for role in VaultRole),
         *(
             _secret_ids(settings, auth)
             if isinstance(settings.auth, AppRole)
-            else (Rule(f"{auth}/config", READ),)
+            else (PathRule(f"{auth}/config", READ),)
         ),
     )
 
 
-def _secret_ids(settings: SetupSettings, auth: str) -> tuple[Rule, ...]:
+def _secret_ids(settings: SetupSettings, auth: str) -> tuple[PathRule, ...]:
     """Rules for seeing when logins end. An accessor names a secret id, and does not log in."""
-    paths = [f"{auth}/role/{settings.role_name(role)}/secret-id" for role in Role]
+    paths = [f"{auth}/role/{settings.role_name(role)}/secret-id" for role in VaultRole]
     return tuple(
-        rule for path in paths for rule in (Rule(path, ("list",)), Rule(f"{path}-accessor/lookup", USE))
+        rule
+        for path in paths
+        for rule in (PathRule(path, ("list",)), PathRule(f"{path}-accessor/lookup", USE))
     )
 
 
 _OF_ROLE = {
-    Role.PROXY: _proxy,
-    Role.BACKUP_WRITER: _backup_writer,
-    Role.BACKUP_RESTORER: _backup_restorer,
-    Role.ROTATION: _rotation,
-    Role.AUDITOR: _auditor,
+    VaultRole.PROXY: _proxy,
+    VaultRole.BACKUP_WRITER: _backup_writer,
+    VaultRole.BACKUP_RESTORER: _backup_restorer,
+    VaultRole.ROTATION: _rotation,
+    VaultRole.AUDITOR: _auditor,
 }
 
 
@@ -349,7 +351,7 @@ def resources(settings: SetupSettings) -> tuple[Resource, ...]:
             f"{settings.kv_mount}/metadata",
         ),
         *(_key(settings, name) for name in settings.keys),
-        *(_policy(settings, role) for role in Role),
+        *(_policy(settings, role) for role in VaultRole),
         *_auth(settings),
     )
 
@@ -358,11 +360,11 @@ def _mount(listing: str, name: str, wanted: Fields, holds: str, config: Fields |
     path = f"{listing}/{name}"
     # What is mounted there for another purpose has content: it is never changed, only reported.
     return Resource(
-        Kind.AUTH if listing == "sys/auth" else Kind.MOUNT,
+        ResourceKind.AUTH if listing == "sys/auth" else ResourceKind.MOUNT,
         name,
         path,
         wanted,
-        create=Request(path, {**wanted, "description": MARK, **(config or {})}),
+        create=VaultWrite(path, {**wanted, "description": MARK, **(config or {})}),
         change=None,
         listing=listing,
         holds=holds,
@@ -382,28 +384,28 @@ def _key(settings: SetupSettings, name: str) -> Resource:
     changeable: Fields = {"deletion_allowed": False, "auto_rotate_period": period_s}
     period = AtMost(QUARTER_S) if settings.rotation_s is None else settings.rotation_s
     return Resource(
-        Kind.KEY,
+        ResourceKind.KEY,
         name,
         path,
         {**made, "deletion_allowed": False, "auto_rotate_period": period},
-        create=Request(path, {**made, "auto_rotate_period": period_s}),
-        change=Request(f"{path}/config", changeable),
+        create=VaultWrite(path, {**made, "auto_rotate_period": period_s}),
+        change=VaultWrite(f"{path}/config", changeable),
         fixed=frozenset(made),
     )
 
 
-def _policy(settings: SetupSettings, role: Role) -> Resource:
+def _policy(settings: SetupSettings, role: VaultRole) -> Resource:
     name = settings.role_name(role)
     path = f"sys/policies/acl/{name}"
     wanted: Fields = {"policy": policy_text(rules(settings, role))}
-    request = Request(path, wanted)
-    return Resource(Kind.POLICY, name, path, wanted, request, request)
+    request = VaultWrite(path, wanted)
+    return Resource(ResourceKind.POLICY, name, path, wanted, request, request)
 
 
 def _auth(settings: SetupSettings) -> tuple[Resource, ...]:
     auth = settings.auth
     holds = f"auth/{auth.mount}/role"
-    roles = tuple(_role(settings, role) for role in Role)
+    roles = tuple(_role(settings, role) for role in VaultRole)
     if isinstance(auth, AppRole):
         # Secret ids last no longer than the mount lets anything last: 32 days unless it says otherwise.
         config: Fields = {"config": {"max_lease_ttl": f"{QUARTER_S}s"}}
@@ -415,14 +417,14 @@ def _auth(settings: SetupSettings) -> tuple[Resource, ...]:
 def _kubernetes_config(auth: Kubernetes) -> Resource:
     path = f"auth/{auth.mount}/config"
     wanted: Fields = {"kubernetes_host": auth.host, "kubernetes_ca_cert": auth.ca_certificate}
-    request = Request(path, wanted)
-    return Resource(Kind.AUTH_CONFIG, auth.mount, path, wanted, request, request)
+    request = VaultWrite(path, wanted)
+    return Resource(ResourceKind.AUTH_CONFIG, auth.mount, path, wanted, request, request)
 
 
-def _role(settings: SetupSettings, role: Role) -> Resource:
+def _role(settings: SetupSettings, role: VaultRole) -> Resource:
     name = settings.role_name(role)
     path = f"auth/{settings.auth.mount}/role/{name}"
-    proxy = role is Role.PROXY
+    proxy = role is VaultRole.PROXY
     wanted: Fields = {
         "token_policies": [name],
         "token_no_default_policy": True,
@@ -432,8 +434,8 @@ def _role(settings: SetupSettings, role: Role) -> Resource:
         "token_max_ttl": 0 if proxy else _TASK_MAX_TTL_S,
         **_login(settings.auth, name),
     }
-    request = Request(path, wanted)
-    return Resource(Kind.ROLE, name, path, wanted, request, request)
+    request = VaultWrite(path, wanted)
+    return Resource(ResourceKind.ROLE, name, path, wanted, request, request)
 
 
 def _login(auth: AppRole | Kubernetes, name: str) -> Fields:

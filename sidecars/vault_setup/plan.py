@@ -18,11 +18,11 @@ from sealwire.sidecars.errors import CannotCreate, SetupReason
 from sealwire.sidecars.vault_setup.desired import (
     MARK,
     Fields,
-    Kind,
-    Request,
+    PlanLine,
     Resource,
-    State,
-    Step,
+    ResourceKind,
+    ResourceState,
+    VaultWrite,
     compare,
     resources,
 )
@@ -37,28 +37,36 @@ _NAME = "sealwire"
 _EXAMPLE_FILE = "/var/log/openbao/log"
 
 
-def audit_step(server: VaultAdmin, audit_file: str | None) -> Step:
+def audit_step(server: VaultAdmin, audit_file: str | None) -> PlanLine:
     """Satisfied by any device: which one is the operator's choice. A new one would write to `audit_file`."""
     devices = server.read("sys/audit")
     if devices:
-        return Step(Kind.AUDIT, ", ".join(sorted(name.rstrip("/") for name in devices)), State.SATISFIED)
+        return PlanLine(
+            ResourceKind.AUDIT,
+            ", ".join(sorted(name.rstrip("/") for name in devices)),
+            ResourceState.SATISFIED,
+        )
     if audit_file is None:
         return _by_hand(_EXAMPLE_FILE)
     body: Fields = {"type": "file", "options": {"file_path": audit_file}}
-    return Step(
-        Kind.AUDIT, _NAME, State.TO_DO, request=Request(f"sys/audit/{_NAME}", body), advice=audit_file
+    return PlanLine(
+        ResourceKind.AUDIT,
+        _NAME,
+        ResourceState.TO_DO,
+        request=VaultWrite(f"sys/audit/{_NAME}", body),
+        advice=audit_file,
     )
 
 
-def _do(server: VaultAdmin, step: Step, request: Request) -> Step:
+def _do(server: VaultAdmin, step: PlanLine, request: VaultWrite) -> PlanLine:
     """Do `step`; where the server takes no audit device through its API, say what to configure instead."""
     try:
         server.write(request.path, request.body)
     except KeySettingError as error:
-        if step.kind is not Kind.AUDIT:
+        if step.kind is not ResourceKind.AUDIT:
             raise
         return _by_hand(step.advice, error.hint)
-    return Step(step.kind, step.name, State.SATISFIED, step.differences)
+    return PlanLine(step.kind, step.name, ResourceState.SATISFIED, step.differences)
 
 
 def configuration(audit_file: str) -> str:
@@ -66,15 +74,15 @@ def configuration(audit_file: str) -> str:
     return f'audit "file" "{_NAME}" {{\n  options {{ file_path = "{audit_file}" }}\n}}\n'
 
 
-def _by_hand(audit_file: str, refusal: str = "") -> Step:
+def _by_hand(audit_file: str, refusal: str = "") -> PlanLine:
     tried = f"not enabled; {refusal}." if refusal else "enable one with --audit-file."
     advice = (
         f"{tried} Or write this in the server's configuration and reload it:\n{configuration(audit_file)}"
     )
-    return Step(Kind.AUDIT, _NAME, State.BY_HAND, advice=advice)
+    return PlanLine(ResourceKind.AUDIT, _NAME, ResourceState.BY_HAND, advice=advice)
 
 
-def compare_all(server: VaultAdmin, settings: SetupSettings) -> tuple[Step, ...]:
+def compare_all(server: VaultAdmin, settings: SetupSettings) -> tuple[PlanLine, ...]:
     """One step a resource, in the order of making. Changes nothing.
 
     Cost:    one read a resource, about twenty
@@ -99,16 +107,16 @@ def look(
         yield resource, found if isinstance(found, Mapping) else None
 
 
-def require_changeable(steps: Sequence[Step]) -> None:
+def require_changeable(steps: Sequence[PlanLine]) -> None:
     """Raises CannotCreate FIXED when a key, a mount or a login of that name is there and is another."""
     for step in steps:
-        if step.state is State.BY_HAND and step.kind is not Kind.AUDIT:
+        if step.state is ResourceState.BY_HAND and step.kind is not ResourceKind.AUDIT:
             raise CannotCreate(
                 SetupReason.FIXED, f"the server has another {step.kind.value} called {step.name}", step.advice
             )
 
 
-def carry_out(server: VaultAdmin, steps: Sequence[Step]) -> Iterator[Step]:
+def carry_out(server: VaultAdmin, steps: Sequence[PlanLine]) -> Iterator[PlanLine]:
     """Do what is left to do, and give each step back as it then stands.
 
     Raises:  as `require_changeable`, before anything is changed; whatever the server refuses with, at the
@@ -119,18 +127,18 @@ def carry_out(server: VaultAdmin, steps: Sequence[Step]) -> Iterator[Step]:
         yield step if step.request is None else _do(server, step, step.request)
 
 
-def verify(server: VaultAdmin, settings: SetupSettings, done: Sequence[Step]) -> tuple[Step, ...]:
+def verify(server: VaultAdmin, settings: SetupSettings, done: Sequence[PlanLine]) -> tuple[PlanLine, ...]:
     """How everything stands after `carry_out`, by a second look: what the server has, not what it was told.
 
     The audit device is as carrying out left it: a second look would not know what was tried.
     """
-    audits = [step for step in done if step.kind is Kind.AUDIT]
-    return (*(step for step in compare_all(server, settings) if step.kind is not Kind.AUDIT), *audits)
+    audits = [step for step in done if step.kind is ResourceKind.AUDIT]
+    return (*(step for step in compare_all(server, settings) if step.kind is not ResourceKind.AUDIT), *audits)
 
 
-def outstanding(steps: Sequence[Step]) -> tuple[Step, ...]:
+def outstanding(steps: Sequence[PlanLine]) -> tuple[PlanLine, ...]:
     """The steps that are not satisfied: the drift."""
-    return tuple(step for step in steps if step.state is not State.SATISFIED)
+    return tuple(step for step in steps if step.state is not ResourceState.SATISFIED)
 
 
 _HOLDS = "holds something else"
@@ -190,13 +198,13 @@ def _keyring_path(settings: SetupSettings) -> str:
 def _keyring_lost(settings: SetupSettings, removals: Iterable[Removal]) -> bool:
     """Whether the key of the keyring goes. Roles and policies have the same names: only the key counts."""
     lost = (each.resource for each in removals if each.fate is Fate.REMOVE)
-    return any(each.kind is Kind.KEY and each.name == settings.proxy_key for each in lost)
+    return any(each.kind is ResourceKind.KEY and each.name == settings.proxy_key for each in lost)
 
 
 def _decide(resource: Resource, found: Mapping[str, Any] | None, *, destroy_keys: bool) -> Removal:
     if found is None:
         return Removal(resource, Fate.ABSENT)
-    if resource.kind is Kind.KEY and not destroy_keys:
+    if resource.kind is ResourceKind.KEY and not destroy_keys:
         return Removal(resource, Fate.KEEP, "what it wrapped would be lost; --destroy-keys")
     if resource.holds is not None and found.get("description") != MARK:
         return Removal(resource, Fate.KEEP, "was there before the set-up")
@@ -221,9 +229,9 @@ def take_away(
 def _remove(
     server: VaultAdmin, settings: SetupSettings, resource: Resource, *, keyring_lost: bool
 ) -> Removal:
-    if resource.kind is Kind.KEY:
+    if resource.kind is ResourceKind.KEY:
         server.write(f"{resource.path}/config", {"deletion_allowed": True})
-    if keyring_lost and resource.kind is Kind.MOUNT and resource.name == settings.kv_mount:
+    if keyring_lost and resource.kind is ResourceKind.MOUNT and resource.name == settings.kv_mount:
         # Without its key the keyring is only bytes; with it gone the mount may be empty.
         server.delete(_keyring_path(settings))
     if resource.holds is not None and server.list(resource.holds):

@@ -24,7 +24,7 @@ _FILE = re.compile(r"/[A-Za-z0-9_./-]{1,250}")
 _UNITS_S = {"h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
 
 
-class Role(Enum):
+class VaultRole(Enum):
     """Who logs in, each with a policy and a role of its own; the value is the end of both names."""
 
     PROXY = "proxy"
@@ -116,7 +116,7 @@ class SetupSettings:
         """The path of the store of context keys inside the key-value mount."""
         return f"{self.prefix}/contexts"
 
-    def role_name(self, role: Role) -> str:
+    def role_name(self, role: VaultRole) -> str:
         """What a role and its policy are called on the server."""
         return f"{self.prefix}-{role.value}"
 

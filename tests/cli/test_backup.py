@@ -13,7 +13,7 @@ from sealwire.audit.signing import make_key
 from sealwire.keys.kek.key_pair import create_key_pair, load_public_key
 from sealwire.keys.private_file import create_private
 from sealwire.sidecars.backup.restoring.plan import RestorePlan
-from sealwire.sidecars.backup.restoring.restore import CollectionResult, Outcome, RestoreReport
+from sealwire.sidecars.backup.restoring.restore import CollectionResult, RestoreOutcome, RestoreReport
 from sealwire.sidecars.backup.server_commands import finish, show_plan
 from sealwire.sidecars.erasure.holds import create_holds, place, release
 from tests.cli.runs import Run
@@ -244,8 +244,8 @@ def test_rekey_keeps_a_signature_and_does_not_sign_what_was_unsigned(
 LEFT_OUT = (("clinic.old", "no such collection"),)
 REPORT = RestoreReport(
     (
-        CollectionResult("clinic.patients", "restored.patients", 1234, Outcome.RESTORED),
-        CollectionResult("clinic.[w]", "restored.[w]", 2, Outcome.DIFFERENT, ("two differ",)),
+        CollectionResult("clinic.patients", "restored.patients", 1234, RestoreOutcome.RESTORED),
+        CollectionResult("clinic.[w]", "restored.[w]", 2, RestoreOutcome.DIFFERENT, ("two differ",)),
     ),
     LEFT_OUT,
     ("an index",),
@@ -260,7 +260,7 @@ def test_every_collection_is_shown_with_its_outcome_and_what_was_left_out(
         finish(REPORT, as_json=False)
     shown = capsys.readouterr().out
     words = ("restored.patients", "1,234", "restored.[w]", "two differ", "clinic.old", "an index")
-    for word in (*words, Outcome.DIFFERENT.value):
+    for word in (*words, RestoreOutcome.DIFFERENT.value):
         assert word in shown
     assert ended.value.code == 65
 
@@ -272,8 +272,8 @@ def test_programs_read_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert read["drill"]
     assert read["holds"] is REPORT.holds is False
     assert [(row["target"], row["documents"], row["outcome"]) for row in read["collections"]] == [
-        ("restored.patients", 1234, Outcome.RESTORED.value),
-        ("restored.[w]", 2, Outcome.DIFFERENT.value),
+        ("restored.patients", 1234, RestoreOutcome.RESTORED.value),
+        ("restored.[w]", 2, RestoreOutcome.DIFFERENT.value),
     ]
     assert read["left_out"] == [{"source": "clinic.old", "reason": "no such collection"}]
     assert read["remarks"] == ["an index"]

@@ -13,7 +13,15 @@ from sealwire.cli import doctor as command
 from sealwire.cli import healthcheck
 from sealwire.proxy.server.doctor.diagnosis import Diagnosis, good
 from sealwire.proxy.server.errors import FileProblem, StartReason
-from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, Phase, Reachable, is_ready
+from sealwire.proxy.server.health import (
+    Following,
+    Freshness,
+    Health,
+    Keeping,
+    ProxyPhase,
+    Reachable,
+    is_ready,
+)
 from tests.cli.runs import Listener, Run
 
 UNREADY: dict[str, set[Any]] = {
@@ -21,7 +29,7 @@ UNREADY: dict[str, set[Any]] = {
     "keyring": {Freshness.EXPIRED},
     "audit": {Keeping.FULL},
     "frontier": {Following.LOST},
-    "status": {Phase.STARTING, Phase.DRAINING},
+    "status": {ProxyPhase.STARTING, ProxyPhase.DRAINING},
 }
 
 
@@ -44,7 +52,7 @@ def test_what_makes_a_proxy_unready_has_a_hint() -> None:
     assert named == {(name, each.value) for name, all_ in UNREADY.items() for each in all_} | {
         ("status", "stuck")
     }
-    health = Health(Phase.READY, reach=Reachable.DOWN, beat_at=1.0, clock=lambda: 1.0)
+    health = Health(ProxyPhase.READY, reach=Reachable.DOWN, beat_at=1.0, clock=lambda: 1.0)
     assert not is_ready(health)
 
 

@@ -17,7 +17,7 @@ from sealwire.sidecars.tls_check.commands import read_rules, read_targets, show_
 from sealwire.sidecars.tls_check.handshake import Trouble
 from sealwire.sidecars.tls_check.judging import RULES, RuleSet, Severity, Thresholds
 from sealwire.sidecars.tls_check.report import TlsMetrics, make_report
-from sealwire.sidecars.tls_check.suites import Verdict
+from sealwire.sidecars.tls_check.suites import SuiteVerdict
 from sealwire.sidecars.tls_check.target import EndpointFacts
 from tests.build_context import ROOT
 from tests.cli.runs import Run
@@ -69,7 +69,7 @@ def test_the_rules_of_the_page_are_read_and_exist(tmp_path: Path) -> None:
     assert rules.thresholds == Thresholds(30, 10, 365)
     page = PAGE.read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:no|uri|protocol|suite|hsts|http|plaintext|client)-[a-z0-9-]+)`", page))
-    assert named - {verdict.value for verdict in Verdict} <= set(RULES)
+    assert named - {verdict.value for verdict in SuiteVerdict} <= set(RULES)
 
 
 def test_the_metrics_of_the_page_are_those_of_the_code() -> None:

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain, survey
 from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, dump
 from sealwire.sidecars.backup.restoring.plan import Planned, opened, plan
-from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreServer, drill
+from sealwire.sidecars.backup.restoring.restore import Restore, RestoreOutcome, RestoreServer, drill
 from sealwire.sidecars.backup.sealed.payload import create_backup, open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
@@ -59,7 +59,7 @@ def test_everything_comes_back_under_another_name(
     assert len(parts) > 3
     report = restored(server.raw, sealed(store), tmp_path, "clinic=copy")
     assert report.holds
-    assert {result.outcome for result in report.collections} == {Outcome.RESTORED}
+    assert {result.outcome for result in report.collections} == {RestoreOutcome.RESTORED}
     assert_same(server, "copy")
     assert not list(server.direct.copy.adults.find({"bool": False}))
 
@@ -133,7 +133,7 @@ def test_users_that_a_server_does_not_take_over_are_said_and_leave_nothing_behin
     assert not report.holds
     assert len(report.remarks) == 1
     assert {result.source for result in report.collections} == {"admin.system.users", "admin.system.roles"}
-    assert {result.outcome for result in report.collections} == {Outcome.RESTORED}
+    assert {result.outcome for result in report.collections} == {RestoreOutcome.RESTORED}
     assert [name for name in server.direct.admin.list_collection_names() if "sealwire" in name] == []
 
 
@@ -236,7 +236,7 @@ def test_a_drill_notices_what_its_server_lost(
     with secantus(tmp_path) as process, connected(process.uri()) as client:
         report = drill(client, files, survey(files)).restored
     assert not report.holds
-    different = {each.source for each in report.collections if each.outcome is Outcome.DIFFERENT}
+    different = {each.source for each in report.collections if each.outcome is RestoreOutcome.DIFFERENT}
     assert different == {"clinic.long"}
 
 

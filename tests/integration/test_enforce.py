@@ -16,7 +16,13 @@ from sealwire.cli.groups import policy as command
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.enforcement.validators import MARK, Options, Outcome, carry_out, plan_install
+from sealwire.sidecars.enforcement.validators import (
+    MARK,
+    EnforcementOutcome,
+    Options,
+    carry_out,
+    plan_install,
+)
 from sealwire.sidecars.errors import DirectReason, SidecarError
 from tests.integration.conftest import POLICY, Document, Stack
 from tests.integration.outside.chosen import named, own_server
@@ -234,7 +240,7 @@ def test_what_the_server_refuses_is_a_failed_outcome_with_its_code(clean: Stack)
         change = plan_install(client, target, Options())
         clean.raw.drop_collection("patients")
         done = carry_out(client, change)
-    assert (done.outcome, done.reason) == (Outcome.FAILED, "code 26 NamespaceNotFound")
+    assert (done.outcome, done.reason) == (EnforcementOutcome.FAILED, "code 26 NamespaceNotFound")
 
 
 SECRET = "p4ssw0rd"

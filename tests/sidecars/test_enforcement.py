@@ -21,8 +21,8 @@ from sealwire.sidecars.enforcement.validators import (
     MAX_CONDITIONS,
     Change,
     Enforced,
+    EnforcementOutcome,
     Options,
-    Outcome,
     SchemaTooLarge,
     carry_out,
     combine,
@@ -414,7 +414,7 @@ def installed(found: CoveredCollection = PATIENTS) -> CoveredCollection:
 
 def test_a_clean_collection_gets_a_strict_validator() -> None:
     change = install(PATIENTS, *CLEAN)
-    assert change.outcome is Outcome.INSTALLED
+    assert change.outcome is EnforcementOutcome.INSTALLED
     assert change.command is not None
     assert change.command["collMod"] == "patients"
     assert (change.command["validationLevel"], change.command["validationAction"]) == ("strict", "error")
@@ -423,17 +423,17 @@ def test_a_clean_collection_gets_a_strict_validator() -> None:
 
 def test_installing_twice_is_no_change() -> None:
     change = install(installed())
-    assert (change.outcome, change.command) == (Outcome.ALREADY, None)
+    assert (change.outcome, change.command) == (EnforcementOutcome.ALREADY, None)
 
 
 def test_plaintext_is_counted_by_path_and_stands_in_the_way_unless_it_is_allowed() -> None:
     refused = install(PATIENTS, 3, 3)
-    assert (refused.outcome, refused.command) == (Outcome.FAILED, None)
+    assert (refused.outcome, refused.command) == (EnforcementOutcome.FAILED, None)
     assert refused.plaintext == {"nhs_number": 3}
     allowed = install(PATIENTS, 3, 3, options=Options(allow_existing=True))
-    assert allowed.outcome is Outcome.INSTALLED
+    assert allowed.outcome is EnforcementOutcome.INSTALLED
     warned = install(PATIENTS, 3, 3, options=Options(action="warn"))
-    assert warned.outcome is Outcome.INSTALLED
+    assert warned.outcome is EnforcementOutcome.INSTALLED
     assert warned.reason
 
 
@@ -447,19 +447,19 @@ def test_a_validator_that_is_there_goes_on_counting_with_its_level() -> None:
 
 def test_ours_gives_way_to_one_with_other_options() -> None:
     change = install(installed(), 0, options=Options(level="moderate"))
-    assert change.outcome is Outcome.REPLACED
+    assert change.outcome is EnforcementOutcome.REPLACED
 
 
 @pytest.mark.parametrize("kind", ["view", "timeseries"])
 def test_what_takes_no_validator_is_skipped(kind: str) -> None:
-    assert install(replace(PATIENTS, kind=kind)).outcome is Outcome.SKIPPED
+    assert install(replace(PATIENTS, kind=kind)).outcome is EnforcementOutcome.SKIPPED
 
 
 def test_a_collection_that_is_not_there_is_created_only_when_asked_for() -> None:
     missing = replace(PATIENTS, exists=False)
-    assert install(missing).outcome is Outcome.SKIPPED
+    assert install(missing).outcome is EnforcementOutcome.SKIPPED
     created = install(missing, options=Options(create=True))
-    assert created.outcome is Outcome.CREATED
+    assert created.outcome is EnforcementOutcome.CREATED
     assert created.command is not None
     assert created.command["create"] == "patients"
 
@@ -467,22 +467,22 @@ def test_a_collection_that_is_not_there_is_created_only_when_asked_for() -> None
 def test_removing_brings_back_what_was_there() -> None:
     theirs = replace(PATIENTS, validation=Validation({"ward": 1}, "moderate", "warn"))
     change = plan_removal(installed(theirs))
-    assert change.outcome is Outcome.REMOVED
+    assert change.outcome is EnforcementOutcome.REMOVED
     assert change.command == {
         "collMod": "patients",
         "validator": {"ward": 1},
         "validationLevel": "moderate",
         "validationAction": "warn",
     }
-    assert plan_removal(theirs).outcome is Outcome.SKIPPED
-    assert plan_removal(replace(PATIENTS, exists=False)).outcome is Outcome.SKIPPED
+    assert plan_removal(theirs).outcome is EnforcementOutcome.SKIPPED
+    assert plan_removal(replace(PATIENTS, exists=False)).outcome is EnforcementOutcome.SKIPPED
 
 
 def test_what_the_server_refuses_is_a_failed_outcome() -> None:
     refusing = FakeServer(refuses=True, counts=[0])
-    assert plan_install(refusing.client, PATIENTS, Options()).outcome is Outcome.FAILED
+    assert plan_install(refusing.client, PATIENTS, Options()).outcome is EnforcementOutcome.FAILED
     change = install(PATIENTS, *CLEAN)
-    assert carry_out(refusing.client, change).outcome is Outcome.FAILED
+    assert carry_out(refusing.client, change).outcome is EnforcementOutcome.FAILED
     server = FakeServer()
     assert carry_out(server.client, change) == change
     assert server.commands == [("clinic", change.command)]
@@ -491,11 +491,11 @@ def test_what_the_server_refuses_is_a_failed_outcome() -> None:
 def test_a_validator_that_insists_on_a_version_is_loosened_with_a_word_about_it() -> None:
     strict = Options(headers={"nhs": b"SW\x01\x01" + bytes(7) + b"\x02"})
     refused = install(installed(), 1, 1, options=strict)
-    assert (refused.outcome, bool(refused.reason)) == (Outcome.FAILED, True)
+    assert (refused.outcome, bool(refused.reason)) == (EnforcementOutcome.FAILED, True)
     command = install(installed(), 0, options=strict).command
     assert command is not None
     insisting = replace(PATIENTS, validation=Validation(command["validator"], "strict", "error"))
-    assert install(insisting, options=strict).outcome is Outcome.ALREADY
+    assert install(insisting, options=strict).outcome is EnforcementOutcome.ALREADY
     loosened = install(insisting, 0)
-    assert (loosened.outcome, "versions" in loosened.reason) == (Outcome.REPLACED, True)
-    assert plan_removal(insisting).outcome is Outcome.REMOVED
+    assert (loosened.outcome, "versions" in loosened.reason) == (EnforcementOutcome.REPLACED, True)
+    assert plan_removal(insisting).outcome is EnforcementOutcome.REMOVED

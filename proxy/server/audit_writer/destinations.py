@@ -82,7 +82,7 @@ class CopyKind:
 
 
 COPY_KINDS: Final = (
-    CopyKind("stdout", "", lambda _: _Output()),
+    CopyKind("stdout", "", lambda _: _StandardOutput()),
     CopyKind("syslog:unix", "PATH", lambda target: _datagrams(socket.AF_UNIX, target.host)),
     CopyKind("syslog:udp", "HOST:PORT", _udp),
     CopyKind("syslog:tcp", "HOST:PORT", _tcp, is_stream=True),
@@ -142,7 +142,7 @@ def _messages(lines: Sequence[bytes]) -> list[bytes]:
 
 
 @final
-class _Output:
+class _StandardOutput:
     def send(self, lines: Sequence[bytes]) -> None:
         data = b"".join(line + b"\n" for line in lines)
         while data:

@@ -100,11 +100,11 @@ def expect_file(path: Path) -> None:
 def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> settings.Config:
     """The configuration in `source`; relative paths start at the folder of `path`. Raises SourceError."""
     root = rows.parse_overridden(source, path, environ, settings.SETTINGS)
-    config = _Reader(rows.to_path(path.absolute().parent), environ).config(root)
+    config = _SettingsReader(rows.to_path(path.absolute().parent), environ).config(root)
     return replace(config, ignored_variables=_unread(environ, _own_variables(config)))
 
 
-class _Reader:
+class _SettingsReader:
     """Turns nodes into settings; holds what makes paths absolute, and what is wrong."""
 
     def __init__(self, path: rows.ToPath, environ: Mapping[str, str]) -> None:

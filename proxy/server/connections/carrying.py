@@ -26,7 +26,7 @@ from sealwire.proxy.server.connections.sessions import ClientStage, SessionCore
 from sealwire.proxy.server.observability.counts import CommandTimer
 from sealwire.proxy.server.observability.logs import Field, note
 from sealwire.proxy.server.tasks import spawn
-from sealwire.proxy.server.transports import Hold, Pipe
+from sealwire.proxy.server.transports import HoldReason, Pipe
 from sealwire.proxy.session.effects import (
     UNANSWERED,
     Audit,
@@ -119,7 +119,7 @@ def has_lingered(services: Services, waited_s: float, pipes: Iterable[Pipe | Non
     return waited_s >= CLOSE_LINGER_S
 
 
-class State(Enum):
+class CarryState(Enum):
     """Where a connection is on its way."""
 
     OPEN = auto()
@@ -133,7 +133,7 @@ class Carrier(ABC):
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
         services.numbered += 1
         # First what every message needs, so that it lies together.
-        self.state = State.OPEN
+        self.state = CarryState.OPEN
         self._awaits_keys = self._is_connecting = False
         self._session: SessionCore | None = None
         self.client = Pipe(transport)
@@ -163,7 +163,7 @@ class Carrier(ABC):
     @property
     def standing(self) -> ClientStage:
         """How far the client has got."""
-        if self.state in (State.CLOSING, State.CLOSED):
+        if self.state in (CarryState.CLOSING, CarryState.CLOSED):
             return ClientStage.ENDING
         if self._session is None or self._session.is_silent:
             return ClientStage.SILENT
@@ -171,9 +171,9 @@ class Carrier(ABC):
 
     def abort(self) -> None:
         """Cut both connections at once, without a flush."""
-        if self.state is State.CLOSED:
+        if self.state is CarryState.CLOSED:
             return
-        self.state = State.CLOSING
+        self.state = CarryState.CLOSING
         if self._connecting is not None:
             self._connecting.cancel()
         self.client.abort()
@@ -183,9 +183,9 @@ class Carrier(ABC):
 
     def _close(self, close: Close) -> None:
         """Flush both connections and close them."""
-        if self.state is not State.OPEN:
+        if self.state is not CarryState.OPEN:
             return
-        self.state = State.CLOSING
+        self.state = CarryState.CLOSING
         self._ending_since_s = self._services.clock()
         peer, is_busy = self._recorder.peer, self.is_busy
         say_closed(self._services, close, self.number, peer, is_busy=is_busy)
@@ -222,8 +222,8 @@ class Carrier(ABC):
 
     def _forget_if_over(self) -> None:
         over = self.client.lost and (self.server is None or self.server.lost)
-        if over and self.state is not State.CLOSED:
-            self.state = State.CLOSED
+        if over and self.state is not CarryState.CLOSED:
+            self.state = CarryState.CLOSED
             self._report_unanswered()
             self._forget()
 
@@ -279,7 +279,7 @@ class Carrier(ABC):
         self._forget_if_over()
 
     def _hear_end(self, pipe: Pipe, step: Callable[[], list[Effect]], reason: CloseReason) -> None:
-        if self.state is not State.OPEN:
+        if self.state is not CarryState.OPEN:
             return
         if pipe.is_behind:
             if not self._ending_since_s:
@@ -297,7 +297,7 @@ class Carrier(ABC):
     def _is_held_back(self) -> bool:
         """Whether the client waits for room in the audit."""
         if self._services.audit.is_pressed:
-            self.client.hold(Hold.AUDIT)
+            self.client.hold(HoldReason.AUDIT)
             return True
         return False
 
@@ -307,7 +307,7 @@ class Carrier(ABC):
         if not self._services.audit.is_pressed or server is None or session is None:
             return False
         if session.is_streaming:
-            server.hold(Hold.AUDIT)
+            server.hold(HoldReason.AUDIT)
         return session.is_streaming
 
     # -- effects ---------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ class Carrier(ABC):
     ) -> None:
         """Take a step. Without one the session is given `data`: no function is made for each message."""
         session = self._session
-        if self.state is not State.OPEN or session is None:
+        if self.state is not CarryState.OPEN or session is None:
             return
         timer, sent = self._timer, self._counts.to_client_bytes
         try:
@@ -345,7 +345,7 @@ class Carrier(ABC):
         """`sent`: how many bytes clients had been sent before the step."""
         watch, held = self._services.watch, self.client.held
         # arithmetic with flags takes 6,000 instructions, and hardly ever does anything hold a client
-        timer.turn(is_ours=self._awaits_keys or (held is not Hold.NONE and Hold.LOOK_UP in held))
+        timer.turn(is_ours=self._awaits_keys or (held is not HoldReason.NONE and HoldReason.LOOK_UP in held))
         if watch is not None:
             timer.take(watch.taken(), watch.opened)
         if self._counts.to_client_bytes != sent:
@@ -427,20 +427,20 @@ class Carrier(ABC):
         """Read no more from a peer, or again."""
         if isinstance(effect, PauseClient):
             change = self.client.hold if effect.paused else self.client.release
-            change(Hold.LOOK_UP)
+            change(HoldReason.LOOK_UP)
             if self.client.ended:
                 asyncio.get_running_loop().call_soon(self._hear_ends)
             return
         # what it has sent waits for the next turn of the loop
         if (pipe := self.client if effect.from_client else self.server) is not None:
-            pipe.hold(Hold.BEHIND)
+            pipe.hold(HoldReason.BEHIND)
         asyncio.get_running_loop().call_soon(self._catch_up)
 
     def _catch_up(self) -> None:
         """Handle more of what was put off, where there is room for what comes of it."""
         session, server = self._session, self.server
         for pipe in (self.client, server):
-            if pipe is None or not pipe.held & Hold.BEHIND or session is None:
+            if pipe is None or not pipe.held & HoldReason.BEHIND or session is None:
                 continue
             is_client = pipe is self.client
             # as with reading: a server that does not read must stay able to send replies
@@ -449,7 +449,7 @@ class Carrier(ABC):
                 continue
             if self._is_held_back() if is_client else self._is_stream_held():
                 continue
-            pipe.lift(Hold.BEHIND)
+            pipe.lift(HoldReason.BEHIND)
             self._run(partial(session.go_on, from_client=is_client))
             pipe.read_if_free()
         if self.client.ended or (server is not None and server.ended):
@@ -458,9 +458,9 @@ class Carrier(ABC):
     def _fetch_keys(self, need: NeedKeys) -> None:
         if not self._awaits_keys:
             self._awaits_keys = True
-            self.client.hold(Hold.KEYS)
+            self.client.hold(HoldReason.KEYS)
             if self.server is not None:
-                self.server.hold(Hold.KEYS)
+                self.server.hold(HoldReason.KEYS)
             contexts, done = self._services.contexts, self._keys_loaded
             if contexts is not None and not need.keys:
                 spawn(contexts.find_for(need.contexts, need.context_keys, done), f"keys {self.number}")
@@ -471,10 +471,10 @@ class Carrier(ABC):
         self._awaits_keys = False
         if self._session is not None:
             self._run(self._session.keys_loaded)
-        self._resume(Hold.KEYS)
+        self._resume(HoldReason.KEYS)
         self._catch_up()
 
-    def _resume(self, reason: Hold) -> None:
+    def _resume(self, reason: HoldReason) -> None:
         """Hand over what arrived during a hold, then read again; stop where a step has to wait."""
         for pipe, feed in ((self.client, self.client_data), (self.server, self.server_data)):
             if pipe is None or self._awaits_keys:

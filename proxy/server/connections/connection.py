@@ -12,14 +12,14 @@ import logging
 from functools import partial
 from typing import Final, final
 
-from sealwire.proxy.server.connections.carrying import CLOSE_LINGER_S, Carrier, State
+from sealwire.proxy.server.connections.carrying import CLOSE_LINGER_S, Carrier, CarryState
 from sealwire.proxy.server.connections.recorder import names_of, signer_of
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import spawn
-from sealwire.proxy.server.transports import Hold, Pipe, tune
+from sealwire.proxy.server.transports import HoldReason, Pipe, tune
 from sealwire.proxy.session.login.identities import Certified
 
 _log = logging.getLogger("sealwire.server")
@@ -60,7 +60,7 @@ class Connection(Carrier):
         """Open the server connection, now that there is something to send."""
         self._is_connecting = True
         self._silent_since_s = self._services.clock()
-        self.client.hold(Hold.CONNECTING)
+        self.client.hold(HoldReason.CONNECTING)
         opening = self.route.upstream.connect_for(self, self._unreachable, self._way)
         self._connecting = spawn(opening, f"connect {self.number}")
 
@@ -83,7 +83,7 @@ class Connection(Carrier):
         self._is_connecting = False
         self._connecting = None  # ends by itself; it and that of the handshake took 1.8 KiB of each client
         session = self._session
-        if self.state is not State.OPEN or session is None:
+        if self.state is not CarryState.OPEN or session is None:
             transport.abort()
             return
         if session.is_outdated:
@@ -91,12 +91,12 @@ class Connection(Carrier):
             self.abort()
             return
         # what holds both sides may have begun before there was this one
-        for reason in (Hold.KEYS, Hold.CLIENT_FULL):
+        for reason in (HoldReason.KEYS, HoldReason.CLIENT_FULL):
             if self.client.held & reason:
                 server.hold(reason)
         server.write_pieces(self._unsent)
-        self.client.lift(Hold.CONNECTING)
-        self._resume(Hold.CONNECTING)
+        self.client.lift(HoldReason.CONNECTING)
+        self._resume(HoldReason.CONNECTING)
         self._catch_up()
 
     # -- what the client's transport says --------------------------------------------------------------------
@@ -117,20 +117,20 @@ class Connection(Carrier):
     def client_full(self) -> None:
         """The client does not read."""
         self.client.full = True
-        if self.client.held & Hold.CLIENT_FULL:
+        if self.client.held & HoldReason.CLIENT_FULL:
             return
         self._services.metrics.pauses.labels("client").inc()
-        self.client.hold(Hold.CLIENT_FULL)
+        self.client.hold(HoldReason.CLIENT_FULL)
         if self.server is not None:
-            self.server.hold(Hold.CLIENT_FULL)
+            self.server.hold(HoldReason.CLIENT_FULL)
 
     def client_writable(self) -> None:
         """The client reads again."""
         if not self.client.send_on():
             return
-        self.client.release(Hold.CLIENT_FULL)
+        self.client.release(HoldReason.CLIENT_FULL)
         if self.server is not None:
-            self.server.release(Hold.CLIENT_FULL)
+            self.server.release(HoldReason.CLIENT_FULL)
         self._catch_up()
 
     # -- what the server's transport says --------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Connection(Carrier):
     def server_eof(self) -> None:
         """The server sends nothing more."""
         if self.server is not None:
-            if self.state is State.OPEN and not self.server.ended:
+            if self.state is CarryState.OPEN and not self.server.ended:
                 self.route.reach.doubt()
             self._ended(self.server)
 
@@ -152,16 +152,16 @@ class Connection(Carrier):
         """The server does not read."""
         if self.server is not None:
             self.server.full = True
-        if self.client.held & Hold.SERVER_FULL:
+        if self.client.held & HoldReason.SERVER_FULL:
             return
         self._services.metrics.pauses.labels("server").inc()
-        self.client.hold(Hold.SERVER_FULL)
+        self.client.hold(HoldReason.SERVER_FULL)
 
     def server_writable(self) -> None:
         """The server reads again."""
         if self.server is not None and not self.server.send_on():
             return
-        self.client.release(Hold.SERVER_FULL)
+        self.client.release(HoldReason.SERVER_FULL)
         self._catch_up()
 
     # -- what the proxy says ---------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Connection(Carrier):
     def tick(self, now_s: float) -> None:
         """About once a second."""
         is_held_up = self._ending_since_s > 0 and (self.client.ended or self.client.full)
-        if self.state is State.CLOSING or is_held_up:
+        if self.state is CarryState.CLOSING or is_held_up:
             self._abort_if_late(now_s)
         elif self._session is not None:
             if self.server is not None:
@@ -182,7 +182,7 @@ class Connection(Carrier):
 
         What the client has sent before it went may still be read within the usual time.
         """
-        if not (self.client.held & Hold.LOOK_UP and self.client.has_hung_up()):
+        if not (self.client.held & HoldReason.LOOK_UP and self.client.has_hung_up()):
             self._given_up_since_s = 0.0
         elif not self._given_up_since_s:
             self._given_up_since_s = now_s
@@ -198,7 +198,7 @@ class Connection(Carrier):
         if self._is_connecting:
             if self._services.clock() - self._silent_since_s >= _SOON_S:
                 reach.doubt()
-        elif self.state is State.OPEN and session is not None and session.oldest_awaited is not None:
+        elif self.state is CarryState.OPEN and session is not None and session.oldest_awaited is not None:
             reach.doubt()
 
     def _doubt_if_silent(self, oldest: int | None, now_s: float) -> None:
@@ -229,8 +229,10 @@ class Connection(Carrier):
 
     def audit_has_room(self) -> None:
         """What was sent meanwhile is read now."""
-        if (self.client.held | (Hold.NONE if self.server is None else self.server.held)) & Hold.AUDIT:
-            self._resume(Hold.AUDIT)
+        if (
+            self.client.held | (HoldReason.NONE if self.server is None else self.server.held)
+        ) & HoldReason.AUDIT:
+            self._resume(HoldReason.AUDIT)
             self._catch_up()
 
     def drain(self) -> None:

@@ -42,7 +42,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 # Counted about once a second by the event loop, and shown as it was then.
 
 HOLDS: Final = ("connecting", "keys", "client-full", "server-full", "look-up", "audit", "behind")
-"""Why a client is not read from, by the names of `transports.Hold`."""
+"""Why a client is not read from, by the names of `transports.HoldReason`."""
 
 
 @final

@@ -17,7 +17,7 @@ from sealwire.keys.keyring.turning import moving_command
 from sealwire.policies.errors import EXPLANATIONS, Reason
 from sealwire.policies.file.schema import Mode
 from sealwire.proxy.server.dry_run import shapes_in
-from sealwire.proxy.server.health import Following, Freshness, Keeping, Phase, StoreReach, is_ready
+from sealwire.proxy.server.health import Following, Freshness, Keeping, ProxyPhase, StoreReach, is_ready
 from sealwire.proxy.server.observability.observed import COMMANDS as OBSERVED_COMMANDS
 from sealwire.proxy.server.observability.observed import LABELS as OBSERVED_LABELS
 from sealwire.proxy.server.observability.observed import SHAPES as OBSERVED_SHAPES
@@ -401,7 +401,7 @@ def _why_not(seen: SeenNow) -> Iterator[str]:
     health = seen.health
     if not health.alive:
         yield "an event loop is stuck"
-    if health.phase is not Phase.READY:
+    if health.phase is not ProxyPhase.READY:
         yield health.phase.value
     if health.keyring is Freshness.EXPIRED:
         yield "the keys are too old"

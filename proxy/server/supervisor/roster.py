@@ -324,12 +324,12 @@ class AllReady:
 class Finish:
     """Nothing is left to do."""
 
-    outcome: "Outcome"
+    outcome: "RunOutcome"
     code: int = 0
     """Exit code of the worker that decided it; negative: the signal that ended it."""
 
 
-class Outcome(Enum):
+class RunOutcome(Enum):
     """How it all ended."""
 
     DRAINED = "drained"
@@ -419,10 +419,10 @@ class Roster:
         if self.draining:
             return self._finish_if_gone()
         if not self._ever_ready:
-            return self._finish(Outcome.NEVER_STARTED, code)
+            return self._finish(RunOutcome.NEVER_STARTED, code)
         self._failures = 0 if served_s >= STABLE_S else self._failures + 1
         if self._failures >= MOST_FAILURES and not self.ready:
-            return self._cut_running() + self._finish(Outcome.GAVE_UP, code)
+            return self._cut_running() + self._finish(RunOutcome.GAVE_UP, code)
         worker.state, worker.since_s = _State.WAITING, now_s + self._pause_s()
         return self._start_next(now_s)
 
@@ -466,9 +466,9 @@ class Roster:
         return [number for number, worker in self._workers.items() if worker.state is state]
 
     def _finish_if_gone(self) -> list[Order]:
-        return self._finish(Outcome.DRAINED, 0) if not self._running() else []
+        return self._finish(RunOutcome.DRAINED, 0) if not self._running() else []
 
-    def _finish(self, outcome: Outcome, code: int) -> list[Order]:
+    def _finish(self, outcome: RunOutcome, code: int) -> list[Order]:
         if self._finished:
             return []
         self._finished = True

@@ -18,7 +18,7 @@ from sealwire.proxy.server.admin import AdminServer, admin_files, make_admin
 from sealwire.proxy.server.audit_writer.keeper import WriterKeeper
 from sealwire.proxy.server.config.settings import Config, changed, effective
 from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
-from sealwire.proxy.server.health import Beat, Health, JointHealth, Phase, is_ready
+from sealwire.proxy.server.health import Beat, Health, JointHealth, ProxyPhase, is_ready
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.page.panels import WatchReader
@@ -208,7 +208,7 @@ class Supervisor:
                     self._ports.announce()
                     note(_log, logging.INFO, "ready", workers=self._roster.ready)
                 case roster.Finish():
-                    if order.outcome is roster.Outcome.DRAINED:
+                    if order.outcome is roster.RunOutcome.DRAINED:
                         note(_log, logging.INFO, "stopped")
                     if not self._finish.done():
                         self._finish.set_result(order)
@@ -264,7 +264,7 @@ class Supervisor:
     def _beat(self, number: int, beat: Beat) -> None:
         now_s = time.monotonic()
         self._health.workers[number] = Health(**asdict(beat), beat_at=now_s)
-        if beat.phase is Phase.READY:
+        if beat.phase is ProxyPhase.READY:
             self._seated.add(number)
             self._carry_out(self._roster.became_ready(number, now_s))
 
@@ -296,13 +296,13 @@ def serve(
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         finish = runner.run(_run_with_signals(Supervisor(config, reread, command, watch)))
     match finish.outcome:
-        case roster.Outcome.DRAINED:
+        case roster.RunOutcome.DRAINED:
             return 0
-        case roster.Outcome.NEVER_STARTED if finish.code > 0:
+        case roster.RunOutcome.NEVER_STARTED if finish.code > 0:
             return finish.code
-        case roster.Outcome.NEVER_STARTED:
+        case roster.RunOutcome.NEVER_STARTED:
             problem = f"the first worker was ended before it was ready: {_how(finish.code)}"
-        case roster.Outcome.GAVE_UP:
+        case roster.RunOutcome.GAVE_UP:
             problem = f"workers ended again and again soon after their start, the last: {_how(finish.code)}"
     raise WorkersFailed(
         StartReason.WORKERS_FAILED, problem, "lines of the log with a worker's number say what it met"

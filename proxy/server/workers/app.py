@@ -45,7 +45,7 @@ from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import warn
 from sealwire.proxy.server.frontiers.feed import FrontierFeed
 from sealwire.proxy.server.frontiers.store import ServerStore
-from sealwire.proxy.server.health import Following, Health, Phase, is_ready
+from sealwire.proxy.server.health import Following, Health, ProxyPhase, is_ready
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.limit_feed import LimitFeed
 from sealwire.proxy.server.observability.audit import AuditSink, LogAudit
@@ -330,7 +330,7 @@ class Proxy:
             await self.members.close()
             if self._admin is not None:
                 self._admin.close()
-            if self.health.phase is not Phase.STARTING:
+            if self.health.phase is not ProxyPhase.STARTING:
                 self.services.failed_logins.close()
                 audit.say("stopped")
             audit.close()
@@ -341,7 +341,7 @@ class Proxy:
 
     def stop(self) -> None:
         """Drain and return from `run`; a second call cuts what is still open."""
-        if self.health.phase is Phase.DRAINING:
+        if self.health.phase is ProxyPhase.DRAINING:
             self._abort_all()
         self._stopping.set()
 
@@ -440,7 +440,7 @@ class Proxy:
         self.services.audit.say(
             "started", version=__version__, policy=self.policy.shown, generation=generation
         )
-        self.health.phase = Phase.READY
+        self.health.phase = ProxyPhase.READY
         self.ready.set()
         note(_log, logging.INFO, "ready" if self._seat is None else "worker ready")
 
@@ -476,7 +476,7 @@ class Proxy:
 
     async def _drain(self) -> None:
         services = self.services
-        self.health.phase = Phase.DRAINING
+        self.health.phase = ProxyPhase.DRAINING
         services.draining = True
         note(_log, logging.INFO, "draining", connections=len(services.live))
         await self.members.close()

@@ -16,7 +16,7 @@ from sealwire.proxy.server.workers.worker_channel import Family, Sample
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
-class Rule(Enum):
+class JoinRule(Enum):
     """How the same gauge of several processes becomes one."""
 
     SUM = "sum"
@@ -28,38 +28,38 @@ class Rule(Enum):
 
 # Counters and histograms are added up; each gauge says here what it means for all (a test compares).
 GAUGES = {
-    "sealwire_client_connections": Rule.SUM,
-    "sealwire_ready": Rule.FIRST,
-    "sealwire_keyring_age_seconds": Rule.HIGHEST,
-    "sealwire_keyring_expired": Rule.HIGHEST,
-    "sealwire_key_age_seconds": Rule.HIGHEST,
-    "sealwire_class_plaintext": Rule.HIGHEST,
-    "sealwire_observed_collections": Rule.HIGHEST,
-    "sealwire_context_keys": Rule.SUM,
-    "sealwire_context_store_away": Rule.HIGHEST,
-    "sealwire_frontier_lease": Rule.LOWEST,
-    "sealwire_frontier_lost": Rule.HIGHEST,
-    "sealwire_frontier_generation": Rule.LOWEST,
-    "sealwire_frontier_waited_for": Rule.SUM,
-    "sealwire_frontier_documents_read": Rule.HIGHEST,
-    "sealwire_frontier_documents": Rule.HIGHEST,
-    "sealwire_certificate_expiry_timestamp_seconds": Rule.LOWEST,
-    "sealwire_commands_in_flight": Rule.SUM,
-    "sealwire_connections_held": Rule.SUM,
-    "sealwire_upstream_up": Rule.LOWEST,
-    "sealwire_audit_queue_bytes": Rule.SUM,
-    "sealwire_audit_queue_limit_bytes": Rule.SUM,
-    "sealwire_audit_writer_age_seconds": Rule.HIGHEST,
-    "sealwire_build_info": Rule.HIGHEST,
-    "sealwire_policy_info": Rule.HIGHEST,
-    "sealwire_workers": Rule.SUM,
-    "sealwire_workers_ready": Rule.SUM,
-    "process_virtual_memory_bytes": Rule.SUM,
-    "process_resident_memory_bytes": Rule.SUM,
-    "process_open_fds": Rule.SUM,
-    "process_max_fds": Rule.LOWEST,
-    "process_start_time_seconds": Rule.LOWEST,
-    "python_info": Rule.HIGHEST,
+    "sealwire_client_connections": JoinRule.SUM,
+    "sealwire_ready": JoinRule.FIRST,
+    "sealwire_keyring_age_seconds": JoinRule.HIGHEST,
+    "sealwire_keyring_expired": JoinRule.HIGHEST,
+    "sealwire_key_age_seconds": JoinRule.HIGHEST,
+    "sealwire_class_plaintext": JoinRule.HIGHEST,
+    "sealwire_observed_collections": JoinRule.HIGHEST,
+    "sealwire_context_keys": JoinRule.SUM,
+    "sealwire_context_store_away": JoinRule.HIGHEST,
+    "sealwire_frontier_lease": JoinRule.LOWEST,
+    "sealwire_frontier_lost": JoinRule.HIGHEST,
+    "sealwire_frontier_generation": JoinRule.LOWEST,
+    "sealwire_frontier_waited_for": JoinRule.SUM,
+    "sealwire_frontier_documents_read": JoinRule.HIGHEST,
+    "sealwire_frontier_documents": JoinRule.HIGHEST,
+    "sealwire_certificate_expiry_timestamp_seconds": JoinRule.LOWEST,
+    "sealwire_commands_in_flight": JoinRule.SUM,
+    "sealwire_connections_held": JoinRule.SUM,
+    "sealwire_upstream_up": JoinRule.LOWEST,
+    "sealwire_audit_queue_bytes": JoinRule.SUM,
+    "sealwire_audit_queue_limit_bytes": JoinRule.SUM,
+    "sealwire_audit_writer_age_seconds": JoinRule.HIGHEST,
+    "sealwire_build_info": JoinRule.HIGHEST,
+    "sealwire_policy_info": JoinRule.HIGHEST,
+    "sealwire_workers": JoinRule.SUM,
+    "sealwire_workers_ready": JoinRule.SUM,
+    "process_virtual_memory_bytes": JoinRule.SUM,
+    "process_resident_memory_bytes": JoinRule.SUM,
+    "process_open_fds": JoinRule.SUM,
+    "process_max_fds": JoinRule.LOWEST,
+    "process_start_time_seconds": JoinRule.LOWEST,
+    "python_info": JoinRule.HIGHEST,
 }
 
 SERVER_LABEL = "upstream"
@@ -147,7 +147,7 @@ def _joined(families: Iterable[Family]) -> Iterator[Family]:
     for family in families:
         heads.setdefault(family.name, family)
         mine = values.setdefault(family.name, {})
-        rule = Rule.SUM if family.kind in _ADDED else GAUGES.get(family.name, Rule.SUM)
+        rule = JoinRule.SUM if family.kind in _ADDED else GAUGES.get(family.name, JoinRule.SUM)
         for sample in family.samples:
             key = (sample.name, tuple(sample.labels.items()))
             mine[key] = _with(rule, mine[key], sample.value) if key in mine else sample.value
@@ -158,13 +158,13 @@ def _joined(families: Iterable[Family]) -> Iterator[Family]:
         yield Family(name, head.text, head.kind, samples)
 
 
-def _with(rule: Rule, one: float, other: float) -> float:
+def _with(rule: JoinRule, one: float, other: float) -> float:
     match rule:
-        case Rule.SUM:
+        case JoinRule.SUM:
             return one + other
-        case Rule.HIGHEST:
+        case JoinRule.HIGHEST:
             return max(one, other)
-        case Rule.LOWEST:
+        case JoinRule.LOWEST:
             return min(one, other)
-        case Rule.FIRST:
+        case JoinRule.FIRST:
             return one

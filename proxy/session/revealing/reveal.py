@@ -105,17 +105,17 @@ def holds_envelope(buf: bytes, documents: Sequence[int]) -> bool:
     try:
         for start in documents:
             rewriter.document(start, 0)
-    except _Found:
+    except _EnvelopeFound:
         return True
     return False
 
 
-class _Found(Exception):
+class _EnvelopeFound(Exception):
     """Ends the walk of `holds_envelope`."""
 
 
 def _found(_buf: bytes, _start: int, _end: int) -> tuple[int, bytes]:
-    raise _Found
+    raise _EnvelopeFound
 
 
 @final

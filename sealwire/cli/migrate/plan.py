@@ -54,7 +54,7 @@ _NARROW = ("documents", "to encrypt", "class")
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _FoundCollection:
     """What is known of one collection; `why` it cannot be worked on, or empty."""
 
     inspection: Inspection
@@ -164,10 +164,10 @@ def verify(
         for name in dict.fromkeys(each.class_name for each in _paths(found) if each.left_behind)
     ]
     if as_json:
-        rows = [_document(_Found(each, "")) for each in found]
+        rows = [_document(_FoundCollection(each, "")) for each in found]
         print_json({"holds": sound, "repair": repairs, "collections": rows})
     else:
-        rows_shown = (row for each in found for row in _rows(_Found(each, "")))
+        rows_shown = (row for each in found for row in _rows(_FoundCollection(each, "")))
         show_table(_COLUMNS, rows_shown, narrow=_NARROW)
         click.echo("nothing of another form is left" if sound else "values of another form are left")
         for command in repairs:
@@ -178,13 +178,17 @@ def verify(
     sys.exit(0 if sound and not damaged else EX_NO)
 
 
-def _found(client: Client, each: CoveredCollection, record: KeyringRecord, sample: int | None) -> _Found:
+def _found(
+    client: Client, each: CoveredCollection, record: KeyringRecord, sample: int | None
+) -> _FoundCollection:
     why = unfit(client, each.namespace)
     if why:
-        return _Found(Inspection(each.namespace, 0, 0, ()), why)
+        return _FoundCollection(Inspection(each.namespace, 0, 0, ()), why)
     inspection = _inspect(client, each.namespace, each.tree, record, sample)
     split = foreseen_split(client, each.namespace, [path for path, _ in covered_fields(each.tree)])
-    return _Found(inspection, "", split, collection_of(client, each.namespace).estimated_document_count())
+    return _FoundCollection(
+        inspection, "", split, collection_of(client, each.namespace).estimated_document_count()
+    )
 
 
 def _covered(
@@ -213,7 +217,7 @@ def _inspect(
         return inspect(client, namespace, tree, record, sample, progress)
 
 
-def _document(found: _Found) -> dict[str, Any]:
+def _document(found: _FoundCollection) -> dict[str, Any]:
     return {
         "namespace": found.inspection.namespace,
         "documents": found.inspection.documents,
@@ -224,7 +228,7 @@ def _document(found: _Found) -> dict[str, Any]:
     }
 
 
-def _path_document(found: _Found, each: PathCounts) -> dict[str, Any]:
+def _path_document(found: _FoundCollection, each: PathCounts) -> dict[str, Any]:
     return {
         "path": each.path,
         "class": each.class_name or None,
@@ -243,7 +247,7 @@ def _path_document(found: _Found, each: PathCounts) -> dict[str, Any]:
     }
 
 
-def _rows(found: _Found) -> Iterable[tuple[object, ...]]:
+def _rows(found: _FoundCollection) -> Iterable[tuple[object, ...]]:
     name = found.inspection.namespace
     if found.why:
         yield name, *([""] * (len(_COLUMNS) - 2)), found.why

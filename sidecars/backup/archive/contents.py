@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
-from sealwire.sidecars.backup.archive.metadata import Kind
+from sealwire.sidecars.backup.archive.metadata import CollectionKind
 from sealwire.sidecars.backup.sealed.manifest import MAX_MEMBERS, MAX_NUMBER
 from sealwire.sidecars.errors import BackupReason, Unsound
 
@@ -116,7 +116,7 @@ class CollectionContent:
     """One collection or view, as it was read."""
 
     namespace: str
-    kind: Kind
+    kind: CollectionKind
     in_snapshot: bool
     """Whether it shows the moment of the dump's snapshot; capped collections and time series cannot."""
     content: ContentDigest
@@ -178,7 +178,7 @@ def _collection(item: object) -> CollectionContent:
     fields = strict_json.Fields(item, "a collection")
     found = CollectionContent(
         fields.text("namespace"),
-        Kind(fields.text("kind")),
+        CollectionKind(fields.text("kind")),
         bool(fields.integer("in_snapshot", 0, 1)),
         ContentDigest(
             fields.integer("documents", 0, MAX_NUMBER),

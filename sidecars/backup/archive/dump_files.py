@@ -25,10 +25,10 @@ from sealwire.sidecars.backup.archive.metadata import (
     DATA,
     METADATA,
     PARTS,
+    CollectionKind,
     CollectionMetadata,
     FileKey,
     FileName,
-    Kind,
     split_path,
 )
 from sealwire.sidecars.backup.archive.tar import members
@@ -179,7 +179,7 @@ def survey(files: DumpFiles) -> Survey:
         if content is not None:
             found[key] = metadata.parse(content, key.database, key.collection)
         elif key not in found and not key.collection.startswith(metadata.BUCKETS):
-            found[key] = CollectionMetadata(key.database, key.collection, Kind.COLLECTION, {}, ())
+            found[key] = CollectionMetadata(key.database, key.collection, CollectionKind.COLLECTION, {}, ())
     if not found:
         raise Unsound(BackupReason.ARCHIVE, "there is no collection in this dump", "check the path")
     return Survey(found, level)
@@ -214,7 +214,7 @@ def owner_of(found: Survey, key: FileKey) -> tuple[CollectionMetadata | None, bo
     if key.collection.startswith(metadata.BUCKETS):
         wanted = (key.database, key.collection.removeprefix(metadata.BUCKETS))
         owner = next((one for one in found.collections.values() if (one.database, one.name) == wanted), None)
-        if owner is not None and owner.kind is Kind.TIMESERIES:
+        if owner is not None and owner.kind is CollectionKind.TIMESERIES:
             return owner, True
     return found.collections.get(key), False
 

@@ -116,7 +116,7 @@ def split_path(path: str) -> FileName | None:
     return None
 
 
-class Kind(Enum):
+class CollectionKind(Enum):
     """What the server calls it."""
 
     COLLECTION = "collection"
@@ -130,7 +130,7 @@ class CollectionMetadata:
 
     database: str
     name: str
-    kind: Kind
+    kind: CollectionKind
     options: Mapping[str, Any]
     """The options as `create` takes them."""
     indexes: tuple[Mapping[str, Any], ...]
@@ -166,7 +166,9 @@ def from_server(
         database,
         described["name"],
         # not every server calls a time series so in its type
-        Kind.TIMESERIES if "timeseries" in options else Kind(described.get("type", "collection")),
+        CollectionKind.TIMESERIES
+        if "timeseries" in options
+        else CollectionKind(described.get("type", "collection")),
         options,
         indexes,
         bytes(uuid).hex() if isinstance(uuid, Binary) else None,
@@ -195,7 +197,7 @@ def parse(raw: bytes, database: str, stem_name: str) -> CollectionMetadata:
         found = loads(raw.decode(), json_options=CANONICAL_JSON_OPTIONS)
         options, indexes = found.get("options") or {}, found.get("indexes") or []
         name, uuid = found.get("collectionName") or stem_name, found.get("uuid") or None
-        kind = Kind(found["type"]) if found.get("type") else _kind_of(options)
+        kind = CollectionKind(found["type"]) if found.get("type") else _kind_of(options)
         if not (isinstance(options, dict) and isinstance(name, str) and isinstance(uuid, str | None)):
             raise TypeError
         if not (isinstance(indexes, list) and all(isinstance(index, dict) for index in indexes)):
@@ -208,7 +210,7 @@ def parse(raw: bytes, database: str, stem_name: str) -> CollectionMetadata:
     return CollectionMetadata(database, name, kind, options, tuple(indexes), uuid)
 
 
-def _kind_of(options: Mapping[str, Any]) -> Kind:
+def _kind_of(options: Mapping[str, Any]) -> CollectionKind:
     if "viewOn" in options:
-        return Kind.VIEW
-    return Kind.TIMESERIES if "timeseries" in options else Kind.COLLECTION
+        return CollectionKind.VIEW
+    return CollectionKind.TIMESERIES if "timeseries" in options else CollectionKind.COLLECTION

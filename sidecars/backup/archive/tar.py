@@ -14,7 +14,7 @@ from sealwire.sidecars.backup.sealed.manifest import (
     MAX_MANIFEST_BYTES,
     MAX_MEMBERS,
     Manifest,
-    Member,
+    TarMember,
     parse,
     serialize,
 )
@@ -40,13 +40,13 @@ class TarWriter:
     def __init__(self, sink: SealedWriter, created: datetime) -> None:
         self._sink = sink
         self._created = int(created.timestamp())
-        self._members: list[Member] = []
+        self._members: list[TarMember] = []
 
     def add(self, path: str, data: bytes, documents: int | None = None, namespace: str | None = None) -> None:
         """One file. Raises what the sink raises."""
         self._write(path, data)
         digest = hashlib.sha256(data).hexdigest()
-        self._members.append(Member(path, len(data), digest, documents, namespace))
+        self._members.append(TarMember(path, len(data), digest, documents, namespace))
 
     def finish(self, manifest: Manifest) -> Manifest:
         """Add the manifest with the members that there are, end the tar, commit it; returns it."""

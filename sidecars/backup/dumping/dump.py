@@ -28,7 +28,13 @@ from sealwire.sidecars.backup.archive.contents import (
     Contents,
     gather,
 )
-from sealwire.sidecars.backup.archive.metadata import BUCKETS, DECODED, CollectionMetadata, Kind, from_server
+from sealwire.sidecars.backup.archive.metadata import (
+    BUCKETS,
+    DECODED,
+    CollectionKind,
+    CollectionMetadata,
+    from_server,
+)
 from sealwire.sidecars.backup.archive.tar import TarWriter
 from sealwire.sidecars.backup.dumping import readers
 from sealwire.sidecars.backup.dumping.readers import (
@@ -341,7 +347,9 @@ def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMet
 
 def _takes_snapshot(described: CollectionMetadata) -> bool:
     # by the server's rules for snapshot reads outside of transactions
-    return described.kind is Kind.COLLECTION and not described.capped and described.database != "admin"
+    return (
+        described.kind is CollectionKind.COLLECTION and not described.capped and described.database != "admin"
+    )
 
 
 def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
@@ -361,10 +369,10 @@ def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
 def _jobs(client: Client, found: list[CollectionMetadata], way: Reading, notes: list[str]) -> list[_Job]:
     jobs = []
     for described in found:
-        if described.kind is Kind.VIEW:
+        if described.kind is CollectionKind.VIEW:
             continue
         stored_as = described.name
-        if described.kind is Kind.TIMESERIES:
+        if described.kind is CollectionKind.TIMESERIES:
             if has_buckets(client, described.database, described.name):
                 stored_as = metadata.BUCKETS + described.name
             else:

@@ -26,7 +26,7 @@ from sealwire.sidecars.errors import BackupReason, Denied, Missing, Unsound, Unu
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """One backup."""
 
     name: str
@@ -54,12 +54,12 @@ class Entry:
 class Catalog:
     """A store's content."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CatalogEntry, ...]
     """Oldest first."""
     orphans: tuple[StoredObject, ...]
     """Sidecars without a backup: what a writer left that died just before its end."""
 
-    def find(self, name: str) -> Entry:
+    def find(self, name: str) -> CatalogEntry:
         """Raises Missing."""
         for entry in self.entries:
             if entry.name == name:
@@ -79,7 +79,7 @@ def read_catalog(store: Store) -> Catalog:
     return Catalog(tuple(sorted(entries, key=lambda entry: (entry.created, entry.name))), orphans)
 
 
-def choose(catalog: Catalog, names: Sequence[str]) -> tuple[Entry, ...]:
+def choose(catalog: Catalog, names: Sequence[str]) -> tuple[CatalogEntry, ...]:
     """The entries with these names, in this order; all of them for none.
 
     Raises Missing, also for a store without any: a check that runs every night must not praise nothing.
@@ -89,7 +89,7 @@ def choose(catalog: Catalog, names: Sequence[str]) -> tuple[Entry, ...]:
     return tuple(catalog.find(name) for name in names) if names else catalog.entries
 
 
-def _entry(store: Store, payload: StoredObject) -> Entry:
+def _entry(store: Store, payload: StoredObject) -> CatalogEntry:
     name = payload.key.removesuffix(PAYLOAD_SUFFIX)
     try:
         raw = read_sidecar(store, name)
@@ -97,10 +97,10 @@ def _entry(store: Store, payload: StoredObject) -> Entry:
     except Unsound as error:
         raw, problem = None, error.reason
     if raw is None:
-        return Entry(name, payload.size, payload.modified, None, problem)
+        return CatalogEntry(name, payload.size, payload.modified, None, problem)
     whole = payload.size == raw.sidecar.payload_bytes
     created = raw.sidecar.manifest.created
-    return Entry(name, payload.size, created, raw.sidecar, None if whole else BackupReason.TRUNCATED)
+    return CatalogEntry(name, payload.size, created, raw.sidecar, None if whole else BackupReason.TRUNCATED)
 
 
 # A backup that is still being written is younger; a longer one is protected by its lock in a directory.
@@ -147,7 +147,7 @@ def kept_until(created: datetime, policy: RetentionPolicy) -> datetime:
 class Decision:
     """What becomes of one backup."""
 
-    entry: Entry
+    entry: CatalogEntry
     reasons: tuple[str, ...]
     """Why it is kept; none means that it is removed."""
 
@@ -156,7 +156,7 @@ class Decision:
         return bool(self.reasons)
 
 
-def decide(entries: Sequence[Entry], policy: RetentionPolicy) -> tuple[Decision, ...]:
+def decide(entries: Sequence[CatalogEntry], policy: RetentionPolicy) -> tuple[Decision, ...]:
     """A decision for each entry, oldest first.
 
     Kept whatever the policy says: the newest backup, for nobody may have had time to verify it; the newest
@@ -176,7 +176,7 @@ def decide(entries: Sequence[Entry], policy: RetentionPolicy) -> tuple[Decision,
         ("weekly", policy.weekly and policy.weekly + 1, "%G-%V"),
         ("monthly", policy.monthly and policy.monthly + 1, "%Y-%m"),
     ):
-        best: dict[str, Entry] = {}
+        best: dict[str, CatalogEntry] = {}
         for entry in newest_first:
             found = best.setdefault(entry.created.strftime(period), entry)
             if _is_verified(entry) and not _is_verified(found):
@@ -192,11 +192,11 @@ def decide(entries: Sequence[Entry], policy: RetentionPolicy) -> tuple[Decision,
     return tuple(Decision(entry, tuple(reasons[entry.name])) for entry in oldest_first)
 
 
-def _is_verified(entry: Entry) -> bool:
+def _is_verified(entry: CatalogEntry) -> bool:
     return entry.sidecar is not None and entry.sidecar.verified is not None
 
 
-def last_good(entries: Sequence[Entry]) -> Decision | None:
+def last_good(entries: Sequence[CatalogEntry]) -> Decision | None:
     """The backup that would be restored today, and why it is that one: the newest that was verified, or the
     newest of all while none was. None where none can be read.
     """
@@ -208,7 +208,7 @@ def last_good(entries: Sequence[Entry]) -> Decision | None:
     return Decision(newest_first[0], ("newest, none is verified",)) if newest_first else None
 
 
-def choose_to_delete(store: Store, names: Sequence[str], *, even_last: bool) -> tuple[Entry, ...]:
+def choose_to_delete(store: Store, names: Sequence[str], *, even_last: bool) -> tuple[CatalogEntry, ...]:
     """The backups with these names, which may go. Changes nothing.
 
     Raises Missing; Denied where one of them is the last good one, unless `even_last`;

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sealwire.audit.signing import SigningKey, VerificationKey
 from sealwire.sidecars.backup.archive.tar import Observed, read_archive
-from sealwire.sidecars.backup.keeping.catalog import Entry
+from sealwire.sidecars.backup.keeping.catalog import CatalogEntry
 from sealwire.sidecars.backup.sealed import payload
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity, Recipient, read_header
@@ -22,7 +22,7 @@ _HINT = "restore another backup; this one was written wrongly"
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class BackupVerification:
     """What was found sound; whatever is not sound raises."""
 
     name: str
@@ -41,7 +41,7 @@ def verify_backup(
     now: datetime,
     progress: Callable[[int], None] = lambda _: None,
     signed_by: Sequence[VerificationKey] = (),
-) -> Verification:
+) -> BackupVerification:
     """Decrypt and check the whole backup, and note the time in its sidecar.
 
     A missing sidecar is written again. After a failure the sidecar no longer says that the backup was found
@@ -64,7 +64,7 @@ def verify_backup(
         recorded = _replace(store, name, backup.keys, sidecar)
     else:
         recorded = _record(store, backup, now)
-    return Verification(name, manifest, recorded, rebuilt and recorded, backup.origin)
+    return BackupVerification(name, manifest, recorded, rebuilt and recorded, backup.origin)
 
 
 def _check(reader: payload.SealedReader, name: str, progress: Callable[[int], None]) -> Manifest:
@@ -143,7 +143,7 @@ class Rekeyed:
     after: tuple[str, ...]
 
 
-def plan_rekey(entry: Entry, recipients: Sequence[Recipient], *, anew: bool) -> Rekeyed:
+def plan_rekey(entry: CatalogEntry, recipients: Sequence[Recipient], *, anew: bool) -> Rekeyed:
     """What `rewrap`, or `reencrypt` where `anew`, would make of a backup; nothing is opened."""
     before = () if entry.sidecar is None else _ids(entry.sidecar)
     after = tuple(recipient.id for recipient in recipients)

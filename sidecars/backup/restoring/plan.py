@@ -17,7 +17,7 @@ from types import MappingProxyType
 from sealwire.keys import strict_json
 from sealwire.keys.errors import KeysError
 from sealwire.keys.private_file import read_private, replace_private, writer_lock
-from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
+from sealwire.sidecars.backup.archive.metadata import CollectionKind, CollectionMetadata
 from sealwire.sidecars.backup.sealed.manifest import MAX_MEMBERS, MAX_NUMBER
 from sealwire.sidecars.errors import BackupReason, Unusable
 
@@ -119,7 +119,7 @@ def plan(
                 left_out.append((described.namespace, why))
         else:
             database, name = _renamed(described, described.name, renames)
-            if described.kind is not Kind.VIEW:
+            if described.kind is not CollectionKind.VIEW:
                 planned.append(Planned(described, database, name, Part.DATA))
                 continue
             # a view keeps to the collection it shows, which must be in its database
@@ -173,7 +173,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RestoreEntry:
     """How far one collection is."""
 
     uuid: str
@@ -184,10 +184,10 @@ class Entry:
     """Whether no more documents follow."""
 
 
-class Journal:
+class RestoreJournal:
     """The entries by target namespace; every change is on disk when the call returns."""
 
-    def __init__(self, path: Path, purpose: str, entries: dict[str, Entry]) -> None:
+    def __init__(self, path: Path, purpose: str, entries: dict[str, RestoreEntry]) -> None:
         self.path = path
         self._purpose = purpose
         self.entries = entries
@@ -196,7 +196,7 @@ class Journal:
 
     def begin(self, namespace: str, uuid: str = "") -> None:
         """Note an empty collection: before it is made, so that a crash leaves no unknown one; and after."""
-        self.entries[namespace] = Entry(uuid)
+        self.entries[namespace] = RestoreEntry(uuid)
         self._write()
 
     def add(self, namespace: str, documents: int) -> None:
@@ -238,7 +238,7 @@ def default_path(purpose: str) -> Path:
 
 
 @contextmanager
-def opened(path: Path, purpose: str) -> Iterator[Journal]:
+def opened(path: Path, purpose: str) -> Iterator[RestoreJournal]:
     """The journal at `path`, held by this process alone; a new one where there is none.
 
     Raises:  Unusable JOURNAL where it cannot be read, written or had; JOURNAL_OTHER where it is of
@@ -251,7 +251,7 @@ def opened(path: Path, purpose: str) -> Iterator[Journal]:
             if found[0] != purpose:
                 text = f"{path} is the journal of another restore"
                 raise Unusable(BackupReason.JOURNAL_OTHER, text, "name another file with --journal")
-            yield Journal(path, purpose, found[1])
+            yield RestoreJournal(path, purpose, found[1])
     except KeysError as error:
         raise Unusable(BackupReason.JOURNAL, f"the journal: {error}", error.hint) from None
     except OSError as error:
@@ -259,16 +259,16 @@ def opened(path: Path, purpose: str) -> Iterator[Journal]:
         raise Unusable(BackupReason.JOURNAL, text, "name another file with --journal") from None
 
 
-def _read(path: Path) -> tuple[str, dict[str, Entry]]:
+def _read(path: Path) -> tuple[str, dict[str, RestoreEntry]]:
     fields = strict_json.parse(read_private(path, MAX_JOURNAL_BYTES), str(path))
     fields.format(_FORMAT, _VERSION)
     purpose = fields.text("purpose")
-    entries: dict[str, Entry] = {}
+    entries: dict[str, RestoreEntry] = {}
     for row in fields.sequence("collections", MAX_MEMBERS):
         item = strict_json.Fields(row, str(path))
         namespace = item.text("namespace")
         uuid, documents = item.text("uuid"), item.integer("documents", 0, MAX_NUMBER)
-        entries[namespace] = Entry(uuid, documents, bool(item.integer("whole", 0, 1)))
+        entries[namespace] = RestoreEntry(uuid, documents, bool(item.integer("whole", 0, 1)))
         item.done()
     fields.done()
     return purpose, entries

@@ -28,9 +28,9 @@ from sealwire.sidecars.backup.dumping.readers import DriverReader
 from sealwire.sidecars.backup.restoring.plan import (
     ROLES,
     USERS,
-    Journal,
     Part,
     Planned,
+    RestoreJournal,
     RestorePlan,
     opened,
     plan,
@@ -161,7 +161,7 @@ def _refuse_unless_there(error: BulkWriteError, planned: Planned, *, in_doubt: b
 _NAMED = 5
 
 
-class Outcome(StrEnum):
+class RestoreOutcome(StrEnum):
     """What became of one collection or view."""
 
     RESTORED = "restored"
@@ -179,7 +179,7 @@ class CollectionResult:
     source: str
     target: str
     documents: int
-    outcome: Outcome
+    outcome: RestoreOutcome
     remarks: tuple[str, ...] = ()
 
 
@@ -194,7 +194,9 @@ class RestoreReport:
     @property
     def holds(self) -> bool:
         """Whether everything planned is in place and the same."""
-        return not self.remarks and all(result.outcome is Outcome.RESTORED for result in self.collections)
+        return not self.remarks and all(
+            result.outcome is RestoreOutcome.RESTORED for result in self.collections
+        )
 
 
 Tell = Callable[[str, int], None]
@@ -241,7 +243,7 @@ class Restore:
         for planned in self.occupied():
             self._server.drop(planned)
 
-    def run(self, journal: Journal, tell: Tell = lambda *_: None) -> RestoreReport:
+    def run(self, journal: RestoreJournal, tell: Tell = lambda *_: None) -> RestoreReport:
         """Put everything in place and compare.
 
         Raises:  CannotCreate; Unavailable, Unsound: with what
@@ -268,7 +270,7 @@ class Restore:
             hint = "restore under another name with --rename, or replace them with --drop"
             raise CannotCreate(BackupReason.TARGET_OCCUPIED, text, hint)
 
-    def _create_all(self, journal: Journal) -> None:
+    def _create_all(self, journal: RestoreJournal) -> None:
         there = self._server.existing(self._plan.databases())
         for planned in self._plan.collections:
             if planned.part is Part.VIEW:
@@ -287,7 +289,7 @@ class Restore:
             self._server.create(planned)
             journal.begin(planned.target, self._server.uuid(planned))
 
-    def _fill(self, journal: Journal, tell: Tell) -> int:
+    def _fill(self, journal: RestoreJournal, tell: Tell) -> int:
         """Put all documents in place; how many bytes these are."""
         by_source = {filling.planned.source: filling for filling in self._filling.values()}
         expected: dict[str, ContentDigest] | None = None
@@ -312,7 +314,7 @@ class Restore:
                 raise Unsound(BackupReason.CHECKSUM, text, hint)
         return size
 
-    def _put(self, filling: _Filling, data: bytes, journal: Journal) -> None:
+    def _put(self, filling: _Filling, data: bytes, journal: RestoreJournal) -> None:
         """Insert what an earlier run has not; the digest is of everything."""
         arrived = digest(data)
         skipped = min(max(filling.before - filling.sent.documents, 0), arrived.documents)
@@ -338,8 +340,8 @@ class Restore:
             remarks = (*remarks, f"{found.documents} documents instead of {filling.sent.documents}")
         elif filling.sent != found:
             remarks = (*remarks, "as many documents, but not the same bytes")
-        alike = Outcome.INCOMPLETE if remarks else Outcome.RESTORED
-        outcome = alike if filling.sent == found else Outcome.DIFFERENT
+        alike = RestoreOutcome.INCOMPLETE if remarks else RestoreOutcome.RESTORED
+        outcome = alike if filling.sent == found else RestoreOutcome.DIFFERENT
         return CollectionResult(planned.source, planned.target, found.documents, outcome, remarks)
 
     def _create_views(self) -> list[CollectionResult]:
@@ -355,12 +357,12 @@ class Restore:
                     self._server.create(planned)
             except OperationFailure as error:
                 remarks = (f"the view was refused with code {error.code}",)
-            outcome = Outcome.INCOMPLETE if remarks else Outcome.RESTORED
+            outcome = RestoreOutcome.INCOMPLETE if remarks else RestoreOutcome.RESTORED
             results.append(CollectionResult(planned.source, planned.target, 0, outcome, remarks))
         return results
 
     @contextmanager
-    def _saying_what_is_in_place(self, journal: Journal) -> Iterator[None]:
+    def _saying_what_is_in_place(self, journal: RestoreJournal) -> Iterator[None]:
         try:
             yield
         except SidecarError as error:
@@ -372,7 +374,7 @@ class Restore:
             raise Unavailable(BackupReason.TARGET_REFUSED, text, hint) from None
 
 
-def _in_place(journal: Journal, plan: RestorePlan) -> str:
+def _in_place(journal: RestoreJournal, plan: RestorePlan) -> str:
     """What a broken-off restore leaves, in one sentence."""
     planned = [item.target for item in plan.collections if item.part is not Part.VIEW]
     begun = [(name, entry) for name, entry in journal.entries.items() if entry.documents]

@@ -47,7 +47,7 @@ class ClusterTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TarMember:
     """One file of the tar."""
 
     path: str
@@ -88,7 +88,7 @@ class Manifest:
     """Checksum of the policy file in force; None when none was named."""
     key_ids: tuple[str, ...]
     """The keys that the covered fields inside need, as the keyring names them; not those of the backup."""
-    members: tuple[Member, ...]
+    members: tuple[TarMember, ...]
     """In the order of the tar, without the manifest itself."""
 
     def __post_init__(self) -> None:
@@ -180,13 +180,13 @@ def from_fields(fields: strict_json.Fields) -> Manifest:
     return manifest
 
 
-def _member(item: object) -> Member:
+def _member(item: object) -> TarMember:
     fields = strict_json.Fields(item, "a member")
     path, size, sha256 = fields.text("path"), fields.integer("size", 0, MAX_NUMBER), fields.text("sha256")
     documents = fields.integer("documents", -1, MAX_NUMBER)
     namespace = fields.optional_text("namespace")
     fields.done()
-    return Member(path, size, sha256, None if documents < 0 else documents, namespace)
+    return TarMember(path, size, sha256, None if documents < 0 else documents, namespace)
 
 
 def _window(items: Sequence[object]) -> tuple[ClusterTime, ClusterTime] | None:

@@ -17,7 +17,7 @@ from hvac import exceptions as hvac_errors
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeySettingError, KeysReason, UnwrapFailed
 from sealwire.keys.vault.connection import (
     BoundedBody,
-    Lease,
+    TokenLease,
     VaultConnection,
     make_client,
     make_login,
@@ -61,13 +61,13 @@ class Server:
         token, ttl_s = self.client.token, self.renewed_ttl_s
         return {"auth": {"client_token": token, "lease_duration": ttl_s, "renewable": True}}
 
-    def log_in(self, client: Any) -> Lease:
+    def log_in(self, client: Any) -> TokenLease:
         """The connection's login."""
         assert client.token == ""
         self.logins += 1
         token = f"token-{self.logins}"
         self.living.add(token)
-        return Lease(token, self.ttl_s, self.renewable)
+        return TokenLease(token, self.ttl_s, self.renewable)
 
     def is_current(self, token: str) -> bool:
         return token.startswith("token-")
@@ -249,8 +249,8 @@ def test_no_token_at_all_is_a_setting_that_is_missing() -> None:
 
 def test_neither_leases_nor_connections_show_or_give_away_a_token(server: Server) -> None:
     server.call()
-    assert "token-1" not in repr(server.connection) + repr(Lease("token-1", None, renewable=False))
-    for holder in (server.connection, Lease("token-1", None, renewable=False)):
+    assert "token-1" not in repr(server.connection) + repr(TokenLease("token-1", None, renewable=False))
+    for holder in (server.connection, TokenLease("token-1", None, renewable=False)):
         with pytest.raises(TypeError):
             copy.copy(holder)
 

@@ -6,7 +6,7 @@ import pytest
 
 from sealwire.policies.aggregation.reshaping import (
     Assignment,
-    Names,
+    FieldNames,
     assign_path,
     assign_paths,
     drop_paths,
@@ -88,7 +88,7 @@ def test_new_documents_have_what_they_are_known_to_have() -> None:
     assert child(replaced(TREE, NOTHING, Work()), b"nhs").is_doubtful
     assert child(replaced(TREE, NOTHING, Work()), b"a", b"b").is_doubtful
     assert child(replaced(TREE, NOTHING, Work(), names_of([b"5"])), b"nhs").is_doubtful
-    known = Names({b"a": names_of([b"b"]), b"nhs": None}, others=True)
+    known = FieldNames({b"a": names_of([b"b"]), b"nhs": None}, others=True)
     assert b"nhs" not in replaced(TREE, NOTHING, Work(), known).children
     assert set(child(replaced(TREE, NOTHING, Work(), known), b"a").children) == {b"c"}
     assert replaced(NOTHING, TREE, Work()) is TREE
@@ -161,12 +161,12 @@ def test_what_is_put_where_nothing_is_covered_leaves_the_tree(put: dict[str, Sha
     assert assign_paths(before, values, Work()) is before
 
 
-def known(shape: dict[str, Any] | None) -> Names | None:
+def known(shape: dict[str, Any] | None) -> FieldNames | None:
     """Names by their nesting; `*` stands for any others."""
     if shape is None:
         return None
     names = {name.encode(): known(below) for name, below in shape.items() if name != "*"}
-    return Names(names, others="*" in shape)
+    return FieldNames(names, others="*" in shape)
 
 
 @pytest.mark.parametrize(

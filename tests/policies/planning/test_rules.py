@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sealwire.policies.aggregation.grouping import ACCUMULATORS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS
-from sealwire.policies.planning.arguments import Names, Signature, signature_of, signatures_in
+from sealwire.policies.planning.arguments import NamedArguments, Signature, signature_of, signatures_in
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import without_row
 from sealwire.policies.planning.walk import ForeignNames
@@ -366,8 +366,8 @@ def test_the_notation_says_how_many_and_which() -> None:
     assert signature_of("2-3") == Signature(least=2, most=3)
     assert signature_of("0+") == Signature(least=0, most=None)
     assert signature_of("x") == Signature(whole=True)
-    assert signature_of("{}") == Signature(named=(Names(frozenset(), frozenset()),))
-    by_name = Names(frozenset({b"in"}), frozenset({b"in", b"as"}))
+    assert signature_of("{}") == Signature(named=(NamedArguments(frozenset(), frozenset()),))
+    by_name = NamedArguments(frozenset({b"in"}), frozenset({b"in", b"as"}))
     assert signature_of("3 | {in as?}") == Signature(least=3, most=3, named=(by_name,))
     table = signatures_in("1: a b\n   c\n2: d")
     assert table == {**dict.fromkeys((b"$a", b"$b", b"$c"), signature_of("1")), b"$d": signature_of("2")}

@@ -11,10 +11,10 @@ import pytest
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode
-from sealwire.proxy.server.connections.carrying import State
-from sealwire.proxy.server.health import Freshness, Phase
+from sealwire.proxy.server.connections.carrying import CarryState
+from sealwire.proxy.server.health import Freshness, ProxyPhase
 from sealwire.proxy.server.observability.audit import LogAudit
-from sealwire.proxy.server.transports import WRITE_HIGH_BYTES, Hold
+from sealwire.proxy.server.transports import WRITE_HIGH_BYTES, HoldReason
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, GoOn, LongToClient, NeedKeys, ToClient
 from sealwire.testbed.certificates import create_authority
@@ -57,7 +57,7 @@ async def test_a_client_that_does_not_read_stops_the_reading_of_both_sides() -> 
         assert not connection.client.transport.is_reading()
         assert connection.client.transport.get_write_buffer_size() <= HELD_BYTES
         assert len(await soon(reader.readexactly(FLOOD_BYTES))) == FLOOD_BYTES
-        await until(lambda: connection.client.held is Hold.NONE)
+        await until(lambda: connection.client.held is HoldReason.NONE)
         assert connection.server.transport.is_reading()
         assert proxy.metrics.value("sealwire_read_pauses_total", side="client") >= 1
 
@@ -67,7 +67,7 @@ async def test_a_server_that_does_not_read_stops_the_client_but_can_still_send()
         server_reader, server_writer = await reached(server, (reader, writer))
         writer.write(bytes(FLOOD_BYTES))
         connection = only_connection(proxy)
-        await until(lambda: Hold.SERVER_FULL in connection.client.held)
+        await until(lambda: HoldReason.SERVER_FULL in connection.client.held)
         assert not connection.client.transport.is_reading()
         assert connection.server is not None
         assert connection.server.transport.is_reading()
@@ -75,7 +75,7 @@ async def test_a_server_that_does_not_read_stops_the_client_but_can_still_send()
         server_writer.write(b"stop")
         assert await soon(reader.readexactly(4)) == b"stop"
         assert len(await soon(server_reader.readexactly(FLOOD_BYTES))) == FLOOD_BYTES
-        await until(lambda: connection.client.held is Hold.NONE)
+        await until(lambda: connection.client.held is HoldReason.NONE)
 
 
 @pytest.mark.parametrize("flood", [ToClient, lambda data: LongToClient([data, b"."])])
@@ -86,7 +86,7 @@ async def test_replies_of_the_proxy_itself_do_not_pile_up_for_a_client_that_does
     async with between(sessions) as (_, proxy), client_of(proxy) as (_, writer):
         connection = only_connection(proxy)
         writer.write(b"?")
-        await until(lambda: Hold.CLIENT_FULL in connection.client.held)
+        await until(lambda: HoldReason.CLIENT_FULL in connection.client.held)
         writer.write(b"?")
         assert not connection.client.transport.is_reading()
         assert sessions.made[0].calls.count("client_data") == 1
@@ -98,12 +98,12 @@ async def test_a_peer_that_never_reads_is_cut_when_it_has_lingered_too_long() ->
     async with between(sessions) as (_, proxy), client_of(proxy) as (_, writer):
         connection = only_connection(proxy)
         writer.write(b"!")
-        await until(lambda: connection.state is State.CLOSING)
+        await until(lambda: connection.state is CarryState.CLOSING)
         now = proxy.services.clock()
         connection.tick(now)
         assert connection in proxy.services.live
         connection.tick(now + 3600)
-        await until(lambda: connection.state is State.CLOSED)
+        await until(lambda: connection.state is CarryState.CLOSED)
 
 
 class PressedAudit(LogAudit):  # type: ignore[misc]  # it is final for the product
@@ -118,7 +118,7 @@ async def test_a_stream_waits_for_room_in_the_audit_and_a_single_reply_does_not(
         reader, _ = client
         _, server_writer = await reached(server, client)
         connection = only_connection(proxy)
-        await until(lambda: connection.state is State.OPEN)
+        await until(lambda: connection.state is CarryState.OPEN)
         pressed = PressedAudit()
         proxy.services.audit = pressed
         server_writer.write(b"a reply that was asked for")
@@ -127,14 +127,14 @@ async def test_a_stream_waits_for_room_in_the_audit_and_a_single_reply_does_not(
         server_writer.write(b"more")
         assert connection.server is not None
         held = connection.server
-        await until(lambda: held.held is Hold.AUDIT)
+        await until(lambda: held.held is HoldReason.AUDIT)
         assert held.stash == [b"more"]
         connection.audit_has_room()
-        assert (held.stash, held.held) == ([b"more"], Hold.AUDIT)
+        assert (held.stash, held.held) == ([b"more"], HoldReason.AUDIT)
         server_writer.write(bytes(FLOOD_BYTES))
         pressed.is_pressed = False
         connection.audit_has_room()
-        assert held.held is Hold.NONE
+        assert held.held is HoldReason.NONE
         assert (await soon(reader.readexactly(4 + FLOOD_BYTES)))[:4] == b"more"
 
 
@@ -148,15 +148,15 @@ async def test_what_was_put_off_goes_on_while_somebody_reads() -> None:
     sessions = FakeSessions({b"begin": lambda: [GoOn(True)], b"go on": go_on})
     async with between(sessions) as (_, proxy), client_of(proxy) as (reader, writer):
         connection = only_connection(proxy)
-        await until(lambda: connection.state is State.OPEN)
+        await until(lambda: connection.state is CarryState.OPEN)
         connection.client.full = True
         writer.write(b"begin")
-        await until(lambda: connection.client.held is Hold.BEHIND)
+        await until(lambda: connection.client.held is HoldReason.BEHIND)
         assert not connection.client.transport.is_reading()
         assert not any(call.startswith("go_on") for call in sessions.made[0].calls)
         connection.client_writable()
         assert await soon(reader.readexactly(5)) == b"01234"
-        await until(lambda: connection.client.held is Hold.NONE)
+        await until(lambda: connection.client.held is HoldReason.NONE)
         assert connection.client.transport.is_reading()
         assert sessions.made[0].calls.count("go_on True") == 5
 
@@ -179,7 +179,7 @@ async def test_a_drain_closes_idle_connections_waits_for_busy_ones_and_takes_no_
             address = proxy.addresses[0]
             proxy.stop()
             assert await soon(idle.read()) == b""
-            assert proxy.health.phase is Phase.DRAINING
+            assert proxy.health.phase is ProxyPhase.DRAINING
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(address)
             sessions.made[1].idle = True
@@ -249,7 +249,7 @@ async def test_both_sides_wait_while_keys_are_loaded_and_what_arrived_then_comes
         server_reader, server_writer = await reached(server, (reader, writer))
         connection = only_connection(proxy)
         writer.write(b"k")
-        await until(lambda: Hold.KEYS in connection.client.held)
+        await until(lambda: HoldReason.KEYS in connection.client.held)
         assert connection.server is not None
         assert not connection.client.transport.is_reading()
         assert not connection.server.transport.is_reading()
@@ -286,7 +286,7 @@ async def test_a_client_that_goes_while_keys_are_loaded_gets_no_answer() -> None
     async with between(sessions, load=load) as (_, proxy), client_of(proxy) as (_, writer):
         writer.write(b"k")
         connection = only_connection(proxy)
-        await until(lambda: Hold.KEYS in connection.client.held)
+        await until(lambda: HoldReason.KEYS in connection.client.held)
         connection.abort()
         await until(lambda: not proxy.services.live)
         may_load.set()

@@ -12,7 +12,7 @@ from sealwire.proxy.server.health import (
     Health,
     JointHealth,
     Keeping,
-    Phase,
+    ProxyPhase,
     Reachable,
     StoreReach,
     is_ready,
@@ -22,7 +22,9 @@ from sealwire.proxy.server.health import (
 NOW_S = 1000.0
 
 
-def a_loop(phase: Phase = Phase.READY, keyring: Freshness = Freshness.FRESH, silent_s: float = 0.0) -> Health:
+def a_loop(
+    phase: ProxyPhase = ProxyPhase.READY, keyring: Freshness = Freshness.FRESH, silent_s: float = 0.0
+) -> Health:
     return Health(phase, keyring, beat_at=NOW_S - silent_s, clock=lambda: NOW_S)
 
 
@@ -41,13 +43,13 @@ def test_one_silent_loop_is_enough_to_be_stuck(silent_s: float, alive: bool) -> 
 
 
 def test_one_worker_that_accepts_is_enough_to_be_ready() -> None:
-    assert of().phase is Phase.STARTING
-    assert of(a_loop(Phase.DRAINING)).phase is Phase.STARTING
-    assert of(a_loop(Phase.DRAINING), a_loop()).phase is Phase.READY
+    assert of().phase is ProxyPhase.STARTING
+    assert of(a_loop(ProxyPhase.DRAINING)).phase is ProxyPhase.STARTING
+    assert of(a_loop(ProxyPhase.DRAINING), a_loop()).phase is ProxyPhase.READY
 
 
 def test_a_drain_of_all_shows_before_the_workers_say_so() -> None:
-    assert JointHealth(a_loop(), draining=True, workers={1: a_loop()}).now().phase is Phase.DRAINING
+    assert JointHealth(a_loop(), draining=True, workers={1: a_loop()}).now().phase is ProxyPhase.DRAINING
 
 
 def test_the_oldest_keys_count() -> None:
@@ -106,8 +108,8 @@ def test_one_worker_without_a_frontier_shows(workers: tuple[Following, ...], exp
     ("health", "status"),
     [
         (a_loop(), "ready"),
-        (a_loop(Phase.STARTING), "starting"),
-        (a_loop(Phase.DRAINING), "draining"),
+        (a_loop(ProxyPhase.STARTING), "starting"),
+        (a_loop(ProxyPhase.DRAINING), "draining"),
         (a_loop(silent_s=STUCK_AFTER_S), "stuck"),
         (a_loop(keyring=Freshness.STALE), "ready"),
         (a_loop(keyring=Freshness.EXPIRED), "not-ready"),

@@ -21,7 +21,7 @@ from sealwire.proxy.server.transports import (
     WRITE_HIGH_BYTES,
     ClientEvents,
     ClientProtocol,
-    Hold,
+    HoldReason,
     Pipe,
     ServerEvents,
     ServerProtocol,
@@ -206,11 +206,13 @@ def test_a_peer_that_has_ended_is_sent_nothing_more() -> None:
     assert (transport.written, pieces, pipe.has_unsent) == ([b"before"], [], False)
 
 
-@pytest.mark.parametrize("hold", list(Hold))
-def test_something_may_wait_that_came_before_a_hold_of_some_kinds(hold: Hold) -> None:
+@pytest.mark.parametrize("hold", list(HoldReason))
+def test_something_may_wait_that_came_before_a_hold_of_some_kinds(hold: HoldReason) -> None:
     pipe = Pipe(cast(asyncio.Transport, HandMoved()))
     pipe.hold(hold)
-    assert pipe.is_behind == (hold in Hold.KEYS | Hold.LOOK_UP | Hold.AUDIT | Hold.BEHIND)
+    assert pipe.is_behind == (
+        hold in HoldReason.KEYS | HoldReason.LOOK_UP | HoldReason.AUDIT | HoldReason.BEHIND
+    )
     pipe.release(hold)
     assert not pipe.is_behind
     pipe.keep(b"data")

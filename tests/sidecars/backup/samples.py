@@ -14,7 +14,13 @@ from sealwire.audit.signing import SigningKey, make_key
 from sealwire.keys.kek.kek import LocalKek
 from sealwire.keys.kek.key_pair import PrivateKey
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
-from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, Consistency, Manifest, Member, serialize
+from sealwire.sidecars.backup.sealed.manifest import (
+    MANIFEST_MEMBER,
+    Consistency,
+    Manifest,
+    TarMember,
+    serialize,
+)
 from sealwire.sidecars.backup.sealed.payload import create_backup, open_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.backup.stores.store import Store
@@ -33,11 +39,11 @@ def documents(count: int, text: str = "x") -> bytes:
     return b"".join(bson.encode({"_id": number, "text": text}) for number in range(count))
 
 
-def member(path: str, content: bytes, namespace: str | None = None, count: int | None = None) -> Member:
-    return Member(path, len(content), hashlib.sha256(content).hexdigest(), count, namespace)
+def member(path: str, content: bytes, namespace: str | None = None, count: int | None = None) -> TarMember:
+    return TarMember(path, len(content), hashlib.sha256(content).hexdigest(), count, namespace)
 
 
-def make_manifest(members: Sequence[Member] = (), created: datetime = NOW) -> Manifest:
+def make_manifest(members: Sequence[TarMember] = (), created: datetime = NOW) -> Manifest:
     return Manifest(
         created=created,
         finished=created,

@@ -14,11 +14,11 @@ from pathlib import Path
 from sealwire.sidecars.luks.machine import (
     SECOND_SECRET,
     Completed,
-    Entry,
     FileStatus,
     Machine,
     OpenFile,
     Progress,
+    TreeEntry,
 )
 
 # The files of a machine in memory: one root file system, LUKS volumes, mounts; and the power failing.
@@ -186,12 +186,12 @@ class FilesInMemory(Machine, ABC):
         device = MAPPED_DEVICE if self.data_directory in self.mounts else ROOT_DEVICE
         return (OpenFile(f"{self.data_directory}/journal", device), OpenFile("/var/log/mongod", ROOT_DEVICE))
 
-    def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
+    def manifest(self, root: Path, progress: Progress) -> dict[str, TreeEntry]:
         found = {}
         for name, node in {".": self.node(root), **self.below(root)}.items():
             assert node is not None
             kind = "directory" if node.content is None else "file"
-            found[name] = Entry(kind, node.mode, 0, 0, len(node.content or b""), repr(node.content))
+            found[name] = TreeEntry(kind, node.mode, 0, 0, len(node.content or b""), repr(node.content))
         return found
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sealwire.sidecars.luks import steps
-from sealwire.sidecars.luks.journal import Journal, Phase
+from sealwire.sidecars.luks.journal import Phase, VolumeJournal
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks.model import Model, Node
 
@@ -55,24 +55,24 @@ def running_machine(kind: type[Model] = Model) -> Model:
     return machine
 
 
-def set_up(machine: Model, settings: VolumeSettings = SETTINGS, *, erase: bool = False) -> Journal:
+def set_up(machine: Model, settings: VolumeSettings = SETTINGS, *, erase: bool = False) -> VolumeJournal:
     """Begin, or go on with what was begun."""
-    journal = Journal.find(machine, "mongodb") or steps.begin(machine, settings, erase=erase)
+    journal = VolumeJournal.find(machine, "mongodb") or steps.begin(machine, settings, erase=erase)
     steps.go_on(steps.Context(machine, journal, passphrase, Silent()))
     return journal
 
 
 def roll_back(machine: Model, *, abandon_volume: bool = False) -> None:
-    journal = Journal.open(machine, "mongodb")
+    journal = VolumeJournal.open(machine, "mongodb")
     steps.roll_back(steps.Context(machine, journal, passphrase, Silent(), abandon_volume))
 
 
 def phase(machine: Model) -> Phase:
-    return Journal.open(machine, "mongodb").record.phase
+    return VolumeJournal.open(machine, "mongodb").record.phase
 
 
 def finish(machine: Model) -> None:
-    steps.finish(machine, Journal.open(machine, "mongodb"), Silent())
+    steps.finish(machine, VolumeJournal.open(machine, "mongodb"), Silent())
 
 
 def assert_data_is_whole(machine: Model) -> None:

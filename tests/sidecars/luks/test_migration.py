@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sealwire.sidecars.errors import CannotCreate, CommandFailed, Denied, LuksReason, Unsound, Unusable
 from sealwire.sidecars.luks.journal import Phase, journal_path
-from sealwire.sidecars.luks.machine import SECOND_SECRET, Entry, Machine, Progress, differences
+from sealwire.sidecars.luks.machine import SECOND_SECRET, Machine, Progress, TreeEntry, differences
 from tests.sidecars.luks import story
 from tests.sidecars.luks.model import Model, Node, PowerCut, Volume
 from tests.support.reasons import raising
@@ -241,7 +241,7 @@ def test_a_rollback_that_was_begun_is_not_turned_into_a_set_up() -> None:
 class FailingDisk(Model):
     """Reads one file wrongly from the volume."""
 
-    def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
+    def manifest(self, root: Path, progress: Progress) -> dict[str, TreeEntry]:
         found = Model.manifest(self, root, progress)
         return found if str(root) == story.DATA else {**found, "WiredTiger": found["journal"]}
 

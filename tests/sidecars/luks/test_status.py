@@ -8,7 +8,7 @@ import pytest
 
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
 from sealwire.sidecars.errors import LuksReason, Unusable
-from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepState
+from sealwire.sidecars.luks.journal import Phase, Record, StepId, StepState, VolumeJournal
 from sealwire.sidecars.luks.machine import Completed, OpenFile
 from sealwire.sidecars.luks.status import is_encrypted, look
 from sealwire.sidecars.luks.volume import parse_source, read_passphrase
@@ -199,10 +199,10 @@ RECORD = Record(Phase.SETTING_UP, SETTINGS, "u-1", False, True, {StepId.FORMAT: 
 
 def test_what_is_saved_is_what_is_read() -> None:
     machine = running_machine()
-    journal = Journal.create(machine, RECORD)
+    journal = VolumeJournal.create(machine, RECORD)
     journal.mark(StepId.FORMAT, StepState.DONE)
     journal.enter(Phase.COMPLETE)
-    found = Journal.open(machine, SETTINGS.name).record
+    found = VolumeJournal.open(machine, SETTINGS.name).record
     assert found.state(StepId.FORMAT) is StepState.DONE
     assert found.state(StepId.MOUNT) is StepState.PENDING
     assert replace(found, steps={}) == replace(RECORD, phase=Phase.COMPLETE, steps={})
@@ -212,7 +212,7 @@ def test_what_is_saved_is_what_is_read() -> None:
 
 def test_marking_what_is_marked_already_writes_nothing() -> None:
     machine = running_machine()
-    journal = Journal.create(machine, RECORD)
+    journal = VolumeJournal.create(machine, RECORD)
     before = machine.changes
     journal.mark(StepId.FORMAT, StepState.BEGUN)
     journal.enter(Phase.SETTING_UP)
@@ -233,7 +233,7 @@ def test_marking_what_is_marked_already_writes_nothing() -> None:
 )
 def test_a_damaged_journal_is_refused(damage: object) -> None:
     machine = running_machine()
-    Journal.create(machine, RECORD)
+    VolumeJournal.create(machine, RECORD)
     node = machine.node(PATH)
     assert node is not None
     assert callable(damage)
@@ -241,17 +241,17 @@ def test_a_damaged_journal_is_refused(damage: object) -> None:
     assert changed != node.content
     node.content = changed
     with pytest.raises(DamagedFile):
-        Journal.open(machine, SETTINGS.name)
+        VolumeJournal.open(machine, SETTINGS.name)
 
 
 def test_no_journal_is_an_answer_of_its_own() -> None:
     with raising(Unusable, LuksReason.JOURNAL_MISSING):
-        Journal.open(running_machine(), SETTINGS.name)
+        VolumeJournal.open(running_machine(), SETTINGS.name)
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_has_a_way_on(phase: Phase) -> None:
-    journal = Journal.create(running_machine(), replace(RECORD, phase=phase))
+    journal = VolumeJournal.create(running_machine(), replace(RECORD, phase=phase))
     with raising(Unusable, LuksReason.JOURNAL_PHASE) as caught:
         journal.require("do it")
     assert caught.value.hint

@@ -21,11 +21,11 @@ from sealwire.sidecars.tls_check.suites import SUITES
 from sealwire.sidecars.tls_check.target import (
     Endpoint,
     EndpointFacts,
-    Kind,
     Plaintext,
     Presented,
     Target,
     TargetFacts,
+    TargetKind,
 )
 from tests.support.debian import require_program
 
@@ -165,9 +165,11 @@ VERSIONS = (
 PRESENTED = Presented(
     "TLSv1.3", "TLS_AES_256_GCM_SHA384", (CERTIFICATE,), True, "", ClientCertificate.NOT_ASKED, Revocation()
 )
-DATABASE = EndpointFacts(Endpoint(Kind.MONGODB, "db.example", 27017), VERSIONS, Plaintext.REFUSED, PRESENTED)
+DATABASE = EndpointFacts(
+    Endpoint(TargetKind.MONGODB, "db.example", 27017), VERSIONS, Plaintext.REFUSED, PRESENTED
+)
 WEB = EndpointFacts(
-    Endpoint(Kind.HTTPS, "clinic.example", 443),
+    Endpoint(TargetKind.HTTPS, "clinic.example", 443),
     VERSIONS,
     Plaintext.REDIRECTED,
     PRESENTED,

@@ -9,8 +9,8 @@ import pytest
 from pymongo.errors import ConfigurationError
 
 from sealwire.sidecars.errors import TlsCheckReason, Unusable
-from sealwire.sidecars.tls_check.suites import SUITES, Verdict
-from sealwire.sidecars.tls_check.target import Endpoint, Kind, Target, parse_address, parse_target
+from sealwire.sidecars.tls_check.suites import SUITES, SuiteVerdict
+from sealwire.sidecars.tls_check.target import Endpoint, Target, TargetKind, parse_address, parse_target
 from tests.support.debian import require_program
 from tests.support.reasons import raising
 
@@ -27,14 +27,14 @@ SECRET = "Geheimnis-7"
     ],
 )
 def test_an_address_is_read(text: str, host: str, port: int) -> None:
-    assert parse_target(text) == Target(text, Kind.TLS, (Endpoint(Kind.TLS, host, port),))
+    assert parse_target(text) == Target(text, TargetKind.TLS, (Endpoint(TargetKind.TLS, host, port),))
 
 
 def test_an_https_url_is_read() -> None:
     target = parse_target("https://clinic.example/api?token=abc#top")
     assert target.label == "https://clinic.example:443/api"
-    assert target.endpoints == (Endpoint(Kind.HTTPS, "clinic.example", 443, "/api"),)
-    assert parse_target("https://[::1]:8443").endpoints == (Endpoint(Kind.HTTPS, "::1", 8443, "/"),)
+    assert target.endpoints == (Endpoint(TargetKind.HTTPS, "clinic.example", 443, "/api"),)
+    assert parse_target("https://[::1]:8443").endpoints == (Endpoint(TargetKind.HTTPS, "::1", 8443, "/"),)
 
 
 def test_a_connection_string_names_every_member(tmp_path: Path) -> None:
@@ -44,8 +44,11 @@ def test_a_connection_string_names_every_member(tmp_path: Path) -> None:
     target = parse_target(f"mongodb://user:{SECRET}@db1.example,db2.example:27018/clinic?{options}")
     assert target == Target(
         "mongodb://db1.example:27017,db2.example:27018/",
-        Kind.MONGODB,
-        (Endpoint(Kind.MONGODB, "db1.example", 27017), Endpoint(Kind.MONGODB, "db2.example", 27018)),
+        TargetKind.MONGODB,
+        (
+            Endpoint(TargetKind.MONGODB, "db1.example", 27017),
+            Endpoint(TargetKind.MONGODB, "db2.example", 27018),
+        ),
         discover=True,
         authorities=file,
         identity=file,
@@ -158,10 +161,10 @@ def test_no_secret_is_kept(text: str) -> None:
 
 
 def test_what_servers_call_their_members_is_read_strictly() -> None:
-    assert parse_address("db2.example:27018", Kind.MONGODB).label == "db2.example:27018"
+    assert parse_address("db2.example:27018", TargetKind.MONGODB).label == "db2.example:27018"
     for text in ("db2.example", "mongodb://db2.example:1", "a:1,b:2", "a:1/x"):
         with pytest.raises(Unusable):
-            parse_address(text, Kind.MONGODB)
+            parse_address(text, TargetKind.MONGODB)
 
 
 # The table of suites is right about names, and its verdicts are those of the guidance.
@@ -173,30 +176,30 @@ BY_NAME = {suite.name: suite for suite in SUITES.values()}
 @pytest.mark.parametrize(
     ("name", "verdict"),
     [
-        ("TLS_AES_128_GCM_SHA256", Verdict.RECOMMENDED),
-        ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", Verdict.RECOMMENDED),
-        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", Verdict.RECOMMENDED),
-        ("TLS_ECDHE_RSA_WITH_ARIA_128_GCM_SHA256", Verdict.SUFFICIENT),
-        ("TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8", Verdict.LEGACY),
-        ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256", Verdict.LEGACY),
-        ("TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", Verdict.LEGACY),
-        ("TLS_RSA_WITH_AES_256_GCM_SHA384", Verdict.NO_FORWARD_SECRECY),
-        ("TLS_ECDH_RSA_WITH_AES_128_GCM_SHA256", Verdict.NO_FORWARD_SECRECY),
-        ("TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA", Verdict.INSECURE),
-        ("TLS_ECDHE_RSA_WITH_RC4_128_SHA", Verdict.INSECURE),
-        ("TLS_ECDHE_RSA_WITH_NULL_SHA", Verdict.INSECURE),
-        ("TLS_DH_anon_WITH_AES_256_GCM_SHA384", Verdict.INSECURE),
-        ("TLS_RSA_EXPORT_WITH_DES40_CBC_SHA", Verdict.INSECURE),
-        ("TLS_RSA_WITH_DES_CBC_SHA", Verdict.INSECURE),
+        ("TLS_AES_128_GCM_SHA256", SuiteVerdict.RECOMMENDED),
+        ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", SuiteVerdict.RECOMMENDED),
+        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", SuiteVerdict.RECOMMENDED),
+        ("TLS_ECDHE_RSA_WITH_ARIA_128_GCM_SHA256", SuiteVerdict.SUFFICIENT),
+        ("TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8", SuiteVerdict.LEGACY),
+        ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256", SuiteVerdict.LEGACY),
+        ("TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", SuiteVerdict.LEGACY),
+        ("TLS_RSA_WITH_AES_256_GCM_SHA384", SuiteVerdict.NO_FORWARD_SECRECY),
+        ("TLS_ECDH_RSA_WITH_AES_128_GCM_SHA256", SuiteVerdict.NO_FORWARD_SECRECY),
+        ("TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA", SuiteVerdict.INSECURE),
+        ("TLS_ECDHE_RSA_WITH_RC4_128_SHA", SuiteVerdict.INSECURE),
+        ("TLS_ECDHE_RSA_WITH_NULL_SHA", SuiteVerdict.INSECURE),
+        ("TLS_DH_anon_WITH_AES_256_GCM_SHA384", SuiteVerdict.INSECURE),
+        ("TLS_RSA_EXPORT_WITH_DES40_CBC_SHA", SuiteVerdict.INSECURE),
+        ("TLS_RSA_WITH_DES_CBC_SHA", SuiteVerdict.INSECURE),
     ],
 )
-def test_a_suite_has_the_verdict_of_the_guidance(name: str, verdict: Verdict) -> None:
+def test_a_suite_has_the_verdict_of_the_guidance(name: str, verdict: SuiteVerdict) -> None:
     assert BY_NAME[name].verdict is verdict
 
 
 def test_recommended_is_exactly_what_the_guidance_names() -> None:
     named = re.compile(r"TLS_(ECDHE_(RSA|ECDSA)_WITH_)?(AES_(128|256)_GCM|CHACHA20_POLY1305)_SHA(256|384)")
-    recommended = {suite.name for suite in SUITES.values() if suite.verdict is Verdict.RECOMMENDED}
+    recommended = {suite.name for suite in SUITES.values() if suite.verdict is SuiteVerdict.RECOMMENDED}
     assert recommended == {name for name in BY_NAME if named.fullmatch(name)}
     assert len(recommended) == 9
 

@@ -12,9 +12,9 @@ from sealwire.sidecars.vault_setup.credentials import issue, logins, revoke, rol
 from sealwire.sidecars.vault_setup.desired import (
     MARK,
     AtMost,
-    Kind,
-    State,
-    Step,
+    PlanLine,
+    ResourceKind,
+    ResourceState,
     ages,
     differences,
     resources,
@@ -31,7 +31,7 @@ from sealwire.sidecars.vault_setup.plan import (
     take_away,
     verify,
 )
-from sealwire.sidecars.vault_setup.settings import QUARTER_S, AppRole, Kubernetes, Role, SetupSettings
+from sealwire.sidecars.vault_setup.settings import QUARTER_S, AppRole, Kubernetes, SetupSettings, VaultRole
 from tests.sidecars.vault_setup.fake_server import MADE_AT, FakeServer, set_up
 from tests.support.reasons import raising
 
@@ -39,11 +39,11 @@ SETTINGS = SetupSettings(audit_file="/var/log/audit.log")
 EVERY_AUTH = [AppRole(), AppRole(bound_cidrs=("10.1.2.3/32",)), Kubernetes("https://10.0.0.1", "pem")]
 
 
-def states(steps: tuple[Step, ...]) -> set[State]:
+def states(steps: tuple[PlanLine, ...]) -> set[ResourceState]:
     return {step.state for step in steps}
 
 
-def step_of(steps: tuple[Step, ...], kind: Kind, name: str) -> Step:
+def step_of(steps: tuple[PlanLine, ...], kind: ResourceKind, name: str) -> PlanLine:
     (step,) = (step for step in steps if (step.kind, step.name) == (kind, name))
     return step
 
@@ -52,8 +52,8 @@ def step_of(steps: tuple[Step, ...], kind: Kind, name: str) -> Step:
 def test_an_empty_server_gets_everything_once(auth: AppRole | Kubernetes) -> None:
     settings, server = replace(SETTINGS, auth=auth), FakeServer()
     steps = compare_all(server, settings)
-    assert states(steps) == {State.TO_DO}
-    assert states(tuple(carry_out(server, steps))) == {State.SATISFIED}
+    assert states(steps) == {ResourceState.TO_DO}
+    assert states(tuple(carry_out(server, steps))) == {ResourceState.SATISFIED}
     assert len(server.writes) == len(steps)
     again = compare_all(server, settings)
     assert outstanding(again) == ()
@@ -73,32 +73,44 @@ def test_a_set_up_that_stopped_in_the_middle_goes_on_from_there() -> None:
         list(carry_out(server, compare_all(server, SETTINGS)))
     server.fails_at = None
     left = outstanding(compare_all(server, SETTINGS))
-    assert {step.kind for step in left} == {Kind.AUTH, Kind.ROLE, Kind.AUDIT}
-    assert states(tuple(carry_out(server, left))) == {State.SATISFIED}
+    assert {step.kind for step in left} == {ResourceKind.AUTH, ResourceKind.ROLE, ResourceKind.AUDIT}
+    assert states(tuple(carry_out(server, left))) == {ResourceState.SATISFIED}
 
 
 @pytest.mark.parametrize(
     ("path", "change", "kind", "name"),
     [
-        ("transit/keys/sealwire-proxy", {"deletion_allowed": True}, Kind.KEY, "sealwire-proxy"),
-        ("transit/keys/sealwire-backup", {"auto_rotate_period": 0}, Kind.KEY, "sealwire-backup"),
-        ("transit/keys/sealwire-backup", {"auto_rotate_period": QUARTER_S + 1}, Kind.KEY, "sealwire-backup"),
-        ("sys/policies/acl/sealwire-proxy", {"policy": 'path "*" {}'}, Kind.POLICY, "sealwire-proxy"),
-        ("auth/approle/role/sealwire-proxy", {"token_policies": ["root"]}, Kind.ROLE, "sealwire-proxy"),
+        ("transit/keys/sealwire-proxy", {"deletion_allowed": True}, ResourceKind.KEY, "sealwire-proxy"),
+        ("transit/keys/sealwire-backup", {"auto_rotate_period": 0}, ResourceKind.KEY, "sealwire-backup"),
+        (
+            "transit/keys/sealwire-backup",
+            {"auto_rotate_period": QUARTER_S + 1},
+            ResourceKind.KEY,
+            "sealwire-backup",
+        ),
+        ("sys/policies/acl/sealwire-proxy", {"policy": 'path "*" {}'}, ResourceKind.POLICY, "sealwire-proxy"),
+        (
+            "auth/approle/role/sealwire-proxy",
+            {"token_policies": ["root"]},
+            ResourceKind.ROLE,
+            "sealwire-proxy",
+        ),
         (
             "auth/approle/role/sealwire-auditor",
             {"token_policies": ["sealwire-auditor", "admin"]},
-            Kind.ROLE,
+            ResourceKind.ROLE,
             "sealwire-auditor",
         ),
-        ("auth/approle/role/sealwire-proxy", {"bind_secret_id": False}, Kind.ROLE, "sealwire-proxy"),
+        ("auth/approle/role/sealwire-proxy", {"bind_secret_id": False}, ResourceKind.ROLE, "sealwire-proxy"),
     ],
 )
-def test_drift_is_found_and_mended(path: str, change: dict[str, object], kind: Kind, name: str) -> None:
+def test_drift_is_found_and_mended(
+    path: str, change: dict[str, object], kind: ResourceKind, name: str
+) -> None:
     server = set_up()
     server.objects[path].update(change)
     (drift,) = outstanding(compare_all(server, SETTINGS))
-    assert (drift.kind, drift.name, drift.state) == (kind, name, State.DIFFERS)
+    assert (drift.kind, drift.name, drift.state) == (kind, name, ResourceState.DIFFERS)
     assert {each.field for each in drift.differences} == set(change)
     list(carry_out(server, (drift,)))
     assert outstanding(compare_all(server, SETTINGS)) == ()
@@ -116,7 +128,7 @@ def test_a_key_that_was_made_otherwise_is_left_alone_and_stops_everything(field:
         field: value,
     }
     steps = compare_all(server, SETTINGS)
-    assert step_of(steps, Kind.KEY, "sealwire-proxy").state is State.BY_HAND
+    assert step_of(steps, ResourceKind.KEY, "sealwire-proxy").state is ResourceState.BY_HAND
     with raising(CannotCreate, SetupReason.FIXED):
         list(carry_out(server, steps))
     assert server.writes == []
@@ -125,8 +137,8 @@ def test_a_key_that_was_made_otherwise_is_left_alone_and_stops_everything(field:
 def test_a_mount_of_another_type_is_left_alone() -> None:
     server = FakeServer()
     server.listings["sys/mounts"]["secret/"] = {"type": "kv", "options": {"version": "1"}}
-    step = step_of(compare_all(server, SETTINGS), Kind.MOUNT, "secret")
-    assert (step.state, step.request) == (State.BY_HAND, None)
+    step = step_of(compare_all(server, SETTINGS), ResourceKind.MOUNT, "secret")
+    assert (step.state, step.request) == (ResourceState.BY_HAND, None)
 
 
 def test_a_mount_that_was_there_before_serves_and_is_not_marked() -> None:
@@ -152,16 +164,18 @@ def test_where_the_api_takes_no_audit_device_the_step_is_by_hand_with_the_text_t
     server = FakeServer(takes_audit=False)
     done = tuple(carry_out(server, compare_all(server, SETTINGS)))
     (left,) = outstanding(verify(server, SETTINGS, done))
-    assert (left.kind, left.state) == (Kind.AUDIT, State.BY_HAND)
+    assert (left.kind, left.state) == (ResourceKind.AUDIT, ResourceState.BY_HAND)
     assert configuration("/var/log/audit.log") in left.advice
 
 
 def test_any_audit_device_is_enough_and_none_is_drift() -> None:
     server = FakeServer()
     server.listings["sys/audit"]["syslog/"] = {"type": "syslog"}
-    assert step_of(compare_all(server, SETTINGS), Kind.AUDIT, "syslog").state is State.SATISFIED
+    assert (
+        step_of(compare_all(server, SETTINGS), ResourceKind.AUDIT, "syslog").state is ResourceState.SATISFIED
+    )
     without = compare_all(FakeServer(), SetupSettings())
-    assert step_of(without, Kind.AUDIT, "sealwire").state is State.BY_HAND
+    assert step_of(without, ResourceKind.AUDIT, "sealwire").state is ResourceState.BY_HAND
 
 
 def test_servers_keep_lists_as_sets_and_say_null_for_an_empty_one() -> None:
@@ -190,40 +204,40 @@ def reason_of(error: pytest.ExceptionInfo[SidecarError]) -> Enum:
 def test_a_credential_is_a_role_id_and_a_wrapped_secret_id_that_no_repr_shows() -> None:
     server = set_up()
     server.objects[f"{PROXY_ROLE}/role-id"] = {"role_id": "role-1"}
-    made = issue(server, WITH_ROLES, Role.PROXY, 3600)
-    assert role_id_of(server, WITH_ROLES, Role.PROXY) == "role-1"
+    made = issue(server, WITH_ROLES, VaultRole.PROXY, 3600)
+    assert role_id_of(server, WITH_ROLES, VaultRole.PROXY) == "role-1"
     assert (made.token, made.ttl_s) == ("hvs.wrapping", 3600)
     assert "hvs." not in repr(made)
 
 
 def test_without_the_role_there_is_no_credential() -> None:
     with pytest.raises(Unavailable) as caught:
-        role_id_of(FakeServer(), WITH_ROLES, Role.PROXY)
+        role_id_of(FakeServer(), WITH_ROLES, VaultRole.PROXY)
     assert reason_of(caught) is SetupReason.NOT_SET_UP
 
 
 def test_kubernetes_has_no_credentials() -> None:
     with pytest.raises(Unusable) as caught:
-        issue(FakeServer(), KUBERNETES, Role.PROXY, 60)
+        issue(FakeServer(), KUBERNETES, VaultRole.PROXY, 60)
     assert reason_of(caught) is SetupReason.AUTH
 
 
 def test_with_kubernetes_the_tokens_are_revoked() -> None:
     server = set_up(KUBERNETES)
     server.objects["auth/token/accessors/1"] = {"policies": ["sealwire-proxy"]}
-    ended = revoke(server, KUBERNETES, Role.PROXY)
+    ended = revoke(server, KUBERNETES, VaultRole.PROXY)
     assert (ended.secret_ids, ended.tokens) == (0, 1)
 
 
 def test_revoking_ends_the_secret_ids_and_tokens_of_one_role_only() -> None:
     server = set_up()
-    for role in (Role.PROXY, Role.AUDITOR):
+    for role in (VaultRole.PROXY, VaultRole.AUDITOR):
         server.wrap(f"auth/approle/role/{WITH_ROLES.role_name(role)}/secret-id", {}, 60)
         token = {"policies": [WITH_ROLES.role_name(role)]}
         server.objects[f"auth/token/accessors/{role.value}"] = token
-    ended = revoke(server, WITH_ROLES, Role.PROXY)
+    ended = revoke(server, WITH_ROLES, VaultRole.PROXY)
     assert (ended.secret_ids, ended.tokens) == (1, 1)
-    assert server.list("auth/token/accessors") == (Role.AUDITOR.value,)
+    assert server.list("auth/token/accessors") == (VaultRole.AUDITOR.value,)
     assert server.list(f"{PROXY_ROLE}/secret-id") == ()
     assert len(server.list("auth/approle/role/sealwire-auditor/secret-id")) == 1
 
@@ -234,11 +248,11 @@ def test_what_ended_by_itself_is_passed_over_and_what_cannot_be_ended_is_told_at
         server.objects[f"auth/token/accessors/{name}"] = {"policies": ["sealwire-proxy"]}
     server.fails_for = {"1": True, "2": False}
     with pytest.raises(KeySettingError):
-        revoke(server, WITH_ROLES, Role.PROXY)
+        revoke(server, WITH_ROLES, VaultRole.PROXY)
     assert server.list("auth/token/accessors") == ("2",)
     server.objects["auth/token/accessors/1"] = {"policies": ["sealwire-proxy"]}
     server.fails_for = {"1": True}
-    assert revoke(server, WITH_ROLES, Role.PROXY).tokens == 1
+    assert revoke(server, WITH_ROLES, VaultRole.PROXY).tokens == 1
 
 
 def test_a_login_lasts_as_long_as_its_longest_secret_id() -> None:
@@ -280,7 +294,7 @@ def test_without_the_keys_there_is_nothing_to_rotate() -> None:
     assert reason_of(caught) is SetupReason.NOT_SET_UP
 
 
-def fates(server: FakeServer, *, destroy_keys: bool = False) -> dict[tuple[Kind, str], Fate]:
+def fates(server: FakeServer, *, destroy_keys: bool = False) -> dict[tuple[ResourceKind, str], Fate]:
     """Carries the rollback out and says what became of each resource: what the plan has said."""
     plan = plan_removal(server, WITH_ROLES, destroy_keys=destroy_keys)
     done = tuple(take_away(server, WITH_ROLES, plan))
@@ -292,7 +306,11 @@ def test_the_rollback_takes_everything_but_the_keys() -> None:
     server = set_up()
     found = fates(server)
     kept = {name for name, fate in found.items() if fate is Fate.KEEP}
-    assert kept == {(Kind.KEY, "sealwire-proxy"), (Kind.KEY, "sealwire-backup"), (Kind.MOUNT, "transit")}
+    assert kept == {
+        (ResourceKind.KEY, "sealwire-proxy"),
+        (ResourceKind.KEY, "sealwire-backup"),
+        (ResourceKind.MOUNT, "transit"),
+    }
     assert set(server.objects) == {"transit/keys/sealwire-proxy", "transit/keys/sealwire-backup"}
     assert server.listings["sys/auth"] == {}
 
@@ -309,7 +327,7 @@ def test_with_the_keys_destroyed_nothing_is_left() -> None:
 def test_a_keyring_in_the_storage_is_kept_with_its_keys() -> None:
     server = set_up()
     server.objects["secret/metadata/sealwire/keyring"] = {}
-    assert fates(server)[Kind.MOUNT, "secret"] is Fate.KEEP
+    assert fates(server)[ResourceKind.MOUNT, "secret"] is Fate.KEEP
     assert "secret/metadata/sealwire/keyring" in server.objects
 
 
@@ -320,7 +338,11 @@ def test_what_was_there_before_or_holds_something_else_is_kept() -> None:
     server.objects["secret/metadata/payroll"] = {}
     found = fates(server, destroy_keys=True)
     kept = {name for name, fate in found.items() if fate is Fate.KEEP}
-    assert kept == {(Kind.MOUNT, "transit"), (Kind.AUTH, "approle"), (Kind.MOUNT, "secret")}
+    assert kept == {
+        (ResourceKind.MOUNT, "transit"),
+        (ResourceKind.AUTH, "approle"),
+        (ResourceKind.MOUNT, "secret"),
+    }
 
 
 def test_what_comes_into_a_mount_after_the_plan_keeps_it() -> None:
@@ -330,7 +352,7 @@ def test_what_comes_into_a_mount_after_the_plan_keeps_it() -> None:
     done = {
         (each.resource.kind, each.resource.name): each.fate for each in take_away(server, WITH_ROLES, plan)
     }
-    assert done[Kind.AUTH, "approle"] is Fate.KEEP
+    assert done[ResourceKind.AUTH, "approle"] is Fate.KEEP
 
 
 def test_planning_a_rollback_changes_nothing() -> None:

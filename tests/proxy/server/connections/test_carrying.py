@@ -21,14 +21,14 @@ from sealwire.proxy.server.config.settings import TlsMode, UpstreamTls
 from sealwire.proxy.server.connections.carrying import (
     CLOSE_LINGER_S,
     DRAIN_LINGER_S,
-    State,
+    CarryState,
     has_lingered,
     say_closed,
 )
 from sealwire.proxy.server.connections.services import ClientGate
 from sealwire.proxy.server.connections.sessions import ClientStage, SessionCore
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.transports import Hold
+from sealwire.proxy.server.transports import HoldReason
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,
@@ -175,12 +175,12 @@ async def test_a_command_that_waits_for_an_answer_of_the_server_outlives_its_cli
 
 async def test_an_end_with_nothing_before_it_is_heard_of_at_once() -> None:
     async with Scene(Scripted()) as scene:
-        scene.connection.client.hold(Hold.SERVER_FULL)
+        scene.connection.client.hold(HoldReason.SERVER_FULL)
         scene.end_client()
         assert scene.server.is_closed
     async with Scene(Scripted()) as scene:
         assert scene.connection.server is not None
-        scene.connection.server.hold(Hold.CLIENT_FULL)
+        scene.connection.server.hold(HoldReason.CLIENT_FULL)
         scene.end_server()
         assert scene.client.is_closed
 
@@ -281,7 +281,7 @@ async def test_ends_of_both_leave_nothing_behind() -> None:
             scene.end_client()
             await turns()
             scene.connection.tick(scene.now_s + CLOSE_LINGER_S)
-            assert scene.connection.state is State.CLOSED
+            assert scene.connection.state is CarryState.CLOSED
             # whatever comes late finds nobody
             scene.keys.done()
 
@@ -347,7 +347,7 @@ async def test_what_a_client_sends_while_its_server_connection_is_opened_comes_a
     scene.connection.client_data(b"first")
     scene.connection.client_data(b"second")
     await turns()
-    assert scene.connection.client.held is Hold.CONNECTING
+    assert scene.connection.client.held is HoldReason.CONNECTING
     await opened(scene)
     assert scene.server.written == [b"first", b"second"]
     assert not scene.connection.client.held
@@ -367,7 +367,7 @@ async def test_keys_may_be_awaited_while_the_server_connection_is_opened(*, keys
     else:
         await opened(scene)
         assert scene.connection.server is not None
-        assert scene.connection.server.held is Hold.KEYS
+        assert scene.connection.server.held is HoldReason.KEYS
         assert scene.server.written == [b"hello"]
         scene.keys.done()
     assert scene.server.written == [b"hello", b"second"]
@@ -382,7 +382,7 @@ async def test_a_client_that_does_not_read_meanwhile_holds_its_server_from_the_f
     scene.connection.client_full()
     await opened(scene)
     assert scene.connection.server is not None
-    assert scene.connection.server.held is Hold.CLIENT_FULL
+    assert scene.connection.server.held is HoldReason.CLIENT_FULL
     scene.connection.client_writable()
     assert not scene.connection.server.held
     await over(scene)

@@ -21,7 +21,7 @@ from sealwire.proxy.server.frontiers import feed
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.transports import Hold
+from sealwire.proxy.server.transports import HoldReason
 from sealwire.proxy.session.effects import (
     Begun,
     Close,
@@ -503,13 +503,13 @@ async def test_a_server_that_does_not_read_holds_its_client_until_it_does() -> N
     async with Scene(Scripted()) as scene:
         for _ in range(2):
             scene.connection.server_full()
-        assert scene.connection.client.held is Hold.SERVER_FULL
+        assert scene.connection.client.held is HoldReason.SERVER_FULL
         assert scene.services.metrics.value("sealwire_read_pauses_total", side="server") == 1
         scene.connection.server_writable()
         assert not scene.connection.client.held
         for _ in range(2):
             scene.connection.client_full()
         assert scene.connection.server is not None
-        assert scene.connection.server.held is Hold.CLIENT_FULL
+        assert scene.connection.server.held is HoldReason.CLIENT_FULL
         scene.connection.client_writable()
         assert not scene.connection.server.held

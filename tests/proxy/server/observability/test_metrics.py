@@ -12,13 +12,13 @@ from sealwire.proxy.server.observability.metrics import (
     Metrics,
 )
 from sealwire.proxy.server.page.panels import REPLY, Readings, quantile
-from sealwire.proxy.server.transports import Hold
+from sealwire.proxy.server.transports import HoldReason
 from sealwire.proxy.server.workers.joint_metrics import JointMetrics, families_of
 from sealwire.proxy.session.effects import Count, Counter
 
 
 def test_every_hold_has_a_series_from_the_start() -> None:
-    names = {name.lower().replace("_", "-") for name, hold in Hold.__members__.items() if hold}
+    names = {name.lower().replace("_", "-") for name, hold in HoldReason.__members__.items() if hold}
     assert set(HOLDS) == names
     registry = CollectorRegistry()
     ConnectionFigures(registry)

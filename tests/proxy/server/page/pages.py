@@ -12,7 +12,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.policy_file import parse_policy
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import Config, ListenTls, PageSettings, TlsMode
-from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, Phase, StoreReach
+from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, ProxyPhase, StoreReach
 from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from sealwire.proxy.server.page.door import PageCall, PageDoor, Token
 from sealwire.proxy.server.page.facts import PageFacts, facts_of
@@ -170,7 +170,7 @@ def a_config(folder: Path, *, tls: bool = False, token: bool = True, name: str |
 def a_health() -> Health:
     """Ready, with this and that to look at."""
     return Health(
-        phase=Phase.READY,
+        phase=ProxyPhase.READY,
         keyring=Freshness.FRESH,
         clock=lambda: 0.0,
         policies=("0a1b2c3d4e5f",),

@@ -13,7 +13,7 @@ from sealwire.audit.log import AuditLog, LogPace
 from sealwire.audit.signing import make_key
 from sealwire.cli import sealwire
 from sealwire.files.html.frame import Mark, Tone
-from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, Phase
+from sealwire.proxy.server.health import Following, Freshness, Health, Keeping, ProxyPhase
 from sealwire.proxy.server.page.door import PANELS
 from sealwire.proxy.server.page.facts import OBSERVED, PageFacts
 from sealwire.proxy.server.page.panels import (
@@ -95,7 +95,7 @@ def test_a_proxy_that_serves_is_ready(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("health", "why"),
     [
-        (replace(a_health(), phase=Phase.DRAINING), "draining"),
+        (replace(a_health(), phase=ProxyPhase.DRAINING), "draining"),
         (replace(a_health(), keyring=Freshness.EXPIRED), "the keys are too old"),
         (replace(a_health(), audit=Keeping.FULL), "the audit log takes no more"),
         (replace(a_health(), frontier=Following.LOST), "there is no lease, or a class is refused"),
@@ -373,7 +373,7 @@ def test_what_was_withheld_is_wrong_for_an_hour(tmp_path: Path) -> None:
 
 
 def test_a_proxy_that_does_not_serve_is_red(tmp_path: Path) -> None:
-    page = with_health(at_rest(tmp_path), replace(a_health(), phase=Phase.DRAINING))
+    page = with_health(at_rest(tmp_path), replace(a_health(), phase=ProxyPhase.DRAINING))
     assert verdict(page, ()).tone is Tone.ACT
     lost = with_health(at_rest(tmp_path), replace(a_health(), frontier=Following.LOST))
     assert shown(lost)["Moving"].state.tone is Tone.ACT

@@ -23,8 +23,8 @@ from sealwire.proxy.server.supervisor.roster import (
     AskedWorkers,
     Finish,
     Order,
-    Outcome,
     Roster,
+    RunOutcome,
     Start,
     Tell,
     WorkerProcesses,
@@ -62,7 +62,7 @@ def test_workers_start_one_after_the_other_and_all_are_announced_once() -> None:
 def test_the_first_worker_speaks_for_all_when_it_cannot_start(code: int) -> None:
     roster = Roster(4, DRAIN_S)
     roster.tick(1.0)
-    assert roster.ended(1, code, 2.0) == [Finish(Outcome.NEVER_STARTED, code)]
+    assert roster.ended(1, code, 2.0) == [Finish(RunOutcome.NEVER_STARTED, code)]
     assert roster.tick(1e6) == []
 
 
@@ -107,7 +107,7 @@ def test_it_gives_up_when_workers_fail_in_a_row_and_none_serves() -> None:
         assert isinstance(start, Start)
         orders = roster.ended(start.number, -11, now_s)
         failures += 1
-    assert orders == [Finish(Outcome.GAVE_UP, -11)]
+    assert orders == [Finish(RunOutcome.GAVE_UP, -11)]
     assert failures == MOST_FAILURES
     assert roster.tick(1e6) == []
 
@@ -155,7 +155,7 @@ def test_a_stop_drains_all_and_ends_when_the_last_has_gone() -> None:
     roster = started(2, 100.0)
     assert roster.stop(200.0) == [Tell(1, DRAIN), Tell(2, DRAIN)]
     assert roster.ended(1, 0, 201.0) == []
-    assert roster.ended(2, 0, 202.0) == [Finish(Outcome.DRAINED)]
+    assert roster.ended(2, 0, 202.0) == [Finish(RunOutcome.DRAINED)]
 
 
 def test_a_second_stop_ends_them_at_once() -> None:
@@ -163,7 +163,7 @@ def test_a_second_stop_ends_them_at_once() -> None:
     roster.stop(200.0)
     roster.ended(1, 0, 201.0)
     assert roster.stop(201.0) == [Tell(2, CUT)]
-    assert roster.ended(2, -9, 201.5) == [Finish(Outcome.DRAINED)]
+    assert roster.ended(2, -9, 201.5) == [Finish(RunOutcome.DRAINED)]
 
 
 def test_a_drain_has_a_limit_and_starts_nobody() -> None:
@@ -187,13 +187,13 @@ def test_a_worker_that_becomes_ready_during_a_drain_is_told_again() -> None:
     roster.tick(1.0)
     assert roster.stop(2.0) == [Tell(1, DRAIN)]
     assert roster.became_ready(1, 3.0) == [Tell(1, DRAIN)]
-    assert roster.ended(1, 0, 4.0) == [Finish(Outcome.DRAINED)]
+    assert roster.ended(1, 0, 4.0) == [Finish(RunOutcome.DRAINED)]
 
 
 def test_a_stop_while_all_wait_for_their_turn_ends_at_once() -> None:
     roster = started(1, 100.0)
     roster.ended(1, 1, 101.0)
-    assert roster.stop(101.1) == [Finish(Outcome.DRAINED)]
+    assert roster.stop(101.1) == [Finish(RunOutcome.DRAINED)]
     assert roster.tick(1000.0) == []
 
 

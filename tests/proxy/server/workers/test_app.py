@@ -35,10 +35,10 @@ from sealwire.proxy.server.errors import (
     UpstreamUnavailable,
 )
 from sealwire.proxy.server.findings import LOGIN_WANTED, NO_ACCESS_CONTROL
-from sealwire.proxy.server.health import Following, Freshness, Keeping, Phase
+from sealwire.proxy.server.health import Following, Freshness, Keeping, ProxyPhase
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.server.observability.audit_settings import AuditSettings, WhenFull
-from sealwire.proxy.server.transports import Hold
+from sealwire.proxy.server.transports import HoldReason
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Audit, Done, Effect, ToClient
 from sealwire.testbed.child import free_port
@@ -336,12 +336,12 @@ async def test_where_it_is_to_block_clients_wait_for_the_audit_writer(
             for _ in range(5):
                 writer.write(b"!")
                 await soon(reader.readexactly(1))
-            assert not connection.client.held & Hold.AUDIT
+            assert not connection.client.held & HoldReason.AUDIT
             writer.write(b"!")
-            await until(lambda: bool(connection.client.held & Hold.AUDIT))
+            await until(lambda: bool(connection.client.held & HoldReason.AUDIT))
             os.kill(proxy._writer._process.pid, signal.SIGCONT)
             assert await soon(reader.readexactly(1)) == b"."
-            assert not connection.client.held & Hold.AUDIT
+            assert not connection.client.held & HoldReason.AUDIT
     assert file.read_bytes().count(b'"refused"') == 6
 
 
@@ -437,7 +437,7 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         _, page = await ask(address, "/metrics")
         assert b"sealwire_ready 1.0\n" in page
         assert b"sealwire_frontier_lost 0.0\n" in page
-        proxy.health.phase = Phase.DRAINING
+        proxy.health.phase = ProxyPhase.DRAINING
         assert (await ask(address, "/readyz"))[0] == 503
         proxy.health.clock = lambda: proxy.health.beat_at + 3600
         assert await ask(address, "/healthz") == (503, b'{"status": "stuck"}\n')

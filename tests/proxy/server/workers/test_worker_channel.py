@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.config.settings import Discovery, Limits, Member, Seeds
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
-from sealwire.proxy.server.health import Beat, Following, Freshness, Keeping, Phase, StoreReach
+from sealwire.proxy.server.health import Beat, Following, Freshness, Keeping, ProxyPhase, StoreReach
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.page.facts import PageFacts
 from sealwire.proxy.server.workers.joint_metrics import families_of
@@ -61,7 +61,7 @@ messages = st.one_of(
     st.builds(Ask, st.integers()),
     st.builds(
         Beat,
-        st.sampled_from(Phase),
+        st.sampled_from(ProxyPhase),
         st.sampled_from(Freshness),
         st.lists(st.text()).map(tuple),
         st.sampled_from(Following),

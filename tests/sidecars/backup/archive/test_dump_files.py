@@ -15,7 +15,7 @@ from sealwire.sidecars.backup.archive.dump_files import (
     pieces,
     survey,
 )
-from sealwire.sidecars.backup.archive.metadata import FileKey, Kind
+from sealwire.sidecars.backup.archive.metadata import CollectionKind, FileKey
 from sealwire.sidecars.errors import BackupReason, Missing, SidecarError, Unsound, Unusable
 from tests.support.reasons import raising
 
@@ -80,11 +80,11 @@ def test_mongodumps_files_are_found_however_they_are_packed(tmp_path: Path, how:
     found = survey(files)
     kinds = {(described.database, described.name): described.kind for described in found.collections.values()}
     assert kinds == {
-        ("clinic", "patients"): Kind.COLLECTION,
-        ("clinic", "adults"): Kind.VIEW,
-        ("clinic", "weather"): Kind.TIMESERIES,
-        ("clinic", "a/b"): Kind.COLLECTION,
-        ("other", "bare"): Kind.COLLECTION,
+        ("clinic", "patients"): CollectionKind.COLLECTION,
+        ("clinic", "adults"): CollectionKind.VIEW,
+        ("clinic", "weather"): CollectionKind.TIMESERIES,
+        ("clinic", "a/b"): CollectionKind.COLLECTION,
+        ("other", "bare"): CollectionKind.COLLECTION,
     }
     assert documents(files) == {
         FileKey("clinic", "patients"): 3,

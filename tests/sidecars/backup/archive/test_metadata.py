@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from sealwire.sidecars.backup.archive import metadata
 from sealwire.sidecars.backup.archive.metadata import (
+    CollectionKind,
     CollectionMetadata,
     FileKey,
     FileName,
-    Kind,
     from_server,
     parse,
     serialize,
@@ -38,7 +38,7 @@ INDEXES: tuple[dict[str, Any], ...] = (
 
 
 def test_what_was_written_comes_back_with_types_and_order() -> None:
-    before = CollectionMetadata("clinic", "patients", Kind.COLLECTION, OPTIONS, INDEXES, "ab" * 16)
+    before = CollectionMetadata("clinic", "patients", CollectionKind.COLLECTION, OPTIONS, INDEXES, "ab" * 16)
     after = parse(serialize(before), "clinic", "ignored")
     assert after == before
     assert [list(index["key"]) for index in after.indexes] == [list(index["key"]) for index in INDEXES]
@@ -49,7 +49,7 @@ def test_what_was_written_comes_back_with_types_and_order() -> None:
 
 def test_the_fields_are_those_that_mongorestore_reads() -> None:
     written = loads(
-        serialize(CollectionMetadata("clinic", "v", Kind.VIEW, {"viewOn": "a", "pipeline": []}, ()))
+        serialize(CollectionMetadata("clinic", "v", CollectionKind.VIEW, {"viewOn": "a", "pipeline": []}, ()))
     )
     assert written == {
         "options": {"viewOn": "a", "pipeline": []},
@@ -67,15 +67,19 @@ def test_a_time_series_of_mongodump_is_read() -> None:
         b'"collectionName":"weather","type":"timeseries"}'
     )
     found = parse(raw, "clinic", "weather")
-    assert found.kind is Kind.TIMESERIES
+    assert found.kind is CollectionKind.TIMESERIES
     assert found.options["timeseries"]["bucketMaxSpanSeconds"] == 3600
 
 
 @pytest.mark.parametrize(
     ("options", "kind"),
-    [("{}", Kind.COLLECTION), ('{"viewOn": "a"}', Kind.VIEW), ('{"timeseries": {}}', Kind.TIMESERIES)],
+    [
+        ("{}", CollectionKind.COLLECTION),
+        ('{"viewOn": "a"}', CollectionKind.VIEW),
+        ('{"timeseries": {}}', CollectionKind.TIMESERIES),
+    ],
 )
-def test_older_dumps_say_the_kind_by_their_options(options: str, kind: Kind) -> None:
+def test_older_dumps_say_the_kind_by_their_options(options: str, kind: CollectionKind) -> None:
     found = parse(b'{"options": %s, "indexes": []}' % options.encode(), "clinic", "named by its file")
     assert (found.kind, found.name) == (kind, "named by its file")
 
@@ -88,7 +92,7 @@ def test_a_server_that_calls_a_time_series_a_collection_is_not_believed() -> Non
         "info": {"uuid": Binary(bytes(16), 4)},
     }
     found = from_server("clinic", described, ())
-    assert (found.kind, found.uuid) == (Kind.TIMESERIES, "00" * 16)
+    assert (found.kind, found.uuid) == (CollectionKind.TIMESERIES, "00" * 16)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,9 @@ def test_damaged_metadata_is_refused(raw: bytes) -> None:
 
 
 def test_it_does_not_show_what_its_options_quote() -> None:
-    metadata = CollectionMetadata("clinic", "a", Kind.COLLECTION, {"validator": {"x": "secret"}}, ())
+    metadata = CollectionMetadata(
+        "clinic", "a", CollectionKind.COLLECTION, {"validator": {"x": "secret"}}, ()
+    )
     assert "secret" not in repr(metadata)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sealwire.sidecars.backup.keeping.catalog import (
     LEFTOVER_AGE,
-    Entry,
+    CatalogEntry,
     RetentionPolicy,
     decide,
     kept_until,
@@ -46,7 +46,7 @@ from tests.support.reasons import raising
 START = datetime(2026, 1, 5, 3, tzinfo=UTC)  # a Monday
 
 
-def entry(days: float, *, verified: bool = False, problem: BackupReason | None = None) -> Entry:
+def entry(days: float, *, verified: bool = False, problem: BackupReason | None = None) -> CatalogEntry:
     created = START + timedelta(days=days)
     sidecar = Sidecar(
         bytes(16),
@@ -56,10 +56,10 @@ def entry(days: float, *, verified: bool = False, problem: BackupReason | None =
         created if verified else None,
         make_manifest((), created),
     )
-    return Entry(f"b{days:08.2f}", 1, created, sidecar, problem)
+    return CatalogEntry(f"b{days:08.2f}", 1, created, sidecar, problem)
 
 
-def kept(entries: list[Entry], policy: RetentionPolicy) -> list[Entry]:
+def kept(entries: list[CatalogEntry], policy: RetentionPolicy) -> list[CatalogEntry]:
     return [decision.entry for decision in decide(entries, policy) if decision.kept]
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
+from sealwire.sidecars.backup.archive.metadata import CollectionKind, CollectionMetadata
 from sealwire.sidecars.backup.restoring.plan import (
     ROLES,
     USERS,
-    Entry,
     Part,
+    RestoreEntry,
     RestorePlan,
     opened,
     parse_rename,
@@ -24,12 +24,12 @@ from tests.support.reasons import raising
 
 def collection(namespace: str) -> CollectionMetadata:
     database, _, name = namespace.partition(".")
-    return CollectionMetadata(database, name, Kind.COLLECTION, {}, ())
+    return CollectionMetadata(database, name, CollectionKind.COLLECTION, {}, ())
 
 
 def view(namespace: str, on: str) -> CollectionMetadata:
     database, _, name = namespace.partition(".")
-    return CollectionMetadata(database, name, Kind.VIEW, {"viewOn": on, "pipeline": []}, ())
+    return CollectionMetadata(database, name, CollectionKind.VIEW, {"viewOn": on, "pipeline": []}, ())
 
 
 FOUND = [
@@ -137,7 +137,10 @@ def test_a_second_run_finds_what_the_first_one_did(tmp_path: Path) -> None:
         assert [row["documents"] for row in found["collections"]] == [5, 0]
     with opened(path, "one") as journal:
         assert journal.resumed
-        assert list(journal.entries.items()) == [("clinic.a", Entry("ab", 5)), ("clinic.b", Entry(""))]
+        assert list(journal.entries.items()) == [
+            ("clinic.a", RestoreEntry("ab", 5)),
+            ("clinic.b", RestoreEntry("")),
+        ]
         journal.complete(["clinic.a"])
         assert journal.entries["clinic.a"].whole
         journal.remove()
