@@ -20,7 +20,7 @@ import pytest
 from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.testbed.child import free_port
 from tests.build_context import ROOT
-from tests.support.debian import require_programs
+from tests.support.debian import require_files, require_programs
 from tests.support.secantus import secantus
 from tests.support.skips import skip_in_samples
 from tests.test_wheels import assert_valid
@@ -113,6 +113,7 @@ def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
     if os.geteuid() != 0:
         pytest.skip("changes its root folder, which needs root")
     require_programs({"buildah": "buildah", "mmdebstrap": "mmdebstrap"})
+    require_files({"usr/lib/podman/netavark": "netavark"})  # buildah only recommends it, and asks for it
     built = Buildah(tmp_path_factory.mktemp("buildah"))
     built.build(TAG)
     yield built
