@@ -7,7 +7,7 @@ it: a ceiling far above its count is an error as well. Run by `make check`; `--c
 import ast
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
@@ -16,16 +16,18 @@ from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
     "modules": 394,
-    "lines": 103_489,
+    "lines": 103_473,
     "modules of 50 lines or fewer": 12,
-    "modules with one importer": 61,
+    "modules with one importer": 60,
     "modules that import the envelope": 40,
-    "longest chain of imports": 24,
+    "longest chain of imports": 22,
+    "floors of policies": 12,
 }
 SLACK: Final = 1.02
 """How far a ceiling may be above its count: commits that take something out need not all touch it."""
 _SMALL: Final = 50
 _ENVELOPE: Final = "crypto.envelope"
+_POLICIES: Final = "policies."
 
 
 def sources(root: Path = ROOT) -> dict[str, str]:
@@ -53,12 +55,15 @@ def counts(modules: Mapping[str, str]) -> dict[str, int]:
         "modules of 50 lines or fewer": sum(size <= _SMALL for size in sizes.values()),
         "modules with one importer": sum(len(importers[name]) == 1 for name in sizes),
         "modules that import the envelope": len(importers[_ENVELOPE]),
-        "longest chain of imports": _longest_chain(trees, modules),
+        "longest chain of imports": _longest_chain(trees),
+        "floors of policies": _longest_chain(
+            {name: trees[name] for name in trees if name.startswith(_POLICIES)}
+        ),
     }
 
 
-def _imports(name: str, nodes: Iterable[ast.AST], modules: Mapping[str, str]) -> Iterator[str]:
-    """The modules of the product that one imports by these nodes."""
+def _imports(name: str, nodes: Iterable[ast.AST], modules: Collection[str]) -> Iterator[str]:
+    """The modules among these that one imports by these nodes."""
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             base = node.module.removeprefix("sealwire.")
@@ -68,13 +73,13 @@ def _imports(name: str, nodes: Iterable[ast.AST], modules: Mapping[str, str]) ->
                     yield found
 
 
-def _longest_chain(trees: Mapping[str, ast.Module], modules: Mapping[str, str]) -> int:
-    """How many modules are imported one for the other. What functions import on their way is left out."""
-    imports = {name: set(_imports(name, tree.body, modules)) for name, tree in trees.items()}
+def _longest_chain(trees: Mapping[str, ast.Module]) -> int:
+    """How many of these modules are imported one for the other. Imports inside functions are left out."""
+    imports = {name: set(_imports(name, tree.body, trees)) for name, tree in trees.items()}
     depths: dict[str, int] = {}
     for name in TopologicalSorter(imports).static_order():
         depths[name] = 1 + max((depths[each] for each in imports[name]), default=0)
-    return max(depths.values())
+    return max(depths.values(), default=0)
 
 
 def judge(found: Mapping[str, int], ceilings: Mapping[str, int]) -> list[str]:

@@ -25,7 +25,8 @@ from sealwire.policies.planning.rules import Infer, Rule, never, passed, refused
 from sealwire.policies.planning.trees import OPAQUE, document_node, same_values
 from sealwire.policies.planning.values import tell_apart, tell_apart_by
 from sealwire.policies.planning.walk import Walk
-from sealwire.policies.questions.asked import HeldValue, ValuesAnswer
+from sealwire.policies.questions.asked import ValuesAnswer
+from sealwire.policies.questions.conditions import HeldValue
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 

@@ -11,8 +11,9 @@ from sealwire.policies.file.schema import PathNode, follow, is_transparent
 from sealwire.policies.filters.filters import plan_elem_match
 from sealwire.policies.filters.operands import refuse_misplaced
 from sealwire.policies.planning import arguments
+from sealwire.policies.planning.numbers import FLAGS, is_true
 from sealwire.policies.planning.trees import OPAQUE, Work
-from sealwire.policies.planning.values import FLAGS, demand_result, is_true
+from sealwire.policies.planning.values import demand_result
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element

@@ -10,8 +10,8 @@ from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.ranges import NUMERIC
 from sealwire.policies.file.schema import NOTHING, PathNode, bounded, follow, is_transparent
 from sealwire.policies.planning.arguments import REFERENCE, document_of, first_name, is_document_literal
+from sealwire.policies.planning.numbers import FLAGS
 from sealwire.policies.planning.trees import Work, beside, doubtful
-from sealwire.policies.planning.values import FLAGS
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements

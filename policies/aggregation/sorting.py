@@ -25,8 +25,9 @@ from sealwire.policies.file.schema import PathNode, follow, has_dot, is_transpar
 from sealwire.policies.filters.asking import Among, among_planned, may_ask, note_asked, strength_at
 from sealwire.policies.planning.arguments import document_of, named_parts, only_element
 from sealwire.policies.planning.contexts import unfixed
+from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
-from sealwire.policies.planning.values import FLAGS, is_true, note_comparison, whole_number
+from sealwire.policies.planning.values import note_comparison
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import (
     SortAhead,
@@ -36,7 +37,7 @@ from sealwire.policies.questions.asked import (
     ValuesUnknown,
 )
 from sealwire.policies.questions.collation import SIMPLE
-from sealwire.policies.questions.ordering import DISTURBED, SortOrder
+from sealwire.policies.questions.conditions import DISTURBED, SortOrder
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, enclosed, find_element, string_bytes
 

@@ -19,7 +19,7 @@ from sealwire.policies.planning.arguments import (
     signature_of,
     text_of,
 )
-from sealwire.policies.planning.values import FLAGS, whole_number
+from sealwire.policies.planning.numbers import FLAGS, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

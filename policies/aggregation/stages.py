@@ -19,6 +19,7 @@ from sealwire.policies.file.schema import NOTHING, PathNode, follow
 from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning import arguments
 from sealwire.policies.planning.contexts import KnownContexts
+from sealwire.policies.planning.numbers import FLAGS
 from sealwire.policies.planning.rules import (
     Conversion,
     StageRow,
@@ -31,7 +32,6 @@ from sealwire.policies.planning.rules import (
     stages,
 )
 from sealwire.policies.planning.trees import OPAQUE, document_node, each_node, placed, whole_inside
-from sealwire.policies.planning.values import FLAGS
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

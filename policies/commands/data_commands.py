@@ -36,6 +36,7 @@ from sealwire.policies.filters import hints
 from sealwire.policies.filters.filters import plan_stored_filter
 from sealwire.policies.planning import values
 from sealwire.policies.planning.arguments import check_nested, document_of, given, named_parts, readable
+from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.plan import CLOSED, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family
 from sealwire.policies.planning.trees import is_in_clear
@@ -99,9 +100,7 @@ def find_hint(command: Command, walk: Walk) -> None:
     if argument is None:
         return
     _demand_filter(walk, argument, is_view=_is_view(command, walk))
-    is_cut = any(
-        values.is_given(walk.buf, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch")
-    )
+    is_cut = any(is_given(walk.buf, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch"))
     if is_cut and not hints.sorts(walk.buf, arguments.get(b"sort")):
         conditions = [arguments[b"filter"]] if b"filter" in arguments else []
         bounded, is_view = hints.fixed_by_bounds(walk.buf, arguments), _is_view(command, walk)
@@ -139,9 +138,9 @@ def refuse_hint_on_one(walk: Walk, statement: dict[bytes, Element], filter_name:
 def deletes_all(buf: bytes, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> bool:
     """Whether a statement deletes every match: `multi` in `bulkWrite`; elsewhere a limit that is zero."""
     if b"multi" in table:
-        return values.is_given(buf, statement.get(b"multi"))
+        return is_given(buf, statement.get(b"multi"))
     limit = statement.get(b"limit")
-    return limit is not None and values.whole_number(buf, limit) == 0
+    return limit is not None and whole_number(buf, limit) == 0
 
 
 def with_let(handler: Handler) -> Handler:
@@ -247,7 +246,7 @@ def _one_update(among: Walk, start: int) -> None:
         )
     update_statement(among.inside(start), statement, _UPDATE_PARTS)
     if asking is not None:
-        inserts = values.is_given(among.buf, statement.get(b"upsert"))
+        inserts = is_given(among.buf, statement.get(b"upsert"))
         asking.written.note(among.buf, statement.get(b"u"), inserts=inserts)
 
 
@@ -304,7 +303,7 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
     update, array_filters = given(statement, parts.update), statement.get(b"arrayFilters")
     if array_filters is not None and update is None:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
-    seeds = values.is_given(walk.buf, statement.get(b"upsert"))
+    seeds = is_given(walk.buf, statement.get(b"upsert"))
     use = Use.SEED if seeds else Use.MATCH if b"hint" in statement else walk.use
     asking = walk.draft.asking
     if asking is not None and seeds:
@@ -318,7 +317,7 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
     apply_arguments(walk if use is walk.use else walk.to(use), statement, table)
     if is_sorted and sort is not None:
         sorted_commands.plan_sorted_write(walk, sort, statement, parts.filter)
-    if b"hint" in statement and not values.is_given(walk.buf, statement.get(b"multi")):
+    if b"hint" in statement and not is_given(walk.buf, statement.get(b"multi")):
         refuse_hint_on_one(walk, statement, parts.filter)
     if asking is not None:
         asking.begin_change("a condition on values of arrays", walk.node)
@@ -366,7 +365,7 @@ def delete_statement(walk: Walk, statement: dict[bytes, Element], table: dict[by
 
 
 def _find_and_modify(command: Command, walk: Walk) -> None:
-    if values.is_given(walk.buf, command.arguments.get(b"remove")):
+    if is_given(walk.buf, command.arguments.get(b"remove")):
         values.demand_delete(walk.draft, walk.node)
     _plan_statement(walk, command.arguments, _FIND_AND_MODIFY)
 
@@ -503,7 +502,7 @@ def _target(command: Command, start: int) -> _Target | None:
         if not parts.keys() <= {b"ns", b"collectionUUID", b"isTimeseriesNamespace"}:
             # encryptionInformation among others: the server would write more than the operations say
             raise Refusal(Reason.SHAPE, rule="nsInfo")
-        if values.is_given(command.buf, parts.get(b"isTimeseriesNamespace")):
+        if is_given(command.buf, parts.get(b"isTimeseriesNamespace")):
             raise Refusal(Reason.SHAPE, rule="isTimeseriesNamespace")
     return _Target(namespace, node)
 
@@ -536,7 +535,7 @@ def _operation(
     kinds = [name for name in parts if name in _HANDLERS]
     if len(kinds) != 1 or next(iter(parts)) != kinds[0]:
         raise Refusal(Reason.SHAPE, rule="an operation of bulkWrite")
-    index = values.whole_number(walk.buf, parts[kinds[0]])
+    index = whole_number(walk.buf, parts[kinds[0]])
     target = targets[index] if 0 <= index < len(targets) else None
     if target is None:
         raise Refusal(Reason.SHAPE, rule="a namespace index of bulkWrite")
@@ -546,7 +545,7 @@ def _operation(
         walk.draft.asking = asking = asked.get(target.namespace)
         _HANDLERS[kinds[0]](walk.at(target.node), parts)
         if asking is not None and kinds[0] != b"delete":
-            inserts = kinds[0] == b"insert" or values.is_given(walk.buf, parts.get(b"upsert"))
+            inserts = kinds[0] == b"insert" or is_given(walk.buf, parts.get(b"upsert"))
             asking.written.note(walk.buf, parts.get(b"updateMods"), inserts=inserts)
         return
     for part in parts.values():

@@ -34,6 +34,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     string_of,
 )
+from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.rules import Act, Rule, acts, encrypted
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -115,7 +116,7 @@ def judge_fields(walk: Walk, parts: dict[bytes, Element], key: Element) -> schem
         if found is not None:
             covered = found
             values.note_comparison(walk.draft, found)
-    if covered is not None and any(values.is_given(walk.buf, parts.get(name)) for name in _UNIQUE):
+    if covered is not None and any(is_given(walk.buf, parts.get(name)) for name in _UNIQUE):
         check_unique(walk.buf, document_of(key, key), walk.node)
     return covered
 
@@ -172,7 +173,7 @@ def indexed_field(walk: Walk, field: Element, projection: Element | None) -> sch
     covered = schema.follow(walk.node, field.name)
     if covered is None:
         return None
-    plain = field.kind in _INDEX_KINDS and values.whole_number(walk.buf, field) != 0
+    plain = field.kind in _INDEX_KINDS and whole_number(walk.buf, field) != 0
     if not plain and not (field.kind == kinds.STRING and string_of(walk.buf, field) == "hashed"):
         raise Refusal(Reason.INDEX, path=covered.path, rule="this index type")
     if covered.holds_random:
@@ -248,9 +249,7 @@ def _modified_index(walk: Walk, argument: Element) -> None:
 def _losing(walk: Walk, argument: Element) -> None:
     """The server deletes documents by this, sooner or later. Raises Refusal(ROLE)."""
     unread(walk, argument)
-    is_off = argument.kind == kinds.NULL or (
-        argument.kind == kinds.BOOL and not values.is_given(walk.buf, argument)
-    )
+    is_off = argument.kind == kinds.NULL or (argument.kind == kinds.BOOL and not is_given(walk.buf, argument))
     if not is_off:
         values.demand_delete(walk.draft, walk.node)
 

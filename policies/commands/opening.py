@@ -5,8 +5,8 @@ from sealwire.policies.commands.command import Command, first_stage
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, follow, is_transparent, parts_of
 from sealwire.policies.planning import arguments
+from sealwire.policies.planning.numbers import FLAGS, is_true
 from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, Openings, opening_of, openings_of
-from sealwire.policies.planning.values import FLAGS, is_true
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 

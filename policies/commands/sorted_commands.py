@@ -18,11 +18,11 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.asking import among_planned, note_asked, strength_at
 from sealwire.policies.filters.negations import free_name
 from sealwire.policies.planning.arguments import document_of, given, named_parts, operator_name, string_of
+from sealwire.policies.planning.numbers import FLAGS, is_given, whole_number
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
-from sealwire.policies.planning.values import FLAGS, is_given, whole_number
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import ValuesQuestion, ValuesUnknown
-from sealwire.policies.questions.ordering import SortOrder
+from sealwire.policies.questions.conditions import SortOrder
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, enclosed
 

@@ -8,23 +8,19 @@ way (ADR 23). Names that the policy declares plain are not asked about.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.server_stages import server_documents
 from sealwire.policies.aggregation.stages import TABLES
-from sealwire.policies.commands.command import DocumentSequence
-from sealwire.policies.commands.planner import plan_command
-from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import readable
 from sealwire.policies.planning.contexts import Contexts
-from sealwire.policies.planning.plan import Plan, Settler, Use
+from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.trees import OPAQUE, Work
-from sealwire.policies.planning.walk import Draft, Parents, Surroundings, Walk
-from sealwire.policies.questions.asked import Answers, ValuesUnknown
-from sealwire.policies.roles.role import Rights
+from sealwire.policies.planning.walk import Draft, Surroundings, Walk
+from sealwire.policies.questions.asked import Answers
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
 
@@ -176,56 +172,3 @@ class ViewCatalog:
             return plan_pipeline(Walk(draft, base, (0,), Use.MATCH), pipeline)
         except (Refusal, BsonError, StopIteration):
             return OPAQUE
-
-
-class Unasked(NamedTuple):
-    """A plan with nobody to ask, and whether somebody would have been asked."""
-
-    plan: Plan
-    asks_values: bool
-    asks_names: bool
-
-
-def plan_unasked(  # noqa: PLR0913, PLR0917 - as of `plan_command`
-    views: ViewCatalog,
-    buf: bytes,
-    body: int,
-    parents: Parents = (),
-    sequences: tuple[DocumentSequence, ...] = (),
-    settler: Settler | None = None,
-    rights: Rights | None = None,
-) -> Unasked:
-    """As `plan_command`, as if no name were a view and no stored value satisfied what the server is asked.
-
-    The caller clears `views`. Raises Refusal, BsonError. Cost: that of a plan, a few where it would have been
-    asked; `Work` bounds them together.
-    """
-    written_as, asks_values, asks_names = "", False, False
-    while True:
-        # each round but the last one learns of one more name or question, and both are bounded
-        try:
-            plan = plan_command(
-                views.policies,
-                buf,
-                body,
-                parents,
-                sequences,
-                views.covered,
-                settler,
-                rights=rights,
-                work=views.work,
-                answers=views.answers,
-                written_as=written_as,
-            )
-            return Unasked(plan, asks_values, asks_names)
-        except NamespaceUnknown as unseen:
-            if views.room <= 0:
-                raise Refusal(Reason.TOO_LARGE) from None
-            asks_names = True
-            views.learn(unseen.namespace, None)
-        except FindSortsByValues:
-            asks_values, buf, written_as = True, as_aggregate(buf, body), "find"
-            body, parents, sequences = 0, (), ()
-        except ValuesUnknown as unknown:
-            asks_values = True
-            views.answers.learn(unknown.question, unknown.judgement.answer())

@@ -9,9 +9,10 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import NUMERIC
 from sealwire.policies.file.schema import PathNode, has_dot
 from sealwire.policies.planning import arguments
+from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Operator
-from sealwire.policies.planning.values import match, note_comparison, store, whole_number
+from sealwire.policies.planning.values import match, note_comparison, store
 from sealwire.policies.planning.walk import Constant, Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes

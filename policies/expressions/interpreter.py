@@ -15,9 +15,10 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import constants
 from sealwire.policies.file.schema import NOTHING, PathNode, follow, has_dot, is_transparent, parts_of
 from sealwire.policies.planning import arguments
+from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.rules import Operator, without_row
 from sealwire.policies.planning.trees import OPAQUE, document_node, merge, placed, same_values
-from sealwire.policies.planning.values import plan_value, store, whole_number
+from sealwire.policies.planning.values import plan_value, store
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

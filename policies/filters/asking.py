@@ -16,18 +16,18 @@ from hashlib import sha256
 from typing import Final, assert_never, final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.constants import arguments_of, written
-from sealwire.policies.file.ranges import LONG, NUMERIC, find_positions
-from sealwire.policies.file.schema import PathNode, ValueType, follow
+from sealwire.policies.file.ranges import LONG, find_positions
+from sealwire.policies.file.schema import PathNode, ValueType
 from sealwire.policies.filters.operands import array_size, bson_types, is_least_text, types_among
 from sealwire.policies.planning.arguments import array_items, first_name, named_parts, operator_name
-from sealwire.policies.planning.plan import Compared, ListPlace, RangeEdit, Replacement, Use, ValueEdit
+from sealwire.policies.planning.numbers import whole_number
+from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.rules import Rows, asks_of
-from sealwire.policies.planning.values import context_at, demand_filter, note_comparison, whole_number
+from sealwire.policies.planning.values import context_at, demand_filter, note_comparison
 from sealwire.policies.planning.walk import LISTED_BYTES, Draft, Walk
 from sealwire.policies.questions import asked
 from sealwire.policies.questions.collation import SIMPLE
-from sealwire.policies.questions.conditions import KEYS, MAX_BITS, Asks, Value
+from sealwire.policies.questions.conditions import MAX_BITS, Asks, HeldValue, Value
 from sealwire.policies.roles.role import Level
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, int32_at, string_bytes
@@ -41,12 +41,6 @@ _EQUAL: Final = (b"$eq", b"$in")
 _OFTEN: Final = frozenset({kinds.NULL, kinds.BOOL, kinds.REGEX})
 """Values that many documents have, and patterns."""
 _LISTING: Final = frozenset({b"$in", b"$nin"})
-_TURNED: Final = {b"$gt": b"$lt", b"$gte": b"$lte", b"$lt": b"$gt", b"$lte": b"$gte"}
-"""The operator that says the same with the two operands exchanged."""
-_BESIDE_VALUES: Final[tuple[Value, ...]] = ((kinds.NULL, b""), (kinds.ARRAY, b"\5\0\0\0\0"))
-"""A covered field may hold these in clear: null, and an array, here an empty one."""
-_MOST_COMPARED: Final = 10_000
-"""Values that an expression lists: the server looks each document's value up in them, one by one."""
 _UNREPEATABLE: Final = re.compile(rb"\$(comment|expr|near|nearSphere|text|where|sampleRate)\0")
 """In a condition that a question cannot have: it needs variables or an index, or differs each time."""
 
@@ -361,7 +355,7 @@ def _is_taken_over(
 def read_alone(walk: Walk, element: Element, node: PathNode) -> asked.AskedOperator:
     """A pattern or a value that stands without an operator."""
     if element.kind != kinds.REGEX:
-        return asked.AskedOperator(Asks.EQUAL, b"$eq", (_value(walk, element),), strength_at(walk, node))
+        return asked.AskedOperator(Asks.EQUAL, b"$eq", (read_value(walk, element),), strength_at(walk, node))
     pattern, options = _literal(walk.buf, element)
     operands = (kinds.STRING, pattern), (kinds.STRING, options)
     return asked.AskedOperator(Asks.PATTERN, b"$regex", operands, strength_at(walk, node))
@@ -386,7 +380,7 @@ def answer_to(
         namespace, node.path, node.leaf.name, operators, is_outside=is_outside, options=asking.collation
     )
     if node.leaf.per is not None:
-        question = replace(question, context=context_at(walk, node.leaf, node, Use.MATCH).value)
+        question = replace(question, context=context_at(walk, node.leaf, node, Use.MATCH)[0])
     whole = asking.whole or asked.WholeFilter(0)
     may_change = asking.whole is not None and asking.may_change(walk.buf, whole, node.path)
     if asking.whole is not None and not whole.digest:
@@ -450,7 +444,7 @@ def _place(
 
 
 def put_list(
-    walk: Walk, group: list[Element], node: PathNode, found: tuple[asked.HeldValue, ...], place: ListPlace
+    walk: Walk, group: list[Element], node: PathNode, found: tuple[HeldValue, ...], place: ListPlace
 ) -> None:
     """Put the stored forms of values in place of operators."""
     draft, leaf = walk.draft, node.leaf
@@ -462,44 +456,6 @@ def put_list(
     draft.replacements.extend(Replacement(element, walk.parents) for element in group[1:])
 
 
-def plan_compared(walk: Walk, operator: Element) -> bool:
-    """Cover a comparison of a field with a constant in an expression, if the stored values answer it.
-
-    It is whether it did. The order is that of all types, and arrays are compared as they are.
-    Raises Refusal, ValuesUnknown. Cost: O(values that are listed).
-    """
-    draft, asking = walk.draft, walk.draft.asking
-    left, right = arguments_of(walk, operator)
-    node, constant, name = _compared_node(walk, left[1]), written(*right), operator.name
-    if node is None:
-        node, constant, name = _compared_node(walk, right[1]), written(*left), _TURNED[name]
-    if asking is None or node is None or node.leaf is None or constant is None:
-        return False
-    bound = _value(*constant)
-    if bound[0] not in KEYS and bound[0] not in NUMERIC:
-        return False
-    operator_asked = asked.AskedOperator(Asks.ACROSS, name, (bound,), strength_at(walk, node))
-    is_negated, holds = asking.is_negated, asked.condition_of(operator_asked)
-    found = answer_to(walk, node, (operator_asked,), is_outside=is_negated).all
-    if len(found) > _MOST_COMPARED:
-        rule = f"a comparison in an expression that lists more than {_MOST_COMPARED} values"
-        raise Refusal(Reason.QUESTION_SIZE, path=node.path, rule=rule)
-    others = tuple(each for each in _BESIDE_VALUES if holds(*each) is not is_negated)
-    draft.budget.spend(sum(len(held.stored[1]) + LISTED_BYTES for held in found), len(found))
-    said, place = Compared(others, is_negated), ListPlace.EXPRESSION
-    draft.edits.append(RangeEdit([operator], node, node.leaf, found, walk.parents, place, said))
-    return True
-
-
-def _compared_node(walk: Walk, reference: Element) -> PathNode | None:
-    """The covered field that `"$path"` names, if its stored values may be asked for."""
-    text = string_bytes(walk.buf, reference) if reference.kind == kinds.STRING else b""
-    node = follow(walk.node, text[1:]) if text.startswith(b"$") and not text.startswith(b"$$") else None
-    if node is None or node.is_random or node.path.encode() != text[1:] or not may_ask(walk, node):
-        return None
-    return node
-
-
 def read_asked(walk: Walk, groups: Groups, names: Mapping[bytes, Element]) -> tuple[asked.AskedOperator, ...]:
     """These operators with their operands. Raises Refusal."""
     return tuple(_read(walk, group.asks, name, names) for name, group in groups.items())
@@ -509,21 +465,21 @@ def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -
     element = names[name]
     match asks:
         case Asks.ORDER | Asks.ACROSS:
-            operands: tuple[Value, ...] = (_value(walk, element),)
+            operands: tuple[Value, ...] = (read_value(walk, element),)
         case Asks.PATTERN:
             operands = _pattern(walk, element, names.get(b"$options"))
         case Asks.REMAINDER:
             items = array_items(walk.buf, element)
             if len(items) != 2:
                 raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$mod without two numbers")
-            operands = tuple(_value(walk, item) for item in items)
+            operands = tuple(read_value(walk, item) for item in items)
         case Asks.BITS:
             operands = tuple((kinds.LONG, LONG.pack(bit)) for bit in _bits(walk, element))
         case Asks.EQUAL:
             items = array_items(walk.buf, element) if name == b"$in" else [element]
             if element.kind == kinds.REGEX:
                 raise Refusal(Reason.PATTERN, path=walk.node.path, rule="$eq")
-            operands = tuple(_value(walk, item) for item in items)
+            operands = tuple(read_value(walk, item) for item in items)
         case Asks.TYPE:
             types = types_among(walk, element)
             if kinds.NULL in types:
@@ -537,7 +493,7 @@ def _read(walk: Walk, asks: Asks, name: bytes, names: Mapping[bytes, Element]) -
     return asked.AskedOperator(asks, name, operands, strength_at(walk, walk.node))
 
 
-def _value(walk: Walk, element: Element) -> Value:
+def read_value(walk: Walk, element: Element) -> Value:
     return element.kind, walk.buf[element.value : element.end]
 
 

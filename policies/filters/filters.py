@@ -8,13 +8,15 @@ from collections.abc import Callable
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.constants import arguments_of
+from sealwire.policies.expressions.constants import arguments_of, written
 from sealwire.policies.expressions.interpreter import infer_plain, operator_row
-from sealwire.policies.file.schema import PathNode, follow, has_dot, is_below_scalars
+from sealwire.policies.file.ranges import NUMERIC
+from sealwire.policies.file.schema import PathNode, follow, is_below_scalars
 from sealwire.policies.filters import operands
 from sealwire.policies.filters.asking import (
     NOTHING_ASKED,
     allow,
+    answer_to,
     deny,
     is_equality,
     may_ask,
@@ -22,26 +24,24 @@ from sealwire.policies.filters.asking import (
     plan_alone,
     plan_asked,
     plan_candidates,
-    plan_compared,
     plan_met,
+    read_value,
+    strength_at,
     turn,
     turn_back,
 )
 from sealwire.policies.filters.negations import plan_negated, plan_negated_item
 from sealwire.policies.planning.arguments import (
     array_items,
-    check_nested,
     document_of,
     first_name,
     is_operator_document,
     named_parts,
-    one_or_more,
     only_element,
     operator_name,
-    text_of,
 )
 from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
-from sealwire.policies.planning.plan import FormPlace, ListPlace, Use
+from sealwire.policies.planning.plan import Compared, FormPlace, ListPlace, RangeEdit, Use
 from sealwire.policies.planning.rules import (
     Conversion,
     Rule,
@@ -53,105 +53,12 @@ from sealwire.policies.planning.rules import (
     passed,
     without_row,
 )
-from sealwire.policies.planning.values import match, match_range, plan_value, whole_number
-from sealwire.policies.planning.walk import Walk
-from sealwire.policies.questions.asked import Asking, Barrier, WholeFilter
-from sealwire.policies.questions.conditions import Asks
+from sealwire.policies.planning.values import match, match_range, plan_value
+from sealwire.policies.planning.walk import LISTED_BYTES, Walk
+from sealwire.policies.questions.asked import AskedOperator, Asking, Barrier, WholeFilter, condition_of
+from sealwire.policies.questions.conditions import KEYS, Asks, Value
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
-
-# ---------------------------------------------------------------------- $jsonSchema in filters and validators
-#
-# Whether a field is there, and how many there are, encryption keeps. What a schema says of a value's type or
-# content is passed on for fields in clear and refused for covered ones.
-
-
-def plan_schema(walk: Walk, element: Element) -> None:
-    """Check a schema for documents with the walk's covered paths. Raises Refusal, BsonError."""
-    inner, keywords = walk.parts(element)
-    for keyword in keywords.values():
-        rule = _KEYWORDS.get(keyword.name)
-        is_beyond = walk.node.opaque or (walk.node.leaf is not None and keyword.name not in _REMARKS)
-        if rule is None or is_beyond:
-            raise _covered(walk, keyword)
-        rule(inner, keyword)
-
-
-def _covered(walk: Walk, keyword: Element) -> Refusal:
-    return Refusal(Reason.OPERATOR, path=walk.node.path, rule=f"{operator_name(keyword)} of $jsonSchema")
-
-
-def _remark(walk: Walk, keyword: Element) -> None:
-    text_of(walk.buf, keyword)
-
-
-def _names(walk: Walk, keyword: Element) -> None:
-    """Names of fields or types, one or several: they speak of what is there."""
-    for item in one_or_more(walk.buf, keyword):
-        text_of(walk.buf, item)
-
-
-def _count(walk: Walk, keyword: Element) -> None:
-    whole_number(walk.buf, keyword)
-
-
-def _properties(walk: Walk, keyword: Element) -> None:
-    inner, schemas = walk.parts(keyword)
-    for name, schema in schemas.items():
-        child = follow(walk.node, name)
-        if child is None:
-            check_nested(walk.buf, schema)
-        elif has_dot(name):
-            # it reads like a covered path, and is a field's name to the server
-            raise Refusal(Reason.SHAPE, path=child.path, rule="a field name with a dot")
-        else:
-            plan_schema(inner.at(child), schema)
-
-
-def _dependencies(walk: Walk, keyword: Element) -> None:
-    """Names that have to be there as well, or schemas of the whole document."""
-    inner, dependencies = walk.parts(keyword)
-    for dependency in dependencies.values():
-        if dependency.kind == kinds.ARRAY:
-            _names(inner, dependency)
-        else:
-            plan_schema(inner, dependency)
-
-
-def _schemas(walk: Walk, keyword: Element) -> None:
-    inner, schemas = walk.items(keyword)
-    for schema in schemas:
-        plan_schema(inner, schema)
-
-
-def _items(walk: Walk, keyword: Element) -> None:
-    """One schema for all items, or one for each: paths see through arrays, so they are at the same node."""
-    if keyword.kind == kinds.ARRAY:
-        _schemas(walk, keyword)
-    elif keyword.kind != kinds.BOOL:
-        plan_schema(walk, keyword)
-
-
-def _flag(walk: Walk, keyword: Element) -> None:
-    """Whether there may be other names. A schema for them would be one for covered fields too."""
-    if keyword.kind != kinds.BOOL:
-        raise _covered(walk, keyword)
-
-
-_REMARKS: Final = frozenset({b"title", b"description"})
-
-_KEYWORDS: Final[dict[bytes, Callable[[Walk, Element], None]]] = {
-    **dict.fromkeys(_REMARKS, _remark),
-    **dict.fromkeys((b"required", b"bsonType", b"type"), _names),
-    **dict.fromkeys((b"minProperties", b"maxProperties", b"minItems", b"maxItems"), _count),
-    b"properties": _properties,
-    b"dependencies": _dependencies,
-    **dict.fromkeys((b"allOf", b"anyOf", b"oneOf"), _schemas),
-    b"not": plan_schema,
-    **dict.fromkeys((b"items", b"additionalItems"), _items),
-    b"additionalProperties": _flag,
-}
-
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 # ---------------------------------------------------------------------------------------------------- filters
 
@@ -326,7 +233,7 @@ def _truth(walk: Walk, element: Element) -> None:
     operator_row(walk, operator)
     inner = walk.inside(element.value)
     if name not in _LOGIC:
-        if not plan_compared(inner, operator):
+        if not _plan_compared(inner, operator):
             infer_plain(walk, element)
         return
     turned = turn(walk.draft) if name == b"$not" else None
@@ -337,6 +244,52 @@ def _truth(walk: Walk, element: Element) -> None:
 
 _LOGIC: Final = frozenset(b"$and $or $not".split())
 """Operators of expressions that say whether what is in them is true."""
+
+
+_TURNED: Final = {b"$gt": b"$lt", b"$gte": b"$lte", b"$lt": b"$gt", b"$lte": b"$gte"}
+"""The operator that says the same with the two operands exchanged."""
+_BESIDE_VALUES: Final[tuple[Value, ...]] = ((kinds.NULL, b""), (kinds.ARRAY, b"\5\0\0\0\0"))
+"""A covered field may hold these in clear: null, and an array, here an empty one."""
+_MOST_COMPARED: Final = 10_000
+"""Values that an expression lists: the server looks each document's value up in them, one by one."""
+
+
+def _plan_compared(walk: Walk, operator: Element) -> bool:
+    """Cover a comparison of a field with a constant in an expression, if the stored values answer it.
+
+    It is whether it did. The order is that of all types, and arrays are compared as they are.
+    Raises Refusal, ValuesUnknown. Cost: O(values that are listed).
+    """
+    draft, asking = walk.draft, walk.draft.asking
+    left, right = arguments_of(walk, operator)
+    node, constant, name = _compared_node(walk, left[1]), written(*right), operator.name
+    if node is None:
+        node, constant, name = _compared_node(walk, right[1]), written(*left), _TURNED[name]
+    if asking is None or node is None or node.leaf is None or constant is None:
+        return False
+    bound = read_value(*constant)
+    if bound[0] not in KEYS and bound[0] not in NUMERIC:
+        return False
+    operator_asked = AskedOperator(Asks.ACROSS, name, (bound,), strength_at(walk, node))
+    is_negated, holds = asking.is_negated, condition_of(operator_asked)
+    found = answer_to(walk, node, (operator_asked,), is_outside=is_negated).all
+    if len(found) > _MOST_COMPARED:
+        rule = f"a comparison in an expression that lists more than {_MOST_COMPARED} values"
+        raise Refusal(Reason.QUESTION_SIZE, path=node.path, rule=rule)
+    others = tuple(each for each in _BESIDE_VALUES if holds(*each) is not is_negated)
+    draft.budget.spend(sum(len(held.stored[1]) + LISTED_BYTES for held in found), len(found))
+    said, place = Compared(others, is_negated), ListPlace.EXPRESSION
+    draft.edits.append(RangeEdit([operator], node, node.leaf, found, walk.parents, place, said))
+    return True
+
+
+def _compared_node(walk: Walk, reference: Element) -> PathNode | None:
+    """The covered field that `"$path"` names, if its stored values may be asked for."""
+    text = string_bytes(walk.buf, reference) if reference.kind == kinds.STRING else b""
+    node = follow(walk.node, text[1:]) if text.startswith(b"$") and not text.startswith(b"$$") else None
+    if node is None or node.is_random or node.path.encode() != text[1:] or not may_ask(walk, node):
+        return None
+    return node
 
 
 TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
@@ -350,7 +303,7 @@ TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
     **family("$sampleRate $alwaysTrue $alwaysFalse", passed(operands.no_document, converted=Conversion.KEPT)),
     b"$where": never(Reason.JAVASCRIPT),
     b"$jsonSchema": passed(
-        plan_schema, "where it says nothing of covered values", converted=Conversion.SCHEMA
+        operands.plan_schema, "where it says nothing of covered values", converted=Conversion.SCHEMA
     ),
     b"$text": never(Reason.OPERATOR, "on any field of the collection"),
 }

@@ -16,8 +16,9 @@ from sealwire.policies.file.ranges import NUMERIC
 from sealwire.policies.file.schema import PathNode, follow
 from sealwire.policies.filters.operands import BRANCHES
 from sealwire.policies.planning import arguments
+from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import ValueEdit
-from sealwire.policies.planning.values import match, whole_number
+from sealwire.policies.planning.values import match
 from sealwire.policies.planning.walk import Draft, Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes

@@ -31,10 +31,9 @@ from sealwire.policies.filters.asking import (
 from sealwire.policies.planning.arguments import array_items, is_operator_document, named_parts
 from sealwire.policies.planning.plan import ListPlace, Outside, RangeEdit, Replacement
 from sealwire.policies.planning.rules import Rows
-from sealwire.policies.planning.values import put
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
-from sealwire.policies.questions.asked import AskedOperator, HeldValue
-from sealwire.policies.questions.conditions import Asks
+from sealwire.policies.questions.asked import AskedOperator
+from sealwire.policies.questions.conditions import Asks, HeldValue
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -158,7 +157,7 @@ def _satisfy(walk: Walk, element: Element) -> None:
 
     If a filter on sub-documents began with an operator, it could be read as one on values.
     """
-    put(walk, element, kinds.OBJECT, _ANY)
+    walk.put(element, kinds.OBJECT, _ANY)
 
 
 def _plan_operators(

@@ -30,24 +30,6 @@ _EACH: Final = b""
 
 
 @final
-class ContextUse:
-    """The context of one value in a command."""
-
-    __slots__ = ("is_stored", "value")
-
-    def __init__(self, value: bytes, is_stored: bool) -> None:
-        self.value: Final = value
-        """The type and the bytes of the field's value, the same for equal values; a database's name."""
-        self.is_stored: Final = is_stored
-        """Whether a value may be stored under it."""
-
-    @property
-    def is_text(self) -> bool:
-        """Whether it is a string: a collation would take others for equal to it."""
-        return self.value[0] == kinds.STRING
-
-
-@final
 class KnownContexts:
     """In which contexts the values are that documents at one place of a command have, for comparing them."""
 
@@ -171,18 +153,19 @@ class Contexts:
         self.database = ""
         self.fields = {}
 
-    def of(self, field_class: schema.FieldClass, node: schema.PathNode, *, is_stored: bool) -> ContextUse:
-        """The context of a value at `node`. Raises Refusal(CONTEXT) where nothing fixes it."""
-        is_stored = is_stored or self.is_kept
+    def of(self, field_class: schema.FieldClass, node: schema.PathNode) -> bytes:
+        """The context of a value at `node`: the type and the bytes of the field's value, the same for equal
+        values; a database's name. Raises Refusal(CONTEXT) where nothing fixes it.
+        """
         per = field_class.per or b""
         if per == schema.PER_DATABASE:
             self._check_database(node)
-            return ContextUse(database_context(self.database), is_stored)
+            return database_context(self.database)
         found = self.fixed.get(schema.context_field(per, node.path))
         if found is None or (not self.is_as_stored and per.startswith(schema.BESIDE)):
             # what has been computed may come from another place than its tree says
             raise unfixed(per, node)
-        return ContextUse(found, is_stored)
+        return found
 
     def one_of(self, field_class: schema.FieldClass, node: schema.PathNode) -> bytes:
         """The one context of all values at `node` that are read. Raises Refusal(CONTEXT)."""

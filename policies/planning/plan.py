@@ -13,10 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, PathNode
-from sealwire.policies.planning.contexts import ContextUse
-from sealwire.policies.questions.asked import HeldValue
-from sealwire.policies.questions.conditions import Value
-from sealwire.policies.questions.ordering import Ranks
+from sealwire.policies.questions.conditions import HeldValue, Ranks, Value
 from sealwire.wire.raw_bson import Element
 
 # ---------------------------------------------------------------------- where in a reply envelopes are opened
@@ -166,7 +163,7 @@ class ValueEdit:
         kind: int,
         value: bytes | None,
         parents: tuple[int, ...],
-        context: ContextUse | None = None,
+        context: tuple[bytes, bool] | None = None,
         place: FormPlace = FormPlace.ALONE,
     ) -> None:
         self.element: Final = element
@@ -180,7 +177,7 @@ class ValueEdit:
         """Coerced value bytes, or None to take the element's own."""
         self.parents: Final = parents
         self.context: Final = context
-        """Whose key encrypts, where the class has one for each context."""
+        """Whose key encrypts, if the class has one for each, and whether a value may be stored there."""
         self.place: Final = place
 
 

@@ -16,8 +16,8 @@ from sealwire.policies.file.schema import (
     has_dot,
     is_transparent,
 )
-from sealwire.policies.planning.arguments import operator_name, text_of
-from sealwire.policies.planning.contexts import Contexts, ContextUse, fixed_in_document, unfixed
+from sealwire.policies.planning.arguments import text_of
+from sealwire.policies.planning.contexts import Contexts, fixed_in_document, unfixed
 from sealwire.policies.planning.plan import (
     FormPlace,
     ListPlace,
@@ -123,50 +123,6 @@ def _accesses_at(draft: Draft, rights: Rights, node: PathNode) -> Iterator[Class
 
 # ---------------------------------------------------------------------------------------------- single values
 
-# Numbers that decide what a command does: flags, counts, places, directions. They mean what the server
-# takes them for, or are refused.
-
-FLAGS: Final = ranges.NUMERIC | {kinds.BOOL}
-"""Types of which a projection takes any value for a flag."""
-
-_FALSE: Final = frozenset({kinds.NULL, kinds.UNDEFINED})
-_INTEGERS: Final = frozenset({kinds.INT, kinds.LONG})
-
-
-def is_true(kind: int, value: bytes) -> bool:
-    """Whether the server takes a value for true, where it takes any type for a truth value.
-
-    A number is false when it is zero: -0.0 and a decimal zero of any exponent are, and NaN is not. null and
-    undefined are false; a value of any other type is true. Raises Refusal(SHAPE) for a decimal that is not
-    canonical. Cost: O(1). Source: `BSONElement::trueValue`.
-    """
-    if kind == kinds.BOOL or kind in _INTEGERS:
-        return any(value)
-    if kind not in ranges.NUMERIC:
-        return kind not in _FALSE
-    if kind == kinds.DECIMAL and not ranges.is_canonical(value):
-        raise Refusal(Reason.SHAPE, rule="a decimal that is not canonical")
-    return bool(ranges.read_number(kind, value))
-
-
-def is_given(buf: bytes, argument: Element | None) -> bool:
-    """Whether an argument is there and says something: not null, zero or false. Raises Refusal(SHAPE)."""
-    return argument is not None and is_true(argument.kind, buf[argument.value : argument.end])
-
-
-def whole_number(buf: bytes, element: Element) -> int:
-    """The whole number that `element` is, in whatever type it comes. Cost: O(1).
-
-    Raises Refusal(SHAPE) for every other value: a fraction, an infinity, NaN, what exceeds 64 bits (the
-    server would cut some of these to size), a decimal that is not canonical, a value that is no number.
-    """
-    kind, value = element.kind, buf[element.value : element.end]
-    if kind in ranges.NUMERIC and (kind != kinds.DECIMAL or ranges.is_canonical(value)):
-        number = ranges.whole(ranges.read_number(kind, value), -(2**63), 2**63 - 1)
-        if number is not None:
-            return number
-    raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} that is not a whole number")
-
 
 def cover(walk: Walk, element: Element, node: PathNode) -> None:
     """Cover a value for what the walk's values are for. Raises Refusal, BsonError."""
@@ -269,14 +225,6 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_amo
     place = ListPlace.BESIDE if is_among else ListPlace.OPERATOR
     draft.edits.append(RangeEdit(conditions, node, field_class, found, walk.parents, place))
     draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
-
-
-def put(walk: Walk, element: Element, kind: int, value: bytes, name: bytes | None = None) -> None:
-    """Put a value that says nothing of a stored one in place of an element's own; `name` renames it."""
-    # the name with its NUL lies between the type byte and the value
-    named = walk.buf[element.start + 1 : element.value] if name is None else name + b"\0"
-    data = bytes((kind,)) + named + value
-    walk.draft.replacements.append(Replacement(element, walk.parents, data))
 
 
 def note_comparison(draft: Draft, node: PathNode) -> None:
@@ -420,15 +368,18 @@ def _add(
     draft.edits.append(ValueEdit(element, node, field_class, use, kind, value, walk.parents, context, place))
 
 
-def context_at(walk: Walk, field_class: FieldClass, node: PathNode, use: Use) -> ContextUse:
-    """The context of a value of a class that has a key for each. Raises Refusal(CONTEXT)."""
+def context_at(walk: Walk, field_class: FieldClass, node: PathNode, use: Use) -> tuple[bytes, bool]:
+    """The context of a value of a class that has a key for each, and whether a value may be stored under it.
+
+    Raises Refusal(CONTEXT).
+    """
     contexts = walk.draft.contexts
     if contexts is None:
         raise unfixed(field_class.per or b"", node)
-    found = contexts.of(field_class, node, is_stored=use is Use.STORE or walk.use is Use.SEED)
-    if use is Use.MATCH and found.is_text:
+    found = contexts.of(field_class, node)
+    if use is Use.MATCH and found[0] == kinds.STRING:
         walk.draft.compares = True  # under a collation, other contexts would be equal to this one
-    return found
+    return found, use is Use.STORE or walk.use is Use.SEED or contexts.is_kept
 
 
 def _check_grid(domain: ranges.RangeDomain, node: PathNode, kind: int, value: bytes, arrays: int) -> None:

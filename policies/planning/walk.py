@@ -450,3 +450,10 @@ class Walk:
     def path_of(self, element: Element) -> Parents:
         """The lengths above what stands in `element`."""
         return (*self.parents, element.value)
+
+    def put(self, element: Element, kind: int, value: bytes, name: bytes | None = None) -> None:
+        """Put a value that says nothing of a stored one in place of an element's own; `name` renames it."""
+        # the name with its NUL lies between the type byte and the value
+        named = self.buf[element.start + 1 : element.value] if name is None else name + b"\0"
+        data = bytes((kind,)) + named + value
+        self.draft.replacements.append(Replacement(element, self.parents, data))

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, NamedTuple, assert_never, final
 
-from mypy_extensions import mypyc_attr
-
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, is_transparent, parts_of
 from sealwire.policies.questions import USUAL_BOUNDS
@@ -21,25 +19,24 @@ from sealwire.policies.questions.collation import SIMPLE
 from sealwire.policies.questions.conditions import (
     Asks,
     Condition,
+    HeldValue,
+    OrderKey,
+    Ranks,
+    SortOrder,
     Value,
     among,
+    array_key,
     bits,
     compared,
     compared_across,
+    first_ranks,
     in_arrays,
     items_of,
     matched,
     modulo,
+    order_key,
     sized,
     typed,
-)
-from sealwire.policies.questions.ordering import (
-    OrderKey,
-    Ranks,
-    SortOrder,
-    array_key,
-    first_ranks,
-    order_key,
 )
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -97,7 +94,7 @@ class ValuesQuestion:
     options: bytes = field(default=b"", repr=False)
     """The collation of the command, and its hint if it is about an order, as the client has sent them."""
     context: bytes = field(default=b"", repr=False)
-    """The context whose values it is about, if the class has a key for each (`ContextUse.value`)."""
+    """The context whose values it is about, if the class has a key for each (`Contexts.of`)."""
     needs_newest: bool = False
     """Whether a job could encrypt values anew, under the newest key, between the question and the command."""
 
@@ -115,28 +112,6 @@ class ValuesQuestion:
     def comparisons(self) -> int:
         """How often it compares stored values."""
         return len(self.operators) + (self.order is not None)
-
-
-@final
-@mypyc_attr(acyclic=True)  # see wire.raw_bson.Element; a named tuple took 3,100 instructions more
-class HeldValue:
-    """A value that the server holds, or an array of such values, to sort by one of them."""
-
-    __slots__ = ("stored", "value")
-
-    def __init__(self, value: Value, stored: Value) -> None:
-        self.value: Final = value
-        self.stored: Final = stored
-        """As it is stored: the envelope, or the value itself."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, HeldValue) and self.stored == other.stored and self.value == other.value
-
-    def __hash__(self) -> int:
-        return hash(self.stored)
-
-    def __repr__(self) -> str:
-        return "HeldValue()"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import check, check_clear
 from sealwire.policies.file.schema import PathNode, follow, is_transparent
 from sealwire.policies.planning import arguments
+from sealwire.policies.planning.numbers import FLAGS
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, without_row
-from sealwire.policies.planning.values import FLAGS, demand_write
+from sealwire.policies.planning.values import demand_write
 from sealwire.policies.planning.walk import Walk, check_stages
 from sealwire.wire.raw_bson import Element
 

@@ -29,6 +29,7 @@ from sealwire.policies.planning.contexts import (
     fixed_in_filter,
     unusable,
 )
+from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import FormPlace, Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused, without_row
 from sealwire.policies.planning.trees import same_values
@@ -389,7 +390,7 @@ def _unset(walk: Walk, operator: Element, argument: Element) -> None:
     del operator
     arguments.check_nested(walk.buf, argument)
     if walk.buf[argument.value : argument.end] not in _USUAL:
-        values.put(walk, argument, kinds.STRING, b"\1\0\0\0\0")
+        walk.put(argument, kinds.STRING, b"\1\0\0\0\0")
 
 
 _USUAL: Final = frozenset(
@@ -464,7 +465,7 @@ def _each(walk: Walk, modifier: Element) -> None:
 
 def _place(walk: Walk, modifier: Element) -> None:
     """Where in the array, and how much of it is kept: numbers that say nothing of the values."""
-    values.whole_number(walk.buf, modifier)
+    whole_number(walk.buf, modifier)
 
 
 def _push_sort(walk: Walk, modifier: Element) -> None:
@@ -476,7 +477,7 @@ def _push_sort(walk: Walk, modifier: Element) -> None:
         covered = follow(walk.node, key.name)
         if covered is not None:
             raise Refusal(Reason.SORT, path=covered.path, rule="$sort")
-        if values.whole_number(walk.buf, key) not in (1, -1):
+        if whole_number(walk.buf, key) not in (1, -1):
             raise Refusal(Reason.SHAPE, path=path, rule="a direction of $sort")
 
 
@@ -523,7 +524,7 @@ def _pull_all(walk: Walk, operator: Element, argument: Element) -> None:
 def _pop(walk: Walk, operator: Element, argument: Element) -> None:
     """Takes away the first element or the last: the number says which."""
     del operator
-    if values.whole_number(walk.buf, argument) not in (1, -1):
+    if whole_number(walk.buf, argument) not in (1, -1):
         raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$pop of neither 1 nor -1")
 
 

@@ -15,9 +15,7 @@ from bson import encode
 from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, RangeEdit
-from sealwire.policies.questions.asked import HeldValue
-from sealwire.policies.questions.conditions import items_of
-from sealwire.policies.questions.ordering import Ranks
+from sealwire.policies.questions.conditions import HeldValue, Ranks, items_of
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Edit, enclosed
 

@@ -20,8 +20,8 @@ from sealwire.keys.frontier.frontier import (
 )
 from sealwire.policies.errors import ErrorCode, Refusal
 from sealwire.policies.planning.arguments import one_line
-from sealwire.policies.planning.values import is_true
-from sealwire.policies.questions.ordering import DISTURBED
+from sealwire.policies.planning.numbers import is_true
+from sealwire.policies.questions.conditions import DISTURBED
 from sealwire.wire import kinds
 from sealwire.wire.op_query import build_op_reply
 from sealwire.wire.raw_bson import Element, elements, find_element, int32_at

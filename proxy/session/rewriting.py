@@ -29,7 +29,8 @@ from sealwire.policies.planning.plan import (
     Replacement,
     ValueEdit,
 )
-from sealwire.policies.questions.asked import HeldValue, ValuesQuestion
+from sealwire.policies.questions.asked import ValuesQuestion
+from sealwire.policies.questions.conditions import HeldValue
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.ranking import Valid, array_of, items_from, ranked
@@ -60,7 +61,7 @@ def wanted_by(
             if forms is None or forms.is_settled(name):
                 wanted[_wanted(each)] = None
             elif forms.is_moving(name):
-                wanted[ContextWanted(name, each.context.value, True)] = None
+                wanted[ContextWanted(name, each.context[0], True)] = None
     return wanted
 
 
@@ -95,7 +96,7 @@ def _wanted(planned: ValueEdit) -> ContextWanted:
     context = planned.context
     if context is None:
         raise TypeError("a value without a context")
-    return ContextWanted(planned.field_class.name, context.value, context.is_stored)
+    return ContextWanted(planned.field_class.name, *context)
 
 
 # maxBsonObjectSize of every MongoDB server, and the 16 KiB more that it allows a command around a document.

@@ -21,7 +21,7 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Openings
 from sealwire.policies.questions import USUAL_BOUNDS, QuestionBounds
 from sealwire.policies.questions.asked import ValuesQuestion
-from sealwire.policies.questions.ordering import SortOrder
+from sealwire.policies.questions.conditions import SortOrder
 from sealwire.proxy.session.auditing.commands import CommandAuditor
 from sealwire.proxy.session.auditing.subjects import CommandAudit
 from sealwire.proxy.session.choices import CommandScope, Reveal

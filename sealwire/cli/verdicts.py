@@ -62,7 +62,8 @@ class CommandVerdict:
 def judge(policies: PolicySet, encoded: bytes) -> CommandVerdict:
     """The plan as if no stored value satisfied what the server is asked. Raises BsonError."""
     # the planner takes longer to import than a help to print
-    from sealwire.policies.commands.views import ViewCatalog, plan_unasked  # noqa: PLC0415
+    from sealwire.policies.commands.views import ViewCatalog  # noqa: PLC0415
+    from sealwire.proxy.session.sides.observing import plan_unasked  # noqa: PLC0415
 
     try:
         plan, asks_values, _ = plan_unasked(ViewCatalog(policies), encoded, 0)

@@ -36,7 +36,8 @@ PLANS_IT = """
 from bson import encode
 from sealwire.policies.commands.planner import MATRIX, naming_operators, plan_command
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.questions.asked import Answers, HeldValue, ValuesUnknown
+from sealwire.policies.questions.asked import Answers, ValuesUnknown
+from sealwire.policies.questions.conditions import HeldValue
 
 POLICY = load_policy(b'''
 version: 1

@@ -11,7 +11,7 @@ from sealwire.crypto.envelope import BINARY_HEAD, class_id_of, is_encrypted, is_
 from sealwire.keys.keyring.keyring import OpenEnvelope
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.file.stored import StoredValues
-from sealwire.policies.planning.values import is_true
+from sealwire.policies.planning.numbers import is_true
 from sealwire.proxy.session.auditing.subjects import Pseudonym, SubjectPaths
 from sealwire.proxy.session.effects import CommandOutcome, CommandRecord
 from sealwire.proxy.session.login.caller import Stated

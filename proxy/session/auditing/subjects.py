@@ -23,8 +23,8 @@ from sealwire.policies.file.schema import (
     identifiers,
 )
 from sealwire.policies.file.stored import StoredValues
+from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import RangeEdit, Use, ValueEdit
-from sealwire.policies.planning.values import whole_number
 from sealwire.proxy.session.choices import CommandScope
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError

@@ -11,8 +11,8 @@ May not import: proxy.session.sides.client_side or proxy.session.sides.server_si
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.numbers import is_true
 from sealwire.policies.planning.plan import Plan
-from sealwire.policies.planning.values import is_true
 from sealwire.policies.questions.asked import Answers, ValuesAnswer, ValuesQuestion
 from sealwire.policies.questions.conditions import Value
 from sealwire.proxy.session import replies

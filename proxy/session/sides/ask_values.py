@@ -33,10 +33,10 @@ from sealwire.keys.frontier.frontier import LeaseAwaited, SnapshotOutdated
 from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.asking import Among, CandidatesUnknown
+from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import Plan, Replacement
-from sealwire.policies.planning.values import whole_number
-from sealwire.policies.questions.asked import HeldValue, ValuesAnswer, ValuesJudgement, ValuesUnknown
-from sealwire.policies.questions.conditions import Value
+from sealwire.policies.questions.asked import ValuesAnswer, ValuesJudgement, ValuesUnknown
+from sealwire.policies.questions.conditions import HeldValue, Value
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Asked, Conversation

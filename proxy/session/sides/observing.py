@@ -7,14 +7,18 @@ which the server would be asked counts as a collection.
 What shows only when values are encrypted is not seen: a document that becomes too large, a class that moves.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from sealwire.policies.commands.command import DocumentSequence
-from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX
-from sealwire.policies.commands.views import ViewCatalog, plan_unasked
+from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX, plan_command
+from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
+from sealwire.policies.commands.views import NamespaceUnknown, ViewCatalog
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import one_line
-from sealwire.policies.planning.plan import RangeEdit, Replacement, ValueEdit
+from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
+from sealwire.policies.planning.walk import Parents
+from sealwire.policies.questions.asked import ValuesUnknown
+from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import Effect, ObservedCommand, ObservedVerdict
 from sealwire.proxy.session.login.caller import OPEN_COMMANDS, stated_in
@@ -82,3 +86,56 @@ def _let_go(
 ) -> None:
     """Edits of documents that are not carried out."""
     del message, planned, replacements, start, end, parents
+
+
+class Unasked(NamedTuple):
+    """A plan with nobody to ask, and whether somebody would have been asked."""
+
+    plan: Plan
+    asks_values: bool
+    asks_names: bool
+
+
+def plan_unasked(  # noqa: PLR0913, PLR0917 - as of `plan_command`
+    views: ViewCatalog,
+    buf: bytes,
+    body: int,
+    parents: Parents = (),
+    sequences: tuple[DocumentSequence, ...] = (),
+    settler: Settler | None = None,
+    rights: Rights | None = None,
+) -> Unasked:
+    """As `plan_command`, as if no name were a view and no stored value satisfied what the server is asked.
+
+    The caller clears `views`. Raises Refusal, BsonError. Cost: that of a plan, a few where it would have been
+    asked; `Work` bounds them together.
+    """
+    written_as, asks_values, asks_names = "", False, False
+    while True:
+        # each round but the last one learns of one more name or question, and both are bounded
+        try:
+            plan = plan_command(
+                views.policies,
+                buf,
+                body,
+                parents,
+                sequences,
+                views.covered,
+                settler,
+                rights=rights,
+                work=views.work,
+                answers=views.answers,
+                written_as=written_as,
+            )
+            return Unasked(plan, asks_values, asks_names)
+        except NamespaceUnknown as unseen:
+            if views.room <= 0:
+                raise Refusal(Reason.TOO_LARGE) from None
+            asks_names = True
+            views.learn(unseen.namespace, None)
+        except FindSortsByValues:
+            asks_values, buf, written_as = True, as_aggregate(buf, body), "find"
+            body, parents, sequences = 0, (), ()
+        except ValuesUnknown as unknown:
+            asks_values = True
+            views.answers.learn(unknown.question, unknown.judgement.answer())

@@ -11,7 +11,7 @@ from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.values import is_true
+from sealwire.policies.planning.numbers import is_true
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side

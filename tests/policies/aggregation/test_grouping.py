@@ -9,7 +9,8 @@ from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit, ValueEdit
-from sealwire.policies.questions.asked import Answers, HeldValue
+from sealwire.policies.questions.asked import Answers
+from sealwire.policies.questions.conditions import HeldValue
 from sealwire.wire.raw_bson import Edit, splice
 from tests.policies.aggregation.test_sorting import plan, ranked
 from tests.policies.filters.test_asking import POLICY

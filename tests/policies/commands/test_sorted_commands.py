@@ -10,7 +10,8 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.sorted_commands import as_aggregate
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
-from sealwire.policies.questions.asked import Answers, HeldValue, ValuesUnknown
+from sealwire.policies.questions.asked import Answers, ValuesUnknown
+from sealwire.policies.questions.conditions import HeldValue
 from tests.policies.filters.test_asking import POLICY
 from tests.policies.questions.test_conditions import value
 from tests.support.reasons import raising

@@ -11,16 +11,10 @@ from bson.raw_bson import RawBSONDocument
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.filters import asking
+from sealwire.policies.filters import asking, filters
 from sealwire.policies.planning.plan import Compared, ListPlace, Plan, RangeEdit
-from sealwire.policies.questions.asked import (
-    Answers,
-    HeldValue,
-    ValuesJudgement,
-    ValuesQuestion,
-    ValuesUnknown,
-)
-from sealwire.policies.questions.ordering import SortOrder
+from sealwire.policies.questions.asked import Answers, ValuesJudgement, ValuesQuestion, ValuesUnknown
+from sealwire.policies.questions.conditions import HeldValue, SortOrder
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import enclosed
 from tests.policies.questions.test_conditions import value
@@ -257,7 +251,7 @@ def test_what_an_expression_computes_is_refused_as_ever(expression: Any, reason:
 
 @pytest.mark.plain_core(reason="it lowers a constant")
 def test_an_expression_lists_so_many_values_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_MOST_COMPARED", 2)
+    monkeypatch.setattr(filters, "_MOST_COMPARED", 2)
     assert len(plan(find({"$expr": {"$gt": [NAME, "Sc"]}}), STORED)[1]) == 1
     with pytest.raises(Refusal) as caught:
         plan(find({"$expr": {"$lt": [NAME, "Sc"]}}), STORED)

@@ -40,7 +40,7 @@ def context(value: object) -> bytes | None:
 def contexts(command: Command) -> list[tuple[str, bytes | None, bool]]:
     """(path, context, whether a value is stored under it) of every edit."""
     found = [(edit.node.path, edit.context) for edit in value_edits(plan_of(command, POLICY))]
-    return [(path, use and use.value, use is not None and use.is_stored) for path, use in found]
+    return [(path, use and use[0], use is not None and use[1]) for path, use in found]
 
 
 def find(condition: dict[str, Any], **more: Any) -> Command:

@@ -17,6 +17,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import is_canonical, read_number
 from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType
+from sealwire.policies.planning.numbers import is_true, whole_number
 from sealwire.policies.planning.plan import Use, ValueEdit
 from sealwire.policies.planning.trees import MAX_ALIKE_FIELDS, OPAQUE, Work
 from sealwire.policies.planning.values import (
@@ -26,9 +27,7 @@ from sealwire.policies.planning.values import (
     demand_result,
     demand_role,
     demand_write,
-    is_true,
     plan_stored_document,
-    whole_number,
 )
 from sealwire.policies.planning.walk import Draft, Walk
 from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Rights

@@ -16,14 +16,12 @@ from sealwire.policies.questions.asked import (
     AskedOperator,
     Asking,
     FieldsWritten,
-    HeldValue,
     ValuesAnswer,
     ValuesJudgement,
     ValuesQuestion,
     ValuesUnknown,
 )
-from sealwire.policies.questions.conditions import Asks
-from sealwire.policies.questions.ordering import SortOrder
+from sealwire.policies.questions.conditions import Asks, HeldValue, SortOrder
 from sealwire.wire.raw_bson import find_element
 from tests.policies.questions.test_conditions import value
 from tests.support.reasons import raising

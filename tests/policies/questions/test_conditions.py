@@ -1,8 +1,8 @@
-"""Conditions on one value: comparison within types, `$mod`, bits, and what cannot be told."""
+"""Conditions on one value and the order of several: within types, `$mod`, bits, and what cannot be told."""
 
 import math
 import tracemalloc
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,16 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.questions import conditions
 from sealwire.policies.questions.conditions import (
     MAX_BITS,
+    Ranks,
+    SortOrder,
     Value,
     among,
+    array_key,
     bits,
     compared,
     compared_across,
+    first_ranks,
     in_arrays,
     matched,
     modulo,
+    order_key,
 )
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.wire.raw_bson import elements
@@ -261,3 +267,159 @@ def test_an_array_satisfies_by_an_item_and_not_by_an_item_of_an_item() -> None:
         False,
         False,
     ]
+
+
+# The order of values, and how many of the first ones a sorted command needs.
+
+
+ASCENDING, DESCENDING = SortOrder(False, None, None), SortOrder(True, None, None)
+AS_SORTED: list[Any] = [
+    float("-inf"),
+    Int64(-5),
+    0,
+    0.5,
+    2**40,
+    float("inf"),
+    "",
+    "S",
+    "Sa",
+    "s",
+    "\uffff",
+    "\U0001f600",
+    b"",
+    b"z",
+    b"aa",
+    Binary(b"aa", 128),
+    ObjectId("0" * 24),
+    ObjectId("f" * 24),
+    False,
+    True,
+    datetime(1969, 1, 1, tzinfo=UTC),
+    datetime(2020, 1, 1, tzinfo=UTC),
+    Timestamp(1, 2),
+    Timestamp(2, 1),
+]
+"""As MongoDB sorts them."""
+
+
+def ranks(order: SortOrder, *values: Any, nulls: int | None = None) -> tuple[Ranks, list[int]]:
+    counted = [each if isinstance(each, tuple) else (each, 1) for each in values]
+    return first_ranks([(order_key(value(each)), amount) for each, amount in counted], nulls, order)
+
+
+def test_values_stand_as_mongodb_sorts_them() -> None:
+    places = list(range(len(AS_SORTED)))
+    assert ranks(ASCENDING, *AS_SORTED) == (Ranks(tuple(places), None, False), places)
+    assert ranks(DESCENDING, *AS_SORTED) == (Ranks(tuple(places), None, False), places[::-1])
+
+
+def test_equal_values_share_a_rank() -> None:
+    assert ranks(ASCENDING, 7, 5, Int64(5), 5.0, Decimal128("5")) == (
+        Ranks((0, 0, 0, 0, 1), None, False),
+        [1, 2, 3, 4, 0],
+    )
+
+
+def test_null_and_missing_come_first_or_last() -> None:
+    assert ranks(ASCENDING, "a", nulls=2) == (Ranks((1,), 0, False), [0])
+    assert ranks(DESCENDING, "a", nulls=2) == (Ranks((0,), 1, False), [0])
+    assert ranks(ASCENDING) == (Ranks((), None, False), [])
+
+
+def test_documents_without_a_value_may_be_none_or_more_than_are_known() -> None:
+    assert ranks(ASCENDING, "a", nulls=0) == (Ranks((1,), 0, False), [0])
+    assert ranks(SortOrder(False, 2, None), *"cab", nulls=0) == (Ranks((1, 2), 0, True), [1, 2])
+    assert ranks(SortOrder(True, 2, None), *"cab", nulls=0) == (Ranks((0, 1), None, True), [0, 2])
+
+
+def test_an_array_stands_where_one_of_its_values_does() -> None:
+    said: list[Any] = [[], [None, "b"], ["b", "a"], ["a"], ["b"]]
+    nothing, low, high = order_key(value(None)), order_key(value("a")), order_key(value("b"))
+    assert [array_key(value(each)[1], ASCENDING) for each in said[1:]] == [nothing, low, low, high]
+    assert [array_key(value(each)[1], DESCENDING) for each in said[1:]] == [high, high, low, high]
+    for order in (ASCENDING, DESCENDING):
+        assert array_key(value([])[1], order) < nothing < low < high
+
+
+def test_an_empty_array_stands_beyond_null() -> None:
+    for order, found in (
+        (ASCENDING, (Ranks((0, 2), 1, False), [1, 0])),
+        (DESCENDING, (Ranks((0, 2), 1, False), [0, 1])),
+    ):
+        assert (
+            first_ranks([(order_key(value("a")), 1), (array_key(b"\5\0\0\0\0", order), 1)], 3, order) == found
+        )
+
+
+def test_arrays_of_numbers_that_servers_round_do_not_stand_anywhere() -> None:
+    for odd in ([0.1, Decimal128("0.1")], [1.0, float("nan")], [[1]], [{"a": 1}]):
+        with pytest.raises(Undecided):
+            array_key(value(odd)[1], ASCENDING)
+
+
+@pytest.mark.parametrize(
+    ("enough", "descending", "found"),
+    [
+        (1, False, (Ranks((), 0, True), [])),
+        (2, False, (Ranks((), 0, True), [])),
+        (3, False, (Ranks((1,), 0, True), [1])),
+        (6, False, (Ranks((1, 2), 0, False), [1, 0])),
+        (99, False, (Ranks((1, 2), 0, False), [1, 0])),
+        (1, True, (Ranks((0,), None, True), [0])),
+        (2, True, (Ranks((0, 1), None, True), [0, 1])),
+        (5, True, (Ranks((0, 1), 2, False), [0, 1])),
+    ],
+)
+def test_the_first_values_are_as_many_as_a_window_needs(
+    enough: int, descending: bool, found: tuple[Ranks, list[int]]
+) -> None:
+    assert ranks(SortOrder(descending, enough, None), ("b", 1), ("a", 3), nulls=2) == found
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3)), min_size=20, max_size=60),
+    st.none() | st.integers(0, 2),
+    st.booleans(),
+    st.integers(1, 12),
+)
+def test_the_first_of_many_values_are_those_of_all(
+    values: list[tuple[int, int]], nulls: int | None, descending: bool, enough: int
+) -> None:
+    keyed = [(order_key(value(Int64(each))), count) for each, count in values]
+    all_ranks, places = first_ranks(keyed, nulls, SortOrder(descending, None, None))
+    counts: dict[int, int] = dict.fromkeys(range(60), 0)
+    if all_ranks.nulls is not None:
+        counts[all_ranks.nulls] += nulls or 0
+    for rank, place in zip(all_ranks.numbers, places, strict=True):
+        counts[rank] += keyed[place][1]
+    wanted = next(
+        rank
+        for rank in range(60)
+        if sum(counts[each] for each in range(rank)) >= min(enough, sum(counts.values()))
+    )
+    found, first = first_ranks(keyed, nulls, SortOrder(descending, enough, None))
+    number = sum(rank < wanted for rank in all_ranks.numbers)
+    assert (found.numbers, first) == (all_ranks.numbers[:number], places[:number])
+    has_nulls = all_ranks.nulls is not None and all_ranks.nulls < wanted
+    assert found.nulls == (all_ranks.nulls if has_nulls else None)
+    assert found.is_cut == (number + has_nulls < len(keyed) + (all_ranks.nulls is not None))
+
+
+@pytest.mark.parametrize("odd", [{"a": 1}, [1], Regex("a"), float("nan"), Decimal128("NaN")])
+def test_what_servers_order_in_several_ways_is_not_ordered(odd: Any) -> None:
+    with pytest.raises(Undecided):
+        ranks(ASCENDING, odd)
+
+
+def test_decimals_do_not_stand_beside_doubles_with_a_fraction() -> None:
+    with pytest.raises(Undecided):
+        ranks(ASCENDING, 0.1, Decimal128("0.1"))
+
+
+@pytest.mark.plain_core(reason="it lowers a constant")
+def test_ranks_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditions, "MAX_RANKS", 3)
+    assert len(ranks(ASCENDING, *"abc")[1]) == 3
+    assert len(ranks(SortOrder(False, 3, None), *"abcd")[1]) == 3
+    with raising(Refusal, Reason.QUESTION):
+        ranks(ASCENDING, *"abc", nulls=1)

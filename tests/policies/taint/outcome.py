@@ -143,12 +143,12 @@ def saying(case: Case, seed: int) -> Case:
 def is_said(edit: ValueEdit | RangeEdit) -> bool:
     """Whether a value has the context that its class has a key for."""
     per = edit.field_class.per
-    found = edit.context if isinstance(edit, ValueEdit) else None
+    found = edit.context[0] if isinstance(edit, ValueEdit) and edit.context else None
     if per is None or found is None:
         return per is None and found is None
     if per == PER_DATABASE:
-        return found.value == b"$clinic" or found.value.startswith(b"$tenant_")
-    return found.value == _CONTEXTS[per]
+        return found == b"$clinic" or found.startswith(b"$tenant_")
+    return found == _CONTEXTS[per]
 
 
 def _said(random: Random, name: str, value: Any) -> Any:

@@ -101,7 +101,7 @@ collections:
 
     def planned(identity: dict[str, Any]) -> list[Any]:
         edits = value_edits(plan_of(update({"_id": 5}, {**identity, "own": "x"}), policy))
-        return [edit.context and edit.context.value for edit in edits]
+        return [edit.context and edit.context[0] for edit in edits]
 
     assert planned({}) == planned({"_id": Int64(5)}) == [FIVE]
     for other in (True, 5.5, {"x": 5}):

@@ -9,8 +9,7 @@ from sealwire.keys.frontier.frontier import StoredForm
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
 from sealwire.policies.planning.plan import ListPlace, RangeEdit
-from sealwire.policies.questions.asked import HeldValue
-from sealwire.policies.questions.ordering import Ranks
+from sealwire.policies.questions.conditions import HeldValue, Ranks
 from sealwire.proxy.session.ranking import ranked
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element

@@ -8,7 +8,7 @@ from bson import Int64, decode
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.questions import QuestionBounds
-from sealwire.policies.questions.ordering import DISTURBED
+from sealwire.policies.questions.conditions import DISTURBED
 from sealwire.proxy.session.choices import Reveal
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, ToClient, ToServer
 from sealwire.proxy.session.revealing.documents_read import pseudonym
