@@ -118,7 +118,7 @@ class Resolver(Unpicklable):
     def __init__(self, store: ContextStore) -> None:
         self._store = store
         self._tag_keys: dict[int, bytes] = {}
-        """By class id. A class keeps it for ever."""
+        """By class id. A class keeps it forever."""
 
     def find(self, keyring: Keyring, wanted: Sequence[ContextWanted], key_ids: Sequence[bytes] = ()) -> Found:
         """What stands in the store for these contexts and key ids; a context to be stored gets a key.

@@ -50,7 +50,7 @@ log_argument = click.argument("log", type=PATH)
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """A time from one day to another, both included; None: from ever, for ever."""
+    """A time from one day to another, both included; None leaves that side open."""
 
     since: datetime | None
     until: datetime | None

@@ -32,7 +32,7 @@ CLIENTS = 5
 WORKERS = 2
 REGISTERS = 2
 EPOCH_S = 1.0
-"""So long a register is used: unknown outcomes stay open for ever, and make its judgement dear."""
+"""So long a register is used: unknown outcomes stay open forever, and make its judgement dear."""
 SEED = int(os.environ.get("SEALWIRE_SEED", "16"))
 
 

@@ -70,7 +70,7 @@ class Runs:
                 if not is_of_a_move(error):
                     raise
                 self.tally["sent again"] += 1
-        raise AssertionError("a command that waits for ever")
+        raise AssertionError("a command that waits forever")
 
 
 def rows_of(side: Database[Document]) -> list[Document]:

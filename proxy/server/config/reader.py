@@ -88,7 +88,7 @@ def reload_config(path: Path, environ: Mapping[str, str]) -> settings.Config:
 
 
 def expect_file(path: Path) -> None:
-    """A pipe gives its content once, and opening it again would wait for ever. Raises FileProblem."""
+    """A pipe gives its content once, and opening it again would wait forever. Raises FileProblem."""
     if path.exists() and not path.is_file():
         raise FileProblem(
             StartReason.FILE_MISSING,

@@ -196,7 +196,7 @@ class KeySettings:
 
     refresh_s: float = 60.0
     max_age_s: float | None = None
-    """How long keys are used after the provider last answered. None means for ever."""
+    """How long keys are used after the provider last answered. None means forever."""
     cache: CacheSettings | None = None
     contexts: Place | None = None
     """The store of the keys of contexts."""

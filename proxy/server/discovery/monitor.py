@@ -76,7 +76,7 @@ class UpstreamMonitor:
         self._watch.use(config, context)
 
     async def run(self, changed: Follow, doubt: Doubt) -> None:
-        """Ask every `upstream.heartbeat_s`, for ever; tell `changed` of every other layout.
+        """Ask every `upstream.heartbeat_s`, forever; tell `changed` of every other layout.
 
         `doubt` is told after each round of those that have not answered, where there are any.
 

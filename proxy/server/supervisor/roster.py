@@ -246,7 +246,7 @@ class MemberPorts:
         self.members, self.left_out = layout.members, layout.left_out
 
     async def watch(self) -> None:
-        """Follow the servers for ever, where they are followed."""
+        """Follow the servers forever, where they are followed."""
         if self.monitor is not None:
             await self.monitor.run(self._follow, lambda servers: self._tell(worker_channel.Silent(servers)))
 

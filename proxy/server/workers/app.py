@@ -171,7 +171,7 @@ class MemberListeners:
         self._servers.use(entrances.reached)
 
     async def watch(self) -> None:
-        """Follow the servers, or what the supervisor says of them, for ever."""
+        """Follow the servers, or what the supervisor says of them, forever."""
         if self.monitor is not None:
             await self.monitor.run(
                 lambda layout: self.follow(worker_channel.Members(layout.members, (), layout.left_out)),

@@ -101,7 +101,7 @@ class JointMetrics:
         self._forget_servers()
 
     def use_servers(self, names: Iterable[str]) -> None:
-        """There are these servers now: what was counted of others is let go, or it would grow for ever."""
+        """There are these servers now: what was counted of others is let go, or it would grow forever."""
         self._servers = frozenset(names)
         self._forget_servers()
 

@@ -1,7 +1,7 @@
 """What the C library keeps of memory that was freed, and when it gives it back to the system.
 
 Two habits of glibc's malloc do not suit a proxy. It learns from the first large block that is freed to keep
-such blocks, up to 64 MB of them, for ever. And connections that come and go leave its heap full of holes:
+such blocks, up to 64 MB of them, forever. And connections that come and go leave its heap full of holes:
 after some rounds of TLS connections the process holds two to three times what it uses. So the size from
 which blocks go back at once is fixed, and the holes are given back when connections have come or gone.
 

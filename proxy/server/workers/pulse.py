@@ -87,7 +87,7 @@ class Pulse:
         return self._generation
 
     async def run(self, frontiers: FrontierFeed) -> None:
-        """Tick for ever."""
+        """Tick forever."""
         trimmer = Trimmer()
         services, shared = self._services, self._shared
         while True:

@@ -117,7 +117,7 @@ class Races:
                     raise
                 self.waits += 1
                 time.sleep(0.01)
-        raise AssertionError("a client that waits for ever")
+        raise AssertionError("a client that waits forever")
 
     def _inserted_in_transaction(self, rows: Rows, value: str) -> bool:
         client = rows.database.client

@@ -23,7 +23,7 @@ def of(ops: World, *faults: Fault, moves: int = 1, delays: bool = True) -> World
 
 
 def first(ops: World, *faults: Fault, is_without: bool = False) -> World:
-    """The same at the class's first move, which may wait for ever: a proxy without a frontier may run on."""
+    """The same at the class's first move, which may wait forever: a proxy without a frontier may run on."""
     is_down = Fault.KILL not in faults and Fault.RESTART_WITHOUT in faults
     world = of(ops, *faults)
     return replace(world, is_first=True, is_without=is_without, is_down=is_down, may_refuse=True)

@@ -242,7 +242,7 @@ class MemoryServer:
     def receive(self, max_bytes: int) -> bytes:
         content = self._outgoing.read(max_bytes)
         if not content and not self._ended:
-            raise StreamFailed(Trouble.TIMEOUT)  # it waits for the client, and would for ever
+            raise StreamFailed(Trouble.TIMEOUT)  # it waits for the client, and would forever
         return content
 
     def close(self) -> None:

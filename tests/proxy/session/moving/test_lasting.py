@@ -213,7 +213,7 @@ def test_a_cursor_of_before_the_move_ends_with_the_first_window(moving: Session)
     assert written(sent(moving, more, 2), ToServer)
     moving.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2).opened(AFTER_ALL))
     assert acknowledged(moving) is None
-    # it does not last: a change stream of before the move would hold it up for ever
+    # it does not last: a change stream of before the move would hold it up forever
     moving.server_data(reply(cursor(5, "nextBatch"), 2))
     assert acknowledged(moving) == 2
     assert body_of(written(sent(moving, more, 3), ToClient))["code"] == OUTDATED
