@@ -64,13 +64,13 @@ def outcome_of(case: Case, *, is_keyed: bool = False) -> Outcome:
     return Outcome(refused=False)
 
 
-def message_of(case: Case) -> bytes:
+def message_of(case: Case, flags: int = 0) -> bytes:
     """The OP_MSG that a client sends."""
     sections = tuple(
         MadeSequence(name.encode(), tuple(_as_document(item) for item in documents))
         for name, documents in case.sequences.items()
     )
-    return made_op_msg(encoded(case.whole), (None, *sections)).message
+    return made_op_msg(encoded(case.whole), (None, *sections), flags).message
 
 
 def _planned(case: Case, *, is_keyed: bool) -> Plan:

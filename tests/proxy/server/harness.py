@@ -448,6 +448,18 @@ def place_for(port: int, folder: Path, **options: Any) -> Place:
     return Place(replace(make_config(port, **options), policy=policy_file(folder)))
 
 
+@asynccontextmanager
+async def edited(
+    folder: Path, sessions: FakeSessions | None = None
+) -> AsyncIterator[tuple[Place, FakeSessions, Proxy]]:
+    """A place with its policy in `folder`, the sessions that are made, and a proxy before a server."""
+    made = sessions or FakeSessions()
+    async with fake_server() as server:
+        place = place_for(server.port, folder)
+        async with place.proxy(made) as proxy:
+            yield place, made, proxy
+
+
 async def reloaded(proxy: Proxy, *, result: str = "loaded") -> None:
     """Reload once, with this result."""
     before = proxy.metrics.value("sealwire_reloads_total", outcome=result)

@@ -39,12 +39,10 @@ from tests.proxy.server.harness import (
     BROKEN,
     NEW_CLASS,
     POLICY,
-    FakeSessions,
     Place,
     client_of,
     covers,
-    fake_server,
-    place_for,
+    edited,
     policy_info,
     records,
     reloaded,
@@ -308,26 +306,24 @@ async def test_what_is_wrong_changes_nothing_and_is_said_once(
     tmp_path: Path, harm: Callable[[Place], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy, client_of(proxy):
-                await until(lambda: bool(sessions.made))
-                limits = proxy.services.limits
-                place.change(limits=Limits(7))
-                harm(place)
-                await reloaded(proxy, result="failed")
-                assert len(sessions.made[0].settings) == 1
-                assert proxy.services.limits == limits
-                assert proxy.health.policies == (shown_in(POLICY),)
-                assert policy_info(proxy) == {shown_in(POLICY): 1.0}
-                # and when it is mended, it counts
-                place.on_read = place.load = None
-                place.change(listen_tls=ListenTls(TlsMode.PLAINTEXT))
-                place.config.policy.unlink(missing_ok=True)
-                place.write(WIDER_POLICY)
-                await reloaded(proxy)
-                assert covers(sessions.made[0].settings[-1], b"phone")
-                assert proxy.services.limits == Limits(7)
+        async with edited(tmp_path) as (place, sessions, proxy), client_of(proxy):
+            await until(lambda: bool(sessions.made))
+            limits = proxy.services.limits
+            place.change(limits=Limits(7))
+            harm(place)
+            await reloaded(proxy, result="failed")
+            assert len(sessions.made[0].settings) == 1
+            assert proxy.services.limits == limits
+            assert proxy.health.policies == (shown_in(POLICY),)
+            assert policy_info(proxy) == {shown_in(POLICY): 1.0}
+            # and when it is mended, it counts
+            place.on_read = place.load = None
+            place.change(listen_tls=ListenTls(TlsMode.PLAINTEXT))
+            place.config.policy.unlink(missing_ok=True)
+            place.write(WIDER_POLICY)
+            await reloaded(proxy)
+            assert covers(sessions.made[0].settings[-1], b"phone")
+            assert proxy.services.limits == Limits(7)
     said = [record for record in caplog.records if record.getMessage() == SAID_REFUSED]
     bugs = [record for record in caplog.records if record.levelname == "CRITICAL"]
     assert len(said) + len(bugs) == 1
@@ -338,11 +334,9 @@ async def test_what_is_wrong_changes_nothing_and_is_said_once(
 
 @pytest.mark.integration
 async def test_each_error_has_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with fake_server() as server:
-        place = place_for(server.port, tmp_path)
-        async with place.proxy(FakeSessions()) as proxy:
-            place.write(BROKEN + b"extra: 1\n")
-            await reloaded(proxy, result="failed")
+    async with edited(tmp_path) as (place, _, proxy):
+        place.write(BROKEN + b"extra: 1\n")
+        await reloaded(proxy, result="failed")
     said = [
         line["problem"].removeprefix(f"{tmp_path / 'policy.yaml'}:") for line in records(caplog, SAID_REFUSED)
     ]
@@ -356,29 +350,25 @@ async def test_a_configuration_that_cannot_be_read_changes_nothing(
     def fail() -> None:
         raise SourceError("sealwire.yaml", 3, 7, "unknown key 'lisen'", "did you mean 'listen'?")
 
-    async with fake_server() as server:
-        place = place_for(server.port, tmp_path)
-        async with place.proxy(FakeSessions()) as proxy:
-            place.on_read = fail
-            await reloaded(proxy, result="failed")
+    async with edited(tmp_path) as (place, _, proxy):
+        place.on_read = fail
+        await reloaded(proxy, result="failed")
     (said,) = records(caplog, SAID_REFUSED)
     assert said == {"problem": "sealwire.yaml:3:7: unknown key 'lisen'", "hint": "did you mean 'listen'?"}
 
 
 @pytest.mark.integration
 async def test_a_new_class_counts_once_its_key_is_there(tmp_path: Path) -> None:
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy:
-            place.write(NEW_CLASS)
-            await reloaded(proxy, result="failed")
-            created = datetime(2026, 1, 1, tzinfo=UTC)
-            names = ("nhs_number", "notes")
-            place.keyring = Keyring(
-                generate_data_key(name, number, 1, created) for number, name in enumerate(names, 1)
-            )
-            await reloaded(proxy)
-            assert "notes" in proxy.shared.settings.policy.classes
+    async with edited(tmp_path) as (place, _, proxy):
+        place.write(NEW_CLASS)
+        await reloaded(proxy, result="failed")
+        created = datetime(2026, 1, 1, tzinfo=UTC)
+        names = ("nhs_number", "notes")
+        place.keyring = Keyring(
+            generate_data_key(name, number, 1, created) for number, name in enumerate(names, 1)
+        )
+        await reloaded(proxy)
+        assert "notes" in proxy.shared.settings.policy.classes
 
 
 @pytest.mark.integration
@@ -386,16 +376,14 @@ async def test_a_provider_that_is_away_does_not_hold_up_certificates(tmp_path: P
     def away() -> Keyring:
         raise KekUnavailable(KeysReason.KEK_UNREACHABLE, "no answer", "start it")
 
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy:
-            await reloaded(proxy)  # brings the keys in: the harness starts without any
-            place.load = away
-            place.write(WIDER_POLICY)
-            await reloaded(proxy)
-            assert covers(proxy.shared.settings, b"phone")
-            place.write(NEW_CLASS)
-            await reloaded(proxy, result="failed")
+    async with edited(tmp_path) as (place, _, proxy):
+        await reloaded(proxy)  # brings the keys in: the harness starts without any
+        place.load = away
+        place.write(WIDER_POLICY)
+        await reloaded(proxy)
+        assert covers(proxy.shared.settings, b"phone")
+        place.write(NEW_CLASS)
+        await reloaded(proxy, result="failed")
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -38,28 +40,45 @@ def site(tmp_path: Path, server_port: int) -> Site:
     return make_site(tmp_path, server_port)
 
 
-def config_with_an_unknown_key(site: Site) -> None:
-    site.config["lisen"] = {}
+Harm = Callable[[Site], object]
 
 
-def policy_missing(site: Site) -> None:
-    (site.folder / "policy.yaml").unlink()
+def setting(path: str, value: Any) -> Harm:
+    """Another value in the configuration."""
+    *sections, name = path.split(".")
+    return lambda site: reduce(lambda section, each: section[each], sections, site.config).update(
+        {name: value}
+    )
 
 
-def policy_with_an_unknown_class(site: Site) -> None:
-    (site.folder / "policy.yaml").write_bytes(POLICY.replace(b"nhs_number: nhs_number", b"nhs_number: nsh"))
+def kek(*key: str) -> Harm:
+    """Another key-encryption key, or none."""
+    return lambda site: site.environ.update(SEALWIRE_KEK=key[0]) if key else site.environ.pop("SEALWIRE_KEK")
 
 
-def kek_unset(site: Site) -> None:
-    del site.environ["SEALWIRE_KEK"]
+def without(name: str) -> Harm:
+    return lambda site: (site.folder / name).unlink()
 
 
-def keyring_missing(site: Site) -> None:
-    site.keyring.unlink()
+def open_to_others(name: str) -> Harm:
+    return lambda site: (site.folder / name).chmod(0o644)
 
 
-def certificate_missing(site: Site) -> None:
-    site.config["listen"]["tls"]["certificate"] = "nowhere.crt"
+def policy(before: bytes, after: bytes) -> Harm:
+    return lambda site: (site.folder / "policy.yaml").write_bytes(POLICY.replace(before, after))
+
+
+def frontier_uri(text: str, mode: int) -> Harm:
+    def put(site: Site) -> None:
+        site.config["frontier"] = {"uri_file": "frontier.uri"}
+        file = site.folder / "frontier.uri"
+        file.write_text(text)
+        file.chmod(mode)
+
+    return put
+
+
+policy_missing, config_with_an_unknown_key = without("policy.yaml"), setting("lisen", {})
 
 
 def key_of_another_certificate(site: Site) -> None:
@@ -73,48 +92,12 @@ def keyring_tampered(site: Site) -> None:
     assert site.keyring.read_text() != text
 
 
-def keyring_without_a_class(site: Site) -> None:
-    more = POLICY.replace(b"collections:", b"  notes: {mode: random}\ncollections:")
-    (site.folder / "policy.yaml").write_bytes(more)
-
-
-def keyring_open_to_others(site: Site) -> None:
-    site.keyring.chmod(0o644)
-
-
 def key_open_to_others(site: Site) -> None:
     Path(site.config["listen"]["tls"]["key"]).chmod(0o644)
 
 
-def frontier_uri(site: Site, text: str, mode: int) -> None:
-    site.config["frontier"] = {"uri_file": "frontier.uri"}
-    file = site.folder / "frontier.uri"
-    file.write_text(text)
-    file.chmod(mode)
-
-
-def frontier_uri_missing(site: Site) -> None:
-    site.config["frontier"] = {"uri_file": "nowhere"}
-
-
-def frontier_uri_of_another_sort(site: Site) -> None:
-    frontier_uri(site, "http://user:secret@server", 0o600)
-
-
-def frontier_uri_open_to_others(site: Site) -> None:
-    frontier_uri(site, "mongodb://user:secret@server", 0o644)
-
-
-def another_kek(site: Site) -> None:
-    site.environ["SEALWIRE_KEK"] = generate_encoded_kek()
-
-
 def server_down(site: Site) -> None:
     site.config["upstream"]["address"] = f"{LOOPBACK}:{free_port()}"
-
-
-def server_name_unknown(site: Site) -> None:
-    site.config["upstream"]["address"] = "no-such-host.invalid:27017"
 
 
 def server_without_tls(site: Site) -> None:
@@ -122,36 +105,32 @@ def server_without_tls(site: Site) -> None:
     site.config["limits"] = {"connect_s": 0.5, "handshake_s": 0.5}
 
 
-def address_of_another_machine(site: Site) -> None:
-    site.config["listen"]["address"] = "192.0.2.1:27018"
+HARMS: dict[str, tuple[Harm, int]] = {
+    "config with an unknown key": (config_with_an_unknown_key, 78),
+    "frontier uri missing": (setting("frontier", {"uri_file": "nowhere"}), 78),
+    "frontier uri of another sort": (frontier_uri("http://user:secret@server", 0o600), 78),
+    "frontier uri open to others": (frontier_uri("mongodb://user:secret@server", 0o644), 77),
+    "policy missing": (policy_missing, 78),
+    "policy with an unknown class": (policy(b"nhs_number: nhs_number", b"nhs_number: nsh"), 78),
+    "kek unset": (kek(), 78),
+    "keyring missing": (without("keyring.json"), 78),
+    "certificate missing": (setting("listen.tls.certificate", "nowhere.crt"), 78),
+    "key of another certificate": (key_of_another_certificate, 78),
+    "keyring tampered": (keyring_tampered, 65),
+    "keyring without a class": (policy(b"collections:", b"  notes: {mode: random}\ncollections:"), 65),
+    "keyring open to others": (open_to_others("keyring.json"), 77),
+    "key open to others": (key_open_to_others, 77),
+    "another kek": (kek(generate_encoded_kek()), 67),
+    "server down": (server_down, 69),
+    "server name unknown": (setting("upstream.address", "no-such-host.invalid:27017"), 69),
+    "server without TLS": (server_without_tls, 69),
+    "address of another machine": (setting("listen.address", "192.0.2.1:27018"), 71),
+}
 
 
-@pytest.mark.parametrize(
-    ("harm", "code"),
-    [
-        (config_with_an_unknown_key, 78),
-        (frontier_uri_missing, 78),
-        (frontier_uri_of_another_sort, 78),
-        (frontier_uri_open_to_others, 77),
-        (policy_missing, 78),
-        (policy_with_an_unknown_class, 78),
-        (kek_unset, 78),
-        (keyring_missing, 78),
-        (certificate_missing, 78),
-        (key_of_another_certificate, 78),
-        (keyring_tampered, 65),
-        (keyring_without_a_class, 65),
-        (keyring_open_to_others, 77),
-        (key_open_to_others, 77),
-        (another_kek, 67),
-        (server_down, 69),
-        (server_name_unknown, 69),
-        (server_without_tls, 69),
-        (address_of_another_machine, 71),
-    ],
-)
+@pytest.mark.parametrize(("harm", "code"), HARMS.values(), ids=HARMS)
 def test_what_keeps_it_from_starting_has_an_exit_code_an_error_and_a_hint(
-    site: Site, harm: Callable[[Site], None], code: int
+    site: Site, harm: Harm, code: int
 ) -> None:
     harm(site)
     done = site.serve()

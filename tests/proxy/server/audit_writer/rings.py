@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +70,20 @@ def worker(size: int = 1 << 20) -> Iterator[Worker]:
     finally:
         for descriptor in (sleeper, waker, memory):
             os.close(descriptor)
+
+
+@contextmanager
+def sunk(
+    size: int = 1 << 20,
+    when_full: WhenFull = WhenFull.FAIL_CLOSED,
+    number: int | None = None,
+    copies: tuple[str, ...] = (),
+) -> Iterator[tuple[Worker, RingAudit, RingOutput]]:
+    """A worker with that number, its sink, and the writer's end of its ring."""
+    with worker(size) as here:
+        here.copies = copies
+        with closing(here.sink(when_full, number)) as sink, closing(RingOutput(here.ends.memory)) as ring:
+            yield here, sink, ring
 
 
 def log_in(folder: Path, pace: LogPace | None = None) -> AuditLog:

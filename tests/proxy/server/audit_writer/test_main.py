@@ -16,12 +16,11 @@ from sealwire.audit.signing import make_key
 from sealwire.audit.verification import LogReport, verify
 from sealwire.proxy.server.audit_writer.main import MOST, AuditWriter
 from sealwire.proxy.server.audit_writer.records import write_record
-from sealwire.proxy.server.audit_writer.ring import RingOutput
 from sealwire.proxy.server.health import Keeping
 from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import Audit
 from tests.audit.logs import largest_file
-from tests.proxy.server.audit_writer.rings import lines_in, log_in, ring_ends, worker
+from tests.proxy.server.audit_writer.rings import lines_in, log_in, ring_ends, sunk
 
 PROGRAM = (sys.executable, "-P", "-m", "sealwire.proxy.server.audit_writer.main")
 SECRET = "943 476 5919"
@@ -74,8 +73,7 @@ def test_records_of_all_rings_become_one_chain(tmp_path: Path) -> None:
 def test_what_cannot_be_written_waits_in_the_ring_and_nothing_is_missing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with worker() as here:
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with sunk() as (here, sink, ring):
         writer = AuditWriter(lambda: log_in(tmp_path), [ring])
         with largest_file(1):
             sink.write(RECORD, ORIGIN)
@@ -93,8 +91,6 @@ def test_what_cannot_be_written_waits_in_the_ring_and_nothing_is_missing(
         assert (ring.count(), writer.is_troubled) == (0, False)
         assert sink.trouble == ""
         assert len(lines_in(tmp_path, "refused")) == 2
-        sink.close()
-        ring.close()
 
 
 def test_another_writer_goes_on_where_one_was_killed(tmp_path: Path) -> None:
@@ -130,8 +126,7 @@ def test_bytes_that_are_no_record_and_records_that_are_no_line_leave_a_line(
 
 def test_a_log_that_cannot_be_opened_or_was_changed_is_tried_again(tmp_path: Path) -> None:
     folder = tmp_path / "later"
-    with worker() as here:
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with sunk() as (_, sink, ring):
         writer = AuditWriter(lambda: log_in(folder), [ring])
         sink.say("started")
         assert not writer.turn()
@@ -146,8 +141,6 @@ def test_a_log_that_cannot_be_opened_or_was_changed_is_tried_again(tmp_path: Pat
         path.rename(folder / "cut")
         assert writer.turn()
         assert [len(lines_in(folder, event)) for event in ("started", "changed")] == [0, 1]
-        sink.close()
-        ring.close()
 
 
 def test_a_bug_is_told_and_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -158,8 +151,7 @@ def test_a_bug_is_told_and_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptu
             raise RuntimeError("secret")
         return log_in(tmp_path)
 
-    with worker() as here:
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with sunk() as (_, sink, ring):
         writer = AuditWriter(open_log, [ring])  # type: ignore[arg-type]
         sink.say("started")
         assert not writer.turn()
@@ -167,8 +159,6 @@ def test_a_bug_is_told_and_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptu
         assert caplog.records[-1].levelname == "CRITICAL"
         assert writer.turn()
         assert len(lines_in(tmp_path, "started")) == 1
-        sink.close()
-        ring.close()
 
 
 def test_it_sleeps_only_where_nothing_waits(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import mmap
 import os
 import re
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, cast
 
 import bson
@@ -43,7 +44,7 @@ from sealwire.proxy.session.effects import (
 )
 from sealwire.proxy.session.login.caller import Caller
 from tests.build_context import ROOT
-from tests.proxy.server.audit_writer.rings import ring_ends, worker
+from tests.proxy.server.audit_writer.rings import ring_ends, sunk, worker
 from tests.proxy.server.harness import until
 
 RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")
@@ -66,33 +67,26 @@ def keeping(sink: RingAudit) -> Keeping:
 
 
 def test_a_record_is_in_the_ring_at_once_with_the_number_of_its_worker() -> None:
-    with worker() as here:
-        sink, ring = here.sink(worker=3), RingOutput(here.ends.memory)
+    with sunk(number=3) as (_, sink, ring):
         assert sink.write(RECORD, ORIGIN)
         sink.say("stopped", policy="abc")
         first, second = (read_record(each) for each in ring.look(9))
         assert (first["event"], first["worker"], first["path"]) == ("refused", 3, "nhs_number")
         assert (second["event"], second["policy"]) == ("stopped", "abc")
-        ring.close()
-        sink.close()
 
 
 def test_a_writer_that_is_awake_is_not_woken() -> None:
-    with worker() as here:
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with sunk() as (here, sink, ring):
         sink.write(RECORD, ORIGIN)
         assert here.wakes() == 0
         ring.sleep()
         for _ in range(3):
             sink.write(RECORD, ORIGIN)
         assert here.wakes() == 1
-        ring.close()
-        sink.close()
 
 
 def test_it_says_what_becomes_of_lines() -> None:
-    with worker() as here:
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with sunk() as (here, sink, ring):
         assert (keeping(sink), sink.trouble) == (Keeping.WAITING, "stalled")
         ring.beat(1 << 63)
         assert (keeping(sink), sink.trouble) == (Keeping.KEPT, "")
@@ -104,14 +98,10 @@ def test_it_says_what_becomes_of_lines() -> None:
         assert here.metrics.value("sealwire_audit_failures_total") == 1
         ring.tell(0)
         assert keeping(sink) is Keeping.KEPT
-        ring.close()
-        sink.close()
 
 
 def test_it_says_which_copies_are_behind_and_counts_what_failed() -> None:
-    with worker() as here:
-        here.copies = ("stdout", "syslog:udp:host:514", "syslog:unix:/dev/log")
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with sunk(copies=("stdout", "syslog:udp:host:514", "syslog:unix:/dev/log")) as (here, sink, ring):
         ring.beat(1 << 63)
         ring.tell_of_copies(0b110, 3)
         assert sink.trouble == "behind syslog:udp:host:514 behind syslog:unix:/dev/log"
@@ -121,15 +111,13 @@ def test_it_says_which_copies_are_behind_and_counts_what_failed() -> None:
         sink.tick()
         assert sink.trouble == ""
         assert here.metrics.value("sealwire_audit_copy_failures_total") == 5
-        ring.close()
-        sink.close()
 
 
 def test_without_room_nothing_is_taken_but_what_the_proxy_itself_says(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with worker(200_000) as here:
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with worker(200_000) as here, closing(RingOutput(here.ends.memory)) as ring:
+        sink = here.sink()
         assert fill(sink) == 8
         assert not sink.is_pressed
         sink.say("stopped", text="y" * 30_000)
@@ -146,14 +134,12 @@ def test_without_room_nothing_is_taken_but_what_the_proxy_itself_says(
         sink.say("lost", text="y" * 50_000)
         sink.say("lost", text="y" * 50_000)
         sink.close()
-        ring.close()
         assert vars(caplog.records[-1])["fields"] == {"lines": 2}
 
 
 def test_a_command_has_a_line_with_who_it_was_also_when_none_may_begin_any_more() -> None:
     record = CommandRecord("clinic.patients", "find", written={}, filtered={"nhs": 1})
-    with worker(200_000) as here:
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with sunk(200_000) as (_, sink, ring):
         assert not sink.is_full
         fill(sink)
         assert sink.is_full
@@ -174,20 +160,15 @@ def test_a_command_has_a_line_with_who_it_was_also_when_none_may_begin_any_more(
         while sink.write(Done(record, CommandResult(CommandOutcome.OK)), KNOWN):
             pass
         assert sink._ring.filled > 0.99
-        ring.close()
-        sink.close()
 
 
 def test_a_command_about_very_many_persons_leaves_room_for_the_commands_of_others() -> None:
     persons = tuple(f"{number:032}" for number in range(200_000))
     record = CommandRecord("clinic.patients", "find", written={}, filtered={}, subjects=persons)
-    with worker() as here:
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with sunk() as (_, sink, _):
         assert not sink.write(Done(record, CommandResult(CommandOutcome.OK)), KNOWN)
         assert not sink.is_full
         assert sink.write(RECORD, ORIGIN)
-        ring.close()
-        sink.close()
 
 
 def test_a_command_that_no_line_can_hold_has_several_and_loses_nobody() -> None:
@@ -195,13 +176,10 @@ def test_a_command_that_no_line_can_hold_has_several_and_loses_nobody() -> None:
     counts = {f"a_class_with_quite_a_long_name_{number}": 1 for number in range(1200)}
     record = CommandRecord("clinic.patients", "find", written=counts, filtered=counts, subjects=persons)
     names = tuple(f'{"%25" * 300}"{number}@admin' for number in range(8))
-    with worker(4 << 20) as here:
-        sink, ring = here.sink(worker=3), RingOutput(here.ends.memory)
+    with sunk(4 << 20, number=3) as (_, sink, ring):
         result = CommandResult(CommandOutcome.OK, read=counts)
         assert sink.write(Done(record, result), Origin("127.0.0.1:5", 7, caller=Caller(names)))
         lines = [read_record(each) for each in ring.look(99)]
-        ring.close()
-        sink.close()
     first, *others = lines
     assert (first["parts"], first["outcome"]) == (len(lines), "ok")
     assert [each["part"] for each in others] == list(range(2, len(lines) + 1))
@@ -214,8 +192,7 @@ def test_a_command_that_no_line_can_hold_has_several_and_loses_nobody() -> None:
 
 
 def test_where_it_is_to_block_clients_are_held_back_until_there_is_room() -> None:
-    with worker() as here:
-        sink, ring = here.sink(WhenFull.BLOCK), RingOutput(here.ends.memory)
+    with sunk(when_full=WhenFull.BLOCK) as (here, sink, ring):
         while not sink.is_pressed:
             assert sink.write(LONG, ORIGIN)
         assert 0.5 < sink._ring.filled < 0.6
@@ -228,19 +205,14 @@ def test_where_it_is_to_block_clients_are_held_back_until_there_is_room() -> Non
         ring.taken()
         cast(Callable[[], None], here.due[-1])()
         assert (sink.is_pressed, here.rooms, len(here.due)) == (False, 1, 2)
-        ring.close()
-        sink.close()
 
 
 def test_a_name_that_no_line_can_hold_keeps_nothing_off_the_record() -> None:
-    with worker() as here:
-        sink, ring = here.sink(), RingOutput(here.ends.memory)
+    with sunk() as (_, sink, ring):
         assert sink.write(Audit("refused", "clinic." + "x" * 70_000, "find", "pattern"), ORIGIN)
         said = read_record(ring.look(1)[0])
         assert (said["reason"], said["client"]) == ("pattern", "127.0.0.1:5")
         assert str(said["namespace"]) == "clinic." + "x" * 193 + "…"
-        ring.close()
-        sink.close()
 
 
 def record(subjects: tuple[str, ...] = ()) -> CommandRecord:

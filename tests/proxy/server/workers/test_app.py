@@ -25,7 +25,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.audit_writer import keeper
 from sealwire.proxy.server.audit_writer.ring import make_memory
 from sealwire.proxy.server.config.rows import Address
-from sealwire.proxy.server.config.settings import AccessControl, Limits
+from sealwire.proxy.server.config.settings import AccessControl, Config, Limits
 from sealwire.proxy.server.errors import (
     AccessProblem,
     ListenProblem,
@@ -71,11 +71,14 @@ def replica_set(*hosts: str, **more: Any) -> dict[str, Any]:
     return {"ok": 1.0, "setName": "rs0", "hosts": list(hosts), "me": hosts[0], **more}
 
 
-async def start_error(proxy: Proxy) -> ServerError:
+async def start_error(config: Config, reason: StartReason) -> ServerError:
+    """What keeps a proxy with this configuration from starting."""
+    proxy = Proxy(make_loaded(config), FakeSessions())
     with pytest.raises(ServerError) as caught:
         await soon(proxy.run())
     assert not proxy.ready.is_set()
     assert caught.value.hint
+    assert caught.value.reason is reason
     return caught.value
 
 
@@ -106,9 +109,8 @@ async def test_a_member_without_a_listener_keeps_the_proxy_from_starting(role: s
     reply = replica_set("a:27017")
     reply[role] = [*reply.get(role, []), "b:27017"]
     async with hello_server(reply) as port:
-        error = await start_error(Proxy(make_loaded(make_config(port, probe=True)), FakeSessions()))
+        error = await start_error(make_config(port, probe=True), StartReason.MEMBER_WITHOUT_LISTENER)
         assert isinstance(error, TopologyProblem)
-        assert error.reason is StartReason.MEMBER_WITHOUT_LISTENER
         assert "b:27017" in str(error)
 
 
@@ -127,10 +129,8 @@ async def test_each_member_of_a_set_is_told_by_the_address_of_its_listener_and_o
 
 
 async def test_a_server_that_is_down_keeps_the_proxy_from_starting() -> None:
-    loaded = make_loaded(make_config(free_port(), probe=True))
-    error = await start_error(Proxy(loaded, FakeSessions()))
+    error = await start_error(make_config(free_port(), probe=True), StartReason.UPSTREAM_REFUSED)
     assert isinstance(error, UpstreamUnavailable)
-    assert error.reason is StartReason.UPSTREAM_REFUSED
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,7 @@ async def test_what_is_not_a_mongodb_server_keeps_the_proxy_from_starting(
     reply: dict[str, Any], greeting: bytes
 ) -> None:
     async with hello_server(reply, greeting) as port:
-        error = await start_error(Proxy(make_loaded(make_config(port, probe=True)), FakeSessions()))
-        assert error.reason is StartReason.UPSTREAM_PROTOCOL
+        await start_error(make_config(port, probe=True), StartReason.UPSTREAM_PROTOCOL)
 
 
 DATABASES = {"ok": 1.0, "databases": [{"name": "admin"}]}
@@ -158,9 +157,8 @@ DATABASES = {"ok": 1.0, "databases": [{"name": "admin"}]}
 async def test_a_server_without_logins_keeps_a_proxy_that_expects_them_from_starting() -> None:
     async with hello_server(STANDALONE, other=DATABASES) as port:
         config = make_config(port, probe=True)
-        error = await start_error(Proxy(make_loaded(config), FakeSessions()))
+        error = await start_error(config, StartReason.ACCESS_CONTROL_MISSING)
         assert isinstance(error, AccessProblem)
-        assert error.reason is StartReason.ACCESS_CONTROL_MISSING
         async with running(make_loaded(replace(config, probe=False)), FakeSessions()):
             pass  # who asks nothing is told nothing
         config = replace(config, access_control=AccessControl.NONE)
@@ -199,8 +197,7 @@ async def test_one_member_without_logins_is_enough() -> None:
         hello_server(STANDALONE, other=DATABASES) as open_port,
     ):
         config = with_members(make_config(1, probe=True), (LOOPBACK, guarded), ("localhost", open_port))
-        error = await start_error(Proxy(make_loaded(config), FakeSessions()))
-        assert error.reason is StartReason.ACCESS_CONTROL_MISSING
+        await start_error(config, StartReason.ACCESS_CONTROL_MISSING)
 
 
 async def test_a_server_that_falls_silent_after_hello_is_not_waited_for_without_end() -> None:
@@ -227,15 +224,14 @@ async def silent_after_hello() -> AsyncIterator[int]:
 
 async def test_a_server_that_says_nothing_or_hangs_up_keeps_the_proxy_from_starting() -> None:
     async with fake_server() as server:
-        limits = Limits(connect_s=0.5)
-        loaded = make_loaded(make_config(server.port, probe=True, limits=limits))
-        assert (await start_error(Proxy(loaded, FakeSessions()))).reason is StartReason.UPSTREAM_PROTOCOL
+        config = make_config(server.port, probe=True, limits=Limits(connect_s=0.5))
+        await start_error(config, StartReason.UPSTREAM_PROTOCOL)
     async with fake_server() as server:
-        loaded = make_loaded(make_config(server.port, probe=True))
-        starting = asyncio.get_running_loop().create_task(start_error(Proxy(loaded, FakeSessions())))
+        failing = start_error(make_config(server.port, probe=True), StartReason.UPSTREAM_PROTOCOL)
+        starting = asyncio.get_running_loop().create_task(failing)
         await server.accepted()
         await server.hang_up_all()
-        assert (await starting).reason is StartReason.UPSTREAM_PROTOCOL
+        await starting
 
 
 async def test_nothing_is_left_listening_when_one_port_is_in_use() -> None:
@@ -244,10 +240,8 @@ async def test_nothing_is_left_listening_when_one_port_is_in_use() -> None:
         config = with_members(make_config(1), (LOOPBACK, 1), (LOOPBACK, 2))
         first = replace(config.members[0], listen=Address(LOOPBACK, free))
         second = replace(config.members[1], listen=Address(LOOPBACK, taken.getsockname()[1]))
-        loaded = make_loaded(replace(config, members=(first, second)))
-        error = await start_error(Proxy(loaded, FakeSessions()))
+        error = await start_error(replace(config, members=(first, second)), StartReason.PORT_IN_USE)
         assert isinstance(error, ListenProblem)
-        assert error.reason is StartReason.PORT_IN_USE
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((LOOPBACK, free))
 
@@ -256,9 +250,7 @@ async def test_nothing_is_left_listening_when_one_port_is_in_use() -> None:
 async def test_an_address_of_another_machine_cannot_be_listened_on(host: str) -> None:
     config = make_config(1)
     member = replace(config.members[0], listen=Address(host, 0))
-    loaded = make_loaded(replace(config, members=(member,)))
-    error = await start_error(Proxy(loaded, FakeSessions()))
-    assert error.reason is StartReason.ADDRESS_UNUSABLE
+    await start_error(replace(config, members=(member,)), StartReason.ADDRESS_UNUSABLE)
 
 
 def audit_settings(path: Path) -> AuditSettings:
@@ -271,6 +263,10 @@ async def test_an_audit_file_that_cannot_be_opened_keeps_the_proxy_from_starting
         await soon(Proxy(make_loaded(config), FakeSessions()).run())
 
 
+def audited(file: Path) -> list[dict[str, Any]]:
+    return [dict(read_line(line).fields) for line in file.read_bytes().splitlines(keepends=True)]
+
+
 async def test_another_keyring_is_on_record(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     async with fake_server() as server:
@@ -278,17 +274,14 @@ async def test_another_keyring_is_on_record(tmp_path: Path) -> None:
         async with running(loaded, FakeSessions()) as proxy:
             proxy.shared.use_keyring(Keyring([], generation=7))
             await until(lambda: b'"keyring"' in file.read_bytes())
-    lines = [dict(read_line(line).fields) for line in file.read_bytes().splitlines(keepends=True)]
-    said = [(line["event"], line.get("generation")) for line in lines]
+    said = [(line["event"], line.get("generation")) for line in audited(file)]
     assert said == [("file", None), ("started", 0), ("keyring", 7), ("stopped", None)]
 
 
 async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
-    effects: list[Effect] = [
-        Audit("refused", "clinic.patients", "find", "pattern", "nhs_number"),
-        ToClient(b"."),
-    ]
+    refused = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")
+    effects: list[Effect] = [refused, ToClient(b".")]
     async with fake_server() as server:
         loaded = make_loaded(replace(make_config(server.port), audit=audit_settings(file)))
         async with (
@@ -297,21 +290,15 @@ async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> N
         ):
             writer.write(b"!")
             await soon(reader.readexactly(1))
-    lines = [dict(read_line(line).fields) for line in file.read_bytes().splitlines(keepends=True)]
+    lines = audited(file)
     assert [line["event"] for line in lines] == ["file", "started", "refused", "stopped"]
     assert lines[1]["policy"] != ""
     line = lines[2]
     assert str(line.pop("time")).endswith("+00:00")
     assert str(line.pop("client")).startswith(LOOPBACK)
     assert (line.pop("n"), len(str(line.pop("prev")))) == (2, 64)
-    assert line == {
-        "event": "refused",
-        "namespace": "clinic.patients",
-        "command": "find",
-        "reason": "pattern",
-        "path": "nhs_number",
-        "connection": 1,
-    }
+    what = {"namespace": "clinic.patients", "command": "find", "reason": "pattern", "path": "nhs_number"}
+    assert line == {"event": "refused", **what, "connection": 1}
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -391,57 +378,46 @@ async def ask(address: Address, path: str) -> tuple[int, bytes]:
     return int(head.split()[1]), body
 
 
+READY = {"status": "ready", "keyring": "ok", "policy": sha256(POLICY).hexdigest()[:12], "provider": "env"}
+PLAINTEXT = (("clinic.a", "b"), ("clinic.a", "c"), ("clinic.d", "b"))
+STANDINGS: list[tuple[dict[str, Any], int, dict[str, Any]]] = [
+    ({}, 200, {}),
+    ({"plaintext": PLAINTEXT}, 200, {"plaintext": {"clinic.a": ["b", "c"], "clinic.d": ["b"]}}),
+    ({"in_clear": ("nhs",)}, 200, {"in_clear": ["nhs"]}),
+    ({"observed": ("clinic.a",)}, 200, {"mode": "observe", "not_protected": ["clinic.a"]}),
+    ({"keyring": Freshness.STALE}, 200, {"keyring": "stale"}),
+    ({"keyring": Freshness.EXPIRED}, 503, {"status": "not-ready", "keyring": "expired"}),
+    ({"frontier": Following.LOST}, 503, {"status": "not-ready", "frontier": "lost"}),
+    ({"frontier": Following.FOLLOWS}, 200, {"frontier": "ok"}),
+]
+"""Fields of the proxy's health, and what /readyz answers: the status, and what differs from READY."""
+
+
 async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
     async with between() as (_, proxy):
         assert proxy._admin is not None
-        address = proxy._admin.address
+        address, health = proxy._admin.address, proxy.health
         assert await ask(address, "/healthz") == (200, b'{"status": "ok"}\n')
-        shown = sha256(POLICY).hexdigest()[:12]
-        said = {"status": "ready", "keyring": "ok", "policy": shown, "provider": "env"}
-        status, body = await ask(address, "/readyz?probe=1")
-        assert (status, json.loads(body)) == (200, said)
-        status, page = await ask(address, "/metrics")
-        assert status == 200
-        assert b"sealwire_ready 1.0\n" in page
-        assert f'sealwire_policy_info{{digest="{shown}"}} 1.0\n'.encode() in page
+        for fields, status, differs in STANDINGS:
+            usual = {name: getattr(health, name) for name in fields}
+            for name, value in fields.items():
+                setattr(health, name, value)
+            found, body = await ask(address, "/readyz" if fields else "/readyz?probe=1")
+            assert (found, json.loads(body)) == (status, READY | differs)
+            found, page = await ask(address, "/metrics")
+            assert found == 200
+            assert f"sealwire_ready {float(status == 200)}\n".encode() in page
+            if "frontier" in fields:
+                assert f"sealwire_frontier_lost {float(status != 200)}\n".encode() in page
+            assert f'sealwire_policy_info{{digest="{READY["policy"]}"}} 1.0\n'.encode() in page
+            for name, value in usual.items():
+                setattr(health, name, value)
         assert (await ask(address, "/"))[0] == 404
-        proxy.health.plaintext = (("clinic.a", "b"), ("clinic.a", "c"), ("clinic.d", "b"))
-        status, body = await ask(address, "/readyz")
-        met = {"clinic.a": ["b", "c"], "clinic.d": ["b"]}
-        assert (status, json.loads(body)) == (200, said | {"plaintext": met})
-        proxy.health.plaintext = ()
-        proxy.health.in_clear = ("nhs",)
-        status, body = await ask(address, "/readyz")
-        assert (status, json.loads(body)) == (200, said | {"in_clear": ["nhs"]})
-        proxy.health.in_clear, proxy.health.observed = (), ("clinic.a",)
-        status, body = await ask(address, "/readyz")
-        assert (status, json.loads(body)) == (200, said | {"mode": "observe", "not_protected": ["clinic.a"]})
-        proxy.health.observed = ()
-        proxy.health.keyring = Freshness.STALE
-        status, body = await ask(address, "/readyz")
-        assert (status, json.loads(body)) == (200, said | {"keyring": "stale"})
-        proxy.health.keyring = Freshness.EXPIRED
-        status, body = await ask(address, "/readyz")
-        unready = said | {"status": "not-ready"}
-        assert (status, json.loads(body)) == (503, unready | {"keyring": "expired"})
-        proxy.health.keyring = Freshness.FRESH
-        proxy.health.frontier = Following.LOST
-        status, body = await ask(address, "/readyz")
-        assert (status, json.loads(body)) == (503, unready | {"frontier": "lost"})
-        _, page = await ask(address, "/metrics")
-        assert b"sealwire_ready 0.0\n" in page
-        assert b"sealwire_frontier_lost 1.0\n" in page
-        proxy.health.frontier = Following.FOLLOWS
-        status, body = await ask(address, "/readyz")
-        assert (status, json.loads(body)) == (200, said | {"frontier": "ok"})
-        _, page = await ask(address, "/metrics")
-        assert b"sealwire_ready 1.0\n" in page
-        assert b"sealwire_frontier_lost 0.0\n" in page
-        proxy.health.phase = ProxyPhase.DRAINING
+        health.phase = ProxyPhase.DRAINING
         assert (await ask(address, "/readyz"))[0] == 503
-        proxy.health.clock = lambda: proxy.health.beat_at + 3600
+        health.clock = lambda: health.beat_at + 3600
         assert await ask(address, "/healthz") == (503, b'{"status": "stuck"}\n')
-        proxy.health.clock = lambda: proxy.health.beat_at
+        health.clock = lambda: health.beat_at
 
 
 async def test_an_exception_in_the_event_loop_is_counted_and_shown_without_its_text(

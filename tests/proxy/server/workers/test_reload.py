@@ -31,6 +31,7 @@ from tests.proxy.server.harness import (
     Stream,
     client_of,
     covers,
+    edited,
     fake_server,
     hello_server,
     make_config,
@@ -51,22 +52,20 @@ pytestmark = pytest.mark.integration
 
 
 async def test_a_changed_policy_counts_for_open_and_for_new_sessions(tmp_path: Path) -> None:
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy, client_of(proxy):
-            await until(lambda: bool(sessions.made))
-            assert policy_info(proxy) == {shown(POLICY): 1.0}
-            place.write(WIDER)
-            await reloaded(proxy)
-            first, second = sessions.made[0].settings
-            assert not covers(first, b"phone")
-            assert covers(second, b"phone")
-            assert second.former == (first.policy,)
-            assert policy_info(proxy) == {shown(WIDER): 1.0}
-            assert proxy.health.policies == (shown(WIDER),)
-            async with client_of(proxy):
-                await until(lambda: len(sessions.made) == 2)
-                assert sessions.made[1].settings == [second]
+    async with edited(tmp_path) as (place, sessions, proxy), client_of(proxy):
+        await until(lambda: bool(sessions.made))
+        assert policy_info(proxy) == {shown(POLICY): 1.0}
+        place.write(WIDER)
+        await reloaded(proxy)
+        first, second = sessions.made[0].settings
+        assert not covers(first, b"phone")
+        assert covers(second, b"phone")
+        assert second.former == (first.policy,)
+        assert policy_info(proxy) == {shown(WIDER): 1.0}
+        assert proxy.health.policies == (shown(WIDER),)
+        async with client_of(proxy):
+            await until(lambda: len(sessions.made) == 2)
+            assert sessions.made[1].settings == [second]
 
 
 def entered(proxy: Proxy) -> Upstream:
@@ -99,40 +98,34 @@ async def test_a_connection_that_is_being_opened_during_a_reload_gets_the_new_po
 
 
 async def test_nothing_new_leaves_the_sessions_what_they_know(tmp_path: Path) -> None:
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy, client_of(proxy):
-            await until(lambda: bool(sessions.made))
-            await reloaded(proxy)
-            place.change(limits=Limits(7, 1.0, 2.0, 3.0))
-            await reloaded(proxy)
-            assert len(sessions.made[0].settings) == 1
-            assert proxy.services.limits == Limits(7, 1.0, 2.0, 3.0)
+    async with edited(tmp_path) as (place, sessions, proxy), client_of(proxy):
+        await until(lambda: bool(sessions.made))
+        await reloaded(proxy)
+        place.change(limits=Limits(7, 1.0, 2.0, 3.0))
+        await reloaded(proxy)
+        assert len(sessions.made[0].settings) == 1
+        assert proxy.services.limits == Limits(7, 1.0, 2.0, 3.0)
 
 
 async def test_a_policy_that_comes_back_is_no_former_one_of_itself(tmp_path: Path) -> None:
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy:
-            settings = [proxy.shared.settings]
-            for source in (WIDER, POLICY, WIDER):
-                place.write(source)
-                await reloaded(proxy)
-                settings.append(proxy.shared.settings)
-            first, wider, *_, last = settings
-            assert last.policy is wider.policy
-            assert last.former == (first.policy,)
+    async with edited(tmp_path) as (place, _, proxy):
+        settings = [proxy.shared.settings]
+        for source in (WIDER, POLICY, WIDER):
+            place.write(source)
+            await reloaded(proxy)
+            settings.append(proxy.shared.settings)
+        first, wider, *_, last = settings
+        assert last.policy is wider.policy
+        assert last.former == (first.policy,)
 
 
 async def test_what_the_new_policy_does_not_cover_any_more_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy:
-            for source in (WIDER, POLICY + b"  clinic.*:\n    mail: nhs_number\n", WIDER):
-                place.write(source)
-                await reloaded(proxy)
+    async with edited(tmp_path) as (place, _, proxy):
+        for source in (WIDER, POLICY + b"  clinic.*:\n    mail: nhs_number\n", WIDER):
+            place.write(source)
+            await reloaded(proxy)
     lost = [said["paths"] for said in records(caplog, "the policy covers less than before")]
     assert lost == ["clinic.patients: phone", "clinic.*: mail"]
 
@@ -141,46 +134,40 @@ async def test_a_policy_without_the_roles_that_it_had_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     roles = b"roles: {r: {users: ['*@*'], classes: {'*': {read: clear}}}}\n"
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy:
-            for source in (POLICY + roles, WIDER + roles):
-                place.write(source)
-                await reloaded(proxy)
-            assert records(caplog, "the policy has no roles any more") == []
-            assert records(caplog, "roles that nobody can have") == []
-            place.write(WIDER + roles.replace(b"classes", b"require_certificate: true, classes"))
+    async with edited(tmp_path) as (place, _, proxy):
+        for source in (POLICY + roles, WIDER + roles):
+            place.write(source)
             await reloaded(proxy)
-            assert [said["roles"] for said in records(caplog, "roles that nobody can have")] == ["r"]
-            place.write(WIDER)
-            await reloaded(proxy)
+        assert records(caplog, "the policy has no roles any more") == []
+        assert records(caplog, "roles that nobody can have") == []
+        place.write(WIDER + roles.replace(b"classes", b"require_certificate: true, classes"))
+        await reloaded(proxy)
+        assert [said["roles"] for said in records(caplog, "roles that nobody can have")] == ["r"]
+        place.write(WIDER)
+        await reloaded(proxy)
     assert len(records(caplog, "the policy has no roles any more")) == 1
 
 
 async def test_what_needs_a_restart_is_named_and_the_rest_counts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy:
-            place.write(WIDER)
-            place.change(admin=Address("127.0.0.1", 1), workers=4, reveal=Reveal.EVERYWHERE)
-            await reloaded(proxy)
-            assert proxy.shared.settings.reveal is Reveal.EVERYWHERE
-            async with client_of(proxy):
-                await until(lambda: bool(sessions.made))
+    async with edited(tmp_path) as (place, sessions, proxy):
+        place.write(WIDER)
+        place.change(admin=Address("127.0.0.1", 1), workers=4, reveal=Reveal.EVERYWHERE)
+        await reloaded(proxy)
+        assert proxy.shared.settings.reveal is Reveal.EVERYWHERE
+        async with client_of(proxy):
+            await until(lambda: bool(sessions.made))
     (said,) = records(caplog, "new values wait for a restart, the old ones count")
     assert said == {"keys": "admin.address, workers"}
     assert len(records(caplog, REVEALED_EVERYWHERE.event)) == 1
 
 
 async def test_bounds_of_questions_count_at_once(tmp_path: Path) -> None:
-    async with fake_server() as server:
-        place = place_for(server.port, tmp_path)
-        async with place.proxy(FakeSessions()) as proxy:
-            place.change(limits=Limits(question_values=7))
-            await reloaded(proxy)
-            assert proxy.shared.settings.questions.values == 7
+    async with edited(tmp_path) as (place, _, proxy):
+        place.change(limits=Limits(question_values=7))
+        await reloaded(proxy)
+        assert proxy.shared.settings.questions.values == 7
 
 
 async def test_access_control_can_change_where_the_server_agrees(
@@ -203,57 +190,53 @@ async def test_access_control_can_change_where_the_server_agrees(
 
 
 async def test_a_storm_of_signals_becomes_one_reload_and_one_more(tmp_path: Path) -> None:
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy, client_of(proxy):
-            await until(lambda: bool(sessions.made))
-            may_read, reading = threading.Event(), threading.Event()
+    async with edited(tmp_path) as (place, sessions, proxy), client_of(proxy):
+        await until(lambda: bool(sessions.made))
+        may_read, reading = threading.Event(), threading.Event()
 
-            def wait() -> None:
-                reading.set()
-                may_read.wait(10)
+        def wait() -> None:
+            reading.set()
+            may_read.wait(10)
 
-            place.on_read = wait
+        place.on_read = wait
+        proxy.reload()
+        await until(reading.is_set)
+        place.write(WIDER)
+        for _ in range(1000):
             proxy.reload()
-            await until(reading.is_set)
-            place.write(WIDER)
-            for _ in range(1000):
-                proxy.reload()
-            await asyncio.sleep(0)
-            assert place.reads == 1
-            place.on_read = None
-            may_read.set()
+        await asyncio.sleep(0)
+        assert place.reads == 1
+        place.on_read = None
+        may_read.set()
 
-            def done() -> bool:
-                proxy.services.keys._earliest_at = 0.0
-                return proxy.metrics.value("sealwire_reloads_total", outcome="loaded") == 2
+        def done() -> bool:
+            proxy.services.keys._earliest_at = 0.0
+            return proxy.metrics.value("sealwire_reloads_total", outcome="loaded") == 2
 
-            await until(done)
-            assert place.reads == 4  # each of the two reads twice
-            assert covers(sessions.made[0].settings[-1], b"phone")
+        await until(done)
+        assert place.reads == 4  # each of the two reads twice
+        assert covers(sessions.made[0].settings[-1], b"phone")
 
 
 async def test_a_reload_that_is_overtaken_by_a_drain_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy, client_of(proxy):
-            await until(lambda: bool(sessions.made))
-            may_read = threading.Event()
+    async with edited(tmp_path) as (place, sessions, proxy), client_of(proxy):
+        await until(lambda: bool(sessions.made))
+        may_read = threading.Event()
 
-            def wait() -> None:
-                may_read.wait(10)
+        def wait() -> None:
+            may_read.wait(10)
 
-            place.on_read = wait
-            place.write(WIDER)
-            proxy.reload()
-            sessions.made[0].idle = False
-            proxy.stop()
-            await until(lambda: proxy.services.draining)
-            may_read.set()
-            await until(lambda: bool(records(caplog, "reload comes too late, the proxy is draining")))
-            assert len(sessions.made[0].settings) == 1
+        place.on_read = wait
+        place.write(WIDER)
+        proxy.reload()
+        sessions.made[0].idle = False
+        proxy.stop()
+        await until(lambda: proxy.services.draining)
+        may_read.set()
+        await until(lambda: bool(records(caplog, "reload comes too late, the proxy is draining")))
+        assert len(sessions.made[0].settings) == 1
 
 
 async def test_a_reload_that_is_asked_for_during_the_start_waits_for_its_end(tmp_path: Path) -> None:
@@ -308,19 +291,17 @@ async def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_g
     async def end_of(stream: Stream) -> bytes:
         return await soon(stream[0].read(1))
 
-    async with fake_server() as server:
-        place, sessions = place_for(server.port, tmp_path), FakeSessions()
-        async with place.proxy(sessions) as proxy, client_of(proxy) as bad:
-            await until(lambda: len(sessions.made) == 1)
-            async with client_of(proxy):
-                await until(lambda: len(sessions.made) == 2)
-                sessions.made[0].settings_changed = fail  # type: ignore[method-assign]
-                place.write(WIDER)
-                await reloaded(proxy)
-                with suppress(ConnectionError):
-                    assert await end_of(bad) == b""
-                assert covers(sessions.made[1].settings[-1], b"phone")
-                assert proxy.metrics.value("sealwire_bugs_total") == 1
+    async with edited(tmp_path) as (place, sessions, proxy), client_of(proxy) as bad:
+        await until(lambda: len(sessions.made) == 1)
+        async with client_of(proxy):
+            await until(lambda: len(sessions.made) == 2)
+            sessions.made[0].settings_changed = fail  # type: ignore[method-assign]
+            place.write(WIDER)
+            await reloaded(proxy)
+            with suppress(ConnectionError):
+                assert await end_of(bad) == b""
+            assert covers(sessions.made[1].settings[-1], b"phone")
+            assert proxy.metrics.value("sealwire_bugs_total") == 1
 
 
 def test_a_random_class_needs_a_key_that_encrypts() -> None:

@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 from bson import Int64
-from hypothesis import event, given, settings
-from hypothesis import strategies as st
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
@@ -15,8 +13,11 @@ from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.proxy.session.sides.observing import OPERATORS
 from sealwire.wire.framing import LONG_BYTES
-from tests.proxy.session.commands import Marked, protected_commands
+from tests.policies.taint.commands import draw_case
+from tests.policies.taint.outcome import message_of
+from tests.policies.taint.values import MARK
 from tests.proxy.session.role_world import ROLES_TEXT
+from tests.proxy.session.test_taint import case_names
 from tests.proxy.session.world import (
     POLICY,
     POLICY_TEXT,
@@ -34,6 +35,7 @@ SOME = b"\nobserve: [clinic.patients]\n"
 ASKING = POLICY_TEXT.replace(b"type: string}", b"type: string, ask: true}")
 EXACT = POLICY_TEXT.replace(b"ward.*:", b"ward.beds:")
 NHS = "943 476 5919"
+EXAMPLES = 500
 
 
 def policy(text: bytes) -> PolicySet:
@@ -308,14 +310,20 @@ def test_a_reload_begins_and_ends_it_for_open_sessions() -> None:
     assert not [each for each in effects if isinstance(each, ObservedCommand)]
 
 
-@given(protected_commands(), st.sampled_from([POLICY_TEXT, ASKING, POLICY_TEXT + ROLES_TEXT]))
-@settings(deadline=None)
-def test_whatever_comes_goes_on_untouched_and_no_value_is_in_what_is_counted(
-    made: Marked, text: bytes
-) -> None:
-    effects = observing(text + WHOLE).client_data(made.message)
-    assert written(effects, ToServer) == made.message
-    assert not written(effects, ToClient)
-    shown = repr(met(effects)).encode()
-    assert not [mark for mark in made.marks if mark in shown]
-    event(met(effects).verdict.value)
+@pytest.mark.parametrize("text", [POLICY_TEXT, ASKING, POLICY_TEXT + ROLES_TEXT])
+def test_whatever_comes_goes_on_untouched_and_no_value_is_in_what_is_counted(text: bytes) -> None:
+    """But for ciphertext, and for an argument that stands twice: nobody can say which of the two counts."""
+    cases = [draw_case(number) for number in range(EXAMPLES)]
+    commands = [
+        (message_of(case), case_names(case))
+        for case in cases
+        if "patients" in case.body.values() and not case.doubled
+    ]
+    goes_on = [each for each in commands if b"\x80SW" not in each[0]]
+    assert len(goes_on) > EXAMPLES / 3
+    for message, names in goes_on:
+        effects = observing(text + WHOLE).client_data(message)
+        assert written(effects, ToServer) == message
+        assert not written(effects, ToClient)
+        shown = repr(met(effects)).encode()
+        assert MARK not in shown or MARK in names
