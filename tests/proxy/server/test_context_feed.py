@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -367,37 +367,40 @@ class Process:
             self.shared.reads.next_second()
 
 
-async def test_what_one_process_granted_counts_for_the_other() -> None:
+@asynccontextmanager
+async def two_processes() -> AsyncIterator[tuple[Server, Process, Process]]:
     server = Server()
     one, other = await Process(server).begin(), await Process(server).begin()
-    one.shared.reads.take(ANN, 7, 10)
-    assert (one.left(), other.left()) == (3, 10)
-    for process in (one, other, one):
-        await process.round()
-    assert (one.left(), other.left(), other.left("bob@admin")) == (3, 3, 10)
-    with pytest.raises(TooManyDocuments):
-        other.shared.reads.take(ANN, 4, 10)
-    other.shared.reads.take(ANN, 3, 10)
-    for process in (other, one):
-        await process.round()
-        assert process.left() == 0
+    yield server, one, other
     await one.end()
     await other.end()
+
+
+async def test_what_one_process_granted_counts_for_the_other() -> None:
+    async with two_processes() as (_, one, other):
+        one.shared.reads.take(ANN, 7, 10)
+        assert (one.left(), other.left()) == (3, 10)
+        for process in (one, other, one):
+            await process.round()
+        assert (one.left(), other.left(), other.left("bob@admin")) == (3, 3, 10)
+        with pytest.raises(TooManyDocuments):
+            other.shared.reads.take(ANN, 4, 10)
+        other.shared.reads.take(ANN, 3, 10)
+        for process in (other, one):
+            await process.round()
+            assert process.left() == 0
 
 
 async def test_each_kind_of_limit_and_each_user_counts_apart_and_no_name_is_written() -> None:
-    server = Server()
-    one, other = await Process(server).begin(), await Process(server).begin()
-    one.shared.comparisons.take(ANN, 4, 10)
-    one.shared.reads.take("bob@admin", 1, 10)
-    await one.round()
-    await other.round()
-    assert other.left() == 10
-    assert other.shared.comparisons.left(ANN, 10) == 6
-    assert len(server.found) == 2
-    assert "ann" not in str(server.found)
-    await one.end()
-    await other.end()
+    async with two_processes() as (server, one, other):
+        one.shared.comparisons.take(ANN, 4, 10)
+        one.shared.reads.take("bob@admin", 1, 10)
+        await one.round()
+        await other.round()
+        assert other.left() == 10
+        assert other.shared.comparisons.left(ANN, 10) == 6
+        assert len(server.found) == 2
+        assert "ann" not in str(server.found)
 
 
 async def test_what_was_granted_before_a_restart_counts_afterwards() -> None:
@@ -411,21 +414,18 @@ async def test_what_was_granted_before_a_restart_counts_afterwards() -> None:
 
 
 async def test_what_others_granted_an_hour_ago_counts_no_more() -> None:
-    server = Server()
-    one, other = await Process(server).begin(), await Process(server).begin()
-    one.shared.reads.take(ANN, 7, 10)
-    await one.round()
-    other.later(BUCKET_S)
-    await other.round()
-    server.found.clear()
-    other.later(3600 - 1)
-    await other.round()
-    assert other.left() == 3
-    other.later(1)
-    await other.round()
-    assert other.left() == 10
-    await one.end()
-    await other.end()
+    async with two_processes() as (server, one, other):
+        one.shared.reads.take(ANN, 7, 10)
+        await one.round()
+        other.later(BUCKET_S)
+        await other.round()
+        server.found.clear()
+        other.later(3600 - 1)
+        await other.round()
+        assert other.left() == 3
+        other.later(1)
+        await other.round()
+        assert other.left() == 10
 
 
 async def test_what_the_store_kept_of_an_earlier_hour_does_not_count() -> None:
@@ -441,44 +441,38 @@ async def test_what_the_store_kept_of_an_earlier_hour_does_not_count() -> None:
 
 
 async def test_a_round_reads_what_is_new_and_everything_in_each_new_bucket() -> None:
-    server = Server()
-    one, other = await Process(server).begin(), await Process(server).begin()
-    one.shared.reads.take(ANN, 2, 10)
-    await one.round()
-    server.asked.clear()
-    for _ in range(2):
+    async with two_processes() as (server, one, other):
+        one.shared.reads.take(ANN, 2, 10)
+        await one.round()
+        server.asked.clear()
+        for _ in range(2):
+            await other.round()
+        other.later(BUCKET_S)
         await other.round()
-    other.later(BUCKET_S)
-    await other.round()
-    assert server.asked == [None, datetime(2025, 12, 31, 23, 59, 55, tzinfo=UTC), None]
-    assert other.left() == 8
-    await one.end()
-    await other.end()
+        assert server.asked == [None, datetime(2025, 12, 31, 23, 59, 55, tzinfo=UTC), None]
+        assert other.left() == 8
 
 
 async def test_while_the_store_is_away_each_goes_on_and_reports_afterwards(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    server = Server()
-    one, other = await Process(server).begin(), await Process(server).begin()
-    one.shared.reads.take(ANN, 2, 10)
-    await one.round()
-    await other.round()
-    server.is_down = True
-    other.shared.reads.take(ANN, 3, 10)
-    for _ in range(3):
+    async with two_processes() as (server, one, other):
+        one.shared.reads.take(ANN, 2, 10)
+        await one.round()
         await other.round()
-    assert other.left() == 5
-    server.is_down = False
-    other.shared.reads.take(ANN, 1, 10)
-    await other.round()
-    await one.round()
-    assert (one.left(), other.left()) == (4, 4)
-    events = [record.message for record in caplog.records if "shared" in record.message]
-    assert events == ["limits of roles are not shared", "limits of roles are shared again"]
-    await one.end()
-    await other.end()
+        server.is_down = True
+        other.shared.reads.take(ANN, 3, 10)
+        for _ in range(3):
+            await other.round()
+        assert other.left() == 5
+        server.is_down = False
+        other.shared.reads.take(ANN, 1, 10)
+        await other.round()
+        await one.round()
+        assert (one.left(), other.left()) == (4, 4)
+        events = [record.message for record in caplog.records if "shared" in record.message]
+        assert events == ["limits of roles are not shared", "limits of roles are shared again"]
 
 
 async def test_nothing_is_asked_if_no_role_has_a_limit() -> None:

@@ -75,7 +75,8 @@ class Connection:
 class Bench:
     """A feed with all that it works on."""
 
-    store: MemoryStore | None = field(default_factory=MemoryStore)
+    has_store: bool = True
+    store: MemoryStore = field(default_factory=MemoryStore)
     moves: Moves = field(default_factory=Moves)
     metrics: Metrics = field(default_factory=Metrics)
     clock: StandingClock = field(default_factory=StandingClock)
@@ -84,8 +85,9 @@ class Bench:
     feed: FrontierFeed = field(init=False)
 
     def __post_init__(self) -> None:
+        store = self.store if self.has_store else None
         self.feed = FrontierFeed(
-            self.moves, {self.connection}, self._load_keys, self.metrics, self.store, self.clock
+            self.moves, {self.connection}, self._load_keys, self.metrics, store, self.clock
         )
 
     async def _load_keys(self) -> None:
@@ -93,7 +95,6 @@ class Bench:
 
     @property
     def server(self) -> MemoryServer:
-        assert self.store is not None
         return self.store.server
 
     @property
@@ -102,7 +103,6 @@ class Bench:
         return {proxy: told for proxy, (_, told) in self.server.leases.items()}
 
     async def rounds(self, number: int = 1) -> None:
-        assert self.store is not None
         for _ in range(number):
             await self.feed.round(self.store)
 
@@ -140,13 +140,11 @@ async def following(keyring: Keyring = MOVING, *frontiers: Frontier) -> Bench:
 
 async def test_it_registers_before_it_reads() -> None:
     bench = await following()
-    assert bench.store is not None
     assert bench.store.asked[:2] == ["renew", "frontiers"]
 
 
 async def test_between_renewals_it_only_reads_while_a_class_moves_and_has_something_to_tell_at_once() -> None:
     bench = await following(MOVING, CLOSED)
-    assert bench.store is not None
     bench.store.asked.clear()
     await bench.rounds(3)
     assert bench.store.asked == ["frontiers"] * 3
@@ -230,7 +228,6 @@ async def test_a_database_that_is_lost_between_two_moves_keeps_no_later_one_from
 async def test_a_lease_that_runs_out_while_it_is_renewed_is_lost() -> None:
     """A command that met that waits until it hears of the next one."""
     bench = await following()
-    assert bench.store is not None
     bench.clock.now += LEASE_S - 1
     bench.store.meanwhile = lambda name: bench.later(2.0 if name == "renew" else 0.0)
     await bench.rounds()
@@ -320,7 +317,6 @@ async def test_what_is_over_is_looked_at_less_often_and_then_forgotten() -> None
 async def test_a_server_that_does_not_answer_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sealwire.server")
     bench = await following(MOVING, OPEN)
-    assert bench.store is not None
     bench.store.is_down = True
     await bench.rounds(3)
     assert bench.feed.pause_s() == RETRY_S
@@ -378,7 +374,7 @@ async def test_a_frontier_that_vanishes_is_lost() -> None:
 
 
 def test_without_a_server_every_class_that_moves_is_lost(caplog: pytest.LogCaptureFixture) -> None:
-    bench = Bench(store=None)
+    bench = Bench(has_store=False)
     bench.feed.use_keyring(QUIET)
     assert (bench.feed.following, bench.moves.classes) == (Following.OFF, {})
     bench.feed.use_keyring(MOVING)
@@ -390,7 +386,7 @@ def test_without_a_server_every_class_that_moves_is_lost(caplog: pytest.LogCaptu
 
 def test_without_a_server_a_class_that_has_moved_stays_lost(caplog: pytest.LogCaptureFixture) -> None:
     """Else an older copy of the keyring would not be noticed where nobody sees frontiers."""
-    bench = Bench(store=None)
+    bench = Bench(has_store=False)
     bench.feed.use_policy([covered(CLASS), covered(OTHER)])
     bench.feed.use_keyring(QUIET)
     assert (bench.feed.following, bench.moves.classes) == (Following.OFF, {})
@@ -420,7 +416,6 @@ async def test_it_runs_by_itself_and_gives_its_lease_back() -> None:
         bench.server.put(OPEN)
         bench.feed.use_keyring(MOVING)
         await until(lambda: list(bench.told.values()) == [{CLASS_ID: OPEN.generation}])
-    assert bench.store is not None
     assert (bench.told, bench.store.is_closed) == ({}, True)
 
 
@@ -430,13 +425,11 @@ async def test_a_lease_under_which_something_may_go_on_runs_out_by_itself() -> N
     async with bench.feed:
         assert bench.moves.begin({CLASS: None}) is not None
     assert len(bench.told) == 1
-    assert bench.store is not None
     assert bench.store.is_closed
 
 
 async def test_a_lease_that_cannot_be_given_back_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
-    assert bench.store is not None
     async with bench.feed:
         bench.store.is_down = True
     assert "could not be given back" in caplog.text
@@ -446,7 +439,6 @@ async def test_a_lease_that_cannot_be_given_back_is_logged(caplog: pytest.LogCap
 async def test_a_start_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealwire.proxy.server.frontiers.feed.FIRST_READ_S", 0.05)
     bench = Bench()
-    assert bench.store is not None
     bench.store.is_down = True
     bench.feed.use_keyring(MOVING)
 
@@ -458,21 +450,19 @@ async def test_a_start_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_without_a_server_there_is_nothing_to_wait_for() -> None:
-    bench = Bench(store=None)
+    bench = Bench(has_store=False)
     async with bench.feed:
         assert bench.feed.following is Following.OFF
 
 
 async def test_a_bug_is_counted_and_the_rounds_go_on(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
-    assert bench.store is not None
-    store = bench.store
 
     def fail_once(_name: str) -> None:
-        store.meanwhile = lambda _name: None
+        bench.store.meanwhile = lambda _name: None
         raise ZeroDivisionError
 
-    store.meanwhile = fail_once
+    bench.store.meanwhile = fail_once
     async with bench.feed:
         assert bench.metrics.value("sealwire_bugs_total") == 1
         assert bench.feed.following is Following.FOLLOWS
@@ -488,7 +478,6 @@ async def test_an_unused_event_loop_is_not_kept_busy() -> None:
     bench = Bench()
     bench.feed.use_keyring(QUIET)
     async with bench.feed:
-        assert bench.store is not None
         await asyncio.sleep(0.1)
         assert bench.store.asked == ["renew", "frontiers", "place", "seen"]
 
@@ -539,7 +528,6 @@ async def test_after_a_lapse_it_begins_again_under_another_name() -> None:
 
 async def test_a_lease_lasts_from_the_moment_before_its_renewal() -> None:
     bench = await following(MOVING, OPEN)
-    assert bench.store is not None
     bench.store.meanwhile = lambda name: bench.later(LEASE_S - 1) if name == "renew" else None
     bench.later(RENEW_S)
     await bench.rounds()
@@ -552,7 +540,6 @@ async def test_a_lease_lasts_from_the_moment_before_its_renewal() -> None:
 
 async def test_an_answer_that_comes_after_the_lapse_counts_for_nothing() -> None:
     bench = await following(MOVING, OPEN)
-    assert bench.store is not None
     bench.server.put(CLOSED)
     bench.store.meanwhile = lambda name: bench.later(LEASE_S) if name == "frontiers" else None
     await bench.rounds()
@@ -562,7 +549,6 @@ async def test_an_answer_that_comes_after_the_lapse_counts_for_nothing() -> None
 
 async def test_a_renewal_that_ends_after_the_lapse_is_not_taken_up() -> None:
     bench = await following(MOVING, OPEN)
-    assert bench.store is not None
 
     def lapse(name: str) -> None:
         if name == "renew":
@@ -578,7 +564,6 @@ async def test_a_renewal_that_ends_after_the_lapse_is_not_taken_up() -> None:
 
 async def test_the_alarm_rings_while_the_server_keeps_the_round_waiting() -> None:
     bench = await following(MOVING, OPEN)
-    assert bench.store is not None
     bench.clock.now += LEASE_S - 0.05
     bench.feed._set_alarm()
     bench.clock.now += 0.05
@@ -619,16 +604,14 @@ async def test_a_move_to_an_unknown_key_has_the_keyring_loaded() -> None:
 
 async def test_what_was_read_for_another_keyring_counts_for_nothing() -> None:
     bench = await following(QUIET)
-    assert bench.store is not None
-    store = bench.store
 
     def rotate(name: str) -> None:
         if name == "frontiers":
-            store.meanwhile = lambda _name: None
+            bench.store.meanwhile = lambda _name: None
             bench.feed.use_keyring(MOVING)
             bench.server.documents[CLASS_ID] = {"new": "?"}
 
-    store.meanwhile = rotate
+    bench.store.meanwhile = rotate
     await bench.rounds()
     assert bench.known() == FIRST
 
@@ -676,17 +659,13 @@ async def test_a_pending_key_that_is_cancelled_takes_nothing_with_it() -> None:
     assert bench.connection.lost == 0
 
 
-async def test_one_to_which_values_have_moved_is_believed_by_nobody_to_be_cancelled() -> None:
-    bench = await following(MOVING, CLOSED)
+@pytest.mark.parametrize(("frontier", "lost"), [(CLOSED, 1), (FIRST, 0)], ids=["moved", "written down"])
+async def test_one_whose_move_has_begun_is_believed_by_nobody_to_be_cancelled(
+    frontier: Frontier, lost: int
+) -> None:
+    bench = await following(MOVING, frontier)
     bench.feed.use_keyring(QUIET)
-    assert bench.connection.lost == 1
-    await bench.rounds(2)
-    assert bench.moves.classes == {CLASS: None}
-
-
-async def test_nor_one_whose_move_has_been_written_down() -> None:
-    bench = await following(MOVING, FIRST)
-    bench.feed.use_keyring(QUIET)
+    assert bench.connection.lost == lost
     await bench.rounds(2)
     assert bench.moves.classes == {CLASS: None}
 

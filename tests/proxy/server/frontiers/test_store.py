@@ -124,58 +124,52 @@ def test_the_ids_of_all_classes_are_asked_for() -> None:
     assert class_ids(Keyring([])) == []
 
 
-def test_nothing_moves_without_a_pending_key() -> None:
-    assert judged(QUIET, None) is None
-    assert judged(MOVED, document(OPEN)) is None
+EARLIER, NEWER_KEY = document(replace(OPEN, old_version=1)) | {"new": 1}, document(Frontier(CLASS_ID, 2, 3))
+READ_ELSEWHERE = OPEN.generation
+JUDGED: dict[str, tuple[Keyring, dict[str, Any] | None, dict[str, int], Frontier | Loss | None]] = {
+    "nothing moves without a pending key": (QUIET, None, {}, None),
+    "nor once it has moved": (MOVED, document(OPEN), {}, None),
+    "nothing has moved before a document is there": (MOVING, None, {}, FIRST),
+    "nor while that of an earlier move is": (MOVING, EARLIER, {}, FIRST),
+    "a frontier is what its document says": (MOVING, document(OPEN), {}, OPEN),
+    "and stays that": (MOVING, document(OPEN), {"seen": OPEN.generation}, OPEN),
+    "read by another process": (MOVING, document(OPEN), {"elsewhere": READ_ELSEWHERE}, OPEN),
+    "older than elsewhere": (MOVING, document(OPEN), {"elsewhere": READ_ELSEWHERE + 1}, Loss.WENT_BACK),
+    "gone but not elsewhere": (MOVING, None, {"elsewhere": 1}, Loss.WENT_BACK),
+    "an earlier move elsewhere": (MOVING, EARLIER, {"elsewhere": READ_ELSEWHERE, "version": 1}, FIRST),
+    "an earlier move here alone": (MOVING, EARLIER, {"elsewhere": READ_ELSEWHERE}, Loss.WENT_BACK),
+    "an earlier move elsewhere alone": (MOVING, None, {"elsewhere": 9, "version": 1}, FIRST),
+    "nothing moves here": (QUIET, None, {"elsewhere": 9}, None),
+    "one back": (MOVING, document(OPEN), {"seen": OPEN.generation + 1}, Loss.WENT_BACK),
+    "one back to nothing": (MOVING, None, {"seen": OPEN.generation + 1}, Loss.WENT_BACK),
+    "a window back": (MOVING, document(OPEN), {"seen": CLOSED.generation}, Loss.WENT_BACK),
+    "a window back to nothing": (MOVING, None, {"seen": CLOSED.generation}, Loss.WENT_BACK),
+    "a newer key than the keyring has": (QUIET, NEWER_KEY, {}, Loss.NEWER_KEY),
+    "a newer key than that which moved": (MOVED, NEWER_KEY, {}, Loss.NEWER_KEY),
+    "a newer key than that which moves": (MOVING, NEWER_KEY, {}, Loss.NEWER_KEY),
+}
 
 
-def test_nothing_has_moved_before_a_document_is_there() -> None:
-    assert judged(MOVING, None) == FIRST
-    assert judged(MOVING, document(replace(OPEN, old_version=1)) | {"new": 1}) == FIRST
+@pytest.mark.parametrize(("keyring", "found", "more", "expected"), JUDGED.values(), ids=JUDGED)
+def test_a_document_is_judged_by_the_keyring_and_by_what_was_read_before(
+    keyring: Keyring, found: dict[str, Any] | None, more: dict[str, int], expected: Frontier | Loss | None
+) -> None:
+    assert judged(keyring, found, **more) == expected  # type: ignore[arg-type]
 
 
 def test_a_move_that_has_begun_by_the_keyring_has_a_frontier() -> None:
     begun = Keyring([replace(key, begun_in=PLACE if key.version == 2 else "") for key in MOVING_KEYS])
     assert judged(begun, None) is Loss.MISSING
-    assert judged(begun, document(replace(OPEN, old_version=1)) | {"new": 1}) is Loss.MISSING
+    assert judged(begun, EARLIER) is Loss.MISSING
     assert judged(begun, document(OPEN), place=PLACE) == OPEN
     for other in ("", PLACE[::-1]):
         assert judged(begun, document(OPEN), place=other) is Loss.WENT_BACK
-
-
-def test_a_frontier_is_what_its_document_says() -> None:
-    assert judged(MOVING, document(OPEN)) == OPEN
-    assert judged(MOVING, document(OPEN), seen=OPEN.generation) == OPEN
 
 
 def test_each_class_has_its_own_answer() -> None:
     other = Frontier(OTHER_ID, 1, 2, 3)
     documents = {CLASS_ID: document(OPEN), OTHER_ID: document(other)}
     assert judge(BOTH_MOVING, documents, {}, Others()) == {CLASS: OPEN, OTHER: other}
-
-
-def test_one_that_is_older_than_what_any_process_has_read_is_not_believed() -> None:
-    assert judged(MOVING, document(OPEN), elsewhere=OPEN.generation) == OPEN
-    assert judged(MOVING, document(OPEN), elsewhere=OPEN.generation + 1) is Loss.WENT_BACK
-    assert judged(MOVING, None, elsewhere=1) is Loss.WENT_BACK
-    earlier = document(replace(OPEN, old_version=1)) | {"new": 1}
-    assert judged(MOVING, earlier, elsewhere=OPEN.generation, version=1) == FIRST
-    assert judged(MOVING, earlier, elsewhere=OPEN.generation) is Loss.WENT_BACK
-    assert judged(MOVING, None, elsewhere=9, version=1) == FIRST
-    assert judged(QUIET, None, elsewhere=9) is None
-
-
-@pytest.mark.parametrize("seen", [OPEN.generation + 1, CLOSED.generation])
-def test_a_frontier_that_went_back_is_lost(seen: int) -> None:
-    assert judged(MOVING, document(OPEN), seen) is Loss.WENT_BACK
-    assert judged(MOVING, None, seen) is Loss.WENT_BACK
-
-
-@pytest.mark.parametrize("keyring", [QUIET, MOVED])
-def test_a_newer_key_than_the_keyring_has_is_noticed(keyring: Keyring) -> None:
-    newer = Frontier(CLASS_ID, 2, 3)
-    assert judged(keyring, document(newer)) is Loss.NEWER_KEY
-    assert judged(MOVING, document(newer)) is Loss.NEWER_KEY
 
 
 TAKEN_IN = Keyring([data_key(CLASS, CLASS_ID, 1, KeyState.ACTIVE, is_plaintext=True), *MOVING_KEYS[1:]])
@@ -206,15 +200,16 @@ def test_a_keyring_from_before_the_class_was_taken_in_is_noticed() -> None:
     assert judged(Keyring([*between, OTHER_KEY]), again) is Loss.NEWER_KEY
 
 
-@pytest.mark.parametrize("new", [None, "2", True, 2.0, b"2"])
-@pytest.mark.parametrize("keyring", [QUIET, MOVING])
-def test_a_document_without_a_version_is_damaged(keyring: Keyring, new: object) -> None:
-    assert judged(keyring, document(OPEN) | {"new": new}) is Loss.DAMAGED
-
-
-@pytest.mark.parametrize("change", [{"generation": 9}, {"old": 0}, {"sealed": b"\0" * 40}, {"sealed": "z"}])
-def test_a_document_that_was_changed_is_damaged(change: dict[str, Any]) -> None:
-    assert judged(MOVING, document(OPEN) | change) is Loss.DAMAGED
+@pytest.mark.parametrize(
+    ("keyring", "change"),
+    [
+        *((keyring, {"new": new}) for keyring in (QUIET, MOVING) for new in (None, "2", True, 2.0, b"2")),
+        *((MOVING, each) for each in ({"generation": 9}, {"old": 0})),
+        *((MOVING, {"sealed": each}) for each in (b"\0" * 40, "z")),
+    ],
+)
+def test_a_document_that_was_changed_is_damaged(keyring: Keyring, change: dict[str, Any]) -> None:
+    assert judged(keyring, document(OPEN) | change) is Loss.DAMAGED
 
 
 def test_a_genuine_move_from_another_key_than_the_active_one_is_damaged() -> None:
