@@ -147,11 +147,15 @@ RANGED = policy_of(
 )
 
 
-def test_a_range_becomes_one_list_that_does_not_show_the_order_of_its_values() -> None:
-    condition = {"$exists": True, "$gte": 100, "$lt": 200}
+def ranged(condition: dict[str, Any]) -> dict[str, Any]:
+    """What becomes of a condition on visits."""
     message = command({"find": "patients", "filter": {"visits": condition}, "$db": "clinic"})
-    plan = plan_command(RANGED, message, parse_op_msg(message).body, (0,))
-    found = body_of(apply_plan(plan, shared())[0])["filter"]["visits"]
+    found: dict[str, Any] = body_of(apply_plan(planned(message, policy=RANGED), shared())[0])["filter"]
+    return dict(found["visits"])
+
+
+def test_a_range_becomes_one_list_that_does_not_show_the_order_of_its_values() -> None:
+    found = ranged({"$exists": True, "$gte": 100, "$lt": 200})
     assert list(found) == ["$exists", "$in"]
     assert sorted(opened(found["$in"])) == list(range(100, 200))
     assert found["$in"] == sorted(found["$in"])
@@ -159,10 +163,7 @@ def test_a_range_becomes_one_list_that_does_not_show_the_order_of_its_values() -
 
 
 def test_a_range_beside_a_list_becomes_a_list_of_its_own() -> None:
-    condition = {"$in": [5, 7], "$gte": 6, "$lt": 9}
-    message = command({"find": "patients", "filter": {"visits": condition}, "$db": "clinic"})
-    plan = plan_command(RANGED, message, parse_op_msg(message).body, (0,))
-    found = body_of(apply_plan(plan, shared())[0])["filter"]["visits"]
+    found = ranged({"$in": [5, 7], "$gte": 6, "$lt": 9})
     assert list(found) == ["$in", "$not"]
     assert opened(found["$in"]) == [5, 7]
     assert sorted(opened(found["$not"]["$nin"])) == [6, 7, 8]
@@ -219,11 +220,8 @@ def test_any_documents_are_sealed_together_as_each_by_itself(documents: list[dic
 @pytest.mark.parametrize("operator", ["$eq", "$in", "$nin"])
 def test_values_with_older_forms_are_sealed_each_by_itself(operator: str) -> None:
     value: Any = "ann" if operator == "$eq" else ["ann", "bob"]
-    update = {
-        "q": {"nhs_number": {operator: value}},
-        "u": {"$set": {"nhs_number": "x", "contact.email": "y"}},
-    }
-    body = {"update": "patients", "updates": [update] * 10}
+    stored = {"$set": {"nhs_number": "x", "contact.email": "y"}}
+    body = {"update": "patients", "updates": [{"q": {"nhs_number": {operator: value}}, "u": stored}] * 10}
     two = [data_key("nhs", 1, KeyState.DECRYPT_ONLY), data_key("nhs", 2), *OTHERS]
     assert sent(body, made_with_short_siv(lambda: Keyring(two))) == sent(body, Keyring(two))
 
@@ -279,12 +277,7 @@ def test_what_was_settled_counts_for_the_limit_of_the_message() -> None:
 OTHERS = [data_key(name) for name in POLICY.class_names if name != "nhs"]
 TWO = Keyring([data_key("nhs", 1, KeyState.DECRYPT_ONLY), data_key("nhs", 2), *OTHERS])
 THREE = Keyring(
-    [
-        data_key("nhs", 1, KeyState.DECRYPT_ONLY),
-        data_key("nhs", 2, KeyState.DECRYPT_ONLY),
-        data_key("nhs", 3),
-        *OTHERS,
-    ]
+    [*(data_key("nhs", each, KeyState.DECRYPT_ONLY) for each in (1, 2)), data_key("nhs", 3), *OTHERS]
 )
 NEW, OLD = sealed("nhs", "ann", 2), sealed("nhs", "ann")
 BOTH = {"$in": [NEW, OLD]}
@@ -385,9 +378,8 @@ def test_a_version_that_opens_nothing_is_left_out(state: KeyState) -> None:
 
 def test_plaintext_is_never_named_as_an_older_version() -> None:
     clear = data_key("nhs", 1, KeyState.DECRYPT_ONLY, is_plaintext=True)
-    assert filtered({"nhs_number": "ann"}, Keyring([clear, data_key("nhs", 2), *OTHERS])) == {
-        "nhs_number": NEW
-    }
+    found = filtered({"nhs_number": "ann"}, Keyring([clear, data_key("nhs", 2), *OTHERS]))
+    assert found == {"nhs_number": NEW}
 
 
 def test_a_class_that_was_given_back_is_looked_for_under_its_last_key_too() -> None:
@@ -399,47 +391,58 @@ def test_a_class_that_was_given_back_is_looked_for_under_its_last_key_too() -> N
     assert filtered({"nhs_number": {"$nin": ["ann"]}}, keyring) == {"nhs_number": {"$nin": ["ann", OLD]}}
 
 
+ANN = {"nhs_number": "ann"}
+SET = {"$set": {"a": 1}}
+INDEX: dict[str, Any] = {"key": {"a": 1}, "name": "a", "partialFilterExpression": ANN}
+EVERY_FORM: list[dict[str, Any]] = [
+    {"count": "patients", "query": ANN},
+    {"distinct": "patients", "key": "a", "query": ANN},
+    {"delete": "patients", "deletes": [{"q": ANN, "limit": 1}]},
+    {"aggregate": "patients", "pipeline": [{"$match": ANN}], "cursor": {}},
+    {"findAndModify": "patients", "query": ANN, "remove": True},
+    {"explain": {"find": "patients", "filter": ANN}},
+]
+# by a hint the server walks an index, and a definition holds for later values as well
+NEWEST_FORM: list[dict[str, Any]] = [
+    {"find": "patients", "filter": ANN, "hint": {"nhs_number": 1}},
+    {"find": "patients", "filter": ANN, "min": {"a": 1}, "hint": {"a": 1}},
+    {"update": "patients", "updates": [{"q": ANN, "u": SET, "hint": "a_1"}]},
+    {"delete": "patients", "deletes": [{"q": ANN, "limit": 0, "hint": "a_1"}]},
+    {"create": "patients", "validator": ANN},
+    {"collMod": "patients", "validator": {"nhs_number": {"$in": ["ann"]}}},
+    {"createIndexes": "patients", "indexes": [INDEX]},
+    {"create": "seen", "viewOn": "patients", "pipeline": [{"$match": ANN}]},
+]
+
+
+def with_form(value: Any, form: Any) -> Any:
+    """The same with this in the place of the value."""
+    if isinstance(value, dict):
+        return {name: with_form(inner, form) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [with_form(inner, form) for inner in value]
+    return form if value == "ann" else value
+
+
 @pytest.mark.parametrize(
-    ("asked", "part", "expected"),
-    [
-        ({"count": "patients", "query": {"nhs_number": "ann"}}, "query", {"nhs_number": BOTH}),
-        ({"distinct": "patients", "key": "a", "query": {"nhs_number": "ann"}}, "query", {"nhs_number": BOTH}),
-        (
-            {"delete": "patients", "deletes": [{"q": {"nhs_number": "ann"}, "limit": 1}]},
-            "deletes",
-            [{"q": {"nhs_number": BOTH}, "limit": 1}],
-        ),
-        (
-            {"aggregate": "patients", "pipeline": [{"$match": {"nhs_number": "ann"}}], "cursor": {}},
-            "pipeline",
-            [{"$match": {"nhs_number": BOTH}}],
-        ),
-        (
-            {"findAndModify": "patients", "query": {"nhs_number": "ann"}, "remove": True},
-            "query",
-            {"nhs_number": BOTH},
-        ),
-        (
-            {"explain": {"find": "patients", "filter": {"nhs_number": "ann"}}},
-            "explain",
-            {"find": "patients", "filter": {"nhs_number": BOTH}},
-        ),
-        (
-            {"find": "patients", "projection": {"tags": {"$elemMatch": {"$eq": "ann"}}}},
-            "projection",
-            {"tags": {"$elemMatch": BOTH}},
-        ),
-    ],
+    ("asked", "form"), [*((each, BOTH) for each in EVERY_FORM), *((each, NEW) for each in NEWEST_FORM)]
 )
-def test_each_command_with_a_filter_does(asked: dict[str, Any], part: str, expected: Any) -> None:
-    assert sent(asked)[part] == expected
+def test_a_command_names_every_form_but_where_an_index_or_a_definition_counts(
+    asked: dict[str, Any], form: Any
+) -> None:
+    assert sent(asked) == with_form(asked, form) | {"$db": IN}
+
+
+def test_a_projection_names_every_form() -> None:
+    asked = {"find": "patients", "projection": {"tags": {"$elemMatch": {"$eq": "ann"}}}}
+    assert sent(asked)["projection"] == {"tags": {"$elemMatch": BOTH}}
 
 
 @pytest.mark.parametrize(
     ("update", "expected"),
     [
-        ({"$set": {"nhs_number": "ann"}}, {"$set": {"nhs_number": NEW}}),
-        ({"nhs_number": "ann"}, {"nhs_number": NEW}),
+        ({"$set": ANN}, {"$set": {"nhs_number": NEW}}),
+        (ANN, {"nhs_number": NEW}),
         ({"$addToSet": {"tags": "ann"}}, {"$addToSet": {"tags": NEW}}),
         (
             {"$pullAll": {"tags": ["ann", "bob"]}},
@@ -461,74 +464,14 @@ def test_an_update_looks_for_every_form_and_stores_the_newest(
 
 
 def test_array_filters_look_for_every_form() -> None:
-    statement = {
-        "q": {"nhs_number": "ann"},
-        "u": {"$set": {"tags.$[t]": "bob"}},
-        "arrayFilters": [{"t": "ann"}],
-    }
+    statement = {"q": ANN, "u": {"$set": {"tags.$[t]": "bob"}}, "arrayFilters": [{"t": "ann"}]}
     (found,) = sent({"update": "patients", "updates": [statement]})["updates"]
-    assert found == {
-        "q": {"nhs_number": BOTH},
-        "u": {"$set": {"tags.$[t]": sealed("nhs", "bob", 2)}},
-        "arrayFilters": [{"t": BOTH}],
-    }
-
-
-@pytest.mark.parametrize(
-    ("asked", "part", "expected"),
-    [
-        (
-            {"find": "patients", "filter": {"nhs_number": "ann"}, "hint": {"nhs_number": 1}},
-            "filter",
-            {"nhs_number": NEW},
-        ),
-        (
-            {"find": "patients", "filter": {"nhs_number": "ann"}, "min": {"a": 1}, "hint": {"a": 1}},
-            "filter",
-            {"nhs_number": NEW},
-        ),
-        (
-            {
-                "update": "patients",
-                "updates": [{"q": {"nhs_number": "ann"}, "u": {"$set": {"a": 1}}, "hint": "a_1"}],
-            },
-            "updates",
-            [{"q": {"nhs_number": NEW}, "u": {"$set": {"a": 1}}, "hint": "a_1"}],
-        ),
-        (
-            {"delete": "patients", "deletes": [{"q": {"nhs_number": "ann"}, "limit": 0, "hint": "a_1"}]},
-            "deletes",
-            [{"q": {"nhs_number": NEW}, "limit": 0, "hint": "a_1"}],
-        ),
-        ({"create": "patients", "validator": {"nhs_number": "ann"}}, "validator", {"nhs_number": NEW}),
-        (
-            {"collMod": "patients", "validator": {"nhs_number": {"$in": ["ann"]}}},
-            "validator",
-            {"nhs_number": {"$in": [NEW]}},
-        ),
-        (
-            {
-                "createIndexes": "patients",
-                "indexes": [{"key": {"a": 1}, "name": "a", "partialFilterExpression": {"nhs_number": "ann"}}],
-            },
-            "indexes",
-            [{"key": {"a": 1}, "name": "a", "partialFilterExpression": {"nhs_number": NEW}}],
-        ),
-        (
-            {"create": "seen", "viewOn": "patients", "pipeline": [{"$match": {"nhs_number": "ann"}}]},
-            "pipeline",
-            [{"$match": {"nhs_number": NEW}}],
-        ),
-    ],
-)
-def test_where_an_index_or_a_definition_counts_the_newest_form_alone(
-    asked: dict[str, Any], part: str, expected: Any
-) -> None:
-    assert sent(asked)[part] == expected
+    stored = {"$set": {"tags.$[t]": sealed("nhs", "bob", 2)}}
+    assert found == {**with_form(statement, BOTH), "u": stored}
 
 
 def test_long_commands_look_for_every_form_as_well() -> None:
-    statements = [{"q": {"nhs_number": str(number)}, "u": {"$set": {"a": 1}}} for number in range(3000)]
+    statements = [{"q": {"nhs_number": str(number)}, "u": SET} for number in range(3000)]
     shared = Shared(SessionSettings(POLICY), TWO)
     settled = Settled(shared)
     message = command({"update": "patients", "$db": IN}, after={"updates": statements})
@@ -536,13 +479,8 @@ def test_long_commands_look_for_every_form_as_well() -> None:
     assert settled.edits
     assert plan.values == 3000
     out = b"".join(apply_plan(plan, shared, settled))
-    expected = [
-        {
-            "q": {"nhs_number": {"$in": [sealed("nhs", str(n), 2), sealed("nhs", str(n))]}},
-            "u": {"$set": {"a": 1}},
-        }
-        for n in range(3000)
-    ]
+    forms = [[sealed("nhs", str(number), version) for version in (2, 1)] for number in range(3000)]
+    expected = [{"q": {"nhs_number": {"$in": each}}, "u": SET} for each in forms]
     assert out == command({"update": "patients", "$db": IN}, after={"updates": expected})
     assert len(sections(out)) == 2
 

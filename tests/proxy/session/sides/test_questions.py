@@ -80,13 +80,6 @@ def test_a_command_on_a_view_of_a_protected_collection_is_covered(play: Playbook
     play >> server(reply({"ok": 1.0, "is": SEALED}, 70)) << to_client(reply({"ok": 1.0, "is": NHS}, 70))
 
 
-@pytest.mark.parametrize("listed", [[], [{"name": "shown", "type": "collection"}]])
-def test_anything_else_is_read_as_it_is(play: Playbook, listed: list[dict[str, Any]]) -> None:
-    message = command(find(), 70)
-    play >> client(message) << pause(True) << to_server(asked("shown", 1))
-    play >> server(told(*listed, response_to=1)) << pause(False) << to_server(message)
-
-
 def test_every_command_is_asked_for_anew(play: Playbook) -> None:
     play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
     play >> server(told(response_to=1)) << pause(False) << to_server(command(find(), 70))
@@ -134,11 +127,26 @@ def joining(count: int, request_id: int = 70, **more: Any) -> bytes:
     return command(body, request_id)
 
 
-def test_a_command_may_lead_to_as_many_names_as_the_limit(play: Playbook) -> None:
-    names = [f"n{number}" for number in range(MAX_NAMES)]
-    message = joining(MAX_NAMES)
+FOUND = command(find(), 70)
+
+
+@pytest.mark.parametrize(
+    ("message", "names", "answers"),
+    [
+        (FOUND, "shown", (told(response_to=1),)),
+        (FOUND, "shown", (told({"name": "shown", "type": "collection"}, response_to=1),)),
+        (FOUND, "shown", (reply(DENIED, 1), told({"name": "shown", "type": "collection"}, response_to=2))),
+        (joining(MAX_NAMES), [f"n{number}" for number in range(MAX_NAMES)], (told(response_to=1),)),
+    ],
+    ids=["no such name", "a collection", "a collection that the user may read", "as many as the limit"],
+)
+def test_anything_else_is_read_as_it_is(
+    play: Playbook, message: bytes, names: str | list[str], answers: tuple[bytes, ...]
+) -> None:
     play >> client(message) << pause(True) << to_server(asked(names, 1))
-    play >> server(told(response_to=1)) << pause(False) << to_server(message)
+    if len(answers) > 1:
+        play >> server(answers[0]) << to_server(asked(names, 2, names_only=True))
+    play >> server(answers[-1]) << pause(False) << to_server(message)
 
 
 def test_what_was_learned_for_a_command_that_leads_too_far_is_forgotten(play: Playbook) -> None:
@@ -196,26 +204,21 @@ def test_a_user_who_may_not_see_the_definition_can_read_the_view_but_not_filter_
     play << to_server(command(find(query={}), 71))
 
 
-@pytest.mark.parametrize("second", [told(response_to=2), reply(DENIED, 2)])
-def test_a_name_of_which_a_user_is_told_nothing_may_be_a_view(play: Playbook, second: bytes) -> None:
+HALF = told({"name": "other", "type": "collection"}, response_to=1, cursor_id=7)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [(reply(DENIED, 1), told(response_to=2)), (reply(DENIED, 1), reply(DENIED, 2)), (HALF,)],
+    ids=["told of nothing", "denied", "half an answer"],
+)
+def test_a_name_of_which_a_user_is_told_nothing_may_be_a_view(
+    play: Playbook, answers: tuple[bytes, ...]
+) -> None:
     play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
-    play >> server(reply(DENIED, 1)) << to_server(asked("shown", 2, names_only=True))
-    play >> server(second) << pause(False)
-    play << audit("refused", "clinic.shown", "find", "unseen", "clinic.shown")
-    play << error(13, "Unauthorized", 70)
-
-
-def test_a_user_who_may_read_a_collection_is_told_that_it_is_none(play: Playbook) -> None:
-    message = command(find(), 70)
-    play >> client(message) << pause(True) << to_server(asked("shown", 1))
-    play >> server(reply(DENIED, 1)) << to_server(asked("shown", 2, names_only=True))
-    play >> server(told({"name": "shown", "type": "collection"}, response_to=2)) << pause(False)
-    play << to_server(message)
-
-
-def test_a_name_that_is_left_out_of_half_an_answer_may_be_a_view(play: Playbook) -> None:
-    play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
-    play >> server(told({"name": "other", "type": "collection"}, response_to=1, cursor_id=7)) << pause(False)
+    if len(answers) > 1:
+        play >> server(answers[0]) << to_server(asked("shown", 2, names_only=True))
+    play >> server(answers[-1]) << pause(False)
     play << audit("refused", "clinic.shown", "find", "unseen", "clinic.shown")
     play << error(13, "Unauthorized", 70)
 
@@ -232,16 +235,11 @@ def test_what_the_narrow_learn_opens_nothing_for_others(play: Playbook) -> None:
 
 
 def test_where_the_server_fails_the_command_gets_its_error(play: Playbook) -> None:
-    failed = {
-        "ok": 0.0,
-        "errmsg": "stepping down",
-        "code": 11602,
-        "codeName": "InterruptedDueToReplStateChange",
-    }
+    code, name = 11602, "InterruptedDueToReplStateChange"
+    failed = {"ok": 0.0, "errmsg": "stepping down", "code": code, "codeName": name}
     play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
     play >> server(reply(failed, 1)) << pause(False)
-    play << audit("refused", "clinic.shown", "find", "NamespaceUnknown")
-    play << error(11602, "InterruptedDueToReplStateChange", 70)
+    play << audit("refused", "clinic.shown", "find", "NamespaceUnknown") << error(code, name, 70)
     play >> client(command(find(), 71)) << pause(True) << to_server(asked("shown", 3))
 
 
@@ -443,9 +441,15 @@ class Wire:
         return self.session.caller.users
 
 
-def test_the_server_is_asked_once_and_before_the_first_command() -> None:
-    wire = Wire()
-    wire.log_in()
+@pytest.fixture
+def wire() -> Wire:
+    """After a login."""
+    found = Wire()
+    found.log_in()
+    return found
+
+
+def test_the_server_is_asked_once_and_before_the_first_command(wire: Wire) -> None:
     assert (wire.callers, wire.asked) == ((), [])
     for _ in range(3):
         assert any(isinstance(each, ToServer) for each in wire.send(FIND))
@@ -453,9 +457,7 @@ def test_the_server_is_asked_once_and_before_the_first_command() -> None:
     assert wire.asked == [{"connectionStatus": 1, "$db": "admin"}]
 
 
-def test_an_answer_that_more_is_to_follow_ends_the_connection() -> None:
-    wire = Wire()
-    wire.log_in()
+def test_an_answer_that_more_is_to_follow_ends_the_connection(wire: Wire) -> None:
     _, question = wire.session.client_data(command(FIND, 77))
     assert isinstance(question, ToServer)
     answer = {"authInfo": {"authenticatedUsers": [ANN]}, "ok": 1.0}
@@ -465,16 +467,12 @@ def test_an_answer_that_more_is_to_follow_ends_the_connection() -> None:
     assert wire.callers == ()
 
 
-def test_a_refusal_after_a_login_is_that_users() -> None:
-    wire = Wire()
-    wire.log_in()
+def test_a_refusal_after_a_login_is_that_users(wire: Wire) -> None:
     assert any(isinstance(each, Audit) and each.reason == "pattern" for each in wire.send(REFUSED))
     assert wire.callers == ("ann@admin",)
 
 
-def test_lines_are_about_who_sent_the_command_whatever_comes_in_the_same_bytes() -> None:
-    wire = Wire()
-    wire.log_in()
+def test_lines_are_about_who_sent_the_command_whatever_comes_in_the_same_bytes(wire: Wire) -> None:
     wire.send(REFUSED)
     together = [*(command(REFUSED, number) for number in range(50, 53)), command(START, 60)]
     effects = wire.session.client_data(b"".join(together))
@@ -496,18 +494,14 @@ def test_nobody_is_asked_where_the_server_asks_for_no_login() -> None:
 
 
 @pytest.mark.parametrize("step", [START, MORE, {"logout": 1, "$db": "admin"}])
-def test_every_step_of_a_login_makes_the_users_unknown_again(step: dict[str, Any]) -> None:
-    wire = Wire()
-    wire.log_in()
+def test_every_step_of_a_login_makes_the_users_unknown_again(wire: Wire, step: dict[str, Any]) -> None:
     wire.send(FIND)
     wire.send(step)
     assert wire.callers == ()
 
 
-def test_a_command_that_overtakes_the_reply_to_a_login_is_asked_about_anew() -> None:
+def test_a_command_that_overtakes_the_reply_to_a_login_is_asked_about_anew(wire: Wire) -> None:
     """The server handles both in order: its answer is about the second login, and not about the first."""
-    wire = Wire()
-    wire.log_in()
     wire.send(FIND)
     wire.send(START)
     wire.send(MORE)
@@ -551,9 +545,7 @@ def test_a_withheld_reply_is_on_record_as_the_senders_of_its_command(scope: Comm
     assert done == ([] if scope is CommandScope.REFUSED else [("ann@admin",)])
 
 
-def test_what_is_awaited_for_everybody_is_nobodys_own() -> None:
-    wire = Wire()
-    wire.log_in()
+def test_what_is_awaited_for_everybody_is_nobodys_own(wire: Wire) -> None:
     wire.send({"find": "wards", "$db": "other"})
     request = wire.session._conversation.awaited.find(wire.sent)
     assert request is not None
@@ -579,9 +571,7 @@ def test_a_login_that_begins_with_the_hello_counts() -> None:
         assert wire.callers == ("bob@clinic",)
 
 
-def test_another_hello_asks_nothing_anew() -> None:
-    wire = Wire()
-    wire.log_in()
+def test_another_hello_asks_nothing_anew(wire: Wire) -> None:
     wire.send(FIND)
     wire.send({"hello": 1, "$db": "admin"})
     wire.send(FIND)
@@ -597,10 +587,8 @@ def test_another_hello_asks_nothing_anew() -> None:
     ],
 )
 def test_where_the_server_does_not_say_the_command_goes_on_and_nobody_is_named(
-    answer: dict[str, Any],
+    wire: Wire, answer: dict[str, Any]
 ) -> None:
-    wire = Wire()
-    wire.log_in()
     _, question = wire.session.client_data(command(FIND, 90))
     assert isinstance(question, ToServer)
     assert wire.session._states.messages is State.ASKING_USERS
@@ -611,9 +599,7 @@ def test_where_the_server_does_not_say_the_command_goes_on_and_nobody_is_named(
     assert wire.asked == []
 
 
-def test_the_question_speaks_the_clients_api_and_is_not_strict_about_it() -> None:
-    wire = Wire()
-    wire.log_in()
+def test_the_question_speaks_the_clients_api_and_is_not_strict_about_it(wire: Wire) -> None:
     wire.send({**FIND, "apiVersion": "1", "apiStrict": True})
     assert wire.asked == [{"connectionStatus": 1, "apiVersion": "1", "$db": "admin"}]
 
@@ -626,9 +612,7 @@ def test_the_clients_first_word_of_itself_counts() -> None:
     assert (wire.session.caller.application, wire.session.caller.driver) == ("rounds", "PyMongo 4.20")
 
 
-def test_other_settings_ask_for_the_users_of_a_login_that_stays() -> None:
-    wire = Wire()
-    wire.log_in()
+def test_other_settings_ask_for_the_users_of_a_login_that_stays(wire: Wire) -> None:
     wire.send(FIND)
     wire.session.settings_changed()
     wire.send(FIND)
