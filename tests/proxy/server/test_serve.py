@@ -163,12 +163,6 @@ def test_a_misspelt_variable_is_told_before_the_error(site: Site, log_format: st
         assert ("SEALWIRE_KEKK" in first, "unknown key" in "".join(rest)) == (True, True)
 
 
-def test_a_port_in_use_is_71(site: Site) -> None:
-    with socket.create_server((LOOPBACK, 0)) as taken:
-        site.config["listen"]["address"] = f"{LOOPBACK}:{taken.getsockname()[1]}"
-        assert site.serve().returncode == 71
-
-
 def test_check_validates_everything_and_binds_nothing(site: Site) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         site.config["listen"]["address"] = f"{LOOPBACK}:{taken.getsockname()[1]}"

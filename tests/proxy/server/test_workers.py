@@ -240,14 +240,6 @@ def test_what_keeps_workers_from_starting_is_said_once_with_its_exit_code(site: 
     assert (fatal["exit_code"], fatal["worker"]) == (78, 1)
 
 
-def test_a_port_in_use_is_71_also_where_ports_can_be_shared(site: Site) -> None:
-    with socket.create_server((LOOPBACK, 0), reuse_port=True) as taken:
-        site.config["listen"]["address"] = f"{LOOPBACK}:{taken.getsockname()[1]}"
-        done = site.serve()
-    assert done.returncode == 71
-    assert done.stderr.count("the proxy cannot run") == 1
-
-
 def test_two_proxies_cannot_share_a_port(site: Site, tmp_path: Path, server_port: int) -> None:
     with serving(site) as proxy:
         (tmp_path / "other").mkdir()
@@ -281,20 +273,33 @@ def refusals(log: Path) -> list[dict[str, Any]]:
     return [record for record in records if record["event"] == "refused"]
 
 
-def test_audit_lines_of_all_workers_are_whole_and_bear_their_number(site: Site) -> None:
+REFUSED = build_op_msg(
+    9, 0, bson.encode({"find": "patients", "filter": {"nhs_number": {"$regex": "943"}}, "$db": "clinic"})
+)
+
+
+@pytest.fixture
+def log(site: Site) -> Path:
+    """The audit log, of a site whose server has no access control."""
     site.config["audit"] = {"path": "audit.jsonl"}
     site.config["upstream"]["access_control"] = "none"
-    refused = bson.encode({"find": "patients", "filter": {"nhs_number": {"$regex": "943"}}, "$db": "clinic"})
+    return site.folder / "audit.jsonl"
+
+
+def is_whole(log: Path) -> bool:
+    report = LogReport()
+    verify([log], {}, report)
+    return report.is_whole
+
+
+def test_audit_lines_of_all_workers_are_whole_and_bear_their_number(site: Site, log: Path) -> None:
     with serving(site) as proxy, ExitStack() as stack:
         clients = [greeted(proxy, stack) for _ in range(CLIENTS)]
         for client in clients:
-            client.sendall(build_op_msg(9, 0, refused))
-        lines = site.folder / "audit.jsonl"
-        until(lambda: len(refusals(lines)) == len(clients))
-        records = refusals(lines)
-    report = LogReport()
-    verify([lines], {}, report)
-    assert report.is_whole
+            client.sendall(REFUSED)
+        until(lambda: len(refusals(log)) == len(clients))
+        records = refusals(log)
+    assert is_whole(log)
     assert {record["worker"] for record in records} == set(range(1, WORKERS + 1))
     assert {record["reason"] for record in records} == {"pattern"}
 
@@ -306,11 +311,9 @@ def writer_of(proxy: Running) -> int:
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["workers", "supervisor too"])
-def test_what_was_answered_is_on_record_though_all_are_killed(site: Site, everything: bool) -> None:
-    site.config["audit"] = {"path": "audit.jsonl"}
-    site.config["upstream"]["access_control"] = "none"
-    refused = bson.encode({"find": "patients", "filter": {"nhs_number": {"$regex": "943"}}, "$db": "clinic"})
-    log = site.folder / "audit.jsonl"
+def test_what_was_answered_is_on_record_though_all_are_killed(
+    site: Site, log: Path, everything: bool
+) -> None:
     with serving(site) as proxy, ExitStack() as stack:
         until(lambda: log.read_bytes().count(b'"started"') == WORKERS)
         writer = writer_of(proxy)
@@ -318,7 +321,7 @@ def test_what_was_answered_is_on_record_though_all_are_killed(site: Site, everyt
         clients = [greeted(proxy, stack) for _ in range(CLIENTS)]
         for client in clients:
             client.recv(4096)
-            client.sendall(build_op_msg(9, 0, refused))
+            client.sendall(REFUSED)
             assert len(client.recv(16, socket.MSG_WAITALL)) == 16
         for pid in pids(proxy):
             if pid != writer:
@@ -330,9 +333,7 @@ def test_what_was_answered_is_on_record_though_all_are_killed(site: Site, everyt
         until(lambda: len(refusals(log)) == CLIENTS)
         if everything:
             until(lambda: not Path(f"/proc/{writer}").exists())
-    report = LogReport()
-    verify([log], {}, report)
-    assert report.is_whole
+    assert is_whole(log)
 
 
 def test_an_audit_log_that_was_changed_keeps_the_proxy_from_starting(site: Site) -> None:
@@ -424,18 +425,17 @@ def test_both_workers_follow_members_that_come_and_go(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_that_is_started_anew_has_the_listeners_of_the_others(tmp_path: Path) -> None:
     ports = free_ports(3)
+    names = [f"{LOOPBACK}:{port}" for port in ports[:2]]
     with (
         played_set("") as played,
         serving(followed(make_site(tmp_path, 1), played.uri, ports, workers=2)) as proxy,
     ):
         played.add(PlayedServer())
-        until(lambda: all_tell(ports[0], [f"{LOOPBACK}:{port}" for port in ports[:2]]))
-        pid = proxy.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGKILL)
+        until(lambda: all_tell(ports[0], names))
+        os.kill(pids(proxy)[0], signal.SIGKILL)
         said(proxy, "worker ended")
         said(proxy, "worker ready")
-        assert all_tell(ports[1], [f"{LOOPBACK}:{port}" for port in ports[:2]])
+        assert all_tell(ports[1], names)
 
 
 @pytest.mark.slow

@@ -59,6 +59,7 @@ from tests.proxy.session.world import (
     load_keys,
     reply,
     sealed,
+    served_in_parts,
     session,
 )
 
@@ -230,9 +231,7 @@ def test_long_messages_are_compressed_whole() -> None:
     rows = [{"nhs_number": SEALED, "t": bytes(range(256)) * 100} for _ in range(60)]
     answer = reply({"cursor": {"id": Int64(0), "ns": "clinic.patients", "firstBatch": rows}, "ok": 1.0}, 2)
     whole = packed(answer, 1)
-    told: list[bytes] = []
-    for at in range(0, len(whole), 70_000):
-        told += data_of(talk.server_data(whole[at : at + 70_000]), ToClient)
+    told = data_of(served_in_parts(talk, whole, 70_000), ToClient)
     (one,) = told
     body = body_of(unpacked(one))
     assert {row["nhs_number"] for row in body["cursor"]["firstBatch"]} == {NHS}
@@ -243,9 +242,7 @@ def test_a_long_reply_that_comes_as_it_is_is_compressed_too() -> None:
     talk.client_data(packed(command(FIND), 2))
     rows = [{"nhs_number": SEALED, "t": "x" * 40_000} for _ in range(40)]
     answer = reply({"cursor": {"id": Int64(0), "ns": "clinic.patients", "firstBatch": rows}, "ok": 1.0})
-    told: list[bytes] = []
-    for at in range(0, len(answer), 200_000):
-        told += data_of(talk.server_data(answer[at : at + 200_000]), ToClient)
+    told = data_of(served_in_parts(talk, answer, 200_000), ToClient)
     (one,) = told
     assert len(one) < 100_000
     assert {row["nhs_number"] for row in body_of(unpacked(one))["cursor"]["firstBatch"]} == {NHS}

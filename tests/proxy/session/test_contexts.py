@@ -37,7 +37,7 @@ from tests.policies.taint.labels import LABELS, MARK
 from tests.policies.taint.owned_commands import OwnedCase, draw_owned
 from tests.policies.taint.owners import POLICY as OWNERS
 from tests.policies.taint.values import encoded, shown
-from tests.proxy.session.world import OWN_ADDRESS, command, reply
+from tests.proxy.session.world import OWN_ADDRESS, command, reply, served_in_parts
 from tests.strategies import made_op_msg
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
@@ -95,10 +95,7 @@ class World:
         """What becomes of a reply to a find, before any key is looked up."""
         self.send({"find": "people", "filter": {}})
         message = reply(body, self.sent)
-        effects: list[Effect] = []
-        for start in range(0, len(message), PART_BYTES):
-            effects += self.session.server_data(message[start : start + PART_BYTES])
-        return effects
+        return served_in_parts(self.session, message, PART_BYTES)
 
     def receive(self, body: Body) -> Body:
         """What the client gets of a reply to a find."""

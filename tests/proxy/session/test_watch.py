@@ -76,6 +76,12 @@ def watched(*, reads_parents: bool = False, login_required: bool = False) -> tup
     return conversation, watch
 
 
+def noted(watch: CommandWatch) -> CommandNote:
+    note = watch.taken()
+    assert note is not None
+    return note
+
+
 def test_a_command_on_a_covered_field_is_noted_with_its_parts() -> None:
     conversation, watch = watched()
     conversation.client_data(command(FIND))
@@ -87,8 +93,7 @@ def test_a_command_that_passes_is_noted_too_the_second_time_as_well() -> None:
     conversation, watch = watched()
     for request_id in (1, 2):
         conversation.client_data(command({"find": "wards", "$db": "elsewhere"}, request_id))
-        note = watch.taken()
-        assert note is not None
+        note = noted(watch)
         assert (note.command, note.namespace, note.values) == ("find", "elsewhere.wards", 0)
         conversation.server_data(reply({"ok": 1.0}, request_id))
 
@@ -96,8 +101,7 @@ def test_a_command_that_passes_is_noted_too_the_second_time_as_well() -> None:
 def test_a_refused_command_is_noted_with_its_reason() -> None:
     conversation, watch = watched()
     conversation.client_data(command({**FIND, "filter": {"nhs_number": {"$gt": NUMBER}}}))
-    note = watch.taken()
-    assert note is not None
+    note = noted(watch)
     assert (note.command, note.reason) == ("find", "range")
     assert NUMBER not in repr(note)
 
@@ -117,8 +121,7 @@ def test_a_trace_is_looked_for_where_traces_are_kept() -> None:
     for reads_parents, parent in ((False, None), (True, FOUND)):
         conversation, watch = watched(reads_parents=reads_parents)
         conversation.client_data(command({**FIND, "comment": PARENT}))
-        note = watch.taken()
-        assert note is not None
+        note = noted(watch)
         assert note.parent == parent
 
 
@@ -126,8 +129,7 @@ def test_before_a_login_no_trace_is_continued() -> None:
     conversation, watch = watched(reads_parents=True, login_required=True)
     for body in ({"ping": 1, "$db": "admin"}, FIND):
         conversation.client_data(command({**body, "comment": PARENT}))
-        note = watch.taken()
-        assert note is not None
+        note = noted(watch)
         assert note.parent is None
 
 
@@ -143,8 +145,7 @@ def test_a_handshake_and_a_login_are_not_noted() -> None:
 def test_a_name_that_nobody_knows_is_not_noted() -> None:
     conversation, watch = watched()
     conversation.client_data(command({"9434765919": 1, "$db": "clinic"}))
-    note = watch.taken()
-    assert note is not None
+    note = noted(watch)
     assert (note.command, note.namespace) == ("other", "")
     assert note.reason == "unknown-command"
 

@@ -27,6 +27,7 @@ from tests.proxy.session.world import (
     reply,
     sealed,
     sections,
+    served_in_parts,
     session,
     value_bytes,
     written,
@@ -206,9 +207,7 @@ def test_a_long_reply_shows_none_either() -> None:
     errors = [{"index": place, "code": 28, "errmsg": PRINTED} for place in range(LONG_BYTES // len(PRINTED))]
     whole = reply({"n": 0, "writeErrors": errors, "ok": 1.0})
     assert len(whole) > LONG_BYTES
-    effects = [
-        each for at in range(0, len(whole), 50_000) for each in talk.server_data(whole[at : at + 50_000])
-    ]
+    effects = served_in_parts(talk, whole, 50_000)
     found = body_of(written(effects, ToClient))
     assert {each["errmsg"] for each in found["writeErrors"]} == {LEFT}
 

@@ -195,6 +195,12 @@ def decoded(data: bytes) -> dict[str, Any]:
     return bson.decode(data, _STABLE)
 
 
+def served_in_parts(session: Session, message: bytes, size: int) -> list[Effect]:
+    """What follows when the server's bytes come so many at a time."""
+    starts = range(0, len(message), size)
+    return [each for start in starts for each in session.server_data(message[start : start + size])]
+
+
 def sections(message: bytes) -> list[tuple[str, list[bytes]]]:
     """The sections of an OP_MSG as (name, documents); the body has no name. Not by the code under test."""
     flags = struct.unpack_from("<I", message, 16)[0]

@@ -57,11 +57,6 @@ from tests.proxy.session.world import command
 pytestmark = pytest.mark.integration
 
 
-async def test_bytes_go_both_ways() -> None:
-    async with between() as (server, proxy), client_of(proxy) as client:
-        await exchange(server, client, b"question", b"answer")
-
-
 @pytest.mark.parametrize(("idle", "lines"), [(False, 1), (True, 0)])
 async def test_a_server_that_leaves_in_the_middle_of_a_command_is_told_of_with_the_client(
     caplog: pytest.LogCaptureFixture, *, idle: bool, lines: int

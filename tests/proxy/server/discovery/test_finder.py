@@ -63,24 +63,28 @@ def finder_of(config: Config) -> tuple[MemberFinder, Watch]:
     return MemberFinder(config.discovery, watch), watch
 
 
+@contextmanager
+def finding(config: Config) -> Iterator[MemberFinder]:
+    finder, watch = finder_of(config)
+    yield finder
+    watch.close()
+
+
 def ports_of(layout: PortLayout) -> dict[Address, int]:
     return {member.upstream: member.listen.port for member in layout.members}
 
 
 async def test_one_seed_leads_to_all_members_and_each_has_a_port() -> None:
-    with played_set("", "", "") as played:
-        finder, watch = finder_of(following(played.members[1]))
+    with played_set("", "", "") as played, finding(following(played.members[1])) as finder:
         layout = await soon(finder.first())
         assert list(ports_of(layout).values()) == [100, 101, 102]
         assert set(layout.names) == {member.name for member in played.members}
         assert not await soon(finder.round())
-        watch.close()
 
 
 async def test_who_comes_has_a_port_and_who_goes_keeps_it_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
-    with played_set("", "") as played:
-        finder, watch = finder_of(following(*played.members, file=file))
+    with played_set("", "") as played, finding(following(*played.members, file=file)) as finder:
         before = ports_of(await soon(finder.first()))
         new = played.add(PlayedServer())
         assert await soon(finder.round())
@@ -91,12 +95,10 @@ async def test_who_comes_has_a_port_and_who_goes_keeps_it_in_the_file(tmp_path: 
         await soon(finder.round())
         assert len(finder.layout.members) == 2
         assert len(json.loads(file.read_text())["ports"]) == 3
-        watch.close()
 
 
 async def test_who_has_not_answered_is_known_until_he_does() -> None:
-    with played_set("", "") as played:
-        finder, watch = finder_of(following(*played.members))
+    with played_set("", "") as played, finding(following(*played.members)) as finder:
         await soon(finder.first())
         other, seen = played.members[1], [finder.unanswered]
         for change in (other.stop, other.start):
@@ -104,7 +106,6 @@ async def test_who_has_not_answered_is_known_until_he_does() -> None:
             await soon(finder.round())
             seen.append(finder.unanswered)
         assert seen == [(), (address_of(other),), ()]
-        watch.close()
 
 
 async def test_after_a_restart_each_has_the_port_that_it_had(tmp_path: Path) -> None:
@@ -123,26 +124,19 @@ async def test_after_a_restart_each_has_the_port_that_it_had(tmp_path: Path) -> 
         other.close()
 
 
-async def test_a_member_for_which_there_is_no_port_has_no_listener() -> None:
-    with played_set("", "", "") as played:
-        finder, watch = finder_of(following(played.members[0], ports=2))
-        layout = await soon(finder.first())
-        assert (len(layout.members), len(layout.withheld)) == (2, 1)
-        watch.close()
-
-
 async def test_a_port_that_cannot_be_written_down_is_not_used(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     folder.mkdir()
-    with played_set("") as played:
-        finder, watch = finder_of(following(played.members[0], file=folder / "ports.json"))
+    with (
+        played_set("") as played,
+        finding(following(played.members[0], file=folder / "ports.json")) as finder,
+    ):
         await soon(finder.first())
         (folder / "ports.json").unlink()
         folder.rmdir()
         played.add(PlayedServer())
         assert not await soon(finder.round())
         assert len(finder.layout.members) == 1
-        watch.close()
 
 
 @pytest.mark.parametrize("named", ["other", "rs0"])
@@ -204,18 +198,6 @@ async def test_mongos_servers_come_and_go_with_dns_and_stay_while_dns_is_silent(
     now += 61
     assert not await finder.round()
     assert len(finder.layout.members) == 2
-
-
-async def test_what_is_no_mongos_among_them_has_no_listener_in_any_round() -> None:
-    mongos, other = play_mongos(), PlayedServer()
-    finder, watch = finder_of(following(mongos, other))
-    await soon(finder.first())
-    for _ in range(3):
-        assert set(ports_of(finder.layout)) == {address_of(mongos)}
-        assert not await soon(finder.round())
-    watch.close()
-    mongos.stop()
-    other.stop()
 
 
 @asynccontextmanager
@@ -283,8 +265,7 @@ async def test_a_layout_is_told_of_again_until_all_of_its_listeners_stand() -> N
 
 async def test_a_frozen_member_keeps_nobody_from_hearing_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finders, "ANSWER_S", 0.5)
-    with played_set("", "") as played:
-        finder, watch = finder_of(following(*played.members))
+    with played_set("", "") as played, finding(following(*played.members)) as finder:
         await soon(finder.first())
         frozen = threading.Event()
         played.members[1].facts = lambda: {"late": frozen.wait(60)}  # longer than `soon` waits
@@ -292,7 +273,6 @@ async def test_a_frozen_member_keeps_nobody_from_hearing_the_others(monkeypatch:
         assert await soon(finder.round())
         assert len(finder.layout.members) == 3
         frozen.set()
-        watch.close()
 
 
 async def test_a_reload_while_servers_are_asked_ends_nothing() -> None:
@@ -322,8 +302,7 @@ async def test_a_reload_while_servers_are_asked_ends_nothing() -> None:
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64])
 async def test_a_name_that_no_host_can_have_keeps_nobody_from_being_followed(host: str) -> None:
-    with played_set("") as played:
-        finder, watch = finder_of(following(*played.members))
+    with played_set("") as played, finding(following(*played.members)) as finder:
         await soon(finder.first())
         stranger = PlayedServer()
         stranger.stop()
@@ -334,7 +313,6 @@ async def test_a_name_that_no_host_can_have_keeps_nobody_from_being_followed(hos
         played.remove(stranger)
         assert await soon(finder.round())
         assert len(finder.layout.members) == 1
-        watch.close()
 
 
 A, B = Address("m0", 27017), Address("m1", 27017)

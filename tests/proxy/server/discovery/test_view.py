@@ -125,24 +125,6 @@ def test_new_members_come_in_the_order_of_their_names() -> None:
     assert PortMap().with_members([ON_C, ON_A, ON_B], PORTS).ports == {ON_A: 100, ON_B: 101, ON_C: 102}
 
 
-def test_a_member_keeps_its_port_while_others_come_and_go() -> None:
-    first = PortMap().with_members([ON_A, ON_C], PORTS)
-    assert first.with_members([ON_A, ON_B, ON_C], PORTS).ports == {ON_A: 100, ON_C: 101, ON_B: 102}
-    away = first.with_members([ON_C], PORTS)
-    assert away.with_members([ON_A, ON_C], PORTS).ports == {ON_A: 100, ON_C: 101}
-
-
-def test_the_port_of_one_that_went_is_given_away_when_no_other_is_left() -> None:
-    full = PortMap().with_members(MEMBERS[:4], PORTS)
-    assert full.with_members([ON_A, ON_C, ON_D, MEMBERS[4]], PORTS).ports == {
-        ON_A: 100,
-        MEMBERS[4]: 101,
-        ON_C: 102,
-        ON_D: 103,
-    }
-    assert MEMBERS[5] not in full.with_members([*MEMBERS[:4], MEMBERS[5]], PORTS).ports
-
-
 def test_a_member_outside_of_a_range_that_was_changed_gets_another_port() -> None:
     assert PortMap({ON_A: 5, ON_B: 101}).with_members([ON_A, ON_B], PORTS).ports == {ON_A: 100, ON_B: 101}
 

@@ -41,6 +41,7 @@ from tests.proxy.session.world import (
     reply,
     sealed,
     sealed_randomly,
+    served_in_parts,
     session_of,
     value_bytes,
 )
@@ -299,9 +300,7 @@ def test_persons_are_known_where_their_identifiers_are_hidden(length: int) -> No
     asked(talk, {"find": "patients"})
     filling = [document() | {"filling": "x" * 700} for _ in range(length)]
     message = reply(batch_of(*filling))
-    effects: list[Effect] = []
-    for start in range(0, len(message), 60_000):
-        effects += talk.server_data(message[start : start + 60_000])
+    effects = served_in_parts(talk, message, 60_000)
     _, result = done(effects)
     assert (result.read, result.documents) == ({}, length)
     assert (result.subjects, result.unknown) == ((PERSON,), 0)
@@ -329,9 +328,7 @@ def test_persons_of_a_long_reply_that_waited_for_a_key_are_known_by_it() -> None
     asked(talk, {"find": "patients"})
     filling = [{"nhs_number": sealed("nhs", "9434765919", 2), "filling": "x" * 700} for _ in range(3000)]
     message = reply(batch_of(*filling))
-    effects: list[Effect] = []
-    for start in range(0, len(message), 60_000):
-        effects += talk.server_data(message[start : start + 60_000])
+    effects = served_in_parts(talk, message, 60_000)
     assert effects == [NeedKeys(((class_id_of("nhs"), 2),))]
     _, result = done(load_keys(talk, Keyring([data_key("nhs", 2)])))
     assert (result.read, result.documents) == ({"nhs": 3000}, 3000)

@@ -34,7 +34,16 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session import world
-from tests.proxy.session.world import KEYRING, POLICY_TEXT, command, data_key, reply, sealed, sealed_randomly
+from tests.proxy.session.world import (
+    KEYRING,
+    POLICY_TEXT,
+    command,
+    data_key,
+    reply,
+    sealed,
+    sealed_randomly,
+    served_in_parts,
+)
 from tests.support.policies import policy_of
 
 POLICY = policy_of(
@@ -380,9 +389,7 @@ def test_values_of_classes_that_are_in_clear_count_as_read(length: int) -> None:
         "weight": 1.5,
     }
     message = reply(batch(*[{**shown, "filling": "x" * 700}] * length))
-    effects: list[Effect] = []
-    for start in range(0, len(message), 60_000):
-        effects += played.server_data(message[start : start + 60_000])
+    effects = served_in_parts(played, message, 60_000)
     _, result = done(effects)
     assert result.read == {"secret": length, "nhs": 2 * length, "visits": length}
     assert result.subjects == (person("1"), person("2"))
@@ -490,9 +497,7 @@ def test_a_long_reply_is_read_as_it_is_opened() -> None:
     documents = [{"nhs_number": sealed("nhs", f"{n % 50}"), "filling": "x" * 900} for n in range(2000)]
     documents.insert(3, {"nhs_number": sealed("nhs", "far"), "filling": ["x" * 9000] * 40})
     message = reply(batch(*documents, cursor=4))
-    effects: list[Effect] = []
-    for start in range(0, len(message), 50_000):
-        effects += played.server_data(message[start : start + 50_000])
+    effects = served_in_parts(played, message, 50_000)
     _, result = done(effects)
     assert result.outcome is CommandOutcome.OK
     assert (result.read, result.documents) == ({"nhs": 2001}, 2001)

@@ -106,14 +106,19 @@ class Talk:
         return bool(self.sent())
 
 
+@pytest.fixture
+def talk() -> Talk:
+    """The certificate's identity is a certificate too, which the proxy's connection shows."""
+    return Talk(APP, shown=APP)
+
+
 @pytest.fixture(params=[{}, {"apiVersion": "1", "apiStrict": True}], ids=["", "versioned"])
 def api(request: pytest.FixtureRequest) -> dict[str, Any]:
     found: dict[str, Any] = request.param
     return found
 
 
-def test_a_certificate_of_the_proxys_is_one_question(api: dict[str, Any]) -> None:
-    talk = Talk(APP, shown=APP)
+def test_a_certificate_of_the_proxys_is_one_question(talk: Talk, api: dict[str, Any]) -> None:
     talk.client(command({**EXPLICIT, **api}, 5))
     version = {"apiVersion": "1"} if api else {}
     assert talk.question() == {**EXPLICIT, **version}
@@ -140,8 +145,7 @@ def test_a_user_with_a_password_is_two_questions_or_three(ends_late: bool) -> No
     assert talk.is_let_in
 
 
-def test_sasl_start_has_an_answer_of_its_own_form() -> None:
-    talk = Talk(APP, shown=APP)
+def test_sasl_start_has_an_answer_of_its_own_form(talk: Talk) -> None:
     payload = Binary(SUBJECT.encode())
     talk.client(command({"saslStart": 1, "mechanism": X509, "payload": payload, "$db": "$external"}))
     talk.server({"ok": 1.0})
@@ -161,8 +165,7 @@ def test_sasl_start_has_an_answer_of_its_own_form() -> None:
         {"payload": Binary(b"CN=ward-4,O=Clinic")},
     ],
 )
-def test_who_says_that_he_is_somebody_else_is_refused(claim: dict[str, Any]) -> None:
-    talk = Talk(APP, shown=APP)
+def test_who_says_that_he_is_somebody_else_is_refused(talk: Talk, claim: dict[str, Any]) -> None:
     talk.client(command({**EXPLICIT, **claim}))
     assert talk.sent() == []
     assert [each["code"] for each in talk.told()] == [18]
@@ -170,8 +173,7 @@ def test_who_says_that_he_is_somebody_else_is_refused(claim: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("user", [SUBJECT, f"other={SUBJECT}"])
-def test_each_spelling_of_the_subject_is_oneself(user: str) -> None:
-    talk = Talk(APP, shown=APP)
+def test_each_spelling_of_the_subject_is_oneself(talk: Talk, user: str) -> None:
     talk.client(command({**EXPLICIT, "user": user}))
     assert len(talk.sent()) == 1
 
@@ -249,8 +251,7 @@ def test_a_server_that_answers_a_login_with_a_stream_is_cut_off() -> None:
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("is_yes", [True, False])
-def test_a_login_that_begins_with_the_handshake(legacy: bool, is_yes: bool) -> None:
-    talk = Talk(APP, shown=APP)
+def test_a_login_that_begins_with_the_handshake(talk: Talk, legacy: bool, is_yes: bool) -> None:
     hello = {"hello": 1, "speculativeAuthenticate": SPECULATION, "$db": "admin"}
     talk.client(legacy_query(hello, flags=4) if legacy else command(hello, 1))
     (sent,) = talk.sent()
@@ -275,8 +276,7 @@ def failures(effects: list[Effect]) -> int:
     return counted
 
 
-def test_a_login_that_fails_in_the_handshake_and_then_by_itself_has_failed_once() -> None:
-    talk = Talk(APP, shown=APP)
+def test_a_login_that_fails_in_the_handshake_and_then_by_itself_has_failed_once(talk: Talk) -> None:
     hello = {"hello": 1, "speculativeAuthenticate": SPECULATION, "$db": "admin"}
     seen = []
     for _ in range(2):
@@ -293,15 +293,13 @@ def test_a_login_that_fails_in_the_handshake_and_then_by_itself_has_failed_once(
 
 
 @pytest.mark.parametrize("change", [{"user": "CN=ward-4"}, {"db": "admin"}])
-def test_a_handshake_of_somebody_else_begins_nothing(change: dict[str, Any]) -> None:
-    talk = Talk(APP, shown=APP)
+def test_a_handshake_of_somebody_else_begins_nothing(talk: Talk, change: dict[str, Any]) -> None:
     talk.client(command({"hello": 1, "speculativeAuthenticate": {**SPECULATION, **change}, "$db": "admin"}))
     talk.server({"ok": 1.0}, 1)
     assert (talk.sent(), talk.told()) == ([], [{"ok": 1.0}])
 
 
-def test_what_is_sent_during_the_login_waits_and_comes_after_it() -> None:
-    talk = Talk(APP, shown=APP)
+def test_what_is_sent_during_the_login_waits_and_comes_after_it(talk: Talk) -> None:
     talk.client(command(EXPLICIT, 5) + command({"ping": 1, "$db": "admin"}, 6))
     assert talk.question() == EXPLICIT
     talk.server({"ok": 1.0})
@@ -309,8 +307,7 @@ def test_what_is_sent_during_the_login_waits_and_comes_after_it() -> None:
     assert len(talk.told()) == 1
 
 
-def test_a_second_login_is_asked_of_the_server_anew_and_a_failure_ends_the_first() -> None:
-    talk = Talk(APP, shown=APP)
+def test_a_second_login_is_asked_of_the_server_anew_and_a_failure_ends_the_first(talk: Talk) -> None:
     talk.client(command(EXPLICIT, 5))
     talk.server({"ok": 1.0})
     talk.client(command(EXPLICIT, 6))
@@ -319,16 +316,14 @@ def test_a_second_login_is_asked_of_the_server_anew_and_a_failure_ends_the_first
     assert not talk.is_let_in
 
 
-def test_a_logout_ends_it() -> None:
-    talk = Talk(APP, shown=APP)
+def test_a_logout_ends_it(talk: Talk) -> None:
     talk.client(command(EXPLICIT, 5))
     talk.server({"ok": 1.0})
     talk.client(command({"logout": 1, "$db": "$external"}, 6))
     assert not talk.is_let_in
 
 
-def test_a_legacy_query_that_waited_for_its_login_is_one_query() -> None:
-    talk = Talk(APP, shown=APP)
+def test_a_legacy_query_that_waited_for_its_login_is_one_query(talk: Talk) -> None:
     for number in range(1, 16):
         talk.client(legacy_query({"buildInfo": 1}, number))
     talk.client(legacy_query({"authenticate": 1, "mechanism": X509}, 16, b"$external.$cmd"))
@@ -337,8 +332,7 @@ def test_a_legacy_query_that_waited_for_its_login_is_one_query() -> None:
     assert (op_code_of(answer), response_to_of(answer)) == (OpCode.REPLY, 16)
 
 
-def test_what_came_of_a_login_answers_no_later_one() -> None:
-    talk = Talk(APP, shown=APP)
+def test_what_came_of_a_login_answers_no_later_one(talk: Talk) -> None:
     talk.client(command(EXPLICIT, 5))
     talk.server({"ok": 1.0})
     talk.client(command({"find": "patients", "$db": "clinic"}, 6))
@@ -375,8 +369,7 @@ def test_one_session_opens_nothing_for_another_of_the_same_certificate() -> None
     assert not second.is_let_in
 
 
-def test_without_a_reply_nothing_is_begun() -> None:
-    talk = Talk(APP, shown=APP)
+def test_without_a_reply_nothing_is_begun(talk: Talk) -> None:
     talk.client(command(EXPLICIT, flags=2))
     assert talk.sent() == []
     assert talk.session.client_data(PING) == []

@@ -55,6 +55,7 @@ from tests.proxy.session.world import (
     reply,
     sealed,
     sections,
+    served_in_parts,
     session,
     written,
 )
@@ -312,10 +313,7 @@ def asked() -> Session:
 
 def received(talking: Session, stream: bytes) -> list[Effect]:
     """The stream in chunks as they come from a socket."""
-    effects: list[Effect] = []
-    for start in range(0, len(stream), CHUNK_BYTES):
-        effects += talking.server_data(stream[start : start + CHUNK_BYTES])
-    return effects
+    return served_in_parts(talking, stream, CHUNK_BYTES)
 
 
 def pieces_of(effect: Effect) -> list[bytes]:
@@ -346,9 +344,7 @@ def test_one_that_no_driver_would_take_becomes_an_error(value: Any, chunk_bytes:
     message = reply({"cursor": {"firstBatch": documents, "id": 0, "ns": "a.b"}, "ok": 1.0})
     assert len(message) > MAX_CLIENT_MESSAGE_BYTES
     talking = asked()
-    effects: list[Effect] = []
-    for start in range(0, len(message), chunk_bytes):
-        effects += talking.server_data(message[start : start + chunk_bytes])
+    effects = served_in_parts(talking, message, chunk_bytes)
     count, audit, answer = effects
     assert count == Count(Counter.REFUSALS, label="ReplyTooLong")
     assert audit == Audit("refused", "clinic.patients", "find", "ReplyTooLong", users=())
