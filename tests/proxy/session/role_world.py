@@ -92,7 +92,8 @@ def batch(
     *documents: dict[str, Any], cursor_id: int = 0, namespace: str = "clinic.patients"
 ) -> dict[str, Any]:
     """A reply with a first batch."""
-    return {"cursor": {"firstBatch": list(documents), "id": Int64(0), "ns": namespace}, "ok": 1.0}
+    cursor = {"firstBatch": list(documents), "id": Int64(cursor_id), "ns": namespace}
+    return {"cursor": cursor, "ok": 1.0}
 
 
 def first(body: dict[str, Any]) -> dict[str, Any]:

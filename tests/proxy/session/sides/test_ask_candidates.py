@@ -15,7 +15,7 @@ from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.op_msg import MORE_TO_COME
 from tests.proxy.session.playbook import Playbook, audit, client, error, pause, server, to_client, to_server
 from tests.proxy.session.role_world import ROLES_TEXT, session_as
-from tests.proxy.session.sides.test_ask_values import BATCH, LOCAL, TRANSACTION, command_of, told
+from tests.proxy.session.sides.test_ask_values import BATCH, LOCAL, TRANSACTION, asks, command_of, told
 from tests.proxy.session.world import (
     POLICY_TEXT,
     command,
@@ -114,16 +114,14 @@ def test_a_path_is_followed_through_arrays() -> None:
 @pytest.mark.parametrize("value", ["plain", 5, {"a": 1}, Binary(b"x")])
 def test_a_value_in_clear_that_would_be_missed_is_refused(value: Any) -> None:
     play = playing()
-    play >> client(command(find({"notes": "x"}), 70)) << pause(True) << to_server(asked(1))
-    play >> server(told(1, *documents(None, [], note("x"), value))) << pause(False)
+    asks(play, find({"notes": "x"}), asked(1), told(1, *documents(None, [], note("x"), value)))
     play << audit("refused", "clinic.patients", "find", "question", "notes")
     play << error(238, "NotImplemented", 70)
 
 
 def test_a_server_learns_nothing_about_values_of_other_classes() -> None:
     play = playing()
-    play >> client(command(find({"notes": "943"}), 70)) << pause(True) << to_server(asked(1))
-    play >> server(told(1, *documents(sealed("nhs", "943")))) << pause(False)
+    asks(play, find({"notes": "943"}), asked(1), told(1, *documents(sealed("nhs", "943"))))
     play << audit("refused", "clinic.patients", "find", "question", "notes")
     play << error(238, "NotImplemented", 70)
 
@@ -135,8 +133,7 @@ def test_a_value_that_a_job_may_encrypt_anew_is_refused_if_it_satisfies() -> Non
     play >> server(told(1, *documents(note("y"), new))) << pause(False)
     play << to_server(command(find({"notes": among(new)}), 70)) >> server(reply({"ok": 1.0}, 70))
     play << to_client(reply({"ok": 1.0}, 70))
-    play >> client(command(find({"notes": "x"}), 71)) << pause(True) << to_server(asked(2))
-    play >> server(told(2, *documents(note("x"), new))) << pause(False)
+    asks(play, find({"notes": "x"}), asked(2), told(2, *documents(note("x"), new)), request_id=71)
     play << audit("refused", "clinic.patients", "find", "question", "notes")
     play << error(238, "NotImplemented", 71)
 
@@ -147,8 +144,7 @@ TIME = Timestamp(70, 3)
 @pytest.mark.parametrize("more", [TRANSACTION, {"readConcern": {"level": "snapshot", "atClusterTime": TIME}}])
 def test_at_one_time_values_under_older_keys_count(more: dict[str, Any]) -> None:
     play, old = playing(ROTATED), note("x")
-    play >> client(command(find({"notes": "x"}, **more), 70)) << pause(True)
-    play << to_server(command_of(asked(1), more)) >> server(told(1, *documents(old))) << pause(False)
+    asks(play, find({"notes": "x"}, **more), command_of(asked(1), more), told(1, *documents(old)))
     play << to_server(command(find({"notes": among(old)}, **more), 70))
 
 

@@ -15,6 +15,7 @@ from tests.proxy.session.sides.test_ask_values import (
     UNASKED,
     ask_again,
     asked,
+    asks,
     find,
     told,
 )
@@ -69,8 +70,7 @@ def test_a_reply_that_is_the_same_counts_for_the_bound(batching: Playbook) -> No
     assert ask_again(batching, {"$gt": "100"}, *MANY, found=()) == 100
     bounds = QuestionBounds(values=99)
     batching.session.shared.settings = SessionSettings(ASKING, login_required=False, questions=bounds)
-    batching >> client(command(find({"$gt": "100"}), 70)) << pause(True) << to_server(asked(2))
-    batching >> server(told(2, *MANY)) << pause(False)
+    asks(batching, find({"$gt": "100"}), asked(2), told(2, *MANY))
     batching << audit("refused", "clinic.patients", "find", "question-size", "nhs_number")
     batching << error(238, "NotImplemented", 70)
 
@@ -83,8 +83,7 @@ def test_among_many_values_long_ones_and_arrays_are_judged(batching: Playbook, l
 
 def test_among_many_a_value_that_does_not_open_is_never_passed_over(batching: Playbook) -> None:
     broken = Binary(bytes(MANY[50])[:-1] + b"\0", SUBTYPE)
-    batching >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
-    batching >> server(told(1, *MANY, broken)) << pause(False) << UNASKED << UNANSWERED
+    asks(batching, find({"$gt": "5"}), asked(1), told(1, *MANY, broken)) << UNASKED << UNANSWERED
     assert batching.count(Counter.VALUES_DECRYPTED) == 0
 
 

@@ -98,6 +98,14 @@ def either(*values: str) -> dict[str, Any]:
     return {"$in": sorted((sealed("nhs", each) for each in values), key=lambda form: (len(form), form))}
 
 
+def asks(
+    play: Playbook, body: dict[str, Any], question: bytes, answer: bytes, request_id: int = 70
+) -> Playbook:
+    """The command waits until the server has answered this question."""
+    play >> client(command(body, request_id)) << pause(True) << to_server(question)
+    return play >> server(answer) << pause(False)
+
+
 def test_the_values_that_satisfy_a_condition_are_sent_in_its_place(play: Playbook) -> None:
     play >> client(command(find({"$regex": "^94"}), 70)) << pause(True) << to_server(asked(1))
     values = [sealed("nhs", each) for each in ("943", "944", "12")]
@@ -146,8 +154,7 @@ def test_bounds_count_values_that_are_not_opened_again(play: Playbook) -> None:
     assert ask_again(play, {"$gt": "5"}, *stored, found=()) == 3
     bounds = QuestionBounds(values=2)
     play.session.shared.settings = SessionSettings(ASKING, login_required=False, questions=bounds)
-    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(2))
-    play >> server(told(2, *stored)) << pause(False)
+    asks(play, find({"$gt": "5"}), asked(2), told(2, *stored))
     play << audit("refused", "clinic.patients", "find", "question-size", "nhs_number")
     play << error(238, "NotImplemented", 70)
 
@@ -157,8 +164,7 @@ def test_between_two_bounds_values_are_opened_once(play: Playbook) -> None:
     between, stored = {"$gt": "3", "$lt": "5"}, [sealed("nhs", each) for each in ("7", "2", "4")]
     assert ask_again(play, between, *stored, found=("4",)) == 3
     assert ask_again(play, between, *stored, found=("4",)) == 1
-    play >> client(command(find(between), 70)) << pause(True) << to_server(asked(3))
-    play >> server(told(3, *stored, [sealed("nhs", "1"), sealed("nhs", "9")])) << pause(False)
+    asks(play, find(between), asked(3), told(3, *stored, [sealed("nhs", "1"), sealed("nhs", "9")]))
     both = {**either("7", "4", "9"), "$not": {"$nin": either("2", "4", "1")["$in"]}}
     play << to_server(command(find(both), 70)) >> server(reply({"ok": 1.0}, 70))
     play << to_client(reply({"ok": 1.0}, 70))
@@ -242,8 +248,7 @@ def test_an_item_that_does_not_satisfy_a_condition_is_listed(play: Playbook) -> 
 def test_operations_of_bulk_write_ask_about_their_collections(play: Playbook) -> None:
     operation = {"delete": 0, "filter": {"nhs_number": {"$gt": "5"}}}
     body = {"bulkWrite": 1, "ops": [operation], "nsInfo": [{"ns": "clinic.patients"}], **LSID, "$db": "admin"}
-    play >> client(command(body, 70)) << pause(True) << to_server(command_of(asked(1), {**LSID, **LOCAL}))
-    play >> server(told(1, sealed("nhs", "7"), sealed("nhs", "3"))) << pause(False)
+    asks(play, body, command_of(asked(1), {**LSID, **LOCAL}), told(1, sealed("nhs", "7"), sealed("nhs", "3")))
     sent = {**body, "ops": [{**operation, "filter": {"nhs_number": either("7")}}]}
     answer = reply({"ok": 1.0, "nDeleted": 0}, 70)
     play << to_server(command(sent, 70)) >> server(answer) << to_client(answer)
@@ -348,16 +353,13 @@ def test_a_server_learns_nothing_about_values_in_clear_of_its_choice(play: Playb
 
 
 def test_a_server_learns_nothing_about_values_of_other_classes(play: Playbook) -> None:
-    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
-    play >> server(told(1, sealed("secret", "7"))) << pause(False)
-    play << UNASKED << UNANSWERED
+    asks(play, find({"$gt": "5"}), asked(1), told(1, sealed("secret", "7"))) << UNASKED << UNANSWERED
 
 
 def test_values_of_a_class_in_clear_are_judged() -> None:
     keys = [data_key(name, is_plaintext=name == "nhs") for name in ASKING.class_names]
     play = Playbook(session_of(SessionSettings(ASKING, login_required=False), Keyring(keys)))
-    play >> client(command(find(Regex("^9")), 70)) << pause(True) << to_server(asked(1))
-    play >> server(told(1, "94", "5")) << pause(False) << to_server(command(find(Regex("^9")), 70))
+    asks(play, find(Regex("^9")), asked(1), told(1, "94", "5")) << to_server(command(find(Regex("^9")), 70))
 
 
 COLLATION: dict[str, Any] = {"collation": {"locale": "en", "strength": 2}}
@@ -375,8 +377,7 @@ def test_a_collation_goes_with_the_question_and_the_command(play: Playbook) -> N
 def test_values_in_clear_are_not_listed_under_a_collation(condition: Any) -> None:
     keys = [data_key(name, is_plaintext=name == "nhs") for name in ASKING.class_names]
     play = Playbook(session_of(SessionSettings(ASKING, login_required=False), Keyring(keys)))
-    play >> client(command(find(condition, **COLLATION), 70)) << pause(True)
-    play << to_server(command_of(asked(1), COLLATION)) >> server(told(1, "zoe")) << pause(False)
+    asks(play, find(condition, **COLLATION), command_of(asked(1), COLLATION), told(1, "zoe"))
     play << UNASKED << UNANSWERED
 
 
@@ -445,8 +446,7 @@ def test_a_value_that_does_not_open_is_never_passed_over(play: Playbook) -> None
 def test_a_value_of_a_destroyed_key_satisfies_nothing(play: Playbook) -> None:
     keyring = Keyring([*KEYRING_KEYS, data_key("nhs", 2, KeyState.DESTROYED)])
     play = Playbook(session_of(SessionSettings(ASKING, login_required=False), keyring))
-    play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
-    play >> server(told(1, sealed("nhs", "7", version=2), sealed("nhs", "8"))) << pause(False)
+    asks(play, find({"$gt": "5"}), asked(1), told(1, sealed("nhs", "7", version=2), sealed("nhs", "8")))
     play << to_server(command(find(either("8")), 70))
 
 
@@ -636,8 +636,7 @@ def test_a_statement_that_is_refused_does_not_keep_others_from_asking(play: Play
     refused = {"q": {"notes": {"$gt": "5"}}, "u": {"$set": {"a": 1}}}
     last = {"q": {"tags": {"$not": Regex("^9")}}, "u": {"$set": {"a": 1}}}
     body = update({"$gt": "5"}, refused, last, ordered=False)
-    play >> client(command(body, 70)) << pause(True) << to_server(command_of(asked(1), LOCAL))
-    play >> server(told(1, sealed("nhs", "7"))) << pause(False) << pause(True)
+    asks(play, body, command_of(asked(1), LOCAL), told(1, sealed("nhs", "7"))) << pause(True)
     play << to_server(command_of(asked(2, "tags"), LOCAL))
     play >> server(told(2, sealed("nhs", "3"))) << pause(False)
     play << audit("refused", "clinic.patients", "update", "range", "notes")
@@ -662,9 +661,7 @@ def test_the_question_begins_the_transaction_and_the_command_goes_on_with_it(pla
 def test_of_several_questions_the_first_begins_it(play: Playbook) -> None:
     both = {"nhs_number": {"$gt": "5"}, "tags": {"$gt": "5"}}
     query = {"find": "patients", "filter": both, **TRANSACTION, **BEGINNING, "$db": "clinic"}
-    play >> client(command(query, 70)) << pause(True)
-    play << to_server(command_of(asked(1), {**TRANSACTION, **BEGINNING}))
-    play >> server(told(1)) << pause(False) << pause(True)
+    asks(play, query, command_of(asked(1), {**TRANSACTION, **BEGINNING}), told(1)) << pause(True)
     play << to_server(command_of(asked(2, "tags"), TRANSACTION))
     play >> server(told(2)) << pause(False)
     sent: dict[str, Any] = {"nhs_number": {"$in": []}, "tags": {"$in": []}}
@@ -743,10 +740,7 @@ def test_a_client_that_names_the_time_has_it_in_both(play: Playbook) -> None:
 
 def test_a_snapshot_without_a_time_is_refused(play: Playbook) -> None:
     concern: dict[str, Any] = {"readConcern": {"level": "snapshot"}}
-    play >> client(command(find({"$gt": "5"}, **concern), 70)) << pause(True)
-    play << to_server(command_of(asked(1), concern))
-    play >> server(told(1)) << pause(False)
-    play << UNASKED << UNANSWERED
+    asks(play, find({"$gt": "5"}, **concern), command_of(asked(1), concern), told(1)) << UNASKED << UNANSWERED
 
 
 def test_a_snapshot_from_before_a_value_moved_is_outdated(play: Playbook) -> None:

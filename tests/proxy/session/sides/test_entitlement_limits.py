@@ -6,7 +6,6 @@ import pytest
 from bson import Int64, decode
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.file.loader import load_policy
 from sealwire.policies.questions import QuestionBounds
 from sealwire.policies.questions.conditions import DISTURBED
 from sealwire.proxy.session.choices import Reveal
@@ -39,14 +38,13 @@ from tests.proxy.session.sides.test_ask_values import (
 from tests.proxy.session.world import POLICY_TEXT, body_of, command, reply, sealed, session_of, written
 from tests.support.policies import policy_of
 
+RESEARCH = {**FIND, "comment": "purpose=research"}
+
 
 def test_who_breaks_the_glass_is_on_record_before_the_command_goes_out() -> None:
-    talk = session_as("CN=clerk")
-    comment = {"sealwire": {"breakGlass": "patient unconscious"}}
-    effects = asked(talk, {**FIND, "comment": comment})
-    record = Audit(
-        "break-glass", "clinic.patients", "find", glass="patient unconscious", role="clerk,emergency"
-    )
+    talk, glass = session_as("CN=clerk"), "patient unconscious"
+    effects = asked(talk, {**FIND, "comment": {"sealwire": {"breakGlass": glass}}})
+    record = Audit("break-glass", "clinic.patients", "find", glass=glass, role="clerk,emergency")
     assert effects.index(record) < next(i for i, each in enumerate(effects) if isinstance(each, ToServer))
     assert Count(Counter.GLASS_BROKEN) in effects
     assert first(body_of(written(talk.server_data(reply(batch(STORED))), ToClient)))["nhs_number"] == NHS
@@ -63,24 +61,22 @@ def test_the_glass_stays_whole_without_a_reason_and_for_the_next_command(comment
 
 def test_no_more_documents_than_the_limit_are_shown_in_an_hour() -> None:
     talk = session_as("CN=researcher")
-    find = {**FIND, "comment": "purpose=research"}
-    shown(talk, find, batch(*[STORED] * 3))
-    assert is_denied(shown(talk, find, batch(*[STORED] * 3), 2))
-    assert not is_denied(shown(talk, find, batch(*[STORED] * 2), 3))
-    refused = shown(talk, find, batch(), 4)
+    shown(talk, RESEARCH, batch(*[STORED] * 3))
+    assert is_denied(shown(talk, RESEARCH, batch(*[STORED] * 3), 2))
+    assert not is_denied(shown(talk, RESEARCH, batch(*[STORED] * 2), 3))
+    refused = shown(talk, RESEARCH, batch(), 4)
     assert "more documents in this hour" in refused["errmsg"]
     for _ in range(3600):
         talk.shared.reads.next_second()
-    assert not is_denied(shown(talk, find, batch(STORED), 5))
+    assert not is_denied(shown(talk, RESEARCH, batch(STORED), 5))
 
 
 def test_documents_that_another_process_has_shown_count() -> None:
     talk = session_as("CN=researcher")
-    find = {**FIND, "comment": "purpose=research"}
     talk.shared.reads.elsewhere = {pseudonym("documents", "CN=researcher"): 3}
-    assert is_denied(shown(talk, find, batch(*[STORED] * 3)))
-    assert not is_denied(shown(talk, find, batch(*[STORED] * 2), 2))
-    assert "more documents in this hour" in shown(talk, find, batch(), 3)["errmsg"]
+    assert is_denied(shown(talk, RESEARCH, batch(*[STORED] * 3)))
+    assert not is_denied(shown(talk, RESEARCH, batch(*[STORED] * 2), 2))
+    assert "more documents in this hour" in shown(talk, RESEARCH, batch(), 3)["errmsg"]
 
 
 def test_documents_count_as_those_of_who_asked_whatever_login_is_sent_before_the_reply() -> None:
@@ -88,11 +84,7 @@ def test_documents_count_as_those_of_who_asked_whatever_login_is_sent_before_the
     start = {"saslStart": 1, "mechanism": "PLAIN", "payload": b"x", "$db": "admin"}
     talk.client_data(command(start, 50))
     talk.server_data(reply({"ok": 1.0, "done": True}, 50))
-    (question,) = (
-        each.data
-        for each in asked(talk, {**FIND, "comment": "purpose=research"})
-        if isinstance(each, ToServer)
-    )
+    question = written(asked(talk, RESEARCH), ToServer)
     users = {"authenticatedUsers": [{"user": "ann", "db": "admin"}]}
     talk.server_data(reply({"ok": 1.0, "authInfo": users}, request_id_of(question)))
     talk.client_data(command(start, 51))
@@ -102,9 +94,8 @@ def test_documents_count_as_those_of_who_asked_whatever_login_is_sent_before_the
 
 def test_each_worker_grants_its_share_of_the_limit() -> None:
     talk = session_as("CN=researcher", workers=2)
-    find = {**FIND, "comment": "purpose=research"}
-    assert is_denied(shown(talk, find, batch(*[STORED] * 3)))
-    assert not is_denied(shown(talk, find, batch(*[STORED] * 2), 2))
+    assert is_denied(shown(talk, RESEARCH, batch(*[STORED] * 3)))
+    assert not is_denied(shown(talk, RESEARCH, batch(*[STORED] * 2), 2))
 
 
 def aggregated(*pipeline: dict[str, Any]) -> dict[str, Any]:
@@ -123,11 +114,7 @@ def test_documents_gathered_into_one_count_each() -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [
-        {**FIND, "comment": "purpose=research"},
-        aggregated({"$match": {"_id": 1}}, {"$project": {"relatives": 1}}),
-    ],
+    "body", [RESEARCH, aggregated({"$match": {"_id": 1}}, {"$project": {"relatives": 1}})]
 )
 def test_one_document_is_one_however_many_values_it_has(body: dict[str, Any]) -> None:
     talk = session_as("CN=researcher")
@@ -137,24 +124,19 @@ def test_one_document_is_one_however_many_values_it_has(body: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    ("body", "is_shown"), [({**FIND, "comment": "purpose=research"}, True), (PUSHED, False)]
+    ("body", "is_shown"),
+    [(RESEARCH, True), (PUSHED, False), (None, False)],
+    ids=["find", "gathered", "elsewhere"],
 )
-def test_later_batches_count_as_the_first_one_does(body: dict[str, Any], is_shown: bool) -> None:
+def test_later_batches_count_as_the_first_one_does(body: dict[str, Any] | None, is_shown: bool) -> None:
+    """A cursor that another process opened may gather."""
     talk = session_as("CN=researcher")
-    opened = batch()
-    opened["cursor"]["id"] = Int64(7)
-    shown(talk, body, opened)
+    if body is not None:
+        shown(talk, body, batch(cursor_id=7))
     more = {"getMore": Int64(7), "collection": "patients", "comment": "purpose=research"}
     reading = {"nextBatch": [{"all": [sealed("nhs", NHS)] * 6}], "id": Int64(7), "ns": "clinic.patients"}
     answer = shown(talk, more, {"cursor": reading, "ok": 1.0}, 2)
     assert is_denied(answer) is not is_shown
-
-
-def test_a_cursor_that_another_process_opened_may_gather() -> None:
-    talk = session_as("CN=researcher")
-    more = {"getMore": Int64(7), "collection": "patients", "comment": "purpose=research"}
-    reading = {"nextBatch": [{"all": [sealed("nhs", NHS)] * 6}], "id": Int64(7), "ns": "clinic.patients"}
-    assert is_denied(shown(talk, more, {"cursor": reading, "ok": 1.0}))
 
 
 COMPARING = policy_of(
@@ -198,9 +180,8 @@ def test_each_worker_grants_its_share_of_the_comparisons() -> None:
 
 
 def test_of_a_long_reply_documents_are_counted_too() -> None:
-    find = {**FIND, "comment": "purpose=research"}
     answer = batch(*[{**STORED, "pad": "x" * 300_000}] * 6)
-    assert is_denied(shown(session_as("CN=researcher"), find, answer))
+    assert is_denied(shown(session_as("CN=researcher"), RESEARCH, answer))
 
 
 def test_a_glass_that_is_broken_for_what_may_hold_copies_is_on_record() -> None:
@@ -212,16 +193,18 @@ def test_a_glass_that_is_broken_for_what_may_hold_copies_is_on_record() -> None:
     assert [each.event for each in listed if isinstance(each, Audit)] == ["break-glass"]
 
 
-def test_documents_by_broken_glass_are_counted_apart() -> None:
-    text = (
-        POLICY_TEXT
-        + b"""
+GLASS = policy_of(
+    POLICY_TEXT
+    + b"""
 roles:
   clerk: {certificates: ["CN=c"], documents_per_hour: 4, classes: {"*": {read: ciphertext}}}
   glass: {certificates: ["CN=c"], break_glass: true, documents_per_hour: 2, classes: {"*": {read: clear}}}
 """
-    )
-    talk = session_as("CN=c", load_policy(text, "p"))
+)
+
+
+def test_documents_by_broken_glass_are_counted_apart() -> None:
+    talk = session_as("CN=c", GLASS)
     glass = {**FIND, "comment": "breakGlass=fire"}
     assert not is_denied(shown(talk, FIND, batch(*[STORED] * 4)))
     assert not is_denied(shown(talk, glass, batch(*[STORED] * 2), 2))
@@ -278,6 +261,11 @@ def or_without_value(page: list[dict[str, Any]]) -> list[dict[str, Any]]:
     chosen["$in"].append(None)
     found[0] = {"$literal": [*range(1, len(chosen["$in"])), 0]}
     return page
+
+
+ANYTHING = Expected("anything", lambda effect: "" if isinstance(effect, ToServer) else f"{effect}")
+"""A message to the server, whatever it is."""
+UNORDERED = audit("refused", "clinic.patients", "find", Reason.QUESTION.value, "nhs_number")
 
 
 def sends(wanted: dict[str, Any]) -> Expected:
@@ -363,8 +351,7 @@ def test_an_array_stands_where_its_least_value_does(play: Playbook) -> None:
 def test_an_array_with_what_cannot_be_judged_is_not_sorted(play: Playbook, odd: list[Any]) -> None:
     ask_for_page(play)
     play >> server(told_arrays(sealed("nhs", "2"), odd)) << pause(False)
-    play << audit("refused", "clinic.patients", "find", Reason.QUESTION.value, "nhs_number")
-    play << error(238, "NotImplemented", 70)
+    play << UNORDERED << error(238, "NotImplemented", 70)
 
 
 def test_a_collation_goes_with_a_question_about_an_order(play: Playbook) -> None:
@@ -374,8 +361,7 @@ def test_a_collation_goes_with_a_question_about_an_order(play: Playbook) -> None
 
 def test_a_sort_that_others_disturb_is_tried_again_by_the_driver(play: Playbook) -> None:
     ask_for_page(play)
-    play >> server(grouped(1, "23")) << pause(False)
-    play << Expected("the page", lambda effect: "" if isinstance(effect, ToServer) else "something else")
+    play >> server(grouped(1, "23")) << pause(False) << ANYTHING
     said = {"ok": 0.0, "errmsg": f"Failed to parse number '{LAST}' in $convert", "code": 241}
     play >> server(reply({**said, "codeName": "ConversionFailure"}, 70))
     play << Expected("on record", lambda effect: "" if isinstance(effect, Audit) else "something else")
@@ -384,16 +370,15 @@ def test_a_sort_that_others_disturb_is_tried_again_by_the_driver(play: Playbook)
     assert play.count(Counter.REFUSALS, "SortDisturbed") == 1
 
 
+FIND_ALL = command({"find": "patients", "sort": {"nhs_number": 1}, "$db": "clinic"}, 70)
+
+
 @pytest.mark.parametrize("stored", [{"_id": "5"}, {"_id": ["5"]}])
 def test_a_value_that_would_be_missing_from_an_order_is_refused(
     play: Playbook, stored: dict[str, Any]
 ) -> None:
-    find_all = {"find": "patients", "sort": {"nhs_number": 1}, "$db": "clinic"}
-    play >> client(command(find_all, 70)) << pause(True)
-    play << Expected("the question", lambda effect: "" if isinstance(effect, ToServer) else "something else")
-    play >> server(told(1, stored)) << pause(False)
-    play << audit("refused", "clinic.patients", "find", Reason.QUESTION.value, "nhs_number")
-    play << error(238, "NotImplemented", 70)
+    play >> client(FIND_ALL) << pause(True) << ANYTHING
+    play >> server(told(1, stored)) << pause(False) << UNORDERED << error(238, "NotImplemented", 70)
 
 
 def ranked_page(*values: str) -> list[dict[str, Any]]:
@@ -422,34 +407,28 @@ def test_a_page_of_a_snapshot_is_read_at_the_time_of_its_question(play: Playbook
 
 
 def test_a_page_opens_again_what_it_sorts_and_nothing_else(play: Playbook) -> None:
-    anything = Expected("the page", lambda effect: "" if isinstance(effect, ToServer) else "something else")
     for number, opened in ((1, 4), (2, 6), (3, 8)):
         sent = {"skip": number}  # each page is another question
-        play >> client(command(page(**sent), 70)) << pause(True) << anything
-        play >> server(grouped(number, "2301" if number < 3 else "2310")) << pause(False) << anything
+        play >> client(command(page(**sent), 70)) << pause(True) << ANYTHING
+        play >> server(grouped(number, "2301" if number < 3 else "2310")) << pause(False) << ANYTHING
         play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
         assert play.count(Counter.VALUES_DECRYPTED) == opened
 
 
 def test_of_a_page_far_behind_documents_are_counted(play: Playbook) -> None:
-    far = {"skip": 98, "limit": 3}
-    ask_for_page(play, far, COUNTED)
+    ask_for_page(play, {"skip": 98, "limit": 3}, COUNTED)
     play >> server(counted(1, **{"2": 100, "3": 1, "4": 1})) << pause(False)
-    stages: list[dict[str, Any]] = [
-        {"$match": {"contact.email": sealed("nhs", "x"), "nhs_number": either("2", "3")}}
-    ]
-    stages += sorted_page("2", "3")
+    match = {"contact.email": sealed("nhs", "x"), "nhs_number": either("2", "3")}
+    stages: list[dict[str, Any]] = [{"$match": match}, *sorted_page("2", "3")]
     stages[5] = {"$limit": Int64(101)}
     stages[7:8] = [{"$skip": Int64(98)}, {"$limit": Int64(3)}]
     play << sends({"aggregate": "patients", "cursor": {}, "pipeline": stages, "$db": "clinic"})
 
 
 def test_an_order_of_all_values_passes_over_none(play: Playbook) -> None:
-    anything = Expected("sent", lambda effect: "" if isinstance(effect, ToServer) else "something else")
     for number in (1, 2):
-        find_all = {"find": "patients", "sort": {"nhs_number": 1}, "$db": "clinic"}
-        play >> client(command(find_all, 70)) << pause(True) << anything
-        play >> server(grouped(number, "32")) << pause(False) << anything
+        play >> client(FIND_ALL) << pause(True) << ANYTHING
+        play >> server(grouped(number, "32")) << pause(False) << ANYTHING
         play >> server(reply({"ok": 1.0}, 70)) << to_client(reply({"ok": 1.0}, 70))
         assert play.count(Counter.VALUES_DECRYPTED) == 2 * number
 
