@@ -24,7 +24,7 @@ from sealwire.keys.frontier.frontier import (
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session import rewriting
-from sealwire.proxy.session.effects import NeedKeys, PauseClient
+from sealwire.proxy.session.effects import Effect, NeedKeys, PauseClient
 from tests.keys.samples import NOW
 from tests.proxy.session.test_contexts import POLICY, World, body_of, inserted, key_of
 from tests.proxy.session.world import value_bytes
@@ -110,6 +110,10 @@ def test_a_filter_on_a_context_without_a_key_makes_one_while_the_class_moves(wor
     assert inserted(world, {"tenant": 9, "ssn": "a"})[0]["ssn"] == found
 
 
+def find_of(value: str, tenant: int = 1) -> dict[str, Any]:
+    return {"find": "people", "filter": {"tenant": tenant, "ssn": value}}
+
+
 def steps_of_a_job(world: MovingWorld, stored: dict[str, Any]) -> list[Callable[[], None]]:
     """All that it does with one value; `stored` is its document on the server."""
 
@@ -120,12 +124,7 @@ def steps_of_a_job(world: MovingWorld, stored: dict[str, Any]) -> list[Callable[
         world.resolver.find(TAKEN_IN, [ContextWanted("ssn", TENANT, True)])
 
     def move() -> None:
-        found = world.resolver.find(TAKEN_IN, [ContextWanted("ssn", TENANT, True)])
-        cache = ContextCache()
-        cache.put(found)
-        cipher = cache.cipher_for(ContextWanted("ssn", TENANT, True))
-        assert cipher is not None
-        stored["ssn"] = Binary(cipher.encrypt_deterministically(*value_bytes("a")), SUBTYPE)
+        stored["ssn"] = envelope_of(world, "a", keyring=TAKEN_IN)
 
     opened = Frontier(SSN, 1, 2).opened(place("m"))
     moving = opened.moving()
@@ -139,9 +138,7 @@ def searched(
 
     Its key is searched for after so many steps, and found after so many.
     """
-    effects = world.session.client_data(
-        world.command({"find": "people", "filter": {"tenant": 1, "ssn": "a"}})
-    )
+    effects = world.session.client_data(world.command(find_of("a")))
     (need,) = [each for each in effects if isinstance(each, NeedKeys)]
     searched_at, answered_at = at
     for each in steps[:searched_at]:
@@ -182,12 +179,15 @@ def test_without_that_key_a_filter_would_miss_its_value(
     assert not answers(world, (0, 5))
 
 
+def waiting(world: MovingWorld, value: str = "b", tenant: int = 1) -> list[Effect]:
+    """What becomes of a find, all keys found."""
+    return world.answer(world.session.client_data(world.command(find_of(value, tenant))))
+
+
 def test_a_value_that_moves_is_waited_for(world: MovingWorld) -> None:
     world.follow(TAKEN_IN, place("a"), place("m"))
     inserted(world, {"tenant": 1, "ssn": "z"})
-    message = world.command({"find": "people", "filter": {"tenant": 1, "ssn": "b"}})
-    effects = world.answer(world.session.client_data(message))
-    assert PauseClient(True) in effects
+    assert PauseClient(True) in waiting(world)
 
 
 def test_each_look_at_a_window_may_search_again_for_what_is_known_for_a_moment_only(
@@ -197,8 +197,7 @@ def test_each_look_at_a_window_may_search_again_for_what_is_known_for_a_moment_o
     world.follow(TAKEN_IN, place("a"), place("m"))
     inserted(world, {"tenant": 1, "ssn": "z"})
     shred_tenant(world)
-    message = world.command({"find": "people", "filter": {"tenant": 1, "ssn": "b"}})
-    effects = world.answer(world.session.client_data(message))
+    effects = waiting(world)
     for _ in range(10):
         assert effects[-1] == PauseClient(True)
         effects = world.answer(world.session.frontier_moved())
@@ -210,9 +209,7 @@ def test_searches_meanwhile_do_not_make_the_wait_at_a_window_longer(world: Movin
     world.follow(TAKEN_IN, place("a"), place("m"))
     inserted(world, {"tenant": 1, "ssn": "z"})
     shred_tenant(world)
-    world.answer(
-        world.session.client_data(world.command({"find": "people", "filter": {"tenant": 1, "ssn": "b"}}))
-    )
+    waiting(world)
     limit_s = int(world.shared.settings.key_wait_s)
     for second in range(limit_s):
         assert world.session.tick(100.0 + second) == []
@@ -241,18 +238,9 @@ def test_a_context_that_was_destroyed_is_found_nowhere_and_takes_nothing(world: 
 
 def test_a_move_from_key_to_key_of_such_a_class_is_not_guessed_at(world: MovingWorld) -> None:
     world.follow(TURNING, place("m"), place("m"))
-    for body in (
-        {"find": "people", "filter": {"tenant": 1, "ssn": "a"}},
-        {"insert": "people", "documents": [{"tenant": 1, "ssn": "a"}]},
-    ):
+    for body in (find_of("a"), {"insert": "people", "documents": [{"tenant": 1, "ssn": "a"}]}):
         answer = world.send(body)
         assert (answer["ok"], answer["code"]) == (0.0, 262)
-
-
-def test_without_a_frontier_nothing_is_sent(world: MovingWorld) -> None:
-    world.follow(TAKEN_IN, BEFORE_ALL)
-    world.shared.moves.lose("ssn")
-    assert world.send({"find": "people", "filter": {"tenant": 1, "ssn": "a"}})["code"] == 262
 
 
 def test_once_it_is_over_the_same_value_is_sent_under_the_key_that_is_active(world: MovingWorld) -> None:
@@ -269,11 +257,11 @@ BACK_IN_CLEAR = Keyring(
 )
 
 
-def envelope_of(world: MovingWorld, text: str, tenant: int = 1) -> Binary:
-    """The old form of a value. The context gets a key, if it has none."""
+def envelope_of(world: MovingWorld, text: str, tenant: int = 1, keyring: Keyring = GIVEN_BACK) -> Binary:
+    """The form of a value that is encrypted. The context gets a key, if it has none."""
     wanted = ContextWanted("ssn", b"\x12" + tenant.to_bytes(8, "little"), True)
     cache = ContextCache()
-    cache.put(world.resolver.find(GIVEN_BACK, [wanted]))
+    cache.put(world.resolver.find(keyring, [wanted]))
     cipher = cache.cipher_for(wanted)
     assert cipher is not None
     return Binary(cipher.encrypt_deterministically(*value_bytes(text)), SUBTYPE)
@@ -317,9 +305,7 @@ def test_a_value_that_is_put_back_is_waited_for(world: MovingWorld, tenant: int,
     own = envelope_of(world, "a")
     envelope_of(world, "a", 2)
     world.follow(GIVEN_BACK, place_behind(own), place_behind(own) + b"\0")
-    message = world.command({"find": "people", "filter": {"tenant": tenant, "ssn": "a"}})
-    effects = world.answer(world.session.client_data(message))
-    assert (PauseClient(True) in effects) is waits
+    assert (PauseClient(True) in waiting(world, "a", tenant)) is waits
 
 
 class Server:
@@ -365,9 +351,6 @@ def finds(world: MovingWorld, server: Server, steps: list[Callable[[], None]], a
     world.follow(GIVEN_BACK, BEFORE_ALL, BEFORE_ALL)
     sent = searched(world, GIVEN_BACK, steps, at)
     return sent is None or server.stored in (None, sent)
-
-
-"""When the key is searched for, and found, among five steps of others."""
 
 
 @pytest.mark.parametrize("at", ORDERS, ids=str)
@@ -433,10 +416,13 @@ def test_a_context_that_was_let_in_again_stands_where_its_new_key_says(world: Mo
     assert asked(world, tenant=1, ssn="a") == own
 
 
-def test_without_a_frontier_nothing_is_sent_of_a_class_that_is_put_back(world: MovingWorld) -> None:
-    world.follow(GIVEN_BACK, BEFORE_ALL, BEFORE_ALL)
+@pytest.mark.parametrize(("keyring", "end"), [(TAKEN_IN, None), (GIVEN_BACK, BEFORE_ALL)])
+def test_without_a_frontier_nothing_is_sent(
+    world: MovingWorld, keyring: Keyring, end: Position | None
+) -> None:
+    world.follow(keyring, BEFORE_ALL, end)
     world.shared.moves.lose("ssn")
-    assert world.send({"find": "people", "filter": {"tenant": 1, "ssn": "a"}})["code"] == 262
+    assert world.send(find_of("a"))["code"] == 262
 
 
 def test_once_it_is_over_values_pass_as_they_are(world: MovingWorld) -> None:

@@ -1,5 +1,6 @@
 """Finding envelopes, and decrypting them where they lie."""
 
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.data_key import KeyIds
-from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.keyring import EnvelopeBatch, Keyring
 from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, WHOLE, Openings, as_text, from_text
 from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Disclosure, Level, Mask, Rights
 from sealwire.proxy.session.effects import ToClient
@@ -287,12 +288,18 @@ SEALED_FIELD = sealed("nhs", NHS)
 Z = Openings({b"z": Openings({b"nhs": WHOLE, b"a": Openings({b"b": WHOLE})}), b"y": WHOLE})
 
 
+def at_paths(message: bytes, openings: Openings, batch: EnvelopeBatch | None = None) -> tuple[bytes, int]:
+    """What is revealed at these paths, and how many envelopes that were."""
+    parsed = parse_op_msg(message)
+    opens = KEYRING.open_envelope if batch is None else batch.take
+    at_paths = AtPaths(message, parsed.body, openings, POLICY, opens)
+    revealed, met = reveal(message, parsed, at_paths.open_envelope, batch)
+    return revealed, met - at_paths.kept
+
+
 def shown(document: Any, openings: Openings = Z) -> Any:
     message = reply({"cursor": {"firstBatch": [document], "id": Int64(0), "ns": "a.b"}, "ok": 1.0})
-    parsed = parse_op_msg(message)
-    at_paths = AtPaths(message, parsed.body, openings, POLICY, KEYRING.open_envelope)
-    revealed, _ = reveal(message, parsed, at_paths.open_envelope)
-    return body_of(revealed)["cursor"]["firstBatch"][0]
+    return body_of(at_paths(message, openings)[0])["cursor"]["firstBatch"][0]
 
 
 def test_envelopes_are_opened_at_the_paths_and_below_them_through_arrays() -> None:
@@ -324,28 +331,19 @@ def test_what_counts_for_a_document_does_not_for_an_array() -> None:
 
 
 def test_a_field_that_is_there_twice_is_not_opened() -> None:
-    once = element(
-        kinds.OBJECT, b"z", document(element(kinds.BIN_DATA, b"nhs", value_bytes(SEALED_FIELD)[1]))
-    )
+    inner = document(element(kinds.BIN_DATA, b"nhs", value_bytes(SEALED_FIELD)[1]))
+    once = element(kinds.OBJECT, b"z", inner)
     for fields, opened in ((once, 1), (once + once, 0)):
         batch = document(element(kinds.OBJECT, b"0", document(fields)))
         cursor = document(element(kinds.ARRAY, b"firstBatch", batch))
         message = reply(document(element(kinds.OBJECT, b"cursor", cursor)))
-        parsed = parse_op_msg(message)
-        at_paths = AtPaths(message, parsed.body, Z, POLICY, KEYRING.open_envelope)
-        _, met = reveal(message, parsed, at_paths.open_envelope)
-        assert met - at_paths.kept == opened
+        assert at_paths(message, Z)[1] == opened
 
 
 @pytest.mark.parametrize("place", ["errmsg", "keyValue", "value", "values"])
 def test_nothing_outside_of_documents_is_opened(place: str) -> None:
     message = reply({"ok": 0.0, place: {"z": {"nhs": SEALED_FIELD}}})
-    parsed = parse_op_msg(message)
-    at_paths = AtPaths(
-        message, parsed.body, Z if place != "values" else CLOSED, POLICY, KEYRING.open_envelope
-    )
-    assert reveal(message, parsed, at_paths.open_envelope)[0] == message
-    assert at_paths.kept == 1
+    assert at_paths(message, Z if place != "values" else CLOSED) == (message, 0)
 
 
 def test_events_are_opened_if_their_collection_is_protected() -> None:
@@ -385,25 +383,18 @@ def batch(name: str, namespace: str, *, is_opened: bool, response_to: int, curso
 
 def joined(on: str, *, long: bool = False) -> tuple[Playbook, str]:
     """A session after the first batch of a join, and the collection's name that it gave."""
-    play = Playbook(session())
-    aggregate = command({"aggregate": on, "pipeline": [{"$lookup": JOIN}], "cursor": {}, "$db": "clinic"})
-    stages = [{"$lookup": {**JOIN, "from": "copy"}}] if on == "patients" else [{"$lookup": JOIN}]
-    aggregate = command({"aggregate": on, "pipeline": stages, "cursor": {}, "$db": "clinic"})
+    play, is_own = Playbook(session()), on == "patients"
+    stage = {"$lookup": {**JOIN, "from": "copy"} if is_own else JOIN}
+    aggregate = command({"aggregate": on, "pipeline": [stage], "cursor": {}, "$db": "clinic"})
     play >> client(aggregate) << pause(True) << to_server(asked("copy", 1))
     play >> server(told(response_to=1)) << pause(False) << to_server(aggregate)
-    stored = {
-        "nhs_number": SEALED_FIELD,
-        "z": [{"nhs_number": SEALED_FIELD}],
-        "copied": SEALED_FIELD,
-        "long": "",
-    }
-    stored["long"] = "x" * LONG_BYTES if long else ""
+    joins = [{"nhs_number": SEALED_FIELD}]
+    stored = {"nhs_number": SEALED_FIELD, "z": joins, "copied": SEALED_FIELD, "long": "x" * LONG_BYTES * long}
     first = {"id": Int64(CURSOR), "ns": f"clinic.{on}", "firstBatch": [stored]}
     (answer, _) = play.session.server_data(reply({"cursor": first, "ok": 1.0}))
     assert isinstance(answer, ToClient)
     cursor = body_of(answer.data)["cursor"]
     (document,) = cursor["firstBatch"]
-    is_own = on == "patients"
     assert document["copied"] == SEALED_FIELD
     assert document["nhs_number"] == (NHS if is_own else SEALED_FIELD)
     assert document["z"] == [{"nhs_number": SEALED_FIELD if is_own else NHS}]
@@ -416,35 +407,28 @@ def test_a_join_opens_the_protected_documents_alone(on: str, long: bool) -> None
     joined(on, long=long)
 
 
-def test_another_session_opens_no_more_than_the_first() -> None:
-    _, collection = joined("copy")
-    play = Playbook(session())
-    more = {"getMore": Int64(CURSOR), "$db": "clinic"}
-    play >> client(command({**more, "collection": collection}, 2))
-    play << to_server(command({**more, "collection": "copy"}, 2))
-    play >> server(batch("nextBatch", "clinic.copy", is_opened=False, response_to=2))
-    play << to_client(batch("nextBatch", f"clinic.{collection}", is_opened=True, response_to=2))
-    play.finish()
-
-
 @pytest.mark.parametrize(
-    "change",
+    ("change", "is_opened"),
     [
-        lambda name: name.partition("-")[0],
-        lambda name: name + ",.636f70696564",
-        lambda name: name.partition("-")[0] + "-ns",
-        lambda name: name.replace("-", ""),
-        lambda _: "copy",
+        (lambda name: name, True),
+        (lambda name: name.partition("-")[0], False),
+        (lambda name: name + ",.636f70696564", False),
+        (lambda name: name.partition("-")[0] + "-ns", False),
+        (lambda name: name.replace("-", ""), False),
+        (lambda _: "copy", False),
     ],
 )
-def test_nobody_changes_the_paths_of_a_cursor(change: Any) -> None:
+def test_another_session_opens_no_more_than_the_first_and_nobody_changes_the_paths(
+    change: Callable[[str], str], *, is_opened: bool
+) -> None:
     _, collection = joined("copy")
     play = Playbook(session())
     more = {"getMore": Int64(CURSOR), "$db": "clinic"}
     play >> client(command({**more, "collection": change(collection)}, 2))
     play << to_server(command({**more, "collection": "copy"}, 2))
-    answer = batch("nextBatch", "clinic.copy", is_opened=False, response_to=2)
-    play >> server(answer) << to_client(answer)
+    play >> server(batch("nextBatch", "clinic.copy", is_opened=False, response_to=2))
+    shown_as = f"clinic.{collection}" if is_opened else "clinic.copy"
+    play << to_client(batch("nextBatch", shown_as, is_opened=is_opened, response_to=2))
     play.finish()
 
 
@@ -470,11 +454,16 @@ def test_a_mark_says_where_replies_are_opened() -> None:
     assert as_text(openings) == b".7a"
 
 
-def together(message: bytes) -> bytes:
-    """What a batch makes of it, which has to be what each envelope by itself does."""
+def batching() -> EnvelopeBatch:
+    """Opens many values together."""
     batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
-    parsed = parse_op_msg(message)
+    return batch
+
+
+def together(message: bytes) -> bytes:
+    """What a batch makes of it, which has to be what each envelope by itself does."""
+    batch, parsed = batching(), parse_op_msg(message)
     BATCHING.opened.clear()
     revealed, count = reveal(message, parsed, None, batch)
     assert sum(BATCHING.opened.take().values()) == count
@@ -521,39 +510,28 @@ def test_without_anything_that_opens_envelopes_none_is_passed_on() -> None:
 def test_one_value_that_does_not_open_withholds_the_others(at: int) -> None:
     forged = Binary(SEALED[:-1] + b"?", SUBTYPE)
     message = reply({"a": [forged if index == at else SEALED for index in range(MAX_TOGETHER + 1)]})
-    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
-    assert batch is not None
+    batch = batching()
     with pytest.raises(DecryptionFailed):
         reveal(message, parse_op_msg(message), batch.take, batch)
 
 
 def test_what_is_masked_beside_what_is_opened_together() -> None:
-    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
-    assert batch is not None
+    batch = batching()
     rights = Rights(("r",), {"nhs": ClassAccess(Disclosure(Level.MASKED, Mask.LAST4))}, ClassAccess(CLEAR))
     shown = Shown(rights, BATCHING.classes_of, BATCHING.open_envelope, take=batch.take)
     message = reply({"v": [sealed("visits", 7), sealed("nhs", NHS_CLASS), sealed("visits", 8)], "ok": 1.0})
-    assert body_of(reveal(message, parse_op_msg(message), shown.open_envelope, batch)[0])["v"] == [
-        7,
-        "****5919",
-        8,
-    ]
+    found = body_of(reveal(message, parse_op_msg(message), shown.open_envelope, batch)[0])
+    assert found["v"] == [7, "****5919", 8]
 
 
 def test_what_is_opened_together_at_some_paths() -> None:
-    batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
-    assert batch is not None
+    batch = batching()
     stored = {"nhs": SEALED_FIELD, "z": {"nhs": SEALED_FIELD, "x": SEALED_FIELD}, "y": [SEALED_FIELD]}
     message = reply({"cursor": {"firstBatch": [stored], "id": Int64(0), "ns": "a.b"}, "ok": 1.0})
-    parsed = parse_op_msg(message)
-    at_paths = AtPaths(message, parsed.body, Z, POLICY, batch.take)
-    revealed, met = reveal(message, parsed, at_paths.open_envelope, batch)
-    assert body_of(revealed)["cursor"]["firstBatch"][0] == {
-        **stored,
-        "z": {"nhs": NHS, "x": SEALED_FIELD},
-        "y": [NHS],
-    }
-    assert met - at_paths.kept == 2
+    revealed, opened = at_paths(message, Z, batch)
+    (found,) = body_of(revealed)["cursor"]["firstBatch"]
+    assert found == {**stored, "z": {"nhs": NHS, "x": SEALED_FIELD}, "y": [NHS]}
+    assert opened == 2
 
 
 NHS_CLASS = "9434765919"
