@@ -33,6 +33,7 @@ from sealwire.crypto.unpicklable import Unpicklable
 from tests.crypto import make_context_vectors, reference_siv
 from tests.crypto.frozen_vectors import Vector, assert_read_and_written, named, outcome
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tests.support.short_siv import made_with_short_siv
 
 KEY = bytes(range(100, 164))
@@ -196,14 +197,12 @@ def test_only_keys_of_64_bytes_are_taken(length: int) -> None:
         ValueCipher(bytes(length), 1, 1)
 
 
-@pytest.mark.parametrize(
-    ("class_id", "key_version", "reason"),
-    [
-        (0, 1, EnvelopeReason.CLASS_ID),
-        (1 << 32, 1, EnvelopeReason.CLASS_ID),
-        (1, 0, EnvelopeReason.KEY_VERSION),
-        (1, 1 << 32, EnvelopeReason.KEY_VERSION),
-    ],
+@rows(
+    "class_id, key_version, reason",
+    (0, 1, EnvelopeReason.CLASS_ID),
+    (1 << 32, 1, EnvelopeReason.CLASS_ID),
+    (1, 0, EnvelopeReason.KEY_VERSION),
+    (1, 1 << 32, EnvelopeReason.KEY_VERSION),
 )
 def test_ids_outside_their_range_are_refused(class_id: int, key_version: int, reason: EnvelopeReason) -> None:
     with raising(InvalidEnvelope, reason):
@@ -396,9 +395,10 @@ def test_a_good_vector_is_read_and_written_exactly(vector: Vector, monkeypatch: 
     assert_read_and_written(vector, CONTEXT_CIPHER)
 
 
-@pytest.mark.parametrize(
+@rows(
     "cipher",
-    [ContextCipher(VECTOR_KEY, CLASS_ID + 1, KEY_ID), ContextCipher(VECTOR_KEY, CLASS_ID, KEY_ID[::-1])],
+    ContextCipher(VECTOR_KEY, CLASS_ID + 1, KEY_ID),
+    ContextCipher(VECTOR_KEY, CLASS_ID, KEY_ID[::-1]),
 )
 def test_the_key_by_another_name_opens_nothing(cipher: ContextCipher) -> None:
     envelope = CONTEXT_CIPHER.encrypt_deterministically(0x08, b"\1")

@@ -45,6 +45,7 @@ from sealwire.crypto.short_siv import SHORT_BYTES
 from tests.crypto import make_envelope_vectors
 from tests.crypto.frozen_vectors import Vector, assert_read_and_written, named, outcome
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tests.support.short_siv import made_with_short_siv
 from tools.coverage_run import source_modules
 
@@ -78,11 +79,12 @@ def test_the_marker_is_the_subtype_and_the_magic() -> None:
 
 @given(header=headers, before=st.binary(max_size=5))
 def test_an_envelope_is_known_where_it_lies(header: EnvelopeHeader, before: bytes) -> None:
-    stored = before + binary(serialize_header(header))
+    value = binary(serialize_header(header))
+    stored = before + value
     assert is_envelope(5, stored, len(before))
     assert not is_envelope(2, stored, len(before))
     assert not is_envelope(5, stored[: len(before) + 6], len(before))
-    assert not is_envelope(5, stored.replace(MARKER, b"\0SW", 1), len(before))
+    assert not is_envelope(5, before + value.replace(MARKER, b"\0SW", 1), len(before))
 
 
 @given(header=headers)
@@ -140,17 +142,15 @@ def test_bytes_behind_the_magic_are_a_header_or_an_invalid_envelope(tail: bytes)
     assert (b"SW\x01" + tail).startswith(serialize_header(header))
 
 
-@pytest.mark.parametrize(
-    ("at", "byte", "reason"),
-    [
-        (0, 0x00, EnvelopeReason.MAGIC),
-        (1, 0x77, EnvelopeReason.MAGIC),
-        (2, 0, EnvelopeReason.FORMAT),
-        (2, 2, EnvelopeReason.FORMAT),
-        (3, 0, EnvelopeReason.MODE),
-        (3, 3, EnvelopeReason.MODE),
-        *((12, kind, EnvelopeReason.BSON_TYPE) for kind in (0x00, 0x06, 0x0A, 0x14, 0x7F, 0xFF)),
-    ],
+@rows(
+    "at, byte, reason",
+    (0, 0x00, EnvelopeReason.MAGIC),
+    (1, 0x77, EnvelopeReason.MAGIC),
+    (2, 0, EnvelopeReason.FORMAT),
+    (2, 2, EnvelopeReason.FORMAT),
+    (3, 0, EnvelopeReason.MODE),
+    (3, 3, EnvelopeReason.MODE),
+    *((12, kind, EnvelopeReason.BSON_TYPE) for kind in (0x00, 0x06, 0x0A, 0x14, 0x7F, 0xFF)),
 )
 def test_each_byte_of_the_header_is_checked(at: int, byte: int, reason: EnvelopeReason) -> None:
     assert reason_for(SHORTEST[:at] + bytes((byte,)) + SHORTEST[at + 1 :]) is reason
@@ -183,15 +183,13 @@ def test_an_envelope_holds_no_more_than_the_largest_value(mode: EnvelopeMode) ->
     assert reason_for(longest + b"\0") is EnvelopeReason.LENGTH
 
 
-@pytest.mark.parametrize(
-    ("header", "reason"),
-    [
-        (HEADER._replace(class_id=0), EnvelopeReason.CLASS_ID),
-        (HEADER._replace(class_id=MAX_ID + 1), EnvelopeReason.CLASS_ID),
-        (HEADER._replace(key_version=0), EnvelopeReason.KEY_VERSION),
-        (HEADER._replace(key_version=-1), EnvelopeReason.KEY_VERSION),
-        (HEADER._replace(bson_type=0x0A), EnvelopeReason.BSON_TYPE),
-    ],
+@rows(
+    "header, reason",
+    (HEADER._replace(class_id=0), EnvelopeReason.CLASS_ID),
+    (HEADER._replace(class_id=MAX_ID + 1), EnvelopeReason.CLASS_ID),
+    (HEADER._replace(key_version=0), EnvelopeReason.KEY_VERSION),
+    (HEADER._replace(key_version=-1), EnvelopeReason.KEY_VERSION),
+    (HEADER._replace(bson_type=0x0A), EnvelopeReason.BSON_TYPE),
 )
 def test_no_header_is_written_that_would_not_be_read(header: EnvelopeHeader, reason: EnvelopeReason) -> None:
     with raising(InvalidEnvelope, reason):

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sealwire.crypto import cipher, selftest
 from sealwire.crypto.errors import DecryptionFailed, SelfTestFailed
 from tests.crypto import reference_siv
+from tests.support.rows import rows
 
 
 class BrokenSiv:
@@ -89,9 +90,7 @@ def test_a_fault_in_the_library_is_found(fault: type[BrokenSiv], monkeypatch: py
 _SHORT = pytest.mark.plain_core(reason="the compiled core seals short values without the library")
 
 
-@pytest.mark.parametrize(
-    "fault", [*FAULTS, SkipsAuthentication, pytest.param(WrongForShortNumbers, marks=_SHORT)]
-)
+@rows("fault", *FAULTS, SkipsAuthentication, pytest.param(WrongForShortNumbers, marks=_SHORT))
 def test_a_fault_under_the_value_cipher_is_found(
     fault: type[BrokenSiv], monkeypatch: pytest.MonkeyPatch
 ) -> None:

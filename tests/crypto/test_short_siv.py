@@ -24,6 +24,7 @@ from sealwire.crypto.cipher import _checked
 from sealwire.crypto.errors import SelfTestFailed
 from sealwire.crypto.short_siv import SHORT_BYTES, ShortSiv, SivKey
 from tests.crypto import reference_siv
+from tests.support.rows import rows
 
 HEADER = bytes(range(13))
 KEY = bytes(range(100, 164))
@@ -254,9 +255,7 @@ def test_the_first_block_of_counter_mode_is_that_of_nist() -> None:
     assert counter(bytes(range(0xF0, 0x100))).hex() == "0bdf7df1591716335e9a8b15c860c502"
 
 
-@pytest.mark.parametrize(
-    ("seed", "amount"), [(20, QUICK_KEYS), pytest.param(21, KEYS, marks=pytest.mark.slow)]
-)
+@rows("seed, amount", (20, QUICK_KEYS), pytest.param(21, KEYS, marks=pytest.mark.slow))
 def test_many_values_are_sealed_and_opened_as_by_the_library(seed: int, amount: int) -> None:
     """A million in the slow one: a value of each length for each key, alone and in batches."""
     source = random.Random(seed)

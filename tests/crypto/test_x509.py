@@ -33,6 +33,7 @@ from sealwire.crypto.x509 import (
     subject_spellings,
 )
 from sealwire.testbed.certificates import create_authority
+from tests.support.rows import rows
 
 STARTS = datetime(2024, 1, 2, tzinfo=UTC)
 ENDS = datetime(2031, 3, 4, tzinfo=UTC)
@@ -45,9 +46,7 @@ def test_the_first_certificate_counts(tmp_path: Path) -> None:
     assert certificate_validity(chain) == Validity(STARTS, ENDS)
 
 
-@pytest.mark.parametrize(
-    "pem", [b"", b"text", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\xfe"]
-)
+@rows("pem", b"", b"text", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\xfe")
 def test_what_holds_no_certificate_is_refused(pem: bytes) -> None:
     with pytest.raises(InvalidCertificate):
         certificate_validity(pem)
@@ -70,13 +69,11 @@ def der_of(folder: Path, name: str) -> bytes:
     return found.public_bytes(Encoding.DER)
 
 
-@pytest.mark.parametrize(
-    ("name", "subject", "line"),
-    [
-        ("ward-3", "CN=ward-3", "CN=ward-3"),
-        ("a, b", "CN=a\\, b", "CN=a\\, b"),
-        ("a\nb\u202ec", "CN=a\nb\u202ec", "CN=a?b?c...;f07b5e06b4aee5e9"),
-    ],
+@rows(
+    "name, subject, line",
+    ("ward-3", "CN=ward-3", "CN=ward-3"),
+    ("a, b", "CN=a\\, b", "CN=a\\, b"),
+    ("a\nb\u202ec", "CN=a\nb\u202ec", "CN=a?b?c...;f07b5e06b4aee5e9"),
 )
 def test_a_subject_is_whole_and_its_line_is_printable(
     tmp_path: Path, name: str, subject: str, line: str
@@ -156,12 +153,10 @@ def test_subjects_that_differ_behind_the_end_of_a_line_are_two() -> None:
     assert subject_line(one) != subject_line(two)
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
-    [
-        *("2.5.4.45=#0001", "CN=a,2.5.4.45=ab", "CN=#616263", "O=b,CN= #0c0161", "O=b+CN=#61"),
-        *("", "ward-3", "CN=a,,", "CN", "=a", "nonsense=a"),
-    ],
+    *("2.5.4.45=#0001", "CN=a,2.5.4.45=ab", "CN=#616263", "O=b,CN= #0c0161", "O=b+CN=#61"),
+    *("", "ward-3", "CN=a,,", "CN", "=a", "nonsense=a"),
 )
 def test_what_is_no_subject_is_refused(text: str) -> None:
     with pytest.raises(InvalidCertificate):
@@ -197,26 +192,24 @@ def test_a_certificate_names_hosts_and_addresses_or_nobody(tmp_path: Path) -> No
 # Which hosts a certificate's names cover: RFC 9525's rules.
 
 
-@pytest.mark.parametrize(
-    ("name", "host", "covered"),
-    [
-        ("db.example", "db.example", True),
-        ("DB.Example", "db.example.", True),
-        ("db.example", "db.example.org", False),
-        ("db.example", "x.db.example", False),
-        ("*.clinic.example", "db.clinic.example", True),
-        ("*.clinic.example", "clinic.example", False),
-        ("*.clinic.example", "a.b.clinic.example", False),
-        ("*.example", "clinic.example", False),
-        ("d*.clinic.example", "db.clinic.example", False),
-        ("*", "localhost", False),
-        ("xn--bcher-kva.example", "bücher.example", True),
-        ("127.0.0.1", "127.0.0.1", True),
-        ("127.0.0.1", "127.0.0.2", False),
-        ("::1", "0:0:0:0:0:0:0:1", True),
-        ("*.0.0.1", "127.0.0.1", False),
-        ("db.example", "127.0.0.1", False),
-    ],
+@rows(
+    "name, host, covered",
+    ("db.example", "db.example", True),
+    ("DB.Example", "db.example.", True),
+    ("db.example", "db.example.org", False),
+    ("db.example", "x.db.example", False),
+    ("*.clinic.example", "db.clinic.example", True),
+    ("*.clinic.example", "clinic.example", False),
+    ("*.clinic.example", "a.b.clinic.example", False),
+    ("*.example", "clinic.example", False),
+    ("d*.clinic.example", "db.clinic.example", False),
+    ("*", "localhost", False),
+    ("xn--bcher-kva.example", "bücher.example", True),
+    ("127.0.0.1", "127.0.0.1", True),
+    ("127.0.0.1", "127.0.0.2", False),
+    ("::1", "0:0:0:0:0:0:0:1", True),
+    ("*.0.0.1", "127.0.0.1", False),
+    ("db.example", "127.0.0.1", False),
 )
 def test_a_name_covers_a_host_or_not(name: str, host: str, covered: bool) -> None:
     assert names_host(("other.example", name), host) is covered
@@ -237,33 +230,29 @@ def test_addresses_are_not_indicated() -> None:
     assert server_name("db.example.") == b"db.example"
 
 
-@pytest.mark.parametrize(
-    ("host", "is_this"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.9.10", True),
-        ("::1", True),
-        ("localhost", True),
-        ("LOCALHOST", True),
-        ("0.0.0.0", False),  # noqa: S104 - compared with
-        ("::", False),
-        ("10.0.0.1", False),
-        ("localhost.example", False),
-    ],
+@rows(
+    "host, is_this",
+    ("127.0.0.1", True),
+    ("127.8.9.10", True),
+    ("::1", True),
+    ("localhost", True),
+    ("LOCALHOST", True),
+    ("0.0.0.0", False),  # noqa: S104 - compared with
+    ("::", False),
+    ("10.0.0.1", False),
+    ("localhost.example", False),
 )
 def test_this_machine_is_told_without_a_resolver(host: str, *, is_this: bool) -> None:
     assert is_this_machine(host) is is_this
 
 
-@pytest.mark.parametrize(
-    ("host", "whose"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("db.example", "db.example"),
-    ],
+@rows(
+    "host, whose",
+    ("192.0.2.7", "192.0.2.7"),
+    ("::ffff:192.0.2.7", "192.0.2.7"),
+    ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+    ("fe80::1%eth0", "fe80::/64"),
+    ("db.example", "db.example"),
 )
 def test_a_client_is_counted_by_the_network_of_one_customer(host: str, whose: str) -> None:
     assert whose_address(host) == whose

@@ -28,6 +28,7 @@ from tests.policies.support import POLICY, Command, plan_of, reason
 from tests.policies.test_budgets import calls
 from tests.retyped import retyped_within
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 _VISITS = 4_000
 """The budget that towers are planned under: a fiftieth, so that they show at once when they go beyond."""
@@ -248,22 +249,16 @@ def visits_of(command: Command, work: trees.Work | None = None) -> int:
     return work.visits
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        run(*[DOUBLED] * 8, *[UNION] * 20),
-        run(
-            *[{"$set": {f"f{number}_{field}": "$nhs_number" for field in range(10)}} for number in range(50)]
-        ),
-        run(WIDE, {"$match": {"f1": "a"}}, {"$group": {"_id": "$f2", "all": {"$push": "$$ROOT"}}}, UNION),
-        run(
-            *[{"$lookup": {"from": "appointments", "pipeline": [DOUBLED], "as": f"l{n}"}} for n in range(40)]
-        ),
-        run({"$match": {"nhs_number": {"$in": ["a"] * 10_000}}}),
-        {"find": "patients", "filter": {"$expr": {"$in": ["$nhs_number", ["a"] * 10_000]}}},
-        {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"tags": "$tags"}}]}] * 10_000},
-        {"insert": "patients", "documents": [{"nhs_number": "a", "address": {"postcode": "b"}}] * 10_000},
-    ],
+    run(*[DOUBLED] * 8, *[UNION] * 20),
+    run(*[{"$set": {f"f{number}_{field}": "$nhs_number" for field in range(10)}} for number in range(50)]),
+    run(WIDE, {"$match": {"f1": "a"}}, {"$group": {"_id": "$f2", "all": {"$push": "$$ROOT"}}}, UNION),
+    run(*[{"$lookup": {"from": "appointments", "pipeline": [DOUBLED], "as": f"l{n}"}} for n in range(40)]),
+    run({"$match": {"nhs_number": {"$in": ["a"] * 10_000}}}),
+    {"find": "patients", "filter": {"$expr": {"$in": ["$nhs_number", ["a"] * 10_000]}}},
+    {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"tags": "$tags"}}]}] * 10_000},
+    {"insert": "patients", "documents": [{"nhs_number": "a", "address": {"postcode": "b"}}] * 10_000},
 )
 def test_large_honest_commands_take_a_small_part_of_the_budget(command: Command) -> None:
     assert visits_of(command) <= trees.MAX_VISITS // 4

@@ -30,6 +30,7 @@ from tests.policies.planning.test_contexts_beside import POLICY as CONTEXTS
 from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, plan_of, reason, refusal_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.plain_core(reason="counts the calls of Python functions")
 
@@ -286,21 +287,19 @@ def test_names_nested_without_end_are_refused(key: str) -> None:
 # ----------------------------------------------------------------------------------------------------- limits
 
 
-@pytest.mark.parametrize(
-    ("limit", "number"),
-    [
-        (MAX_NAMES, 64),
-        # maxWriteBatchSize of every MongoDB server
-        (MAX_STATEMENTS, 100_000),
-        (MAX_MENTIONS, 500_000),
-        (DEFAULT_MAX_VALUES, 40_000),
-        (MAX_MAX_VALUES, 200_000),
-        # maxMessageSizeBytes of every MongoDB server
-        (walk.MAX_MADE_BYTES, 48_000_000),
-        (MAX_LISTED_VALUES, 250_000),
-        (walk.ENVELOPE_BYTES, 34),
-        (walk.LISTED_BYTES, 41),
-    ],
+@rows(
+    "limit, number",
+    (MAX_NAMES, 64),
+    # maxWriteBatchSize of every MongoDB server
+    (MAX_STATEMENTS, 100_000),
+    (MAX_MENTIONS, 500_000),
+    (DEFAULT_MAX_VALUES, 40_000),
+    (MAX_MAX_VALUES, 200_000),
+    # maxMessageSizeBytes of every MongoDB server
+    (walk.MAX_MADE_BYTES, 48_000_000),
+    (MAX_LISTED_VALUES, 250_000),
+    (walk.ENVELOPE_BYTES, 34),
+    (walk.LISTED_BYTES, 41),
 )
 def test_a_limit_is_what_it_was(limit: int, number: int) -> None:
     assert limit == number

@@ -28,6 +28,7 @@ from tests.policies.support import POLICY, covered, plan_of, reason
 from tests.sidecars.migration.definitions.samples import ENCRYPTING, MOVED, TREE, form
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tools.generate_docs import render_matrix
 
 NOT_IMPLEMENTED = (238, "NotImplemented")
@@ -66,9 +67,12 @@ def test_every_reason_is_explained_and_every_code_is_used() -> None:
     assert {code for code, _, _ in EXPLANATIONS.values()} == set(ErrorCode)
 
 
-@pytest.mark.parametrize(
-    ("path", "rule", "where"),
-    [("", "", "this"), ("a.b", "", "on 'a.b'"), ("", "$gt", "$gt"), ("a.b", "$gt", "$gt on 'a.b'")],
+@rows(
+    "path, rule, where",
+    ("", "", "this"),
+    ("a.b", "", "on 'a.b'"),
+    ("", "$gt", "$gt"),
+    ("a.b", "$gt", "$gt on 'a.b'"),
 )
 def test_a_message_names_the_place_that_is_known_and_the_reason(path: str, rule: str, where: str) -> None:
     message = Refusal(Reason.OPERATOR, path=path, rule=rule).message
@@ -76,13 +80,11 @@ def test_a_message_names_the_place_that_is_known_and_the_reason(path: str, rule:
     assert message.endswith(" [operator]")
 
 
-@pytest.mark.parametrize(
-    ("name", "known", "said"),
-    [
-        ("fnd", [b"count", b"find"], ": no such command: 'fnd' (did you mean 'find'?); "),
-        ("zzz", [b"count", b"find"], ": no such command: 'zzz'; "),
-        ("fnd", [], ": no such command: 'fnd'; "),
-    ],
+@rows(
+    "name, known, said",
+    ("fnd", [b"count", b"find"], ": no such command: 'fnd' (did you mean 'find'?); "),
+    ("zzz", [b"count", b"find"], ": no such command: 'zzz'; "),
+    ("fnd", [], ": no such command: 'fnd'; "),
 )
 def test_a_message_says_what_an_unknown_name_may_have_been_meant_for(
     name: str, known: list[bytes], said: str
@@ -103,36 +105,26 @@ collections:
 """)
 
 
-@pytest.mark.parametrize(
-    ("command", "where", "wanted"),
-    [
-        (
-            {"find": "patients", "filter": {"nhs_number": {"$in": [re.compile("a")]}}},
-            "$in on 'nhs_number'",
-            "",
-        ),
-        ({"find": "patients", "filter": {"nhs_number": re.compile("a")}}, "find on 'nhs_number'", ""),
-        ({"find": "patients", "filter": {"notes": "x"}}, "find on 'notes'", ""),
-        (
-            {"update": "patients", "updates": [{"q": {}, "u": {"$set": {"nhs_number": 7}}}]},
-            "$set on 'nhs_number'",
-            "declared: string",
-        ),
-        (
-            {"insert": "patients", "documents": [{"nhs_number": 7}]},
-            "insert on 'nhs_number'",
-            "declared: string",
-        ),
-        ({"insert": "patients", "documents": [{"ratio": float("nan")}]}, "NaN on 'ratio'", "many encodings"),
-        ({"insert": "patients", "documents": [{"ratio": Decimal128("NaN")}]}, "NaN on 'ratio'", "double;"),
-        ({"insert": "patients", "documents": [{"ratio": -0.0}]}, "-0.0 on 'ratio'", "as the 0 that"),
-        ({"insert": "patients", "documents": [{"big": float("nan")}]}, "insert on 'big'", "declared: long"),
-        (
-            {"insert": "people", "documents": [{"born": datetime(1970, 1, 1, 12, tzinfo=UTC)}]},
-            "insert on 'born'",
-            "midnight UTC",
-        ),
-    ],
+@rows(
+    "command, where, wanted",
+    ({"find": "patients", "filter": {"nhs_number": {"$in": [re.compile("a")]}}}, "$in on 'nhs_number'", ""),
+    ({"find": "patients", "filter": {"nhs_number": re.compile("a")}}, "find on 'nhs_number'", ""),
+    ({"find": "patients", "filter": {"notes": "x"}}, "find on 'notes'", ""),
+    (
+        {"update": "patients", "updates": [{"q": {}, "u": {"$set": {"nhs_number": 7}}}]},
+        "$set on 'nhs_number'",
+        "declared: string",
+    ),
+    ({"insert": "patients", "documents": [{"nhs_number": 7}]}, "insert on 'nhs_number'", "declared: string"),
+    ({"insert": "patients", "documents": [{"ratio": float("nan")}]}, "NaN on 'ratio'", "many encodings"),
+    ({"insert": "patients", "documents": [{"ratio": Decimal128("NaN")}]}, "NaN on 'ratio'", "double;"),
+    ({"insert": "patients", "documents": [{"ratio": -0.0}]}, "-0.0 on 'ratio'", "as the 0 that"),
+    ({"insert": "patients", "documents": [{"big": float("nan")}]}, "insert on 'big'", "declared: long"),
+    (
+        {"insert": "people", "documents": [{"born": datetime(1970, 1, 1, 12, tzinfo=UTC)}]},
+        "insert on 'born'",
+        "midnight UTC",
+    ),
 )
 def test_a_message_names_the_operator_or_the_command_and_what_the_path_takes(
     command: dict[str, Any], where: str, wanted: str

@@ -12,36 +12,33 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.wire.errors import BsonError, WireReason
 from tests.policies.support import POLICY, Command, covered, plan_message, reason
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 NUMBER = {"nhs_number": "a"}
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"planCacheClear": "patients", "query": NUMBER},
-        {"planCacheClearFilters": "patients", "query": NUMBER},
-        {"dataSize": "clinic.patients", "keyPattern": {"nhs_number": 1}, "min": NUMBER, "max": NUMBER},
-        {"datasize": "clinic.patients", "min": NUMBER, "$db": "admin"},
-        {"validate": "patients", "whatever": [NUMBER]},
-    ],
+    {"planCacheClear": "patients", "query": NUMBER},
+    {"planCacheClearFilters": "patients", "query": NUMBER},
+    {"dataSize": "clinic.patients", "keyPattern": {"nhs_number": 1}, "min": NUMBER, "max": NUMBER},
+    {"datasize": "clinic.patients", "min": NUMBER, "$db": "admin"},
+    {"validate": "patients", "whatever": [NUMBER]},
 )
 def test_administration_carries_no_query(command: Command) -> None:
     assert reason(command) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"dropIndexes": "patients", "index": {"nhs_number": 1}},
-        {"dropIndexes": "patients", "index": ["a", "b"], "writeConcern": {"w": 1}},
-        {"listIndexes": "patients", "cursor": {}, "lsid": {"id": Binary(bytes(16), 4)}},
-        {"killCursors": "patients", "cursors": [1, 2]},
-        {"dataSize": "clinic.patients", "keyPattern": {"_id": 1}, "estimate": True},
-        {"shardCollection": "clinic.patients", "key": {"nhs_number": "hashed"}, "$db": "admin"},
-        {"planCacheClear": "patients"},
-        {"validate": "patients", "full": True},
-    ],
+    {"dropIndexes": "patients", "index": {"nhs_number": 1}},
+    {"dropIndexes": "patients", "index": ["a", "b"], "writeConcern": {"w": 1}},
+    {"listIndexes": "patients", "cursor": {}, "lsid": {"id": Binary(bytes(16), 4)}},
+    {"killCursors": "patients", "cursors": [1, 2]},
+    {"dataSize": "clinic.patients", "keyPattern": {"_id": 1}, "estimate": True},
+    {"shardCollection": "clinic.patients", "key": {"nhs_number": "hashed"}, "$db": "admin"},
+    {"planCacheClear": "patients"},
+    {"validate": "patients", "full": True},
 )
 def test_administration_passes(command: Command) -> None:
     assert covered(command) == []
@@ -75,13 +72,11 @@ def test_a_bulk_write_names_its_collections_where_they_are_looked_for() -> None:
             plan_message(command, sequences)
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"renameCollection": "stats.x", "to": Binary(b"clinic.patients")},
-        {"cloneCollectionAsCapped": "x", "toCollection": Binary(b"patients")},
-        {"create": "v", "viewOn": Binary(b"patients")},
-    ],
+    {"renameCollection": "stats.x", "to": Binary(b"clinic.patients")},
+    {"cloneCollectionAsCapped": "x", "toCollection": Binary(b"patients")},
+    {"create": "v", "viewOn": Binary(b"patients")},
 )
 def test_a_second_collection_is_named_by_a_string(command: Command) -> None:
     assert reason(command) is Reason.SHAPE
@@ -108,14 +103,12 @@ def test_a_text_index_given_by_its_weights_is_refused(field: str) -> None:
     assert covered({"createIndexes": "patients", "indexes": [index]}) == []
 
 
-@pytest.mark.parametrize(
-    ("stage", "path", "value"),
-    [
-        ({"$unset": "nhs_number"}, "5.nhs_number", "a"),
-        ({"$project": {"contacts": 0}}, "5.contacts.phone", "a"),
-        ({"$set": {"nhs_number": "$ward"}}, "5.nhs_number", "a"),
-        ({"$unwind": {"path": "$tags", "includeArrayIndex": "nhs_number"}}, "7.nhs_number", "a"),
-    ],
+@rows(
+    "stage, path, value",
+    ({"$unset": "nhs_number"}, "5.nhs_number", "a"),
+    ({"$project": {"contacts": 0}}, "5.contacts.phone", "a"),
+    ({"$set": {"nhs_number": "$ward"}}, "5.nhs_number", "a"),
+    ({"$unwind": {"path": "$tags", "includeArrayIndex": "nhs_number"}}, "7.nhs_number", "a"),
 )
 def test_what_a_stage_takes_away_stays_covered_below_a_field_with_a_number_for_a_name(
     stage: dict[str, Any], path: str, value: str
@@ -186,10 +179,9 @@ def index(**options: Any) -> Command:
     return {"createIndexes": "patients", "indexes": [{"key": {"name": 1}, "name": "i", **options}]}
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        find({"name": HERE}),
+    find({"name": HERE}),
         find({"name": {"$in": [HERE]}}),
         find({"$comment": HERE}),
         find({"$expr": {"$eq": ["$name", {"$literal": HERE}]}}),
@@ -217,7 +209,7 @@ def index(**options: Any) -> Command:
         index(weights={"name": HERE}),
         index(key={"name": HERE}),
         {"collMod": "patients", "index": {"keyPattern": {"name": HERE}, "hidden": True}},
-    ],
+
 )  # fmt: skip
 def test_what_is_damaged_deep_inside_is_an_error(command: Command) -> None:
     message = encode({**command, "$db": command.get("$db", "clinic")})

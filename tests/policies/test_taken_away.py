@@ -8,6 +8,7 @@ from sealwire.policies.errors import Reason
 from tests.policies.aggregation.test_pipelines import run
 from tests.policies.support import covered, plan_of, reason, refusal_of
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 Stage = dict[str, Any]
 
@@ -15,10 +16,9 @@ COVERED = [("nhs_number", "943")]
 META = {"$replaceWith": "$meta"}
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [{"$project": {"ward": 1}}],
+    [{"$project": {"ward": 1}}],
         [{"$project": {"nhs_number": "$$REMOVE", "ward": 1}}],
         [{"$unset": "nhs_number"}],
         [{"$set": {"nhs_number": "$$REMOVE"}}],
@@ -42,7 +42,7 @@ META = {"$replaceWith": "$meta"}
         [{"$unionWith": {"coll": "patients", "pipeline": [{"$group": {"_id": "$ward"}}]}}],
         [{"$group": {"_id": "$ward"}},
          {"$unionWith": {"coll": "patients", "pipeline": [{"$count": "n"}]}}],
-    ],
+
 )  # fmt: skip
 @pytest.mark.parametrize("as_expression", [False, True])
 def test_a_constant_is_covered_where_the_field_is_not_there(stages: list[Stage], as_expression: bool) -> None:
@@ -51,54 +51,49 @@ def test_a_constant_is_covered_where_the_field_is_not_there(stages: list[Stage],
     assert covered(run(*stages, compared if as_expression else plain)) == COVERED
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [META],
-        [{"$replaceRoot": {"newRoot": {"$mergeObjects": ["$meta", {"x": 1}]}}}],
-        [{"$unwind": "$meta"}, META],
-        [{"$lookup": {"from": "wards", "pipeline": [], "as": "w"}}, {"$replaceWith": {"$first": "$w"}}],
-        [{"$group": {"_id": "$ward", "m": {"$first": "$meta"}}}, {"$replaceWith": "$m"}],
-        [{"$group": {"_id": {"w": "$ward"}}}, {"$replaceWith": {"$mergeObjects": ["$_id", "$$ROOT"]}}],
-        [{"$group": {"_id": "$ward"}}, {"$unionWith": "wards"}],
-        [{"$unionWith": {"coll": "wards", "pipeline": []}}],
-        [{"$group": {"_id": 1, "5": {"$first": "$meta"}}}],
-        [{"$collStats": {"count": {}}}],
-        [{"$indexStats": {}}],
-        [{"$documents": [{"ward": 1}]}, META],
-        [META, {"$set": {"x": "$nhs_number"}}],
-        [META, {"$limit": 5}, {"$project": {"nhs_number": 1}}],
-        [META, {"$facet": {"a": []}}, {"$unwind": "$a"}, {"$replaceWith": "$a"}],
-    ],
+    [META],
+    [{"$replaceRoot": {"newRoot": {"$mergeObjects": ["$meta", {"x": 1}]}}}],
+    [{"$unwind": "$meta"}, META],
+    [{"$lookup": {"from": "wards", "pipeline": [], "as": "w"}}, {"$replaceWith": {"$first": "$w"}}],
+    [{"$group": {"_id": "$ward", "m": {"$first": "$meta"}}}, {"$replaceWith": "$m"}],
+    [{"$group": {"_id": {"w": "$ward"}}}, {"$replaceWith": {"$mergeObjects": ["$_id", "$$ROOT"]}}],
+    [{"$group": {"_id": "$ward"}}, {"$unionWith": "wards"}],
+    [{"$unionWith": {"coll": "wards", "pipeline": []}}],
+    [{"$group": {"_id": 1, "5": {"$first": "$meta"}}}],
+    [{"$collStats": {"count": {}}}],
+    [{"$indexStats": {}}],
+    [{"$documents": [{"ward": 1}]}, META],
+    [META, {"$set": {"x": "$nhs_number"}}],
+    [META, {"$limit": 5}, {"$project": {"nhs_number": 1}}],
+    [META, {"$facet": {"a": []}}, {"$unwind": "$a"}, {"$replaceWith": "$a"}],
 )
 @pytest.mark.parametrize("path", ["nhs_number", "5.nhs_number"])
 def test_a_constant_is_refused_where_a_field_in_clear_may_be(stages: list[Stage], path: str) -> None:
     assert reason(run(*stages, {"$match": {path: "943"}})) is Reason.COMPUTE
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$set": {"nhs_number": "$name"}},
-        {"$project": {"nhs_number": "$name"}},
-        {"$replaceWith": {"nhs_number": "$name"}},
-        {"$replaceWith": {"$mergeObjects": ["$meta", {"nhs_number": "$name"}]}},
-        {"$group": {"_id": "$ward", "nhs_number": {"$first": "$name"}}},
-        {"$bucket": {"groupBy": "$age", "boundaries": [0, 9], "output": {"nhs_number": {"$sum": 1}}}},
-        {"$count": "nhs_number"},
-        {"$facet": {"nhs_number": [{"$count": "n"}]}},
-        {"$lookup": {"from": "wards", "pipeline": [], "as": "nhs_number"}},
-        {"$unwind": {"path": "$list", "includeArrayIndex": "nhs_number"}},
-    ],
+    {"$set": {"nhs_number": "$name"}},
+    {"$project": {"nhs_number": "$name"}},
+    {"$replaceWith": {"nhs_number": "$name"}},
+    {"$replaceWith": {"$mergeObjects": ["$meta", {"nhs_number": "$name"}]}},
+    {"$group": {"_id": "$ward", "nhs_number": {"$first": "$name"}}},
+    {"$bucket": {"groupBy": "$age", "boundaries": [0, 9], "output": {"nhs_number": {"$sum": 1}}}},
+    {"$count": "nhs_number"},
+    {"$facet": {"nhs_number": [{"$count": "n"}]}},
+    {"$lookup": {"from": "wards", "pipeline": [], "as": "nhs_number"}},
+    {"$unwind": {"path": "$list", "includeArrayIndex": "nhs_number"}},
 )
 def test_a_constant_stays_in_clear_where_the_field_is_known_to_be(stage: Stage) -> None:
     assert covered(run(stage, {"$match": {"nhs_number": 5}})) == []
 
 
-@pytest.mark.parametrize(
-    ("stages", "match", "expected"),
-    [
-        ([{"$group": {"_id": 1}}], {"address.postcode": "943"}, [("address.postcode", "943")]),
+@rows(
+    "stages, match, expected",
+    ([{"$group": {"_id": 1}}], {"address.postcode": "943"}, [("address.postcode", "943")]),
         ([{"$group": {"_id": 1}}], {"address": {"postcode": "943"}}, [("address.postcode", "943")]),
         ([{"$group": {"_id": 1}}], {"contacts.0.phone": "943"}, [("contacts.phone", "943")]),
         ([{"$replaceWith": {"address": {"city": "$city"}}}], {"address.postcode": "943"},
@@ -112,7 +107,7 @@ def test_a_constant_stays_in_clear_where_the_field_is_known_to_be(stage: Stage) 
         ([{"$replaceWith": {"address": "$meta"}}], {"address.postcode": "943"}, []),
         ([{"$group": {"_id": 1}}], {"notes": "943"}, [("notes", "943")]),
         ([META], {"notes": "943"}, Reason.COMPUTE),
-    ],
+
 )  # fmt: skip
 def test_what_was_below_a_field_is_followed_as_well(stages: list[Stage], match: Stage, expected: Any) -> None:
     command = run(*stages, {"$match": match})
@@ -122,10 +117,9 @@ def test_what_was_below_a_field_is_followed_as_well(stages: list[Stage], match: 
         assert covered(command) == expected
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [META, {"$sort": {"nhs_number": 1, "address.postcode": -1}}],
+    [META, {"$sort": {"nhs_number": 1, "address.postcode": -1}}],
         [META, {"$unwind": "$tags"}, {"$group": {"_id": "$nhs_number", "all": {"$addToSet": "$tags"}}}],
         [META, {"$match": {"x": 1, "address.city": "y", "nhs_number": {"$exists": True}}}],
         [META, {"$lookup": {"from": "wards", "localField": "nhs_number", "foreignField": "_id", "as": "w"}}],
@@ -135,7 +129,7 @@ def test_what_was_below_a_field_is_followed_as_well(stages: list[Stage], match: 
         [{"$group": {"_id": "$ward"}}, {"$group": {"_id": "$$ROOT", "all": {"$addToSet": "$$ROOT"}}}],
         [{"$group": {"_id": {"w": "$ward"}}}, {"$replaceWith": {"$mergeObjects": ["$_id", "$$ROOT"]}},
          {"$match": {"w": 5}}, {"$out": "by_ward"}],
-    ],
+
 )  # fmt: skip
 def test_what_compares_no_constant_goes_on_as_with_fields_in_clear(stages: list[Stage]) -> None:
     assert covered(run(*stages)) == []
@@ -144,36 +138,29 @@ def test_what_compares_no_constant_goes_on_as_with_fields_in_clear(stages: list[
 CLEAR_COPY: Stage = {"$out": "by_ward"}
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [META],
-        [{"$group": {"_id": "$ward"}}],
-        [{"$set": {"nhs_number": "$$REMOVE"}}, {"$group": {"_id": "$ward", "x": {"$push": "$name"}}}],
-        [{"$group": {"_id": "$ward"}}, {"$set": {"address.city": "x"}}],
-        [{"$group": {"_id": "$ward"}}, {"$lookup": {"from": "wards", "pipeline": [], "as": "address.x"}}],
-        [META, {"$unionWith": "wards"}],
-    ],
+    [META],
+    [{"$group": {"_id": "$ward"}}],
+    [{"$set": {"nhs_number": "$$REMOVE"}}, {"$group": {"_id": "$ward", "x": {"$push": "$name"}}}],
+    [{"$group": {"_id": "$ward"}}, {"$set": {"address.city": "x"}}],
+    [{"$group": {"_id": "$ward"}}, {"$lookup": {"from": "wards", "pipeline": [], "as": "address.x"}}],
+    [META, {"$unionWith": "wards"}],
 )
 def test_documents_without_ciphertext_go_where_nothing_is_covered(stages: list[Stage]) -> None:
     assert covered(run(*stages, CLEAR_COPY)) == []
 
 
-@pytest.mark.parametrize(
-    ("stages", "target"),
-    [
-        ([META], "patients"),
-        (
-            [{"$group": {"_id": "$ward"}}, {"$replaceWith": {"$mergeObjects": ["$meta", "$$ROOT"]}}],
-            "patients",
-        ),
-        ([{"$group": {"_id": "$ward", "nhs_number": {"$first": "$name"}}}], "patients"),
-        ([{"$group": {"_id": "$ward"}}, {"$set": {"address.postcode": "$_id"}}], "patients"),
-        ([{"$unset": "address"}, {"$set": {"address.postcode": "$ward"}}], "patients"),
-        ([{"$group": {"_id": "$ward"}}, {"$unionWith": "wards"}], "patients"),
-        ([{"$group": {"_id": "$ward"}}], "appointments"),
-        ([{"$replaceWith": {"$cond": ["$x", "$address", "$meta"]}}], "wards"),
-    ],
+@rows(
+    "stages, target",
+    ([META], "patients"),
+    ([{"$group": {"_id": "$ward"}}, {"$replaceWith": {"$mergeObjects": ["$meta", "$$ROOT"]}}], "patients"),
+    ([{"$group": {"_id": "$ward", "nhs_number": {"$first": "$name"}}}], "patients"),
+    ([{"$group": {"_id": "$ward"}}, {"$set": {"address.postcode": "$_id"}}], "patients"),
+    ([{"$unset": "address"}, {"$set": {"address.postcode": "$ward"}}], "patients"),
+    ([{"$group": {"_id": "$ward"}}, {"$unionWith": "wards"}], "patients"),
+    ([{"$group": {"_id": "$ward"}}], "appointments"),
+    ([{"$replaceWith": {"$cond": ["$x", "$address", "$meta"]}}], "wards"),
 )
 def test_nothing_in_clear_gets_to_a_covered_path(stages: list[Stage], target: str) -> None:
     assert refusal_of(run(*stages, {"$merge": target})).reason in (Reason.TARGET, Reason.COMPUTE)
@@ -186,17 +173,15 @@ def test_of_two_kinds_of_documents_one_may_still_have_the_ciphertext() -> None:
     assert reason(run(gone, kept, either_of, CLEAR_COPY)) in (Reason.TARGET, Reason.COMPUTE)
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [
-        {"$setUnion": ["$tags", "$x.tags"]},
-        {"$setIntersection": ["$tags", "$x.tags"]},
-        {"$setDifference": ["$x.tags", "$tags"]},
-        {"$concatArrays": ["$tags", "$x.tags"]},
-        {"$ifNull": ["$tags", "$x.tags"]},
-        {"$cond": ["$y", "$tags", "$x.tags"]},
-        ["$tags", "$x.tags"],
-    ],
+    {"$setUnion": ["$tags", "$x.tags"]},
+    {"$setIntersection": ["$tags", "$x.tags"]},
+    {"$setDifference": ["$x.tags", "$tags"]},
+    {"$concatArrays": ["$tags", "$x.tags"]},
+    {"$ifNull": ["$tags", "$x.tags"]},
+    {"$cond": ["$y", "$tags", "$x.tags"]},
+    ["$tags", "$x.tags"],
 )
 def test_what_is_of_a_field_that_is_gone_and_of_one_that_is_there_is_there(value: Any) -> None:
     moved = [{"$set": {"copy": "$tags"}}, {"$replaceWith": {"x": {"tags": "$copy"}}}]
@@ -204,14 +189,12 @@ def test_what_is_of_a_field_that_is_gone_and_of_one_that_is_there_is_there(value
     assert reason(command) is Reason.TARGET
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$match": {"$expr": {"$eq": ["$notes", "943"]}}},
-        {"$match": {"notes": {"$in": ["943"]}}},
-        {"$match": {"$expr": {"$in": ["$notes", ["943"]]}}},
-        {"$match": {"notes": {"$elemMatch": {"$eq": "943"}}}},
-    ],
+    {"$match": {"$expr": {"$eq": ["$notes", "943"]}}},
+    {"$match": {"notes": {"$in": ["943"]}}},
+    {"$match": {"$expr": {"$in": ["$notes", ["943"]]}}},
+    {"$match": {"notes": {"$elemMatch": {"$eq": "943"}}}},
 )
 def test_a_constant_for_a_random_class_is_covered_where_nothing_is_left(stage: Stage) -> None:
     assert covered(run({"$group": {"_id": "$ward"}}, stage)) == [("notes", "943")]
@@ -224,13 +207,11 @@ def test_with_one_that_is_there_a_random_class_is_compared_with_nothing() -> Non
         assert reason(run(*moved, {"$match": {"$expr": operator}})) is Reason.RANDOM_EQUALITY
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$project": {"address": "$name"}},
-        {"$set": {"address": "$meta"}},
-        {"$lookup": {"from": "appointments", "localField": "x", "foreignField": "y", "as": "address"}},
-    ],
+    {"$project": {"address": "$name"}},
+    {"$set": {"address": "$meta"}},
+    {"$lookup": {"from": "appointments", "localField": "x", "foreignField": "y", "as": "address"}},
 )
 def test_a_sub_document_that_is_replaced_may_have_the_field_in_clear(stage: dict[str, Any]) -> None:
     match = {"$match": {"address.postcode": "secret"}}
@@ -262,34 +243,28 @@ def test_without_descend_only_the_document_itself_is_looked_at() -> None:
     assert reason(run({"$redact": {"$cond": ["$notes", "$$KEEP", "$$PRUNE"]}})) is Reason.COMPUTE
 
 
-@pytest.mark.parametrize(
+@rows(
     "redact",
-    [
-        DESCEND["$redact"],
-        "$$DESCEND",
-        {"$let": {"vars": {"d": "$$DESCEND"}, "in": {"$cond": ["$x", "$$d", "$$PRUNE"]}}},
-        {"$switch": {"branches": [{"case": "$x", "then": "$$DESCEND"}], "default": "$$KEEP"}},
-    ],
+    DESCEND["$redact"],
+    "$$DESCEND",
+    {"$let": {"vars": {"d": "$$DESCEND"}, "in": {"$cond": ["$x", "$$d", "$$PRUNE"]}}},
+    {"$switch": {"branches": [{"case": "$x", "then": "$$DESCEND"}], "default": "$$KEEP"}},
 )
-@pytest.mark.parametrize(
+@rows(
     "before",
-    [
-        [],
-        [{"$match": {"name": "x"}}],
-        [{"$unset": "ward"}],
-        [{"$project": {"copy": "$notes"}}],
-        [{"$replaceWith": {"x": "$contacts"}}],
-        [{"$unset": ["notes", "contacts.note"]}],
-        [{"$unionWith": "wards"}],
-    ],
+    [],
+    [{"$match": {"name": "x"}}],
+    [{"$unset": "ward"}],
+    [{"$project": {"copy": "$notes"}}],
+    [{"$replaceWith": {"x": "$contacts"}}],
+    [{"$unset": ["notes", "contacts.note"]}],
+    [{"$unionWith": "wards"}],
 )
 def test_nothing_descends_where_documents_are_encrypted_as_a_whole(before: list[Stage], redact: Any) -> None:
     assert reason(run(*before, {"$redact": redact})) is Reason.COMPUTE
 
 
-@pytest.mark.parametrize(
-    "before", [[], [{"$project": {"nhs_number": 1, "address": 1}}], [{"$group": {"_id": "$ward"}}]]
-)
+@rows("before", [], [{"$project": {"nhs_number": 1, "address": 1}}], [{"$group": {"_id": "$ward"}}])
 def test_it_descends_where_values_are_encrypted_one_by_one(before: list[Stage]) -> None:
     command = run(*before, DESCEND, on="patients")
     assert plan_of(command, FLAT).edits == []

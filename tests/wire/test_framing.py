@@ -34,6 +34,7 @@ from sealwire.wire.framing import (
 from sealwire.wire.raw_bson import JOINED_BYTES, MAX_DEPTH, MIN_DOCUMENT_BYTES, int32_at
 from tests.strategies import MadeOpMsg, chunkings, op_msgs
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 _LIMIT = 64
 
@@ -67,13 +68,11 @@ def test_several_messages_in_one_chunk_come_in_order() -> None:
     assert framer.pending_bytes == 0
 
 
-@pytest.mark.parametrize(
-    ("before", "data", "reason"),
-    [
-        (b"", b"\x16\x03\x01\x02\x00\x01", WireReason.TLS),
-        (b"", b"\x16\x04\x01\x02\x00\x01", WireReason.MESSAGE_LENGTH),
-        (_message(16), b"\x16\x03\x01\x02\x00\x01", WireReason.MESSAGE_LENGTH),
-    ],
+@rows(
+    "before, data, reason",
+    (b"", b"\x16\x03\x01\x02\x00\x01", WireReason.TLS),
+    (b"", b"\x16\x04\x01\x02\x00\x01", WireReason.MESSAGE_LENGTH),
+    (_message(16), b"\x16\x03\x01\x02\x00\x01", WireReason.MESSAGE_LENGTH),
 )
 def test_a_stream_that_begins_as_tls_does_is_told_from_a_wrong_length(
     before: bytes, data: bytes, reason: WireReason
@@ -274,27 +273,25 @@ def test_a_framer_says_whether_a_whole_message_has_come() -> None:
     assert framer.has_given
 
 
-@pytest.mark.parametrize(
-    ("limit", "number"),
-    [
-        # maxMessageSizeBytes of every MongoDB server
-        (MAX_MESSAGE_BYTES, 48_000_000),
-        # header, flags, a section's kind and the length of its document
-        (HEAD_BYTES, 25),
-        (HEADER_BYTES, 16),
-        (MIN_DOCUMENT_BYTES, 5),
-        (framing.MSG, 2013),
-        (op_msg.CHECKSUM_PRESENT, 1),
-        (op_msg.MORE_TO_COME, 2),
-        (op_msg.CHECKSUM_BYTES, 4),
-        (op_msg.MAX_SEQUENCES, 16),
-        (op_query.AWAIT_CAPABLE, 8),
-        (MAX_DEPTH, 200),
-        (LONG_BYTES, 1_048_576),
-        (PART_BYTES, 131_072),
-        (SMALL_BYTES, 4096),
-        (JOINED_BYTES, 1_048_576),
-    ],
+@rows(
+    "limit, number",
+    # maxMessageSizeBytes of every MongoDB server
+    (MAX_MESSAGE_BYTES, 48_000_000),
+    # header, flags, a section's kind and the length of its document
+    (HEAD_BYTES, 25),
+    (HEADER_BYTES, 16),
+    (MIN_DOCUMENT_BYTES, 5),
+    (framing.MSG, 2013),
+    (op_msg.CHECKSUM_PRESENT, 1),
+    (op_msg.MORE_TO_COME, 2),
+    (op_msg.CHECKSUM_BYTES, 4),
+    (op_msg.MAX_SEQUENCES, 16),
+    (op_query.AWAIT_CAPABLE, 8),
+    (MAX_DEPTH, 200),
+    (LONG_BYTES, 1_048_576),
+    (PART_BYTES, 131_072),
+    (SMALL_BYTES, 4096),
+    (JOINED_BYTES, 1_048_576),
 )
 def test_a_limit_is_what_it_was(limit: int, number: int) -> None:
     assert limit == number
@@ -336,14 +333,12 @@ def test_a_built_header_is_read_back(
     assert op_code_of(built) == op_code
 
 
-@pytest.mark.parametrize(
-    ("message", "reason", "offset"),
-    [
-        (_DUMP, WireReason.MESSAGE_TRUNCATED, 16),
-        (_DUMP + bytes(23), WireReason.MESSAGE_LENGTH, 0),
-        (_DUMP + bytes(25), WireReason.MESSAGE_LENGTH, 0),
-        (_DUMP[:12] + b"\xdc\x07\0\0" + bytes(24), WireReason.OPCODE, 12),
-    ],
+@rows(
+    "message, reason, offset",
+    (_DUMP, WireReason.MESSAGE_TRUNCATED, 16),
+    (_DUMP + bytes(23), WireReason.MESSAGE_LENGTH, 0),
+    (_DUMP + bytes(25), WireReason.MESSAGE_LENGTH, 0),
+    (_DUMP[:12] + b"\xdc\x07\0\0" + bytes(24), WireReason.OPCODE, 12),
 )
 def test_a_parser_gets_one_whole_message_of_its_opcode(
     message: bytes, reason: WireReason, offset: int
@@ -413,16 +408,14 @@ def test_repr_of_a_header_shows_no_content() -> None:
     assert repr(_parts(b"secret" * 10, 20)) == "LongMessage(size=60, parts=3)"
 
 
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        ([], []),
-        ([5], [5]),
-        ([SMALL_BYTES], [SMALL_BYTES]),
-        ([4, SMALL_BYTES - 4, 1], [SMALL_BYTES, 1]),
-        ([4, 5 * SMALL_BYTES, 3, 2], [5 * SMALL_BYTES + 4, 5]),
-        ([SMALL_BYTES - 1, SMALL_BYTES - 1, SMALL_BYTES - 1], [2 * SMALL_BYTES - 2, SMALL_BYTES - 1]),
-    ],
+@rows(
+    "sizes, expected",
+    ([], []),
+    ([5], [5]),
+    ([SMALL_BYTES], [SMALL_BYTES]),
+    ([4, SMALL_BYTES - 4, 1], [SMALL_BYTES, 1]),
+    ([4, 5 * SMALL_BYTES, 3, 2], [5 * SMALL_BYTES + 4, 5]),
+    ([SMALL_BYTES - 1, SMALL_BYTES - 1, SMALL_BYTES - 1], [2 * SMALL_BYTES - 2, SMALL_BYTES - 1]),
 )
 def test_small_pieces_are_joined_and_taken(sizes: list[int], expected: list[int]) -> None:
     pieces = [bytes([number]) * size for number, size in enumerate(sizes)]

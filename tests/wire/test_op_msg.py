@@ -26,6 +26,7 @@ from sealwire.wire.op_msg import (
 from tests.bson_types import BsonType
 from tests.strategies import MadeOpMsg, MadeSequence, corpus_documents, made_op_msg, op_msgs
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tests.wire.corpus import document, element, int32, string
 
 # {ping: 1, $db: "x"} by hand
@@ -266,14 +267,12 @@ def test_a_message_without_checksum_is_refreshed_to_itself() -> None:
     assert refresh_checksum(_PING) is _PING
 
 
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        (_PING[:19], WireReason.MESSAGE_TRUNCATED),
-        (_PING[:-1], WireReason.MESSAGE_LENGTH),
-        (_flagged(1, b""), WireReason.MESSAGE_TRUNCATED),
-        (_flagged(1, b"abc"), WireReason.MESSAGE_TRUNCATED),
-    ],
+@rows(
+    "message, reason",
+    (_PING[:19], WireReason.MESSAGE_TRUNCATED),
+    (_PING[:-1], WireReason.MESSAGE_LENGTH),
+    (_flagged(1, b""), WireReason.MESSAGE_TRUNCATED),
+    (_flagged(1, b"abc"), WireReason.MESSAGE_TRUNCATED),
 )
 def test_what_cannot_carry_a_checksum_is_not_refreshed(message: bytes, reason: WireReason) -> None:
     with raising(ProtocolError, reason):
@@ -343,9 +342,7 @@ def test_a_string_in_the_body_is_in_no_error() -> None:
     assert "nhs_number" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("flags", "expected"), [(0, True), (1, False), (2, True), (3, False), (1 << 16, True)]
-)
+@rows("flags, expected", (0, True), (1, False), (2, True), (3, False), (1 << 16, True))
 def test_what_begins_a_message_says_whether_it_ends_with_a_checksum(flags: int, expected: bool) -> None:
     message = build_op_msg(1, 0, bson.encode({"ping": 1}), flags)
     assert op_msg.has_no_checksum(message[:20]) is expected

@@ -27,6 +27,7 @@ from sealwire.wire.raw_bson import (
 from tests.bson_types import BsonType
 from tests.strategies import bson_documents
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tests.wire.corpus import INVALID, VALID, code_with_scope, document, element, int32, nested, string
 
 
@@ -281,18 +282,16 @@ def test_an_element_shows_where_it_lies_and_nothing_of_its_value() -> None:
     assert repr(found) == "Element(kind=2, start=4, value=10, end=21)"
 
 
-@pytest.mark.parametrize(
-    ("buf", "start", "limit", "found"),
-    [
-        (b"", 0, 0, -1),
-        (b"\0", 0, 1, 0),
-        (b"\0", 1, 1, -1),
-        (b"name\0", 0, 5, 4),
-        (b"name\0", 0, 4, -1),
-        (b"\0a\0b", 1, 4, 2),
-        (b"a" * 300 + b"\0", 0, 301, 300),
-        (b"name", 1, 9, -1),
-    ],
+@rows(
+    "buf, start, limit, found",
+    (b"", 0, 0, -1),
+    (b"\0", 0, 1, 0),
+    (b"\0", 1, 1, -1),
+    (b"name\0", 0, 5, 4),
+    (b"name\0", 0, 4, -1),
+    (b"\0a\0b", 1, 4, 2),
+    (b"a" * 300 + b"\0", 0, 301, 300),
+    (b"name", 1, 9, -1),
 )
 def test_finds_the_first_one_before_the_limit(buf: bytes, start: int, limit: int, found: int) -> None:
     assert find_nul(buf, start, limit) == found

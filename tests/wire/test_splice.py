@@ -32,6 +32,7 @@ from tests.strategies import (
     python_documents,
     python_values,
 )
+from tests.support.rows import rows
 from tests.wire.corpus import VALID, code_with_scope, document, element, int32, string
 
 _OPTIONS: CodecOptions[Mapping[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -148,15 +149,13 @@ def test_no_edit_is_the_same_bytes() -> None:
     assert splice(b"whatever it is", []) == b"whatever it is"
 
 
-@pytest.mark.parametrize(
+@rows(
     "edits",
-    [
-        [Edit(4, 9, b"", (0,)), Edit(8, 12, b"", (0,))],
-        [Edit(4, 12, b"", (0,)), Edit(5, 6, b"xx", (0,))],
-        [Edit(2, 6, b"", (0,))],
-        [Edit(0, 4, b"", (0,))],
-        [Edit(12, 20, b"", (0,)), Edit(14, 15, b"", (0, 13))],
-    ],
+    [Edit(4, 9, b"", (0,)), Edit(8, 12, b"", (0,))],
+    [Edit(4, 12, b"", (0,)), Edit(5, 6, b"xx", (0,))],
+    [Edit(2, 6, b"", (0,))],
+    [Edit(0, 4, b"", (0,))],
+    [Edit(12, 20, b"", (0,)), Edit(14, 15, b"", (0, 13))],
 )
 def test_edits_that_overlap_each_other_or_a_length_are_a_bug_of_the_caller(edits: list[Edit]) -> None:
     with pytest.raises(ValueError, match="overlap"):

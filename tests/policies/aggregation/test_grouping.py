@@ -17,6 +17,7 @@ from tests.policies.filters.test_asking import POLICY
 from tests.policies.questions.test_conditions import value
 from tests.policies.support import Command, covered, plan_of, reason
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 Stage = dict[str, Any]
 
@@ -60,14 +61,12 @@ def test_what_is_gathered_keeps_its_class(
         assert covered(run(stage, {"$match": match})) == edits
 
 
-@pytest.mark.parametrize(
+@rows(
     "function",
-    [
-        {"$shift": {"output": "$nhs_number", "by": 1}},
-        {"$shift": {"output": "$nhs_number", "by": 1, "default": None}},
-        {"$locf": "$nhs_number"},
-        {"$first": "$nhs_number", "window": {"documents": [-1, 0]}},
-    ],
+    {"$shift": {"output": "$nhs_number", "by": 1}},
+    {"$shift": {"output": "$nhs_number", "by": 1, "default": None}},
+    {"$locf": "$nhs_number"},
+    {"$first": "$nhs_number", "window": {"documents": [-1, 0]}},
 )
 def test_a_window_function_that_moves_a_value_keeps_its_class(function: Any) -> None:
     assert covered(run(window(function), {"$match": {"x": "a"}})) == [("nhs_number", "a")]
@@ -82,39 +81,37 @@ def test_a_window_is_over_a_partition_by_equality() -> None:
     assert covered(run(window({"$rank": {}}, partitionBy=constant))) == [("nhs_number", "a")]
 
 
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [
-        (gather({"$top": {"sortBy": {"born": 1}, "output": "$name"}}), Reason.SORT),
-        (gather({"$topN": {"sortBy": {"age": 1}, "output": "$name", "n": "$visits"}}), Reason.COMPUTE),
-        (gather({"$top": {"sortBy": {"age": 1}, "into": "$name"}}), Reason.SHAPE),
-        (gather({"$median": {"input": "$visits", "method": "approximate"}}), Reason.COMPUTE),
-        (gather({"$unheardOf": "$nhs_number"}), Reason.UNKNOWN_ACCUMULATOR),
-        (gather({"$mergeObjects": "$nhs_number"}), Reason.COMPUTE),
-        (gather({"$mergeObjects": {"$ifNull": ["$address", "$contacts"]}}), Reason.COMPUTE),
-        (gather({"$concatArrays": "$notes"}), Reason.COMPUTE),
-        (gather({"$setUnion": "$notes"}), Reason.RANDOM_EQUALITY),
-        (gather({"$setUnion": "$contacts"}), Reason.RANDOM_EQUALITY),
-        (gather({"$accumulator": {}}), Reason.JAVASCRIPT),
-        ({"$bucket": {"groupBy": "$age", "boundaries": [0], "output": {"a.b": {"$sum": 1}}}}, Reason.SHAPE),
-        ({"$bucket": {"groupBy": "$visits", "boundaries": [0, 5]}}, Reason.COMPUTE),
-        ({"$bucket": {"groupBy": "$age", "boundaries": [0, "$visits"]}}, Reason.COMPUTE),
-        (
-            {"$bucket": {"groupBy": "$age", "boundaries": [0], "output": {"x": {"$sum": "$visits"}}}},
-            Reason.COMPUTE,
-        ),
-        ({"$bucket": {"groupBy": "$age", "buckets": 5}}, Reason.SHAPE),
-        ({"$bucketAuto": {"groupBy": "$born", "buckets": 5}}, Reason.COMPUTE),
-        (window({"$sum": "$visits"}), Reason.COMPUTE),
-        (window({"$rank": {}}, sortBy={"born": 1}), Reason.SORT),
-        (window({"$rank": {}}, partitionBy="$notes"), Reason.RANDOM_EQUALITY),
-        (window({"$linearFill": "$visits"}), Reason.COMPUTE),
-        (window({"$shift": {"output": "$nhs_number", "by": 1, "default": "a"}}), Reason.COMPUTE),
-        (window({"$first": "$name", "$last": "$name"}), Reason.SHAPE),
-        (window({"$rank": {}}, other=1), Reason.SHAPE),
-        ({"$redact": {"$cond": [{"$eq": ["$phone", "a"]}, "$$DESCEND", "$$PRUNE"]}}, Reason.COMPUTE),
-        ({"$redact": {"$cond": [{"$eq": ["$$ROOT", 1]}, "$$KEEP", "$$PRUNE"]}}, Reason.COMPUTE),
-    ],
+@rows(
+    "stage, expected",
+    (gather({"$top": {"sortBy": {"born": 1}, "output": "$name"}}), Reason.SORT),
+    (gather({"$topN": {"sortBy": {"age": 1}, "output": "$name", "n": "$visits"}}), Reason.COMPUTE),
+    (gather({"$top": {"sortBy": {"age": 1}, "into": "$name"}}), Reason.SHAPE),
+    (gather({"$median": {"input": "$visits", "method": "approximate"}}), Reason.COMPUTE),
+    (gather({"$unheardOf": "$nhs_number"}), Reason.UNKNOWN_ACCUMULATOR),
+    (gather({"$mergeObjects": "$nhs_number"}), Reason.COMPUTE),
+    (gather({"$mergeObjects": {"$ifNull": ["$address", "$contacts"]}}), Reason.COMPUTE),
+    (gather({"$concatArrays": "$notes"}), Reason.COMPUTE),
+    (gather({"$setUnion": "$notes"}), Reason.RANDOM_EQUALITY),
+    (gather({"$setUnion": "$contacts"}), Reason.RANDOM_EQUALITY),
+    (gather({"$accumulator": {}}), Reason.JAVASCRIPT),
+    ({"$bucket": {"groupBy": "$age", "boundaries": [0], "output": {"a.b": {"$sum": 1}}}}, Reason.SHAPE),
+    ({"$bucket": {"groupBy": "$visits", "boundaries": [0, 5]}}, Reason.COMPUTE),
+    ({"$bucket": {"groupBy": "$age", "boundaries": [0, "$visits"]}}, Reason.COMPUTE),
+    (
+        {"$bucket": {"groupBy": "$age", "boundaries": [0], "output": {"x": {"$sum": "$visits"}}}},
+        Reason.COMPUTE,
+    ),
+    ({"$bucket": {"groupBy": "$age", "buckets": 5}}, Reason.SHAPE),
+    ({"$bucketAuto": {"groupBy": "$born", "buckets": 5}}, Reason.COMPUTE),
+    (window({"$sum": "$visits"}), Reason.COMPUTE),
+    (window({"$rank": {}}, sortBy={"born": 1}), Reason.SORT),
+    (window({"$rank": {}}, partitionBy="$notes"), Reason.RANDOM_EQUALITY),
+    (window({"$linearFill": "$visits"}), Reason.COMPUTE),
+    (window({"$shift": {"output": "$nhs_number", "by": 1, "default": "a"}}), Reason.COMPUTE),
+    (window({"$first": "$name", "$last": "$name"}), Reason.SHAPE),
+    (window({"$rank": {}}, other=1), Reason.SHAPE),
+    ({"$redact": {"$cond": [{"$eq": ["$phone", "a"]}, "$$DESCEND", "$$PRUNE"]}}, Reason.COMPUTE),
+    ({"$redact": {"$cond": [{"$eq": ["$$ROOT", 1]}, "$$KEEP", "$$PRUNE"]}}, Reason.COMPUTE),
 )
 def test_what_needs_the_values_is_refused(stage: Stage, expected: Reason) -> None:
     assert reason(run(stage)) is expected
@@ -128,15 +125,13 @@ def test_buckets_of_covered_values_are_told_of_facets(more: dict[str, Any]) -> N
     assert "$facet" in caught.value.message
 
 
-@pytest.mark.parametrize(
+@rows(
     "bounds",
-    [
-        {},
-        {"documents": ["unbounded", "current"]},
-        {"documents": [-1, {"$add": [1, 1]}]},
-        {"range": [-1.5, 1]},
-        {"range": [-1, "current"], "unit": "month"},
-    ],
+    {},
+    {"documents": ["unbounded", "current"]},
+    {"documents": [-1, {"$add": [1, 1]}]},
+    {"range": [-1.5, 1]},
+    {"range": [-1, "current"], "unit": "month"},
 )
 def test_a_window_has_bounds_of_numbers_and_known_words(bounds: Any) -> None:
     assert covered(run(window({"$push": "$nhs_number", "window": bounds}), {"$match": {"x": "a"}})) == [
@@ -159,15 +154,13 @@ def test_what_a_stage_has_taken_away_is_gathered_as_in_plaintext() -> None:
 _LEAKING = {"$eq": ["$nhs_number", "secret"]}
 
 
-@pytest.mark.parametrize(
+@rows(
     "bounds",
-    [
-        *("secret", 5, [1, 2], {"secret": 1}, {"documents": _LEAKING}, {"documents": [1]}),
-        *({"documents": [1, 2, 3]}, {"documents": ["secret", 1]}, {"documents": [None, 1]}),
-        *({"documents": [[_LEAKING], 1]}, {"documents": [{"a": _LEAKING}, 1]}),
-        *({"documents": [1, 2], "range": [1, 2]}, {"documents": [1, 2], "unit": "day"}),
-        *({"range": [1, 2], "unit": "secret"}, {"range": [1, 2], "unit": _LEAKING}, {"unit": "day"}),
-    ],
+    *("secret", 5, [1, 2], {"secret": 1}, {"documents": _LEAKING}, {"documents": [1]}),
+    *({"documents": [1, 2, 3]}, {"documents": ["secret", 1]}, {"documents": [None, 1]}),
+    *({"documents": [[_LEAKING], 1]}, {"documents": [{"a": _LEAKING}, 1]}),
+    *({"documents": [1, 2], "range": [1, 2]}, {"documents": [1, 2], "unit": "day"}),
+    *({"range": [1, 2], "unit": "secret"}, {"range": [1, 2], "unit": _LEAKING}, {"unit": "day"}),
 )
 def test_a_window_with_anything_else_in_it_is_refused(bounds: Any) -> None:
     assert reason(run(window({"$push": "$name", "window": bounds}))) is Reason.SHAPE
@@ -213,10 +206,9 @@ def near(**others: Any) -> Stage:
 NHS = {"$match": {"nhs_number": "a", "x": "b"}}
 
 
-@pytest.mark.parametrize(
-    ("stage", "edits"),
-    [
-        (fill({"x": {"value": 0}}), [("nhs_number", "a")]),
+@rows(
+    "stage, edits",
+    (fill({"x": {"value": 0}}), [("nhs_number", "a")]),
         (fill({"nhs_number": {"method": "locf"}, "notes": {"method": "locf"}}, sortBy={"age": 1}),
          [("nhs_number", "a")]),
         (fill({"nhs_number": {"value": "$other_nhs"}}), [("nhs_number", "a")]),
@@ -232,45 +224,43 @@ NHS = {"$match": {"nhs_number": "a", "x": "b"}}
         (near(near={"x": 0, "y": 1}), [("nhs_number", "a")]),
         (near(near="$$place", maxDistance="$$far"), [("nhs_number", "a")]),
         (near(query={"postcode": "p"}, minDistance=1.5), [("postcode", "p"), ("nhs_number", "a")]),
-    ],
+
 )  # fmt: skip
 def test_gaps_are_filled_by_fields_in_clear(stage: Stage, edits: list[Any]) -> None:
     assert covered(filled(stage, NHS)) == edits
 
 
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [
-        (fill({"nhs_number": {"value": "none"}}), Reason.COMPUTE),
-        (fill({"nhs_number": {"value": "$postcode"}}), Reason.COMPUTE),
-        (fill({"x": {"value": "$nhs_number"}}), Reason.COMPUTE),
-        (fill({"address": {"value": {"city": "x"}}}), Reason.COMPUTE),
-        (fill({"visits": {"method": "linear"}}, sortBy={"age": 1}), Reason.COMPUTE),
-        (fill({"visits.x": {"value": 1}}), Reason.BELOW_ENCRYPTED),
-        (fill({"x": {"method": "locf"}}, sortBy={"born": 1}), Reason.SORT),
-        (fill({"x": {"method": "locf"}}, partitionBy="$notes"), Reason.RANDOM_EQUALITY),
-        (fill({"x": {"method": "locf"}}, partitionByFields=["contacts"]), Reason.RANDOM_EQUALITY),
-        (fill({"x": {"method": 5}}), Reason.SHAPE),
-        (fill({"x": 5}), Reason.SHAPE),
-        (fill({"x": {"value": 1, "method": "locf"}}), Reason.SHAPE),
-        (fill({}, unheardOf=1), Reason.SHAPE),
-        ({"$fill": {"sortBy": {"age": 1}}}, Reason.SHAPE),
-        (densify("born"), Reason.SORT),
-        (densify("age", partitionByFields=["notes"]), Reason.RANDOM_EQUALITY),
-        (densify("age", partitionByFields=[5]), Reason.SHAPE),
-        (near(key="address"), Reason.OPERATOR),
-        (near(distanceField="notes.x"), Reason.BELOW_ENCRYPTED),
-        (near(query={"nhs_number": {"$regex": "a"}}), Reason.PATTERN),
-        (near(near="$nhs_number"), Reason.SHAPE),
-        (near(near="a"), Reason.SHAPE),
-        (near(near=5), Reason.SHAPE),
-        (near(near=["a", 1]), Reason.SHAPE),
-        (near(near={"type": "a", "coordinates": [0, 1]}), Reason.SHAPE),
-        (near(near={"type": "Point", "coordinates": [0, "a"]}), Reason.SHAPE),
-        (near(maxDistance="a"), Reason.SHAPE),
-        (near(includeLocs=5), Reason.SHAPE),
-        (near(unheardOf=1), Reason.SHAPE),
-    ],
+@rows(
+    "stage, expected",
+    (fill({"nhs_number": {"value": "none"}}), Reason.COMPUTE),
+    (fill({"nhs_number": {"value": "$postcode"}}), Reason.COMPUTE),
+    (fill({"x": {"value": "$nhs_number"}}), Reason.COMPUTE),
+    (fill({"address": {"value": {"city": "x"}}}), Reason.COMPUTE),
+    (fill({"visits": {"method": "linear"}}, sortBy={"age": 1}), Reason.COMPUTE),
+    (fill({"visits.x": {"value": 1}}), Reason.BELOW_ENCRYPTED),
+    (fill({"x": {"method": "locf"}}, sortBy={"born": 1}), Reason.SORT),
+    (fill({"x": {"method": "locf"}}, partitionBy="$notes"), Reason.RANDOM_EQUALITY),
+    (fill({"x": {"method": "locf"}}, partitionByFields=["contacts"]), Reason.RANDOM_EQUALITY),
+    (fill({"x": {"method": 5}}), Reason.SHAPE),
+    (fill({"x": 5}), Reason.SHAPE),
+    (fill({"x": {"value": 1, "method": "locf"}}), Reason.SHAPE),
+    (fill({}, unheardOf=1), Reason.SHAPE),
+    ({"$fill": {"sortBy": {"age": 1}}}, Reason.SHAPE),
+    (densify("born"), Reason.SORT),
+    (densify("age", partitionByFields=["notes"]), Reason.RANDOM_EQUALITY),
+    (densify("age", partitionByFields=[5]), Reason.SHAPE),
+    (near(key="address"), Reason.OPERATOR),
+    (near(distanceField="notes.x"), Reason.BELOW_ENCRYPTED),
+    (near(query={"nhs_number": {"$regex": "a"}}), Reason.PATTERN),
+    (near(near="$nhs_number"), Reason.SHAPE),
+    (near(near="a"), Reason.SHAPE),
+    (near(near=5), Reason.SHAPE),
+    (near(near=["a", 1]), Reason.SHAPE),
+    (near(near={"type": "a", "coordinates": [0, 1]}), Reason.SHAPE),
+    (near(near={"type": "Point", "coordinates": [0, "a"]}), Reason.SHAPE),
+    (near(maxDistance="a"), Reason.SHAPE),
+    (near(includeLocs=5), Reason.SHAPE),
+    (near(unheardOf=1), Reason.SHAPE),
 )
 def test_what_would_need_covered_values_is_refused(stage: Stage, expected: Reason) -> None:
     assert reason(filled(stage)) is expected
@@ -374,12 +364,10 @@ def test_conditions_before_it_are_part_of_the_question() -> None:
     assert ranked(made) == [["Jones", "Smith"]] * 2
 
 
-@pytest.mark.parametrize(
-    ("key", "sort", "gathered"),
-    [
-        ("$surname", {"_id": -1}, {"$first": RANK}),
-        ({"a": "$surname", "b": 1}, {"_id.a": 1, "_id.b": 1}, {"$first": RANK}),
-    ],
+@rows(
+    "key, sort, gathered",
+    ("$surname", {"_id": -1}, {"$first": RANK}),
+    ({"a": "$surname", "b": 1}, {"_id.a": 1, "_id.b": 1}, {"$first": RANK}),
 )
 def test_groups_are_sorted(key: Any, sort: dict[str, int], gathered: Any) -> None:
     made, _ = plan({"$group": {"_id": key}}, {"$sort": sort}, {"$limit": 5})
@@ -400,34 +388,22 @@ def test_groups_are_sorted_by_an_extreme() -> None:
     assert stages[2] == {"$sort": {"__sealwire_rank_0": 1}}
 
 
-@pytest.mark.parametrize(
-    ("stages", "reason"),
-    [
-        ([{"$group": {"_id": None, "x": {"$max": "$mute"}}}], Reason.COMPUTE),
-        ([{"$group": {"_id": None, "x": {"$max": "$kin"}}}], Reason.COMPUTE),
-        ([{"$group": {"_id": None, "x": {"$max": {"$ifNull": ["$surname", "x"]}}}}], Reason.COMPUTE),
-        ([{"$group": {"_id": None, "x": {"$sum": "$surname"}}}], Reason.COMPUTE),
-        ([{"$group": {"_id": None, "x": {"$minN": {"input": "$surname"}}}}], Reason.SHAPE),
-        ([{"$group": {"_id": None, "x": {"$max": "$surname"}, "y": {"$push": "$$ROOT"}}}], Reason.QUESTION),
-        (
-            [{"$group": {"_id": None, "x": {"$top": {"sortBy": {"surname": 2}, "output": "$_id"}}}}],
-            Reason.SHAPE,
-        ),
-        (
-            [
-                {
-                    "$group": {
-                        "_id": None,
-                        "x": {"$top": {"sortBy": {"surname": 1, "mute": 1}, "output": "$_id"}},
-                    }
-                }
-            ],
-            Reason.SORT,
-        ),
-        ([{"$limit": 1}, {"$group": {"_id": None, "x": {"$max": "$surname"}}}], Reason.QUESTION),
-        ([{"$group": {"_id": {"a": "$surname"}}}, {"$sort": {"_id": 1}}], Reason.SORT),
-        ([{"$unionWith": "staff"}, {"$group": {"_id": None, "x": {"$max": "$surname"}}}], Reason.COMPUTE),
-    ],
+@rows(
+    "stages, reason",
+    ([{"$group": {"_id": None, "x": {"$max": "$mute"}}}], Reason.COMPUTE),
+    ([{"$group": {"_id": None, "x": {"$max": "$kin"}}}], Reason.COMPUTE),
+    ([{"$group": {"_id": None, "x": {"$max": {"$ifNull": ["$surname", "x"]}}}}], Reason.COMPUTE),
+    ([{"$group": {"_id": None, "x": {"$sum": "$surname"}}}], Reason.COMPUTE),
+    ([{"$group": {"_id": None, "x": {"$minN": {"input": "$surname"}}}}], Reason.SHAPE),
+    ([{"$group": {"_id": None, "x": {"$max": "$surname"}, "y": {"$push": "$$ROOT"}}}], Reason.QUESTION),
+    ([{"$group": {"_id": None, "x": {"$top": {"sortBy": {"surname": 2}, "output": "$_id"}}}}], Reason.SHAPE),
+    (
+        [{"$group": {"_id": None, "x": {"$top": {"sortBy": {"surname": 1, "mute": 1}, "output": "$_id"}}}}],
+        Reason.SORT,
+    ),
+    ([{"$limit": 1}, {"$group": {"_id": None, "x": {"$max": "$surname"}}}], Reason.QUESTION),
+    ([{"$group": {"_id": {"a": "$surname"}}}, {"$sort": {"_id": 1}}], Reason.SORT),
+    ([{"$unionWith": "staff"}, {"$group": {"_id": None, "x": {"$max": "$surname"}}}], Reason.COMPUTE),
 )
 def test_others_are_refused(stages: list[Any], reason: Reason) -> None:
     with raising(Refusal, reason):

@@ -7,6 +7,7 @@ import pytest
 from sealwire.policies.errors import Reason
 from tests.policies.support import covered, plan_of, planned, reason, refusal_of
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 Stage = dict[str, Any]
 
@@ -35,97 +36,87 @@ def graph(from_: str, start: Any, source: str, target: str, **more: Any) -> Stag
 APPOINTMENTS = by_field("appointments", "nhs_number", "patient_nhs")
 
 
-@pytest.mark.parametrize(
-    ("on", "stage"),
-    [
-        ("patients", APPOINTMENTS),
-        ("appointments", by_field("patients", "patient_nhs", "other_nhs")),
-        ("patients", by_field({"db": "tenant_7", "coll": "patients"}, "deep.a.b", "nhs_number")),
-        ("patients", by_field("patients", "postcode", "address.postcode")),
-        ("patients", by_field("patients", "tags", "tags")),
-        ("patients", by_field("wards", "ward", "_id")),
-        ("wards", by_field("patients", "_id", "ward")),
-        ("patients", by_field("appointments", "_id", "patient")),
-        ("patients", graph("patients", "$nhs_number", "other_nhs", "nhs_number", maxDepth=2)),
-        ("wards", graph("patients", "$boss", "boss", "_id", depthField="d")),
-        ("patients", graph("wards", "$ward", "above", "_id")),
-    ],
+@rows(
+    "on, stage",
+    ("patients", APPOINTMENTS),
+    ("appointments", by_field("patients", "patient_nhs", "other_nhs")),
+    ("patients", by_field({"db": "tenant_7", "coll": "patients"}, "deep.a.b", "nhs_number")),
+    ("patients", by_field("patients", "postcode", "address.postcode")),
+    ("patients", by_field("patients", "tags", "tags")),
+    ("patients", by_field("wards", "ward", "_id")),
+    ("wards", by_field("patients", "_id", "ward")),
+    ("patients", by_field("appointments", "_id", "patient")),
+    ("patients", graph("patients", "$nhs_number", "other_nhs", "nhs_number", maxDepth=2)),
+    ("wards", graph("patients", "$boss", "boss", "_id", depthField="d")),
+    ("patients", graph("wards", "$ward", "above", "_id")),
 )
 def test_fields_of_one_class_are_joined_and_fields_in_clear(on: str, stage: Stage) -> None:
     assert covered(run(stage, on=on)) == []
 
 
-@pytest.mark.parametrize(
-    ("on", "stage", "expected"),
-    [
-        ("patients", by_field("appointments", "postcode", "patient_nhs"), Reason.JOIN),
-        ("patients", by_field("appointments", "name", "patient_nhs"), Reason.JOIN),
-        ("patients", by_field("appointments", "nhs_number", "patient"), Reason.JOIN),
-        ("patients", by_field("wards", "nhs_number", "nhs_number"), Reason.JOIN),
-        ("wards", by_field("patients", "nhs_number", "nhs_number"), Reason.JOIN),
-        ("patients", by_field("patients", "notes", "notes"), Reason.JOIN),
-        ("patients", by_field("patients", "contacts", "contacts"), Reason.JOIN),
-        ("patients", by_field("patients", "address", "contacts"), Reason.JOIN),
-        ("patients", by_field("patients", "nhs_number.x", "name"), Reason.BELOW_ENCRYPTED),
-        ("patients", {"$lookup": {"from": "appointments", "localField": "nhs_number"}}, Reason.SHAPE),
-        ("patients", {"$lookup": {"from": "appointments", "as": "z"}}, Reason.SHAPE),
-        ("patients", {"$lookup": {"from": "appointments", "pipeline": []}}, Reason.SHAPE),
-        ("patients", {"$lookup": {"from": 5, "pipeline": [], "as": "z"}}, Reason.SHAPE),
-        ("patients", by_field("wards", "ward", "_id", 5), Reason.SHAPE),
-        ("patients", by_field("wards", "ward", 5), Reason.SHAPE),
-        ("patients", by_field("wards", "ward", "_id", unheardOf=1), Reason.SHAPE),
-        ("patients", {"$lookup": "wards"}, Reason.SHAPE),
-        ("patients", graph("patients", "$postcode", "other_nhs", "nhs_number"), Reason.JOIN),
-        ("patients", graph("patients", "$nhs_number", "postcode", "nhs_number"), Reason.JOIN),
-        ("patients", graph("patients", "$nhs_number", "boss", "_id"), Reason.JOIN),
-        ("patients", graph("patients", "$name", "other_nhs", "nhs_number"), Reason.COMPUTE),
-        ("patients", graph("patients", "$notes", "notes", "notes"), Reason.JOIN),
-        ("patients", {"$graphLookup": {"from": "wards", "as": "z"}}, Reason.SHAPE),
-        ("patients", {"$unionWith": 5}, Reason.SHAPE),
-        ("patients", {"$unionWith": {"coll": "wards", "db": "other"}}, Reason.SHAPE),
-        ("wards", {"$unionWith": {"coll": "patients", "unheardOf": 1}}, Reason.SHAPE),
-    ],
+@rows(
+    "on, stage, expected",
+    ("patients", by_field("appointments", "postcode", "patient_nhs"), Reason.JOIN),
+    ("patients", by_field("appointments", "name", "patient_nhs"), Reason.JOIN),
+    ("patients", by_field("appointments", "nhs_number", "patient"), Reason.JOIN),
+    ("patients", by_field("wards", "nhs_number", "nhs_number"), Reason.JOIN),
+    ("wards", by_field("patients", "nhs_number", "nhs_number"), Reason.JOIN),
+    ("patients", by_field("patients", "notes", "notes"), Reason.JOIN),
+    ("patients", by_field("patients", "contacts", "contacts"), Reason.JOIN),
+    ("patients", by_field("patients", "address", "contacts"), Reason.JOIN),
+    ("patients", by_field("patients", "nhs_number.x", "name"), Reason.BELOW_ENCRYPTED),
+    ("patients", {"$lookup": {"from": "appointments", "localField": "nhs_number"}}, Reason.SHAPE),
+    ("patients", {"$lookup": {"from": "appointments", "as": "z"}}, Reason.SHAPE),
+    ("patients", {"$lookup": {"from": "appointments", "pipeline": []}}, Reason.SHAPE),
+    ("patients", {"$lookup": {"from": 5, "pipeline": [], "as": "z"}}, Reason.SHAPE),
+    ("patients", by_field("wards", "ward", "_id", 5), Reason.SHAPE),
+    ("patients", by_field("wards", "ward", 5), Reason.SHAPE),
+    ("patients", by_field("wards", "ward", "_id", unheardOf=1), Reason.SHAPE),
+    ("patients", {"$lookup": "wards"}, Reason.SHAPE),
+    ("patients", graph("patients", "$postcode", "other_nhs", "nhs_number"), Reason.JOIN),
+    ("patients", graph("patients", "$nhs_number", "postcode", "nhs_number"), Reason.JOIN),
+    ("patients", graph("patients", "$nhs_number", "boss", "_id"), Reason.JOIN),
+    ("patients", graph("patients", "$name", "other_nhs", "nhs_number"), Reason.COMPUTE),
+    ("patients", graph("patients", "$notes", "notes", "notes"), Reason.JOIN),
+    ("patients", {"$graphLookup": {"from": "wards", "as": "z"}}, Reason.SHAPE),
+    ("patients", {"$unionWith": 5}, Reason.SHAPE),
+    ("patients", {"$unionWith": {"coll": "wards", "db": "other"}}, Reason.SHAPE),
+    ("wards", {"$unionWith": {"coll": "patients", "unheardOf": 1}}, Reason.SHAPE),
 )
 def test_other_fields_are_not_joined(on: str, stage: Stage, expected: Reason) -> None:
     assert reason(run(stage, on=on)) is expected
 
 
-@pytest.mark.parametrize(
-    ("stages", "edits"),
-    [
-        ([APPOINTMENTS, {"$match": {"z.patient_nhs": "a", "z.day": 1}}], [("patient_nhs", "a")]),
-        ([APPOINTMENTS, {"$unwind": "$z"}, {"$match": {"z.patient_nhs": "a"}}], [("patient_nhs", "a")]),
-        (
-            [APPOINTMENTS, {"$replaceWith": "$z"}, {"$match": {"patient_nhs": "a", "_id": "b"}}],
-            [("patient_nhs", "a")],
-        ),
-        ([by_field("wards", "ward", "_id", "nhs_number"), {"$match": {"nhs_number.bed": 5}}], []),
-        (
-            [
-                by_field(
-                    "appointments", "nhs_number", "patient_nhs", pipeline=[{"$match": {"patient_nhs": "a"}}]
-                )
-            ],
-            [("patient_nhs", "a")],
-        ),
-        (
-            [
-                by_pipeline("appointments", {"$project": {"patient_nhs": 1, "_id": 0}}),
-                {"$match": {"z.patient_nhs": "a"}},
-            ],
-            [("patient_nhs", "a")],
-        ),
-        ([by_pipeline("appointments", {"$count": "n"}), {"$match": {"z.n": 5}}], []),
-        (
-            [graph("patients", "a", "other_nhs", "nhs_number"), {"$match": {"z.postcode": "b"}}],
-            [("nhs_number", "a"), ("postcode", "b")],
-        ),
-        (
-            [graph("patients", "$ward", "w", "w", restrictSearchWithMatch={"nhs_number": "a"})],
-            [("nhs_number", "a")],
-        ),
-        ([graph("patients", "$ward", "w", "w", depthField="postcode")], []),
-    ],
+@rows(
+    "stages, edits",
+    ([APPOINTMENTS, {"$match": {"z.patient_nhs": "a", "z.day": 1}}], [("patient_nhs", "a")]),
+    ([APPOINTMENTS, {"$unwind": "$z"}, {"$match": {"z.patient_nhs": "a"}}], [("patient_nhs", "a")]),
+    (
+        [APPOINTMENTS, {"$replaceWith": "$z"}, {"$match": {"patient_nhs": "a", "_id": "b"}}],
+        [("patient_nhs", "a")],
+    ),
+    ([by_field("wards", "ward", "_id", "nhs_number"), {"$match": {"nhs_number.bed": 5}}], []),
+    (
+        [by_field("appointments", "nhs_number", "patient_nhs", pipeline=[{"$match": {"patient_nhs": "a"}}])],
+        [("patient_nhs", "a")],
+    ),
+    (
+        [
+            by_pipeline("appointments", {"$project": {"patient_nhs": 1, "_id": 0}}),
+            {"$match": {"z.patient_nhs": "a"}},
+        ],
+        [("patient_nhs", "a")],
+    ),
+    ([by_pipeline("appointments", {"$count": "n"}), {"$match": {"z.n": 5}}], []),
+    (
+        [graph("patients", "a", "other_nhs", "nhs_number"), {"$match": {"z.postcode": "b"}}],
+        [("nhs_number", "a"), ("postcode", "b")],
+    ),
+    (
+        [graph("patients", "$ward", "w", "w", restrictSearchWithMatch={"nhs_number": "a"})],
+        [("nhs_number", "a")],
+    ),
+    ([graph("patients", "$ward", "w", "w", depthField="postcode")], []),
 )
 def test_the_foreign_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, Any]]) -> None:
     assert covered(run(*stages)) == edits
@@ -158,10 +149,9 @@ def test_variables_of_a_lookup_keep_their_classes() -> None:
     assert covered(run(whole)) == []
 
 
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [
-        (by_pipeline("appointments", SAME, let={"n": "$postcode"}), Reason.COMPUTE),
+@rows(
+    "stage, expected",
+    (by_pipeline("appointments", SAME, let={"n": "$postcode"}), Reason.COMPUTE),
         (by_pipeline("appointments", SAME, let={"n": "$name"}), Reason.COMPUTE),
         (by_pipeline("appointments", SAME), Reason.COMPUTE),
         (by_pipeline("wards", SAME, let={"n": "$nhs_number"}), Reason.COMPUTE),
@@ -178,7 +168,7 @@ def test_variables_of_a_lookup_keep_their_classes() -> None:
         ({"$lookup": {"as": "z", "pipeline": [{"$documents": []}, by_field("patients", "x", "nhs_number")]}},
          Reason.JOIN),
         (by_pipeline("other", {"$facet": {"a": [by_field("patients", "x", "nhs_number")]}}), Reason.JOIN),
-    ],
+
 )  # fmt: skip
 def test_what_a_lookup_with_a_pipeline_cannot_do_is_refused(stage: Stage, expected: Reason) -> None:
     assert reason(run(stage)) is expected
@@ -265,30 +255,27 @@ TENANT = {"db": "tenant_7", "coll": "patients"}
 TO_TENANT = [{"$replaceWith": {"nhs_number": "$patient_nhs", "day": "$day"}}, {"$merge": {"into": TENANT}}]
 
 
-@pytest.mark.parametrize(
-    ("on", "stages"),
-    [
-        ("patients", [{"$match": {"name": "x"}}, {"$out": "patients"}]),
-        ("patients", [{"$merge": "patients"}]),
-        ("patients", [{"$merge": {"into": "patients", "on": "_id", "whenMatched": "merge"}}]),
-        ("patients", [{"$merge": {"into": "patients", "on": ["nhs_number", "ward"]}}]),
-        ("appointments", TO_TENANT),
-        ("appointments", [*TO_TENANT[:1], {"$out": TENANT}]),
-        ("patients", [{"$group": {"_id": "$ward", "n": {"$sum": 1}}}, {"$out": "by_ward"}]),
-        ("patients", [{"$count": "n"}, {"$merge": {"into": "counts", "whenMatched": [{"$set": {"x": 1}}]}}]),
-        ("patients", [{"$project": {"name": 1, "nhs_number": 1}}, {"$merge": "patients"}]),
-        ("patients", [{"$count": "n"}, {"$merge": "patients"}]),
-        ("patients", [{"$project": {"address.city": 1, "name": "$ward"}}, {"$out": "patients"}]),
-    ],
+@rows(
+    "on, stages",
+    ("patients", [{"$match": {"name": "x"}}, {"$out": "patients"}]),
+    ("patients", [{"$merge": "patients"}]),
+    ("patients", [{"$merge": {"into": "patients", "on": "_id", "whenMatched": "merge"}}]),
+    ("patients", [{"$merge": {"into": "patients", "on": ["nhs_number", "ward"]}}]),
+    ("appointments", TO_TENANT),
+    ("appointments", [*TO_TENANT[:1], {"$out": TENANT}]),
+    ("patients", [{"$group": {"_id": "$ward", "n": {"$sum": 1}}}, {"$out": "by_ward"}]),
+    ("patients", [{"$count": "n"}, {"$merge": {"into": "counts", "whenMatched": [{"$set": {"x": 1}}]}}]),
+    ("patients", [{"$project": {"name": 1, "nhs_number": 1}}, {"$merge": "patients"}]),
+    ("patients", [{"$count": "n"}, {"$merge": "patients"}]),
+    ("patients", [{"$project": {"address.city": 1, "name": "$ward"}}, {"$out": "patients"}]),
 )
 def test_what_the_target_policy_would_have_made_of_it_is_written(on: str, stages: list[Stage]) -> None:
     assert covered(run(*stages, on=on)) == []
 
 
-@pytest.mark.parametrize(
-    ("on", "stages", "expected"),
-    [
-        *(
+@rows(
+    "on, stages, expected",
+    *(
             ("wards", [stage], Reason.TARGET)
             for stage in (
                 {"$out": "patients"},
@@ -321,7 +308,7 @@ def test_what_the_target_policy_would_have_made_of_it_is_written(on: str, stages
         ("patients", [{"$merge": {"into": 5}}], Reason.SHAPE),
         ("patients", [{"$out": {"coll": "patients", "timeseries": {"timeField": "t"}}}], Reason.SHAPE),
         ("patients", [{"$out": 5}], Reason.SHAPE),
-    ],
+
 )  # fmt: skip
 def test_anything_else_is_refused(on: str, stages: list[Stage], expected: Reason) -> None:
     assert reason(run(*stages, on=on)) is expected
@@ -346,57 +333,50 @@ def merged(*stages: Stage, on: str = "patients", **more: Any) -> dict[str, Any]:
 NEW = {"on": "wards", "whenNotMatched": "discard"}
 
 
-@pytest.mark.parametrize(
-    ("command", "edits"),
-    [
-        (merged({"$set": {"nhs_number": "a", "name": "$$new.name"}}), [("nhs_number", "a")]),
-        (merged({"$set": {"nhs_number": "$$new.other_nhs"}}), []),
-        (merged({"$set": {"nhs_number": {"$ifNull": ["$nhs_number", "$$new.nhs_number"]}}}), []),
-        (merged({"$replaceWith": "$$new"}), []),
-        (merged({"$replaceWith": {"$mergeObjects": ["$$ROOT", "$$new"]}}), []),
-        (merged({"$set": {"same": {"$eq": ["$nhs_number", "$$new.other_nhs"]}}}), []),
-        (merged({"$set": {"nhs_number": "$$n"}}, let={"n": "$other_nhs"}), []),
-        (merged({"$set": {"name": "$$n"}}, let={"n": "$name"}), []),
-        (merged({"$set": {"n": "$$new.n"}}, {"$unset": "notes"}, **NEW), []),
-        (
-            run(
-                {"$group": {"_id": "$nhs_number", "n": {"$sum": 1}}},
-                {"$project": {"_id": "$n", "n": 1}},
-                {
-                    "$merge": {
-                        "into": "patients",
-                        "whenNotMatched": "discard",
-                        "whenMatched": [{"$set": {"n": "$$new.n"}}],
-                    }
-                },
-            ),
-            [],
+@rows(
+    "command, edits",
+    (merged({"$set": {"nhs_number": "a", "name": "$$new.name"}}), [("nhs_number", "a")]),
+    (merged({"$set": {"nhs_number": "$$new.other_nhs"}}), []),
+    (merged({"$set": {"nhs_number": {"$ifNull": ["$nhs_number", "$$new.nhs_number"]}}}), []),
+    (merged({"$replaceWith": "$$new"}), []),
+    (merged({"$replaceWith": {"$mergeObjects": ["$$ROOT", "$$new"]}}), []),
+    (merged({"$set": {"same": {"$eq": ["$nhs_number", "$$new.other_nhs"]}}}), []),
+    (merged({"$set": {"nhs_number": "$$n"}}, let={"n": "$other_nhs"}), []),
+    (merged({"$set": {"name": "$$n"}}, let={"n": "$name"}), []),
+    (merged({"$set": {"n": "$$new.n"}}, {"$unset": "notes"}, **NEW), []),
+    (
+        run(
+            {"$group": {"_id": "$nhs_number", "n": {"$sum": 1}}},
+            {"$project": {"_id": "$n", "n": 1}},
+            {
+                "$merge": {
+                    "into": "patients",
+                    "whenNotMatched": "discard",
+                    "whenMatched": [{"$set": {"n": "$$new.n"}}],
+                }
+            },
         ),
-        (
-            merged({"$set": {"notes": "a", "n": "$$new.n"}}, on="wards", whenNotMatched="fail"),
-            [("notes", "a")],
-        ),
-    ],
+        [],
+    ),
+    (merged({"$set": {"notes": "a", "n": "$$new.n"}}, on="wards", whenNotMatched="fail"), [("notes", "a")]),
 )
 def test_a_merge_with_a_pipeline_leaves_the_target_as_its_policy_has_it(command: Any, edits: Any) -> None:
     assert covered(command) == edits
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        (merged({"$set": {"nhs_number": "$$new.name"}}), Reason.PIPELINE_UPDATE),
-        (merged({"$set": {"nhs_number": "$$new.postcode"}}), Reason.PIPELINE_UPDATE),
-        (merged({"$set": {"name": "$$new.nhs_number"}}), Reason.PIPELINE_UPDATE),
-        (merged({"$set": {"name": "$$n"}}, let={"n": "$nhs_number"}), Reason.PIPELINE_UPDATE),
-        (merged({"$set": {"notes": "$$new.notes"}}), Reason.PIPELINE_UPDATE),
-        (merged({"$set": {"nhs_number": "$$new.nhs_number"}}, **NEW), Reason.PIPELINE_UPDATE),
-        (merged({"$replaceWith": "$$new"}, **NEW), Reason.PIPELINE_UPDATE),
-        (merged({"$set": {"n": "$$new.n"}}, on="wards"), Reason.TARGET),
-        (merged({"$set": {"x": {"$toUpper": "$$new.nhs_number"}}}), Reason.COMPUTE),
-        (merged({"$match": {"x": 1}}), Reason.STAGE),
-        (merged(let={"N": 1}), Reason.SHAPE),
-    ],
+@rows(
+    "command, expected",
+    (merged({"$set": {"nhs_number": "$$new.name"}}), Reason.PIPELINE_UPDATE),
+    (merged({"$set": {"nhs_number": "$$new.postcode"}}), Reason.PIPELINE_UPDATE),
+    (merged({"$set": {"name": "$$new.nhs_number"}}), Reason.PIPELINE_UPDATE),
+    (merged({"$set": {"name": "$$n"}}, let={"n": "$nhs_number"}), Reason.PIPELINE_UPDATE),
+    (merged({"$set": {"notes": "$$new.notes"}}), Reason.PIPELINE_UPDATE),
+    (merged({"$set": {"nhs_number": "$$new.nhs_number"}}, **NEW), Reason.PIPELINE_UPDATE),
+    (merged({"$replaceWith": "$$new"}, **NEW), Reason.PIPELINE_UPDATE),
+    (merged({"$set": {"n": "$$new.n"}}, on="wards"), Reason.TARGET),
+    (merged({"$set": {"x": {"$toUpper": "$$new.nhs_number"}}}), Reason.COMPUTE),
+    (merged({"$match": {"x": 1}}), Reason.STAGE),
+    (merged(let={"N": 1}), Reason.SHAPE),
 )
 def test_a_merge_with_a_pipeline_that_would_not_is_refused(command: Any, expected: Reason) -> None:
     assert reason(command) is expected

@@ -7,6 +7,7 @@ from bson import Binary, Code, Regex
 
 from sealwire.policies.errors import Reason
 from tests.policies.support import covered, plan_of, reason
+from tests.support.rows import rows
 
 Stage = dict[str, Any]
 
@@ -74,14 +75,8 @@ FOLLOWED: list[tuple[list[Stage], list[tuple[str, Any]]]] = [
         [{"$match": {"nhs_number": "a"}}, {"$count": "n"}, {"$match": {"nhs_number": 5}}],
         [("nhs_number", "a"), ("nhs_number", 5)],
     ),
-    (
-        [{"$replaceRoot": {"newRoot": "$address"}}, {"$match": {"postcode": "a"}}],
-        [("address.postcode", "a")],
-    ),
-    (
-        [{"$replaceWith": "$contacts"}, {"$match": {"phone": "a", "kind": "b"}}],
-        [("contacts.phone", "a")],
-    ),
+    ([{"$replaceRoot": {"newRoot": "$address"}}, {"$match": {"postcode": "a"}}], [("address.postcode", "a")]),
+    ([{"$replaceWith": "$contacts"}, {"$match": {"phone": "a", "kind": "b"}}], [("contacts.phone", "a")]),
     ([{"$replaceWith": {"n": "$nhs_number"}}, {"$match": {"n": "a"}}], [("nhs_number", "a")]),
     (
         [
@@ -112,69 +107,67 @@ def test_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, 
     assert covered(run(*stages)) == edits
 
 
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [
-        ({"$match": {"nhs_number": {"$gt": "a"}}}, Reason.RANGE),
-        ({"$match": "a"}, Reason.SHAPE),
-        ({"$set": {"x": {"$toUpper": "$nhs_number"}}}, Reason.COMPUTE),
-        ({"$set": {"x": {"$concat": ["$address.postcode", "!"]}}}, Reason.COMPUTE),
-        ({"$set": {"nhs_number.x": 1}}, Reason.BELOW_ENCRYPTED),
-        ({"$set": {"notes": {"x": 1}}}, Reason.BELOW_ENCRYPTED),
-        ({"$set": {"contacts": {"kind": 1, "note": {"x": 1}}}}, Reason.BELOW_ENCRYPTED),
-        ({"$set": {"contacts": {"note.x": 1}}}, Reason.BELOW_ENCRYPTED),
-        ({"$set": {"contacts.0.phone": "$name"}}, Reason.STAGE),
-        ({"$set": "a"}, Reason.SHAPE),
-        ({"$unset": 5}, Reason.SHAPE),
-        ({"$unset": [5]}, Reason.SHAPE),
-        ({"$group": {"_id": "$notes"}}, Reason.RANDOM_EQUALITY),
-        ({"$group": {"_id": {"c": "$contacts"}}}, Reason.RANDOM_EQUALITY),
-        ({"$group": {"_id": "$$ROOT"}}, Reason.RANDOM_EQUALITY),
-        ({"$group": {"_id": 1, "x": {"$addToSet": "$notes"}}}, Reason.RANDOM_EQUALITY),
-        *(
-            ({"$group": {"_id": 1, "x": {name: "$visits"}}}, Reason.COMPUTE)
-            for name in ("$sum", "$avg", "$min", "$max", "$stdDevPop", "$stdDevSamp", "$mergeObjects")
-        ),
-        *(
-            ({"$group": {"_id": 1, "x": {name: {"sortBy": {"visits": 1}, "output": "$name"}}}}, Reason.SORT)
-            for name in ("$top", "$bottom")
-        ),
-        (
-            {"$group": {"_id": 1, "x": {"$topN": {"sortBy": {"visits": 1}, "output": "$name", "n": 1}}}},
-            Reason.SORT,
-        ),
-        ({"$group": {"_id": 1, "x": {"$accumulator": {}}}}, Reason.JAVASCRIPT),
-        ({"$group": {"_id": 1, "x": {"$unheardOf": "$nhs_number"}}}, Reason.UNKNOWN_ACCUMULATOR),
-        ({"$group": {"_id": 1, "x": {}}}, Reason.SHAPE),
-        ({"$group": {"_id": 1, "x": {"$first": "$name", "$sum": 1}}}, Reason.SHAPE),
-        ({"$group": {"_id": 1, "x": 5}}, Reason.SHAPE),
-        ({"$sortByCount": "$notes"}, Reason.RANDOM_EQUALITY),
-        ({"$sort": {"nhs_number": 1}}, Reason.SORT),
-        ({"$sort": {"name": 1, "contacts.phone": -1}}, Reason.SORT),
-        ({"$sort": {"address": 1}}, Reason.SORT),
-        ({"$sort": 1}, Reason.SHAPE),
-        ({"$unwind": "$notes"}, Reason.COMPUTE),
-        ({"$unwind": {"path": "$contacts.note"}}, Reason.COMPUTE),
-        ({"$unwind": {}}, Reason.SHAPE),
-        ({"$unwind": 5}, Reason.SHAPE),
-        ({"$replaceRoot": {"newRoot": "$nhs_number"}}, Reason.COMPUTE),
-        ({"$replaceRoot": {"newRoot": {"$ifNull": ["$address", {}]}}}, Reason.COMPUTE),
-        ({"$replaceRoot": {}}, Reason.SHAPE),
-        ({"$replaceRoot": "$address"}, Reason.SHAPE),
-        ({"$facet": {"a": [{"$sort": {"nhs_number": 1}}]}}, Reason.SORT),
-        ({"$facet": {"a": {}}}, Reason.SHAPE),
-        ({"$facet": []}, Reason.SHAPE),
-        *(
-            ({name: {}}, Reason.STAGE)
-            for name in (*("$searchMeta", "$vectorSearch", "$search", "$backupCursor", "$_internalX"),)
-        ),
-        ({"$unheardOf": {}}, Reason.UNKNOWN_STAGE),
-        ({"$set": {"0": 1}}, Reason.STAGE),
-        ({"$replaceWith": {"0": 1, "n": "$nhs_number"}}, Reason.COMPUTE),
-        ({}, Reason.SHAPE),
-        ({"$limit": 1, "$skip": 1}, Reason.SHAPE),
-        ("$limit", Reason.SHAPE),
-    ],
+@rows(
+    "stage, expected",
+    ({"$match": {"nhs_number": {"$gt": "a"}}}, Reason.RANGE),
+    ({"$match": "a"}, Reason.SHAPE),
+    ({"$set": {"x": {"$toUpper": "$nhs_number"}}}, Reason.COMPUTE),
+    ({"$set": {"x": {"$concat": ["$address.postcode", "!"]}}}, Reason.COMPUTE),
+    ({"$set": {"nhs_number.x": 1}}, Reason.BELOW_ENCRYPTED),
+    ({"$set": {"notes": {"x": 1}}}, Reason.BELOW_ENCRYPTED),
+    ({"$set": {"contacts": {"kind": 1, "note": {"x": 1}}}}, Reason.BELOW_ENCRYPTED),
+    ({"$set": {"contacts": {"note.x": 1}}}, Reason.BELOW_ENCRYPTED),
+    ({"$set": {"contacts.0.phone": "$name"}}, Reason.STAGE),
+    ({"$set": "a"}, Reason.SHAPE),
+    ({"$unset": 5}, Reason.SHAPE),
+    ({"$unset": [5]}, Reason.SHAPE),
+    ({"$group": {"_id": "$notes"}}, Reason.RANDOM_EQUALITY),
+    ({"$group": {"_id": {"c": "$contacts"}}}, Reason.RANDOM_EQUALITY),
+    ({"$group": {"_id": "$$ROOT"}}, Reason.RANDOM_EQUALITY),
+    ({"$group": {"_id": 1, "x": {"$addToSet": "$notes"}}}, Reason.RANDOM_EQUALITY),
+    *(
+        ({"$group": {"_id": 1, "x": {name: "$visits"}}}, Reason.COMPUTE)
+        for name in ("$sum", "$avg", "$min", "$max", "$stdDevPop", "$stdDevSamp", "$mergeObjects")
+    ),
+    *(
+        ({"$group": {"_id": 1, "x": {name: {"sortBy": {"visits": 1}, "output": "$name"}}}}, Reason.SORT)
+        for name in ("$top", "$bottom")
+    ),
+    (
+        {"$group": {"_id": 1, "x": {"$topN": {"sortBy": {"visits": 1}, "output": "$name", "n": 1}}}},
+        Reason.SORT,
+    ),
+    ({"$group": {"_id": 1, "x": {"$accumulator": {}}}}, Reason.JAVASCRIPT),
+    ({"$group": {"_id": 1, "x": {"$unheardOf": "$nhs_number"}}}, Reason.UNKNOWN_ACCUMULATOR),
+    ({"$group": {"_id": 1, "x": {}}}, Reason.SHAPE),
+    ({"$group": {"_id": 1, "x": {"$first": "$name", "$sum": 1}}}, Reason.SHAPE),
+    ({"$group": {"_id": 1, "x": 5}}, Reason.SHAPE),
+    ({"$sortByCount": "$notes"}, Reason.RANDOM_EQUALITY),
+    ({"$sort": {"nhs_number": 1}}, Reason.SORT),
+    ({"$sort": {"name": 1, "contacts.phone": -1}}, Reason.SORT),
+    ({"$sort": {"address": 1}}, Reason.SORT),
+    ({"$sort": 1}, Reason.SHAPE),
+    ({"$unwind": "$notes"}, Reason.COMPUTE),
+    ({"$unwind": {"path": "$contacts.note"}}, Reason.COMPUTE),
+    ({"$unwind": {}}, Reason.SHAPE),
+    ({"$unwind": 5}, Reason.SHAPE),
+    ({"$replaceRoot": {"newRoot": "$nhs_number"}}, Reason.COMPUTE),
+    ({"$replaceRoot": {"newRoot": {"$ifNull": ["$address", {}]}}}, Reason.COMPUTE),
+    ({"$replaceRoot": {}}, Reason.SHAPE),
+    ({"$replaceRoot": "$address"}, Reason.SHAPE),
+    ({"$facet": {"a": [{"$sort": {"nhs_number": 1}}]}}, Reason.SORT),
+    ({"$facet": {"a": {}}}, Reason.SHAPE),
+    ({"$facet": []}, Reason.SHAPE),
+    *(
+        ({name: {}}, Reason.STAGE)
+        for name in (*("$searchMeta", "$vectorSearch", "$search", "$backupCursor", "$_internalX"),)
+    ),
+    ({"$unheardOf": {}}, Reason.UNKNOWN_STAGE),
+    ({"$set": {"0": 1}}, Reason.STAGE),
+    ({"$replaceWith": {"0": 1, "n": "$nhs_number"}}, Reason.COMPUTE),
+    ({}, Reason.SHAPE),
+    ({"$limit": 1, "$skip": 1}, Reason.SHAPE),
+    ("$limit", Reason.SHAPE),
 )
 def test_what_a_stage_cannot_do_with_covered_paths_is_refused(stage: Any, expected: Reason) -> None:
     assert reason(run(stage)) is expected
@@ -190,50 +183,44 @@ def test_fields_added_to_a_covered_sub_document_leave_it_to_be_forwarded_only() 
     assert reason(run(added, {"$match": {"address.postcode": "a"}})) is Reason.COMPUTE
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$lookup": {"from": "doctors", "localField": "x", "foreignField": "y", "as": "z"}},
-        {"$lookup": {"from": {"db": "other", "coll": "patients"}, "pipeline": [], "as": "z"}},
-        {"$unionWith": "doctors"},
-        {"$out": {"db": "stats", "coll": "patients"}},
-        {"$merge": {"into": "doctors"}},
-        {"$bucket": {"groupBy": "$n", "boundaries": [0, 5]}},
-        {"$unheardOf": {}},
-        {"$match": {"note": "about $lookup"}},
-    ],
+    {"$lookup": {"from": "doctors", "localField": "x", "foreignField": "y", "as": "z"}},
+    {"$lookup": {"from": {"db": "other", "coll": "patients"}, "pipeline": [], "as": "z"}},
+    {"$unionWith": "doctors"},
+    {"$out": {"db": "stats", "coll": "patients"}},
+    {"$merge": {"into": "doctors"}},
+    {"$bucket": {"groupBy": "$n", "boundaries": [0, 5]}},
+    {"$unheardOf": {}},
+    {"$match": {"note": "about $lookup"}},
 )
 def test_between_unprotected_collections_a_pipeline_passes(stage: Stage) -> None:
     plan = plan_of(run(stage, on="wards"))
     assert (plan.protected, plan.edits) == (False, [])
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$lookup": Binary(b"patients")},
-        {"$merge": {"into": ["patients"]}},
-        {"$out": {"db": Code("clinic"), "coll": "patients"}},
-        {"$out": {"db": 5, "coll": Regex("patients")}},
-        {"$unionWith": {"coll": Code("patients")}},
-    ],
+    {"$lookup": Binary(b"patients")},
+    {"$merge": {"into": ["patients"]}},
+    {"$out": {"db": Code("clinic"), "coll": "patients"}},
+    {"$out": {"db": 5, "coll": Regex("patients")}},
+    {"$unionWith": {"coll": Code("patients")}},
 )
 def test_a_collection_named_in_an_unknown_way_is_refused(stage: Stage) -> None:
     assert reason(run(stage, on="wards")) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$lookup": 5},
-        {"$lookup": {"from": 5, "pipeline": [], "as": "z"}},
-        {"$merge": {"into": 5}},
-        {"$out": 5},
-        {"$out": {"db": 5, "coll": "x"}},
-        {"$unionWith": {"coll": None}},
-        {"$unionWith": True},
-        {"$facet": {"a": [{"$out": 1}]}},
-    ],
+    {"$lookup": 5},
+    {"$lookup": {"from": 5, "pipeline": [], "as": "z"}},
+    {"$merge": {"into": 5}},
+    {"$out": 5},
+    {"$out": {"db": 5, "coll": "x"}},
+    {"$unionWith": {"coll": None}},
+    {"$unionWith": True},
+    {"$facet": {"a": [{"$out": 1}]}},
 )
 def test_what_no_server_takes_for_a_collection_is_left_to_it(stage: Stage) -> None:
     plan = plan_of(run(stage, on="wards"))
@@ -262,14 +249,12 @@ def test_pipelines_nested_without_end_are_refused(on: str) -> None:
     assert reason(run(*pipeline, on=on)) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$group": {"_id": {"a": "$$ROOT", "b": "$$ROOT"}}},
-        {"$replaceWith": {"x": {"a": "$x", "b": "$x"}, "y": {"a": "$y", "b": "$y"}}},
-        {"$group": {"_id": None, "d": {"$addToSet": "$$ROOT"}}},
-        {"$facet": {"a": [], "b": []}},
-    ],
+    {"$group": {"_id": {"a": "$$ROOT", "b": "$$ROOT"}}},
+    {"$replaceWith": {"x": {"a": "$x", "b": "$x"}, "y": {"a": "$y", "b": "$y"}}},
+    {"$group": {"_id": None, "d": {"$addToSet": "$$ROOT"}}},
+    {"$facet": {"a": [], "b": []}},
 )
 def test_stages_that_multiply_covered_paths_end_in_a_refusal_and_not_in_a_long_walk(stage: Stage) -> None:
     start = {"$replaceWith": {"x": {"c": "$nhs_number"}, "y": {"c": "$nhs_number"}}}
@@ -281,17 +266,15 @@ def test_stages_that_multiply_covered_paths_end_in_a_refusal_and_not_in_a_long_w
 EVENTS = {"$changeStream": {"fullDocument": "updateLookup"}}
 
 
-@pytest.mark.parametrize(
-    ("match", "edits"),
-    [
-        ({"fullDocument.nhs_number": "a"}, [("nhs_number", "a")]),
-        ({"fullDocumentBeforeChange.address.postcode": "a"}, [("address.postcode", "a")]),
-        ({"documentKey.nhs_number": "a", "documentKey._id": 5}, [("nhs_number", "a")]),
-        ({"updateDescription.updatedFields.nhs_number": "a"}, [("nhs_number", "a")]),
-        ({"updateDescription.updatedFields.status": "done"}, []),
-        ({"operationType": {"$in": ["insert"]}, "ns.coll": "patients"}, []),
-        ({"fullDocument.name": "x", "fullDocument.address.city": "y"}, []),
-    ],
+@rows(
+    "match, edits",
+    ({"fullDocument.nhs_number": "a"}, [("nhs_number", "a")]),
+    ({"fullDocumentBeforeChange.address.postcode": "a"}, [("address.postcode", "a")]),
+    ({"documentKey.nhs_number": "a", "documentKey._id": 5}, [("nhs_number", "a")]),
+    ({"updateDescription.updatedFields.nhs_number": "a"}, [("nhs_number", "a")]),
+    ({"updateDescription.updatedFields.status": "done"}, []),
+    ({"operationType": {"$in": ["insert"]}, "ns.coll": "patients"}, []),
+    ({"fullDocument.name": "x", "fullDocument.address.city": "y"}, []),
 )
 def test_a_change_stream_on_a_protected_collection_covers_its_filters(
     match: Any, edits: list[tuple[str, Any]]
@@ -309,15 +292,14 @@ def test_a_change_stream_on_a_database_forwards_events_whose_fields_are_unknown(
     assert covered({**filtered, "$db": "stats"}) == []
 
 
-@pytest.mark.parametrize(
-    ("match", "edits"),
-    [
-        ({"ns.coll": "patients", "fullDocument.nhs_number": "a"}, [("nhs_number", "a")]),
+@rows(
+    "match, edits",
+    ({"ns.coll": "patients", "fullDocument.nhs_number": "a"}, [("nhs_number", "a")]),
         ({"ns.coll": "patients", "ns.db": "clinic", "fullDocument.tags": "a"}, [("tags", "a")]),
         ({"ns": {"db": "clinic", "coll": "appointments"}, "fullDocument.patient_nhs": "a"},
          [("patient_nhs", "a")]),
         ({"ns.coll": "wards", "fullDocument.nhs_number": "a"}, []),
-    ],
+
 )  # fmt: skip
 def test_a_change_stream_that_lets_one_collection_through_is_like_one_on_it(
     match: Any, edits: list[tuple[str, Any]]
@@ -326,16 +308,14 @@ def test_a_change_stream_that_lets_one_collection_through_is_like_one_on_it(
     assert covered(command) == edits
 
 
-@pytest.mark.parametrize(
-    ("match", "others"),
-    [
-        ({"ns.coll": {"$in": ["patients"]}}, {}),
-        ({"ns": {"coll": "patients", "db": "clinic"}}, {}),
-        ({"ns": {"db": "clinic", "coll": 5}}, {}),
-        ({"ns.db": "clinic"}, {}),
-        ({"$or": [{"ns.coll": "patients"}]}, {}),
-        ({"ns.coll": "patients"}, {"collation": {"locale": "en"}}),
-    ],
+@rows(
+    "match, others",
+    ({"ns.coll": {"$in": ["patients"]}}, {}),
+    ({"ns": {"coll": "patients", "db": "clinic"}}, {}),
+    ({"ns": {"db": "clinic", "coll": 5}}, {}),
+    ({"ns.db": "clinic"}, {}),
+    ({"$or": [{"ns.coll": "patients"}]}, {}),
+    ({"ns.coll": "patients"}, {"collation": {"locale": "en"}}),
 )
 def test_a_change_stream_that_may_let_others_through_is_forwarded_only(match: Any, others: Any) -> None:
     full = {**match, "fullDocument.nhs_number": "a"}

@@ -20,6 +20,7 @@ from sealwire.policies.planning.walk import MAX_STAGES
 from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.policies.support import Shape, node, plan_of, reason, shown
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 NHS = PathNode("nhs", leaf=FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING))
 TREE = PathNode("", {b"nhs": NHS, b"a": PathNode("a", {b"b": NHS, b"c": NHS})})
@@ -102,29 +103,27 @@ DEEP: Shape = {"a": {"b": {"c": "k", "d": "l"}}}
 GONE: Shape = {"a": {"b": "k", "c": "l", "-": ""}}
 
 
-@pytest.mark.parametrize(
-    ("tree", "put", "expected"),
-    [
-        (FLAT, {"a": ""}, "{b:{x:k y:l} c:r}"),
-        (FLAT, {"a": "l"}, "{a:l b:{x:k y:l} c:r}"),
-        (FLAT, {"a": None}, "{a:-k b:{x:k y:l} c:r}"),
-        (FLAT, {"b": None}, "{a:k b:-{x:k y:l} c:r}"),
-        (FLAT, {"b": ""}, "{a:k b:{x:-? y:-?} c:r}"),
-        (FLAT, {"b": "k"}, "{a:k b:k c:r}"),
-        (FLAT, {"b": {"x": "l"}}, "{a:k b:{x:l y:-?} c:r}"),
-        (FLAT, {"b": {"z": "k"}}, "{a:k b:{x:-? y:-? z:k} c:r}"),
-        (FLAT, {"b.x": "l"}, "{a:k b:? c:r}"),
-        (FLAT, {"b.z": "k"}, "{a:k b:? c:r}"),
-        (FLAT, {"n": "k"}, "{a:k b:{x:k y:l} c:r n:k}"),
-        (FLAT, {"n.m": "k"}, "{a:k b:{x:k y:l} c:r n:?}"),
-        (FLAT, {"n.m.o": "", "n.p": "k"}, "{a:k b:{x:k y:l} c:r n:?}"),
-        ("?", {"a": "k"}, "?{a:k}"),
-        ("?", {"a": ""}, "?{a:}"),
-        ("?", {"a.b": "k"}, "?{a:?}"),
-        ({"a": "?"}, {"a": "k"}, "{a:k}"),
-        ({"a": "?"}, {"a": {"x": "k"}}, "{a:?{x:k}}"),
-        ({"a": "?"}, {"a.x": "k"}, "{a:?}"),
-    ],
+@rows(
+    "tree, put, expected",
+    (FLAT, {"a": ""}, "{b:{x:k y:l} c:r}"),
+    (FLAT, {"a": "l"}, "{a:l b:{x:k y:l} c:r}"),
+    (FLAT, {"a": None}, "{a:-k b:{x:k y:l} c:r}"),
+    (FLAT, {"b": None}, "{a:k b:-{x:k y:l} c:r}"),
+    (FLAT, {"b": ""}, "{a:k b:{x:-? y:-?} c:r}"),
+    (FLAT, {"b": "k"}, "{a:k b:k c:r}"),
+    (FLAT, {"b": {"x": "l"}}, "{a:k b:{x:l y:-?} c:r}"),
+    (FLAT, {"b": {"z": "k"}}, "{a:k b:{x:-? y:-? z:k} c:r}"),
+    (FLAT, {"b.x": "l"}, "{a:k b:? c:r}"),
+    (FLAT, {"b.z": "k"}, "{a:k b:? c:r}"),
+    (FLAT, {"n": "k"}, "{a:k b:{x:k y:l} c:r n:k}"),
+    (FLAT, {"n.m": "k"}, "{a:k b:{x:k y:l} c:r n:?}"),
+    (FLAT, {"n.m.o": "", "n.p": "k"}, "{a:k b:{x:k y:l} c:r n:?}"),
+    ("?", {"a": "k"}, "?{a:k}"),
+    ("?", {"a": ""}, "?{a:}"),
+    ("?", {"a.b": "k"}, "?{a:?}"),
+    ({"a": "?"}, {"a": "k"}, "{a:k}"),
+    ({"a": "?"}, {"a": {"x": "k"}}, "{a:?{x:k}}"),
+    ({"a": "?"}, {"a.x": "k"}, "{a:?}"),
 )
 def test_what_is_put_at_a_path(tree: Shape, put: dict[str, Shape | None], expected: str) -> None:
     before = node(tree)
@@ -132,19 +131,17 @@ def test_what_is_put_at_a_path(tree: Shape, put: dict[str, Shape | None], expect
     assert shown(assign_paths(before, values, Work())) == f"{expected}|{shown(before)}"
 
 
-@pytest.mark.parametrize(
-    ("tree", "put", "expected"),
-    [
-        (FLAT, {"b.x": ""}, "{a:k b:{y:l}|{x:k y:l} c:r}"),
-        (FLAT, {"b.x": None}, "{a:k b:{x:-k y:l}|{x:k y:l} c:r}"),
-        (FLAT, {"b.x": "", "b.y": ""}, "{a:k b:|{x:k y:l} c:r}"),
-        (DEEP, {"a.b.c": None}, "{a:{b:{c:-k d:l}|{c:k d:l}}|{b:{c:k d:l}}}"),
-        (DEEP, {"a.b.c": ""}, "{a:{b:{d:l}|{c:k d:l}}|{b:{c:k d:l}}}"),
-        (DEEP, {"a.b": ""}, "{a:|{b:{c:k d:l}}}"),
-        ({"a": {"b": "k", "c": "l", "-": ""}}, {"a.b": ""}, "{a:{c:-l}|{b:-k c:-l}}"),
-        (GONE, {"a.b": None}, "{a:{b:-k c:-l}|{b:-k c:-l}}"),
-        (GONE, {"a.z": ""}, "{a:{b:-k c:-l}}"),
-    ],
+@rows(
+    "tree, put, expected",
+    (FLAT, {"b.x": ""}, "{a:k b:{y:l}|{x:k y:l} c:r}"),
+    (FLAT, {"b.x": None}, "{a:k b:{x:-k y:l}|{x:k y:l} c:r}"),
+    (FLAT, {"b.x": "", "b.y": ""}, "{a:k b:|{x:k y:l} c:r}"),
+    (DEEP, {"a.b.c": None}, "{a:{b:{c:-k d:l}|{c:k d:l}}|{b:{c:k d:l}}}"),
+    (DEEP, {"a.b.c": ""}, "{a:{b:{d:l}|{c:k d:l}}|{b:{c:k d:l}}}"),
+    (DEEP, {"a.b": ""}, "{a:|{b:{c:k d:l}}}"),
+    ({"a": {"b": "k", "c": "l", "-": ""}}, {"a.b": ""}, "{a:{c:-l}|{b:-k c:-l}}"),
+    (GONE, {"a.b": None}, "{a:{b:-k c:-l}|{b:-k c:-l}}"),
+    (GONE, {"a.z": ""}, "{a:{b:-k c:-l}}"),
 )
 def test_what_is_put_in_clear_below_a_name_leaves_the_rest(
     tree: Shape, put: dict[str, Shape | None], expected: str
@@ -169,31 +166,29 @@ def known(shape: dict[str, Any] | None) -> FieldNames | None:
     return FieldNames(names, others="*" in shape)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "names", "expected"),
-    [
-        ("k", "", {"*": None}, ""),
-        ("", {"a": "k"}, {"*": None}, "{a:k}"),
-        ({"a": "k"}, "", {"a": None}, ""),
-        ({"a": "k"}, "", {"b": None}, "{a:-k}"),
-        ({"a": "k"}, "", {"b": None, "*": None}, "{a:-?}"),
-        ({"a": "k"}, "", {"5": None}, "{a:-?}"),
-        ({"a": "k"}, "", {"a": {"x": None}}, ""),
-        ({"a": "k"}, {"a": "l"}, {"a": None}, "{a:l}"),
-        ({"a": "k"}, {"a": "l"}, {"*": None}, "{a:l}"),
-        ({"a": "k"}, {"a": "l"}, {"b": None}, "{a:-k}"),
-        ({"a": "k"}, "l", {}, "l"),
-        ({"a": "k"}, "?", {}, "?"),
-        ({"a": "k", "b": "-l"}, {"b": "k"}, {}, "{a:-k b:-l}"),
-        ({"a": {"x": "k", "y": "l"}}, {"a": {"x": "k"}}, {"a": {"x": None}}, "{a:{x:k y:-l}}"),
-        ({"a": {"x": "k", "y": "l"}}, {"a": {"x": "k"}}, {"a": None}, "{a:{x:k}}"),
-        ({"a": {"x": "k"}}, "", {"a": {"z": None}}, "{a:{x:-k}}"),
-        ({"a": "?"}, "", {"a": {"z": None}}, ""),
-        ("?", "", {"a": None}, "-?{a:}"),
-        ("?", {"a": "k"}, {"a": None, "b": None}, "?{a:k b:}"),
-        ("?", "k", {"a": None}, "k"),
-        ("?", "?", {}, "?"),
-    ],
+@rows(
+    "old, new, names, expected",
+    ("k", "", {"*": None}, ""),
+    ("", {"a": "k"}, {"*": None}, "{a:k}"),
+    ({"a": "k"}, "", {"a": None}, ""),
+    ({"a": "k"}, "", {"b": None}, "{a:-k}"),
+    ({"a": "k"}, "", {"b": None, "*": None}, "{a:-?}"),
+    ({"a": "k"}, "", {"5": None}, "{a:-?}"),
+    ({"a": "k"}, "", {"a": {"x": None}}, ""),
+    ({"a": "k"}, {"a": "l"}, {"a": None}, "{a:l}"),
+    ({"a": "k"}, {"a": "l"}, {"*": None}, "{a:l}"),
+    ({"a": "k"}, {"a": "l"}, {"b": None}, "{a:-k}"),
+    ({"a": "k"}, "l", {}, "l"),
+    ({"a": "k"}, "?", {}, "?"),
+    ({"a": "k", "b": "-l"}, {"b": "k"}, {}, "{a:-k b:-l}"),
+    ({"a": {"x": "k", "y": "l"}}, {"a": {"x": "k"}}, {"a": {"x": None}}, "{a:{x:k y:-l}}"),
+    ({"a": {"x": "k", "y": "l"}}, {"a": {"x": "k"}}, {"a": None}, "{a:{x:k}}"),
+    ({"a": {"x": "k"}}, "", {"a": {"z": None}}, "{a:{x:-k}}"),
+    ({"a": "?"}, "", {"a": {"z": None}}, ""),
+    ("?", "", {"a": None}, "-?{a:}"),
+    ("?", {"a": "k"}, {"a": None, "b": None}, "?{a:k b:}"),
+    ("?", "k", {"a": None}, "k"),
+    ("?", "?", {}, "?"),
 )
 def test_documents_in_place_of_others(old: Shape, new: Shape, names: dict[str, Any], expected: str) -> None:
     found = known(names)
@@ -237,19 +232,17 @@ def _work(monkeypatch: pytest.MonkeyPatch, command: dict[str, Any]) -> int:
 
 
 @pytest.mark.plain_core(reason="counts in a method that a compiled class calls by itself")
-@pytest.mark.parametrize(
+@rows(
     "name",
-    [
-        "$addFields",
-        "$project",
-        "$unset",
-        "$group",
-        "$setWindowFields",
-        "$fill",
-        "$bucket",
-        "$facet",
-        "$replaceWith",
-    ],
+    "$addFields",
+    "$project",
+    "$unset",
+    "$group",
+    "$setWindowFields",
+    "$fill",
+    "$bucket",
+    "$facet",
+    "$replaceWith",
 )
 @pytest.mark.parametrize("value", ["$nhs_number", "$ward"])
 def test_the_work_grows_with_the_fields_of_a_stage(
@@ -273,16 +266,14 @@ def test_the_work_grows_with_the_fields_of_a_stage(
 MOVED = {"$set": {"copy": "$nhs_number"}}
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [MOVED, {"$group": {"_id": None, "all": {"$push": "$$ROOT"}}}, {"$match": {"all.0.copy": "943"}}],
-        [MOVED, {"$group": {"_id": None, "all": {"$push": "$$ROOT"}}}, {"$match": {"all.copy": "943"}}],
-        [MOVED, {"$facet": {"x": [{"$limit": 1}]}}, {"$match": {"x.0.copy": "943"}}],
-        [{"$unset": "contacts.phone"}, {"$set": {"copy": "$contacts"}}, {"$match": {"copy.5.phone": "943"}}],
-        [{"$project": {"contacts.phone": 0}}, {"$match": {"contacts.5.phone": "a"}}],
-        [{"$set": {"contacts.phone": "$ward"}}, {"$match": {"contacts.0.phone": "Bob"}}],
-    ],
+    [MOVED, {"$group": {"_id": None, "all": {"$push": "$$ROOT"}}}, {"$match": {"all.0.copy": "943"}}],
+    [MOVED, {"$group": {"_id": None, "all": {"$push": "$$ROOT"}}}, {"$match": {"all.copy": "943"}}],
+    [MOVED, {"$facet": {"x": [{"$limit": 1}]}}, {"$match": {"x.0.copy": "943"}}],
+    [{"$unset": "contacts.phone"}, {"$set": {"copy": "$contacts"}}, {"$match": {"copy.5.phone": "943"}}],
+    [{"$project": {"contacts.phone": 0}}, {"$match": {"contacts.5.phone": "a"}}],
+    [{"$set": {"contacts.phone": "$ward"}}, {"$match": {"contacts.0.phone": "Bob"}}],
 )
 def test_where_a_number_may_lead_to_two_things_nothing_is_compared(stages: list[dict[str, Any]]) -> None:
     assert reason({"aggregate": "patients", "pipeline": stages, "cursor": {}}) in (

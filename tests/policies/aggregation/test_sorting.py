@@ -17,6 +17,7 @@ from sealwire.policies.questions.conditions import DISTURBED, HeldValue
 from tests.policies.filters.test_asking import POLICY
 from tests.policies.questions.test_conditions import value
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 STORED = {"Smith": 3, "Jones": 2, "Adams": 1}
 RANK = "__sealwire_rank0"
@@ -88,9 +89,11 @@ def places(made: Plan) -> list[ListPlace]:
     return [each.place for each in made.edits if isinstance(each, RangeEdit)]
 
 
-@pytest.mark.parametrize(
-    ("query", "is_free"),
-    [({}, True), ({"room": 1, "$or": [{"surname": "Smith"}]}, True), ({"surname": {"$ne": None}}, False)],
+@rows(
+    "query, is_free",
+    ({}, True),
+    ({"room": 1, "$or": [{"surname": "Smith"}]}, True),
+    ({"surname": {"$ne": None}}, False),
 )
 def test_the_first_values_lead_along_an_index_if_the_filter_names_no_others(
     query: dict[str, Any], is_free: bool
@@ -113,9 +116,11 @@ def test_nothing_is_guarded_if_both_steps_read_the_same(more: dict[str, Any]) ->
     assert all(each.data for each in made.replacements)  # $skip and $limit stay
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [([], [{"$skip": 1}]), ([], [{"$project": {"_id": 1}}, {"$limit": 1}]), ([], [{"$limit": 9}])],
+@rows(
+    "before, after",
+    ([], [{"$skip": 1}]),
+    ([], [{"$project": {"_id": 1}}, {"$limit": 1}]),
+    ([], [{"$limit": 9}]),
 )
 def test_nothing_is_cut_that_others_may_need(before: list[Any], after: list[Any]) -> None:
     made, _ = plan(*before, {"$sort": {"surname": 1}}, *after)
@@ -127,14 +132,12 @@ def inserted(made: Plan) -> list[bytes]:
     return [each.data for each in made.replacements if each.element.start == each.element.end]
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$project": {"surname": 1, "room": True}},
-        {"$project": {"_id": 0, "surname": 1.5, "room": 1}},
-        {"$addFields": {"surname": "$surname"}},
-        {"$set": {"ward": "$ward", "surname": "$surname"}},
-    ],
+    {"$project": {"surname": 1, "room": True}},
+    {"$project": {"_id": 0, "surname": 1.5, "room": 1}},
+    {"$addFields": {"surname": "$surname"}},
+    {"$set": {"ward": "$ward", "surname": "$surname"}},
 )
 def test_a_stage_that_keeps_whole_fields_is_moved_behind_the_sort_and_its_window(
     stage: dict[str, Any],
@@ -164,29 +167,25 @@ def test_nothing_is_put_into_a_moved_stage_that_was_the_first(stage: dict[str, A
 BY_SURNAME = {"$sort": {"surname": 1, "_id": 1}}
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$project": {"room": 1}},
-        {"$project": {"ward": 0}},
-        {"$project": {"surname": 1, "_id": 1, "x": 0}},
-        {"$unset": "x"},
-        {"$unwind": {"path": "$x"}},
-        {"$redact": {"$cond": [{"$eq": ["$room", 1]}, "$$KEEP", "$$PRUNE"]}},
-    ],
+    {"$project": {"room": 1}},
+    {"$project": {"ward": 0}},
+    {"$project": {"surname": 1, "_id": 1, "x": 0}},
+    {"$unset": "x"},
+    {"$unwind": {"path": "$x"}},
+    {"$redact": {"$cond": [{"$eq": ["$room", 1]}, "$$KEEP", "$$PRUNE"]}},
 )
 def test_a_stage_that_does_more_stays_before_the_sort(stage: dict[str, Any]) -> None:
     assert inserted(plan(stage, BY_SURNAME)[0]) == []
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$project": {"_id": 0, "surname": 1}},
-        {"$project": {"surname": 1, "x.y": 1}},
-        {"$project": {"surname": 1, "x": "$room"}},
-        {"$addFields": {"surname": "$surname", "x": "$room"}},
-    ],
+    {"$project": {"_id": 0, "surname": 1}},
+    {"$project": {"surname": 1, "x.y": 1}},
+    {"$project": {"surname": 1, "x": "$room"}},
+    {"$addFields": {"surname": "$surname", "x": "$room"}},
 )
 def test_what_such_a_stage_has_changed_is_not_sorted_by(stage: dict[str, Any]) -> None:
     with raising(Refusal, Reason.SORT):
@@ -298,30 +297,26 @@ def test_a_question_has_no_variables() -> None:
     assert asked[0].question.order.enough is None
 
 
-@pytest.mark.parametrize(
-    ("stages", "reason"),
-    [
-        ([{"$sort": {"mute": 1}}], Reason.SORT),
-        ([{"$sort": {"notes": 1}}], Reason.SORT),
-        ([{"$sort": {"surname": 1, "mute": 1}}], Reason.SORT),
-        ([{"$sort": {"kin": 1}}], Reason.SORT),
-        ([{"$sort": {"surname": 2}}], Reason.SHAPE),
-        ([{"$sort": {"surname": {"$meta": "textScore"}}}], Reason.SHAPE),
-        ([{"$group": {"_id": "$surname"}}, {"$sort": {"x": 1}}, {"$sort": {"_id": 1}}], Reason.SORT),
-        ([{"$limit": 5}, {"$sort": {"surname": 1}}], Reason.QUESTION),
-        ([{"$sort": {"room": 1}}, {"$skip": 5}, {"$sort": {"surname": 1}}], Reason.QUESTION),
-        ([{"$sample": {"size": 5}}, {"$facet": {"x": [{"$sort": {"surname": 1}}]}}], Reason.QUESTION),
-        ([{"$unionWith": "staff"}, {"$sort": {"surname": 1}}], Reason.SORT),
-    ],
+@rows(
+    "stages, reason",
+    ([{"$sort": {"mute": 1}}], Reason.SORT),
+    ([{"$sort": {"notes": 1}}], Reason.SORT),
+    ([{"$sort": {"surname": 1, "mute": 1}}], Reason.SORT),
+    ([{"$sort": {"kin": 1}}], Reason.SORT),
+    ([{"$sort": {"surname": 2}}], Reason.SHAPE),
+    ([{"$sort": {"surname": {"$meta": "textScore"}}}], Reason.SHAPE),
+    ([{"$group": {"_id": "$surname"}}, {"$sort": {"x": 1}}, {"$sort": {"_id": 1}}], Reason.SORT),
+    ([{"$limit": 5}, {"$sort": {"surname": 1}}], Reason.QUESTION),
+    ([{"$sort": {"room": 1}}, {"$skip": 5}, {"$sort": {"surname": 1}}], Reason.QUESTION),
+    ([{"$sample": {"size": 5}}, {"$facet": {"x": [{"$sort": {"surname": 1}}]}}], Reason.QUESTION),
+    ([{"$unionWith": "staff"}, {"$sort": {"surname": 1}}], Reason.SORT),
 )
 def test_other_sorts_are_refused(stages: list[Any], reason: Reason) -> None:
     with raising(Refusal, reason):
         plan(*stages)
 
 
-@pytest.mark.parametrize(
-    "more", [{"collation": {"locale": "sv"}}, {"readConcern": {"level": "linearizable"}}]
-)
+@rows("more", {"collation": {"locale": "sv"}}, {"readConcern": {"level": "linearizable"}})
 def test_some_commands_are_not_sorted(more: dict[str, Any]) -> None:
     with pytest.raises(Refusal) as caught:
         plan({"$sort": {"surname": 1}}, **more)

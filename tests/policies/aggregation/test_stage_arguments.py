@@ -16,14 +16,14 @@ from sealwire.policies.errors import Reason, Refusal
 from tests.policies.aggregation.test_pipelines import run
 from tests.policies.commands.test_passed_commands import STAGES as PROBES
 from tests.policies.support import POLICY, Command, covered, reason, seal
+from tests.support.rows import rows
 
 Stage = dict[str, Any]
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        *({name: value} for name in ("$limit", "$skip") for value in (-1, 2.5, "5", None, [5], {"x": 5})),
+    *({name: value} for name in ("$limit", "$skip") for value in (-1, 2.5, "5", None, [5], {"x": 5})),
         *({name: value} for name in ("$limit", "$skip") for value in (float("nan"), float("inf"), 1e300)),
         {"$limit": 0},
         {"$limit": -0.0},
@@ -88,7 +88,7 @@ Stage = dict[str, Any]
         {"$graphLookup": {"from": "wards", "startWith": 1, "connectFromField": "a", "connectToField": "b",
                           "as": "z", "maxDepth": -1}},
         {"$unionWith": {"coll": "wards", "x": "943"}},
-    ],
+
 )  # fmt: skip
 def test_what_a_stage_does_not_take_is_refused(stage: Stage) -> None:
     assert reason(run(stage)) is Reason.SHAPE
@@ -215,24 +215,20 @@ def commands(sort: Any) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize(
+@rows(
     "sort",
-    [
-        {"name": {"$meta": HIDDEN}},
-        {"name": HIDDEN},
-        {"name": {}},
-        {"name": {"$meta": "textScore", "x": HIDDEN}},
-        {"name": [HIDDEN]},
-    ],
+    {"name": {"$meta": HIDDEN}},
+    {"name": HIDDEN},
+    {"name": {}},
+    {"name": {"$meta": "textScore", "x": HIDDEN}},
+    {"name": [HIDDEN]},
 )
 def test_expressions_in_a_direction_s_place_are_refused(sort: Any) -> None:
     for command in commands(sort):
         assert reason(command) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
-    "sort", [{"name": 1}, {"name": -1.0, "age": 2}, {"score": {"$meta": "textScore"}}, {}]
-)
+@rows("sort", {"name": 1}, {"name": -1.0, "age": 2}, {"score": {"$meta": "textScore"}}, {})
 def test_other_paths_are_the_server_s_affair(sort: Any) -> None:
     for command in commands(sort):
         assert covered(command) == []
@@ -267,74 +263,68 @@ def then(projection: Any, *stages: Any) -> dict[str, Any]:
     return {"aggregate": "patients", "cursor": {}, "pipeline": [{"$project": projection}, *stages]}
 
 
-@pytest.mark.parametrize(
+@rows(
     "projection",
-    [
-        {},
-        {"nhs_number": 1, "_id": 0},
-        {"nhs_number": False},
-        {"address.postcode": 1.0, "contacts.phone": Int64(1), "notes": Decimal128("1")},
-        {"address": {"postcode": 1, "city": True}},
-        {"contacts.$": 1},
-        {"contacts": {"$slice": 2}},
-        {"contacts": {"$slice": [1, 2]}, "tags": {"$slice": -1}},
-        {"contacts": {"$slice": [1.5, Decimal128("2.5")]}, "tags": {"$slice": 1.5}},
-        {"contacts": {"$slice": [1, 0]}, "tags": {"$slice": [1, 2, 3]}},  # the server's own errors
-        {"contacts": {"$elemMatch": {"kind": "home"}}},
-        {"list": {"$elemMatch": {"x": 1}}, "other": {"$slice": [1, 2]}},
-        {"renamed": "$nhs_number", "p": "$address.postcode", "n": "$notes"},
-        {"score": {"$meta": "textScore"}},
-        {"upper": {"$toUpper": "$name"}},
-        {"n": {"$size": "$tags"}, "first": {"$slice": ["$list", 2]}},
-        {"nhs_number": None, "x": "constant"},
-    ],
+    {},
+    {"nhs_number": 1, "_id": 0},
+    {"nhs_number": False},
+    {"address.postcode": 1.0, "contacts.phone": Int64(1), "notes": Decimal128("1")},
+    {"address": {"postcode": 1, "city": True}},
+    {"contacts.$": 1},
+    {"contacts": {"$slice": 2}},
+    {"contacts": {"$slice": [1, 2]}, "tags": {"$slice": -1}},
+    {"contacts": {"$slice": [1.5, Decimal128("2.5")]}, "tags": {"$slice": 1.5}},
+    {"contacts": {"$slice": [1, 0]}, "tags": {"$slice": [1, 2, 3]}},  # the server's own errors
+    {"contacts": {"$elemMatch": {"kind": "home"}}},
+    {"list": {"$elemMatch": {"x": 1}}, "other": {"$slice": [1, 2]}},
+    {"renamed": "$nhs_number", "p": "$address.postcode", "n": "$notes"},
+    {"score": {"$meta": "textScore"}},
+    {"upper": {"$toUpper": "$name"}},
+    {"n": {"$size": "$tags"}, "first": {"$slice": ["$list", 2]}},
+    {"nhs_number": None, "x": "constant"},
 )
 def test_flags_array_operators_and_forwarding_pass(projection: Any) -> None:
     assert covered(find(projection)) == []
 
 
-@pytest.mark.parametrize(
-    ("projection", "edits"),
-    [
-        ({"contacts": {"$elemMatch": {"phone": "1"}}}, [("contacts.phone", "1")]),
-        ({"tags": {"$elemMatch": {"$eq": "a"}}}, [("tags", "a")]),
-        ({"tags": {"$elemMatch": {"$in": ["a", "b"]}}}, [("tags", "a"), ("tags", "b")]),
-        ({"is": {"$eq": ["$nhs_number", "a"]}}, [("nhs_number", "a")]),
-        ({"a": {"b": {"$eq": ["$nhs_number", "a"]}}}, [("nhs_number", "a")]),
-    ],
+@rows(
+    "projection, edits",
+    ({"contacts": {"$elemMatch": {"phone": "1"}}}, [("contacts.phone", "1")]),
+    ({"tags": {"$elemMatch": {"$eq": "a"}}}, [("tags", "a")]),
+    ({"tags": {"$elemMatch": {"$in": ["a", "b"]}}}, [("tags", "a"), ("tags", "b")]),
+    ({"is": {"$eq": ["$nhs_number", "a"]}}, [("nhs_number", "a")]),
+    ({"a": {"b": {"$eq": ["$nhs_number", "a"]}}}, [("nhs_number", "a")]),
 )
 def test_constants_in_a_projection_are_covered(projection: Any, edits: list[tuple[str, Any]]) -> None:
     assert covered(find(projection)) == edits
 
 
-@pytest.mark.parametrize(
-    ("projection", "expected"),
-    [
-        ({"notes": {"$slice": 1}}, Reason.RANDOM_EQUALITY),
-        ({"contacts": {"note": {"$slice": 1}}}, Reason.RANDOM_EQUALITY),
-        ({"notes": {"$elemMatch": {"$eq": 1}}}, Reason.RANDOM_EQUALITY),
-        ({"tags": {"$elemMatch": {"a": "b"}}}, Reason.BELOW_ENCRYPTED),
-        ({"contacts": {"$elemMatch": {"phone": {"$gt": "1"}}}}, Reason.RANGE),
-        ({"contacts": {"$slice": 1, "$x": 1}}, Reason.SHAPE),
-        ({"tags": {"$slice": "secret"}}, Reason.SHAPE),
-        ({"tags": {"$slice": []}}, Reason.SHAPE),
-        ({"tags": {"$slice": [1, "secret"]}}, Reason.SHAPE),
-        ({"x": {"$slice": {"$eq": ["$nhs_number", "secret"]}}}, Reason.SHAPE),
-        ({"x": {"$slice": [1, {"$eq": ["$nhs_number", "secret"]}]}}, Reason.SHAPE),
-        ({"x": {"$slice": 1, "y": {"$eq": ["$nhs_number", "secret"]}}}, Reason.SHAPE),
-        ({"x": {"$elemMatch": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}, Reason.OPERATOR),
-        ({"contacts": {"$elemMatch": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}, Reason.OPERATOR),
-        ({"a" * 1001: {"b": 1}}, Reason.SHAPE),
-        ({"contacts": {"$elemMatch": 5}}, Reason.SHAPE),
-        ({"x": {"$toUpper": "$nhs_number"}}, Reason.COMPUTE),
-        ({"a": {"b": {"$toUpper": "$nhs_number"}}}, Reason.COMPUTE),
-        ({"x": {"$slice": ["$notes", 1]}}, Reason.COMPUTE),
-        ({"x": {"$getField": "$name"}}, Reason.COMPUTE),
-        ({"x": {"$unheardOf": "nhs_number"}}, Reason.UNKNOWN_EXPRESSION),
-        ({"notes.x": 1}, Reason.BELOW_ENCRYPTED),
-        ({"contacts": {"note": {"x": 0}}}, Reason.BELOW_ENCRYPTED),
-        (["nhs_number"], Reason.SHAPE),
-    ],
+@rows(
+    "projection, expected",
+    ({"notes": {"$slice": 1}}, Reason.RANDOM_EQUALITY),
+    ({"contacts": {"note": {"$slice": 1}}}, Reason.RANDOM_EQUALITY),
+    ({"notes": {"$elemMatch": {"$eq": 1}}}, Reason.RANDOM_EQUALITY),
+    ({"tags": {"$elemMatch": {"a": "b"}}}, Reason.BELOW_ENCRYPTED),
+    ({"contacts": {"$elemMatch": {"phone": {"$gt": "1"}}}}, Reason.RANGE),
+    ({"contacts": {"$slice": 1, "$x": 1}}, Reason.SHAPE),
+    ({"tags": {"$slice": "secret"}}, Reason.SHAPE),
+    ({"tags": {"$slice": []}}, Reason.SHAPE),
+    ({"tags": {"$slice": [1, "secret"]}}, Reason.SHAPE),
+    ({"x": {"$slice": {"$eq": ["$nhs_number", "secret"]}}}, Reason.SHAPE),
+    ({"x": {"$slice": [1, {"$eq": ["$nhs_number", "secret"]}]}}, Reason.SHAPE),
+    ({"x": {"$slice": 1, "y": {"$eq": ["$nhs_number", "secret"]}}}, Reason.SHAPE),
+    ({"x": {"$elemMatch": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}, Reason.OPERATOR),
+    ({"contacts": {"$elemMatch": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}, Reason.OPERATOR),
+    ({"a" * 1001: {"b": 1}}, Reason.SHAPE),
+    ({"contacts": {"$elemMatch": 5}}, Reason.SHAPE),
+    ({"x": {"$toUpper": "$nhs_number"}}, Reason.COMPUTE),
+    ({"a": {"b": {"$toUpper": "$nhs_number"}}}, Reason.COMPUTE),
+    ({"x": {"$slice": ["$notes", 1]}}, Reason.COMPUTE),
+    ({"x": {"$getField": "$name"}}, Reason.COMPUTE),
+    ({"x": {"$unheardOf": "nhs_number"}}, Reason.UNKNOWN_EXPRESSION),
+    ({"notes.x": 1}, Reason.BELOW_ENCRYPTED),
+    ({"contacts": {"note": {"x": 0}}}, Reason.BELOW_ENCRYPTED),
+    (["nhs_number"], Reason.SHAPE),
 )
 def test_what_a_projection_cannot_do_with_ciphertext_is_refused(projection: Any, expected: Reason) -> None:
     assert reason(find(projection)) is expected
@@ -346,23 +336,21 @@ def test_names_that_are_nested_amount_to_a_path_of_a_thousand_bytes_at_most() ->
     assert reason(find({"a" * 500: {"b" * 500: {"c": 1}}})) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
-    ("projection", "match", "edits"),
-    [
-        ({"nhs_number": 1}, {"nhs_number": "a"}, [("nhs_number", "a")]),
-        ({"name": 0}, {"nhs_number": "a"}, [("nhs_number", "a")]),
-        ({"n": "$nhs_number"}, {"n": "a"}, [("nhs_number", "a")]),
-        ({"a": "$address"}, {"a.postcode": "b", "a.city": "c"}, [("address.postcode", "b")]),
-        ({"a": {"b": "$nhs_number"}}, {"name": "x"}, []),
-        ({"address": {"postcode": 1}}, {"address.postcode": "b"}, [("address.postcode", "b")]),
-        ({"nhs_number": 0}, {"nhs_number": "a"}, [("nhs_number", "a")]),
-        ({"nhs_number": Decimal128("0.0")}, {"nhs_number": "a"}, [("nhs_number", "a")]),
-        ({"address": {"postcode": 0}}, {"address.postcode": "b"}, [("address.postcode", "b")]),
-        ({"nhs_number": "$name"}, {"nhs_number": "a"}, []),
-        ({"nhs_number": {"$literal": "x"}}, {"nhs_number": "a"}, []),
-        ({"address.postcode": "$name"}, {"address.postcode": "b"}, []),
-        ({"nhs_number": "$postcode", "postcode": "$nhs_number"}, {"nhs_number": "a"}, [("postcode", "a")]),
-    ],
+@rows(
+    "projection, match, edits",
+    ({"nhs_number": 1}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+    ({"name": 0}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+    ({"n": "$nhs_number"}, {"n": "a"}, [("nhs_number", "a")]),
+    ({"a": "$address"}, {"a.postcode": "b", "a.city": "c"}, [("address.postcode", "b")]),
+    ({"a": {"b": "$nhs_number"}}, {"name": "x"}, []),
+    ({"address": {"postcode": 1}}, {"address.postcode": "b"}, [("address.postcode", "b")]),
+    ({"nhs_number": 0}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+    ({"nhs_number": Decimal128("0.0")}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+    ({"address": {"postcode": 0}}, {"address.postcode": "b"}, [("address.postcode", "b")]),
+    ({"nhs_number": "$name"}, {"nhs_number": "a"}, []),
+    ({"nhs_number": {"$literal": "x"}}, {"nhs_number": "a"}, []),
+    ({"address.postcode": "$name"}, {"address.postcode": "b"}, []),
+    ({"nhs_number": "$postcode", "postcode": "$nhs_number"}, {"nhs_number": "a"}, [("postcode", "a")]),
 )
 def test_the_stages_behind_see_what_a_projection_left(
     projection: Any, match: Any, edits: list[tuple[str, Any]]
@@ -370,18 +358,16 @@ def test_the_stages_behind_see_what_a_projection_left(
     assert covered(then(projection, {"$match": match})) == edits
 
 
-@pytest.mark.parametrize(
+@rows(
     "projection",
-    [
-        {"name": 1},
-        {"name": 1, "_id": 0},
-        {"_id": 1},
-        {"_id": "$name"},
-        {"x": "$name"},
-        {"address.city": 1, "contacts": {"kind": True}, "deep.a.c": 1},
-        {"address.x": "$name"},
-        {"name": {"$literal": 0}},
-    ],
+    {"name": 1},
+    {"name": 1, "_id": 0},
+    {"_id": 1},
+    {"_id": "$name"},
+    {"x": "$name"},
+    {"address.city": 1, "contacts": {"kind": True}, "deep.a.c": 1},
+    {"address.x": "$name"},
+    {"name": {"$literal": 0}},
 )
 def test_what_is_compared_with_a_field_that_an_inclusion_leaves_out_stays_covered(projection: Any) -> None:
     paths = ("nhs_number", "contacts.phone", "tags", "deep.a.b")
@@ -389,26 +375,24 @@ def test_what_is_compared_with_a_field_that_an_inclusion_leaves_out_stays_covere
     assert compared == [(path, "a") for path in paths]
 
 
-@pytest.mark.parametrize(
-    ("projection", "is_plain"),
-    [
-        ({"name": 1}, True),
-        ({"name": 1, "_id": 0}, True),
-        ({"_id": 1}, True),
-        ({"x": "$name"}, True),
-        ({"address.city": 1, "contacts": {"kind": True}, "deep.a.c": 1}, True),
-        ({"nhs_number": {"$literal": 0}}, True),
-        ({"nhs_number": 1}, False),
-        ({"x": "$nhs_number"}, False),
-        ({"address": 1}, False),
-        ({"contacts.0": 1}, False),
-        ({"name": 1, "nhs_number": 0}, False),
-        ({"name": 0}, False),
-        ({"name": -0.0}, False),
-        ({"name": Decimal128("-0E+40")}, False),
-        ({"name": 5e-324}, True),
-        ({"name": float("nan")}, True),
-    ],
+@rows(
+    "projection, is_plain",
+    ({"name": 1}, True),
+    ({"name": 1, "_id": 0}, True),
+    ({"_id": 1}, True),
+    ({"x": "$name"}, True),
+    ({"address.city": 1, "contacts": {"kind": True}, "deep.a.c": 1}, True),
+    ({"nhs_number": {"$literal": 0}}, True),
+    ({"nhs_number": 1}, False),
+    ({"x": "$nhs_number"}, False),
+    ({"address": 1}, False),
+    ({"contacts.0": 1}, False),
+    ({"name": 1, "nhs_number": 0}, False),
+    ({"name": 0}, False),
+    ({"name": -0.0}, False),
+    ({"name": Decimal128("-0E+40")}, False),
+    ({"name": 5e-324}, True),
+    ({"name": float("nan")}, True),
 )
 def test_only_what_an_inclusion_names_goes_into_another_collection(projection: Any, is_plain: bool) -> None:
     command = then(projection, {"$out": "names"})
@@ -418,27 +402,25 @@ def test_only_what_an_inclusion_names_goes_into_another_collection(projection: A
         assert reason(command) is Reason.TARGET
 
 
-@pytest.mark.parametrize(
-    ("projection", "path", "left"),
-    [
-        ({"address": 1}, "address.postcode", "address.postcode"),
-        ({"address.postcode": 1, "address.city": 1}, "address.postcode", "address.postcode"),
-        ({"deep.a": 1}, "deep.a.b", "deep.a.b"),
-        ({"deep": {"a": {"b": 1}}, "name": 1}, "deep.a.b", "deep.a.b"),
-        ({"contacts.phone": 1, "contacts.kind": 1}, "contacts.0.phone", "contacts.phone"),
-        ({"contacts.0": 1}, "contacts.phone", "contacts.phone"),
-        ({"contacts.kind": 1, "contacts.0": 1}, "contacts.phone", "contacts.phone"),
-        ({"contacts.0": 1, "contacts.kind": 1}, "contacts.phone", "contacts.phone"),
-        ({"0": 1}, "nhs_number", "nhs_number"),
-        ({"name": 1, "n": "$nhs_number"}, "n", "nhs_number"),
-        ({"_id": 0}, "nhs_number", "nhs_number"),
-        ({"name": 0, "_id": 1}, "nhs_number", "nhs_number"),
-        ({"name": 0, "age": 1}, "nhs_number", "nhs_number"),
-        ({"name": 0, "age": "$name"}, "nhs_number", "nhs_number"),
-        ({"_id": {"x": 0}, "name": 1}, "nhs_number", "nhs_number"),
-        ({"name": {}, "age": 1}, "nhs_number", "nhs_number"),
-        ({}, "nhs_number", "nhs_number"),
-    ],
+@rows(
+    "projection, path, left",
+    ({"address": 1}, "address.postcode", "address.postcode"),
+    ({"address.postcode": 1, "address.city": 1}, "address.postcode", "address.postcode"),
+    ({"deep.a": 1}, "deep.a.b", "deep.a.b"),
+    ({"deep": {"a": {"b": 1}}, "name": 1}, "deep.a.b", "deep.a.b"),
+    ({"contacts.phone": 1, "contacts.kind": 1}, "contacts.0.phone", "contacts.phone"),
+    ({"contacts.0": 1}, "contacts.phone", "contacts.phone"),
+    ({"contacts.kind": 1, "contacts.0": 1}, "contacts.phone", "contacts.phone"),
+    ({"contacts.0": 1, "contacts.kind": 1}, "contacts.phone", "contacts.phone"),
+    ({"0": 1}, "nhs_number", "nhs_number"),
+    ({"name": 1, "n": "$nhs_number"}, "n", "nhs_number"),
+    ({"_id": 0}, "nhs_number", "nhs_number"),
+    ({"name": 0, "_id": 1}, "nhs_number", "nhs_number"),
+    ({"name": 0, "age": 1}, "nhs_number", "nhs_number"),
+    ({"name": 0, "age": "$name"}, "nhs_number", "nhs_number"),
+    ({"_id": {"x": 0}, "name": 1}, "nhs_number", "nhs_number"),
+    ({"name": {}, "age": 1}, "nhs_number", "nhs_number"),
+    ({}, "nhs_number", "nhs_number"),
 )
 def test_what_a_projection_leaves_stays_covered(projection: Any, path: str, left: str) -> None:
     assert covered(then(projection, {"$match": {path: "a"}})) == [(left, "a")]

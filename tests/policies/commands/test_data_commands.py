@@ -10,6 +10,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.wire.raw_bson import validate
 from tests.policies.support import covered, plan_message, plan_of, planned, reason, seal
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 SESSION = {
     "lsid": {"id": Binary(b"0" * 16, 4)},
@@ -31,127 +32,104 @@ SESSION = {
 ENGLISH = {"locale": "en", "strength": 2}
 
 
-@pytest.mark.parametrize(
-    ("command", "edits"),
-    [
-        (
-            {
-                **{
-                    "find": "patients",
-                    "filter": {"nhs_number": "a"},
-                    "projection": {"_id": 0},
-                    "sort": {"n": 1},
-                },
-                **{
-                    "hint": "name_1",
-                    "skip": 1,
-                    "limit": 2,
-                    "batchSize": 3,
-                    "singleBatch": True,
-                    "let": {"x": 1},
-                },
-                **{"returnKey": False, "showRecordId": False, "tailable": False, "awaitData": False},
-                **{"oplogReplay": False, "noCursorTimeout": True, "allowPartialResults": False},
-                **{"allowDiskUse": True, "min": {"name": "a"}, "max": {"name": "b"}},
-                **{"collation": {"locale": "simple"}},
-            },
-            [("nhs_number", "a")],
-        ),
-        ({"find": "patients", "filter": {}, "sort": {"$natural": -1}, "hint": {"$natural": 1}}, []),
-        ({"find": "patients"}, []),
-        ({"find": "patients", "filter": None, "projection": None, "sort": None, "collation": None}, []),
-        (
-            {
-                "count": "patients",
-                "query": {"nhs_number": "a"},
-                "limit": 1,
-                "skip": 0,
-                "hint": "x",
-                "fields": None,
-            },
-            [("nhs_number", "a")],
-        ),
-        ({"count": "patients"}, []),
-        ({"count": "patients", "query": None}, []),
-        ({"distinct": "patients", "key": "postcode", "query": {"nhs_number": "a"}}, [("nhs_number", "a")]),
-        ({"distinct": "patients", "key": "contacts.phone"}, []),
-        ({"distinct": "patients", "key": "name", "collation": ENGLISH}, []),
-        ({"insert": "patients", "documents": [{"nhs_number": "a"}], "ordered": True}, [("nhs_number", "a")]),
-        (
-            {"insert": "patients", "documents": [{"nhs_number": "a"}], "bypassDocumentValidation": True},
-            [("nhs_number", "a")],
-        ),
-        (
-            {
-                "update": "patients",
-                "updates": [
-                    SON(
-                        [
-                            *{"q": {"nhs_number": "a"}, "u": {"$set": {"tags": "b"}}, "multi": False}.items(),
-                            *{
-                                "upsert": True,
-                                "hint": {"x": 1},
-                                "collation": None,
-                                "sort": {"name": 1},
-                            }.items(),
-                        ]
-                    ),
-                    {"u": {"nhs_number": "c"}, "q": {"postcode": "d"}},
-                ],
-                "ordered": False,
-                "let": {"x": 1},
-                "bypassDocumentValidation": False,
-            },
-            [("nhs_number", "a"), ("tags", "b"), ("postcode", "d"), ("nhs_number", "c")],
-        ),
-        (
-            {
-                "delete": "patients",
-                "deletes": [
-                    {"q": {"nhs_number": "a"}, "limit": 1, "hint": "name_1"},
-                    {"q": {"tags": "b"}, "limit": 0},
-                ],
-                "ordered": True,
-                "let": {},
-            },
-            [("nhs_number", "a"), ("tags", "b")],
-        ),
-        (
-            {
-                **{
-                    "findAndModify": "patients",
-                    "query": {"nhs_number": "a"},
-                    "update": {"$set": {"tags": "b"}},
-                },
-                **{"new": True, "upsert": True, "remove": False, "fields": {"tags": 1}, "sort": {"name": 1}},
-                **{"arrayFilters": None, "hint": "x", "bypassDocumentValidation": False, "let": {}},
-            },
-            [("nhs_number", "a"), ("tags", "b")],
-        ),
-        ({"findandmodify": "patients", "query": {"nhs_number": "a"}, "remove": True}, [("nhs_number", "a")]),
-        (
-            {
-                **{"aggregate": "patients", "pipeline": [{"$match": {"nhs_number": "a"}}], "cursor": {}},
-                **{"allowDiskUse": True, "bypassDocumentValidation": False, "hint": "x", "let": {"x": 1}},
-                **{"explain": True},
-            },
-            [("nhs_number", "a")],
-        ),
-        (
-            {
-                "aggregate": "patients",
-                "pipeline": [{"$match": {"nhs_number": "a"}}, {"$group": {"_id": 1, "n": {"$sum": 1}}}],
-                "cursor": {},
-            },
-            [("nhs_number", "a")],
-        ),
-        (
-            {"insert": "fs.files", "documents": [{"filename": "x", "metadata": {"nhs": "a"}}]},
-            [("metadata.nhs", "a")],
-        ),
-        ({"find": "fs.files", "filter": {"metadata.nhs": "a"}}, [("metadata.nhs", "a")]),
-        ({"find": "patients", "$db": "tenant_7", "filter": {"nhs_number": "a"}}, [("nhs_number", "a")]),
-    ],
+@rows(
+    "command, edits",
+    (
+        {
+            **{"find": "patients", "filter": {"nhs_number": "a"}, "projection": {"_id": 0}, "sort": {"n": 1}},
+            **{"hint": "name_1", "skip": 1, "limit": 2, "batchSize": 3, "singleBatch": True, "let": {"x": 1}},
+            **{"returnKey": False, "showRecordId": False, "tailable": False, "awaitData": False},
+            **{"oplogReplay": False, "noCursorTimeout": True, "allowPartialResults": False},
+            **{"allowDiskUse": True, "min": {"name": "a"}, "max": {"name": "b"}},
+            **{"collation": {"locale": "simple"}},
+        },
+        [("nhs_number", "a")],
+    ),
+    ({"find": "patients", "filter": {}, "sort": {"$natural": -1}, "hint": {"$natural": 1}}, []),
+    ({"find": "patients"}, []),
+    ({"find": "patients", "filter": None, "projection": None, "sort": None, "collation": None}, []),
+    (
+        {
+            "count": "patients",
+            "query": {"nhs_number": "a"},
+            "limit": 1,
+            "skip": 0,
+            "hint": "x",
+            "fields": None,
+        },
+        [("nhs_number", "a")],
+    ),
+    ({"count": "patients"}, []),
+    ({"count": "patients", "query": None}, []),
+    ({"distinct": "patients", "key": "postcode", "query": {"nhs_number": "a"}}, [("nhs_number", "a")]),
+    ({"distinct": "patients", "key": "contacts.phone"}, []),
+    ({"distinct": "patients", "key": "name", "collation": ENGLISH}, []),
+    ({"insert": "patients", "documents": [{"nhs_number": "a"}], "ordered": True}, [("nhs_number", "a")]),
+    (
+        {"insert": "patients", "documents": [{"nhs_number": "a"}], "bypassDocumentValidation": True},
+        [("nhs_number", "a")],
+    ),
+    (
+        {
+            "update": "patients",
+            "updates": [
+                SON(
+                    [
+                        *{"q": {"nhs_number": "a"}, "u": {"$set": {"tags": "b"}}, "multi": False}.items(),
+                        *{"upsert": True, "hint": {"x": 1}, "collation": None, "sort": {"name": 1}}.items(),
+                    ]
+                ),
+                {"u": {"nhs_number": "c"}, "q": {"postcode": "d"}},
+            ],
+            "ordered": False,
+            "let": {"x": 1},
+            "bypassDocumentValidation": False,
+        },
+        [("nhs_number", "a"), ("tags", "b"), ("postcode", "d"), ("nhs_number", "c")],
+    ),
+    (
+        {
+            "delete": "patients",
+            "deletes": [
+                {"q": {"nhs_number": "a"}, "limit": 1, "hint": "name_1"},
+                {"q": {"tags": "b"}, "limit": 0},
+            ],
+            "ordered": True,
+            "let": {},
+        },
+        [("nhs_number", "a"), ("tags", "b")],
+    ),
+    (
+        {
+            **{"findAndModify": "patients", "query": {"nhs_number": "a"}, "update": {"$set": {"tags": "b"}}},
+            **{"new": True, "upsert": True, "remove": False, "fields": {"tags": 1}, "sort": {"name": 1}},
+            **{"arrayFilters": None, "hint": "x", "bypassDocumentValidation": False, "let": {}},
+        },
+        [("nhs_number", "a"), ("tags", "b")],
+    ),
+    ({"findandmodify": "patients", "query": {"nhs_number": "a"}, "remove": True}, [("nhs_number", "a")]),
+    (
+        {
+            **{"aggregate": "patients", "pipeline": [{"$match": {"nhs_number": "a"}}], "cursor": {}},
+            **{"allowDiskUse": True, "bypassDocumentValidation": False, "hint": "x", "let": {"x": 1}},
+            **{"explain": True},
+        },
+        [("nhs_number", "a")],
+    ),
+    (
+        {
+            "aggregate": "patients",
+            "pipeline": [{"$match": {"nhs_number": "a"}}, {"$group": {"_id": 1, "n": {"$sum": 1}}}],
+            "cursor": {},
+        },
+        [("nhs_number", "a")],
+    ),
+    (
+        {"insert": "fs.files", "documents": [{"filename": "x", "metadata": {"nhs": "a"}}]},
+        [("metadata.nhs", "a")],
+    ),
+    ({"find": "fs.files", "filter": {"metadata.nhs": "a"}}, [("metadata.nhs", "a")]),
+    ({"find": "patients", "$db": "tenant_7", "filter": {"nhs_number": "a"}}, [("nhs_number", "a")]),
 )
 def test_commands_as_drivers_send_them_are_covered(
     command: dict[str, Any], edits: list[tuple[str, Any]]
@@ -160,77 +138,70 @@ def test_commands_as_drivers_send_them_are_covered(
     assert covered({**command, **SESSION}) == edits
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ({"find": "patients", "sort": {"nhs_number": 1}}, Reason.SORT),
-        ({"find": "patients", "sort": {"contacts.0.phone": 1}}, Reason.SORT),
-        ({"find": "patients", "min": {"nhs_number": "a"}}, Reason.RANGE),
-        ({"find": "patients", "max": {"address": {}}}, Reason.RANGE),
-        ({"find": "patients", "unheardOf": 1}, Reason.SHAPE),
-        ({"find": "patients", "encryptionInformation": {}}, Reason.SHAPE),
-        ({"find": "patients", "filter": 5}, Reason.SHAPE),
-        ({"count": "patients", "query": {"notes": "x"}}, Reason.RANDOM_EQUALITY),
-        ({"distinct": "patients", "key": "notes"}, Reason.RANDOM_EQUALITY),
-        ({"distinct": "patients", "key": "contacts"}, Reason.RANDOM_EQUALITY),
-        ({"distinct": "patients", "key": "notes.x"}, Reason.BELOW_ENCRYPTED),
-        ({"distinct": "patients"}, Reason.SHAPE),
-        ({"distinct": "patients", "key": 5}, Reason.SHAPE),
-        ({"insert": "patients", "documents": {"nhs_number": "a"}}, Reason.SHAPE),
-        ({"insert": "patients", "documents": None}, Reason.SHAPE),
-        ({"insert": "patients", "documents": ["a"]}, Reason.SHAPE),
-        # what is no document is found before any is planned, on the plain core as on the compiled one
-        ({"insert": "patients", "documents": [{"nhs_number": 5}, "a"]}, Reason.SHAPE),
-        ({"delete": "patients", "deletes": [{"q": {"nhs_number": {"$gt": "a"}}}, "a"]}, Reason.SHAPE),
-        (
-            {
-                "find": "patients",
-                "filter": {"contacts": {"$elemMatch": {"$or": [{"phone": {"$gt": "a"}}, "a"]}}},
-            },
-            Reason.SHAPE,
-        ),
-        ({"update": "patients", "updates": [{"q": {}, "u": {}, "unheardOf": 1}]}, Reason.SHAPE),
-        ({"update": "patients", "updates": [{"q": {}, "u": {}, "sort": {"visits": 1}}]}, Reason.SORT),
-        ({"update": "patients", "updates": [{"q": {"$where": "1"}, "u": {}}]}, Reason.JAVASCRIPT),
-        ({"delete": "patients", "deletes": [{"q": {"visits": {"$gt": 5}}, "limit": 0}]}, Reason.RANGE),
-        ({"delete": "patients", "deletes": [{"q": {}, "unheardOf": 1}]}, Reason.SHAPE),
-        ({"findAndModify": "patients", "query": {}, "sort": {"visits": 1}, "remove": True}, Reason.SORT),
-        (
-            {"findAndModify": "patients", "query": {}, "update": [{"$set": {"x": "$tags"}}]},
-            Reason.PIPELINE_UPDATE,
-        ),
-        ({"findAndModify": "patients", "query": {}, "update": {"$inc": {"visits": 1}}}, Reason.OPERATOR),
-        (
-            {"findAndModify": "patients", "query": {}, "update": {}, "fields": {"x": {"$toUpper": "$tags"}}},
-            Reason.COMPUTE,
-        ),
-        ({"aggregate": "patients", "pipeline": [], "unheardOf": 1}, Reason.SHAPE),
-        *(
-            ({name: "patients", "let": {variable: {"nhs_number": "a"}}}, Reason.SHAPE)
-            for name in ("find", "update", "delete", "findAndModify", "aggregate")
-            for variable in ("CURRENT", "ROOT", "Current", "C")
-        ),
-        ({"update": "patients", "updates": [{"q": {}, "u": {}, "c": {"CURRENT": {}}}]}, Reason.SHAPE),
-    ],
+@rows(
+    "command, expected",
+    ({"find": "patients", "sort": {"nhs_number": 1}}, Reason.SORT),
+    ({"find": "patients", "sort": {"contacts.0.phone": 1}}, Reason.SORT),
+    ({"find": "patients", "min": {"nhs_number": "a"}}, Reason.RANGE),
+    ({"find": "patients", "max": {"address": {}}}, Reason.RANGE),
+    ({"find": "patients", "unheardOf": 1}, Reason.SHAPE),
+    ({"find": "patients", "encryptionInformation": {}}, Reason.SHAPE),
+    ({"find": "patients", "filter": 5}, Reason.SHAPE),
+    ({"count": "patients", "query": {"notes": "x"}}, Reason.RANDOM_EQUALITY),
+    ({"distinct": "patients", "key": "notes"}, Reason.RANDOM_EQUALITY),
+    ({"distinct": "patients", "key": "contacts"}, Reason.RANDOM_EQUALITY),
+    ({"distinct": "patients", "key": "notes.x"}, Reason.BELOW_ENCRYPTED),
+    ({"distinct": "patients"}, Reason.SHAPE),
+    ({"distinct": "patients", "key": 5}, Reason.SHAPE),
+    ({"insert": "patients", "documents": {"nhs_number": "a"}}, Reason.SHAPE),
+    ({"insert": "patients", "documents": None}, Reason.SHAPE),
+    ({"insert": "patients", "documents": ["a"]}, Reason.SHAPE),
+    # what is no document is found before any is planned, on the plain core as on the compiled one
+    ({"insert": "patients", "documents": [{"nhs_number": 5}, "a"]}, Reason.SHAPE),
+    ({"delete": "patients", "deletes": [{"q": {"nhs_number": {"$gt": "a"}}}, "a"]}, Reason.SHAPE),
+    (
+        {"find": "patients", "filter": {"contacts": {"$elemMatch": {"$or": [{"phone": {"$gt": "a"}}, "a"]}}}},
+        Reason.SHAPE,
+    ),
+    ({"update": "patients", "updates": [{"q": {}, "u": {}, "unheardOf": 1}]}, Reason.SHAPE),
+    ({"update": "patients", "updates": [{"q": {}, "u": {}, "sort": {"visits": 1}}]}, Reason.SORT),
+    ({"update": "patients", "updates": [{"q": {"$where": "1"}, "u": {}}]}, Reason.JAVASCRIPT),
+    ({"delete": "patients", "deletes": [{"q": {"visits": {"$gt": 5}}, "limit": 0}]}, Reason.RANGE),
+    ({"delete": "patients", "deletes": [{"q": {}, "unheardOf": 1}]}, Reason.SHAPE),
+    ({"findAndModify": "patients", "query": {}, "sort": {"visits": 1}, "remove": True}, Reason.SORT),
+    (
+        {"findAndModify": "patients", "query": {}, "update": [{"$set": {"x": "$tags"}}]},
+        Reason.PIPELINE_UPDATE,
+    ),
+    ({"findAndModify": "patients", "query": {}, "update": {"$inc": {"visits": 1}}}, Reason.OPERATOR),
+    (
+        {"findAndModify": "patients", "query": {}, "update": {}, "fields": {"x": {"$toUpper": "$tags"}}},
+        Reason.COMPUTE,
+    ),
+    ({"aggregate": "patients", "pipeline": [], "unheardOf": 1}, Reason.SHAPE),
+    *(
+        ({name: "patients", "let": {variable: {"nhs_number": "a"}}}, Reason.SHAPE)
+        for name in ("find", "update", "delete", "findAndModify", "aggregate")
+        for variable in ("CURRENT", "ROOT", "Current", "C")
+    ),
+    ({"update": "patients", "updates": [{"q": {}, "u": {}, "c": {"CURRENT": {}}}]}, Reason.SHAPE),
 )
 def test_arguments_that_cannot_be_followed_are_refused(command: dict[str, Any], expected: Reason) -> None:
     assert reason(command) is expected
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"find": "patients", "filter": {"postcode": "a"}},
-        {"find": "patients", "filter": {"$expr": {"$eq": ["$nhs_number", "$other_nhs"]}}},
-        {"count": "patients", "query": {"postcode": {"$ne": "a"}}},
-        {"distinct": "patients", "key": "postcode"},
-        {"aggregate": "patients", "pipeline": [{"$match": {"postcode": "a"}}]},
-        {"aggregate": "patients", "pipeline": [{"$group": {"_id": "$postcode"}}]},
-        {"aggregate": "patients", "pipeline": [{"$group": {"_id": 1, "p": {"$addToSet": "$postcode"}}}]},
-        {"aggregate": "patients", "pipeline": [{"$sortByCount": "$postcode"}]},
-        {"findAndModify": "patients", "query": {"postcode": "a"}, "remove": True},
-        {"findAndModify": "patients", "query": {}, "update": {"$addToSet": {"tags": "a"}}},
-    ],
+    {"find": "patients", "filter": {"postcode": "a"}},
+    {"find": "patients", "filter": {"$expr": {"$eq": ["$nhs_number", "$other_nhs"]}}},
+    {"count": "patients", "query": {"postcode": {"$ne": "a"}}},
+    {"distinct": "patients", "key": "postcode"},
+    {"aggregate": "patients", "pipeline": [{"$match": {"postcode": "a"}}]},
+    {"aggregate": "patients", "pipeline": [{"$group": {"_id": "$postcode"}}]},
+    {"aggregate": "patients", "pipeline": [{"$group": {"_id": 1, "p": {"$addToSet": "$postcode"}}}]},
+    {"aggregate": "patients", "pipeline": [{"$sortByCount": "$postcode"}]},
+    {"findAndModify": "patients", "query": {"postcode": "a"}, "remove": True},
+    {"findAndModify": "patients", "query": {}, "update": {"$addToSet": {"tags": "a"}}},
 )
 def test_a_collation_on_an_encrypted_comparison_is_refused(command: dict[str, Any]) -> None:
     plan_of(command)
@@ -246,13 +217,11 @@ def test_a_collation_is_refused_wherever_it_stands_in_the_command() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"find": "patients", "filter": {"name": "a", "nhs_number": None}, "sort": {"name": 1}},
-        {"aggregate": "patients", "pipeline": [{"$group": {"_id": "$sex"}}]},
-        {"findAndModify": "patients", "query": {"name": "x"}, "update": {"$set": {"tags": "a"}}},
-    ],
+    {"find": "patients", "filter": {"name": "a", "nhs_number": None}, "sort": {"name": 1}},
+    {"aggregate": "patients", "pipeline": [{"$group": {"_id": "$sex"}}]},
+    {"findAndModify": "patients", "query": {"name": "x"}, "update": {"$set": {"tags": "a"}}},
 )
 def test_a_collation_that_no_ciphertext_meets_passes(command: dict[str, Any]) -> None:
     assert plan_of({**command, "collation": ENGLISH}).protected
@@ -270,21 +239,15 @@ def test_a_collation_is_judged_with_its_own_statement() -> None:
     assert reason({"delete": "patients", "deletes": deletes}) is Reason.COLLATION
 
 
-@pytest.mark.parametrize(
-    ("command", "identifier", "documents"),
-    [
-        (
-            "insert",
-            "documents",
-            [{"_id": ObjectId(), "nhs_number": "a"}, {"nhs_number": "b", "at": datetime(2000, 1, 1)}],
-        ),
-        ("update", "updates", [{"q": {"nhs_number": "a"}, "u": {"$set": {"nhs_number": "b"}}}]),
-        (
-            "delete",
-            "deletes",
-            [{"q": {"nhs_number": "a"}, "limit": 1}, {"q": {"nhs_number": "b"}, "limit": 1}],
-        ),
-    ],
+@rows(
+    "command, identifier, documents",
+    (
+        "insert",
+        "documents",
+        [{"_id": ObjectId(), "nhs_number": "a"}, {"nhs_number": "b", "at": datetime(2000, 1, 1)}],
+    ),
+    ("update", "updates", [{"q": {"nhs_number": "a"}, "u": {"$set": {"nhs_number": "b"}}}]),
+    ("delete", "deletes", [{"q": {"nhs_number": "a"}, "limit": 1}, {"q": {"nhs_number": "b"}, "limit": 1}]),
 )
 def test_document_sequences_are_covered_like_arrays(
     command: str, identifier: str, documents: list[Any]
@@ -295,19 +258,17 @@ def test_document_sequences_are_covered_like_arrays(
     assert len(seal(message.plan)) == int.from_bytes(seal(message.plan)[:4], "little")
 
 
-@pytest.mark.parametrize(
-    ("body", "sequences"),
-    [
-        ({"insert": "patients"}, {"updates": [{}]}),
-        ({"find": "patients"}, {"filter": [{}]}),
-        ({"aggregate": "patients"}, {"pipeline": [{"$match": {}}]}),
-        ({"aggregate": "wards"}, {"pipeline": [{"$unionWith": "patients"}]}),
-        ({"aggregate": 1}, {"pipeline": [{"$changeStream": {}}]}),
-        ({"create": "view", "viewOn": "wards"}, {"pipeline": [{"$unionWith": "patients"}]}),
-        ({"createIndexes": "patients"}, {"indexes": [{"key": {"name": 1}, "name": "n"}]}),
-        ({"explain": {"find": "patients"}}, {"documents": [{}]}),
-        ({"renameCollection": "clinic.a", "$db": "admin"}, {"to": [{"to": "clinic.patients"}]}),
-    ],
+@rows(
+    "body, sequences",
+    ({"insert": "patients"}, {"updates": [{}]}),
+    ({"find": "patients"}, {"filter": [{}]}),
+    ({"aggregate": "patients"}, {"pipeline": [{"$match": {}}]}),
+    ({"aggregate": "wards"}, {"pipeline": [{"$unionWith": "patients"}]}),
+    ({"aggregate": 1}, {"pipeline": [{"$changeStream": {}}]}),
+    ({"create": "view", "viewOn": "wards"}, {"pipeline": [{"$unionWith": "patients"}]}),
+    ({"createIndexes": "patients"}, {"indexes": [{"key": {"name": 1}, "name": "n"}]}),
+    ({"explain": {"find": "patients"}}, {"documents": [{}]}),
+    ({"renameCollection": "clinic.a", "$db": "admin"}, {"to": [{"to": "clinic.patients"}]}),
 )
 def test_a_sequence_where_no_driver_sends_one_is_refused(
     body: dict[str, Any], sequences: dict[str, Any]
@@ -345,53 +306,45 @@ def bulk(*ops: Any, **more: Any) -> dict[str, Any]:
     return {"bulkWrite": 1, "ops": list(ops), "nsInfo": NAMESPACES, "$db": "admin", **more}
 
 
-@pytest.mark.parametrize(
-    ("op", "edits"),
-    [
-        ({"insert": 1, "document": {"nhs_number": "a", "name": "b"}}, [("nhs_number", "nhs", "store", "a")]),
-        (
-            {"insert": 2, "document": {"nhs_number": "a", "patient_nhs": "b"}},
-            [("patient_nhs", "nhs", "store", "b")],
-        ),
-        (
-            {"insert": 3, "document": {"nhs_number": "a", "postcode": "b"}},
-            [("nhs_number", "nhs", "store", "a")],
-        ),
-        ({"insert": Int64(1), "document": {"tags": ["a"]}}, [("tags", "tag", "store", "a")]),
-        (
-            {
-                **{
-                    "update": 1,
-                    "filter": {"postcode": "a"},
-                    "updateMods": {"$set": {"contacts.$[c].phone": "b"}},
-                },
-                **{"multi": True, "upsert": False, "arrayFilters": [{"c.phone": "d"}], "hint": {"x": 1}},
-                **{"collation": None, "sort": {"name": 1}},
+@rows(
+    "op, edits",
+    ({"insert": 1, "document": {"nhs_number": "a", "name": "b"}}, [("nhs_number", "nhs", "store", "a")]),
+    (
+        {"insert": 2, "document": {"nhs_number": "a", "patient_nhs": "b"}},
+        [("patient_nhs", "nhs", "store", "b")],
+    ),
+    ({"insert": 3, "document": {"nhs_number": "a", "postcode": "b"}}, [("nhs_number", "nhs", "store", "a")]),
+    ({"insert": Int64(1), "document": {"tags": ["a"]}}, [("tags", "tag", "store", "a")]),
+    (
+        {
+            **{
+                "update": 1,
+                "filter": {"postcode": "a"},
+                "updateMods": {"$set": {"contacts.$[c].phone": "b"}},
             },
-            [
-                ("postcode", "postcode", "match", "a"),
-                ("contacts.phone", "phone", "store", "b"),
-                ("contacts.phone", "phone", "match", "d"),
-            ],
-        ),
-        (
-            {"update": 1, "filter": {}, "updateMods": {"nhs_number": "a"}},
-            [("nhs_number", "nhs", "store", "a")],
-        ),
-        (
-            {
-                "delete": 1,
-                "filter": {"nhs_number": {"$in": ["a"]}},
-                "multi": False,
-                "hint": "name_1",
-                "collation": None,
-            },
-            [("nhs_number", "nhs", "match", "a")],
-        ),
-        ({"insert": 0, "document": {"nhs_number": "a"}}, []),
-        ({"update": 0, "filter": {"nhs_number": {"$gt": "a"}}, "updateMods": [{"$set": {"x": 1}}]}, []),
-        ({"delete": 0, "filter": {"$where": "1"}, "future": 1}, []),
-    ],
+            **{"multi": True, "upsert": False, "arrayFilters": [{"c.phone": "d"}], "hint": {"x": 1}},
+            **{"collation": None, "sort": {"name": 1}},
+        },
+        [
+            ("postcode", "postcode", "match", "a"),
+            ("contacts.phone", "phone", "store", "b"),
+            ("contacts.phone", "phone", "match", "d"),
+        ],
+    ),
+    ({"update": 1, "filter": {}, "updateMods": {"nhs_number": "a"}}, [("nhs_number", "nhs", "store", "a")]),
+    (
+        {
+            "delete": 1,
+            "filter": {"nhs_number": {"$in": ["a"]}},
+            "multi": False,
+            "hint": "name_1",
+            "collation": None,
+        },
+        [("nhs_number", "nhs", "match", "a")],
+    ),
+    ({"insert": 0, "document": {"nhs_number": "a"}}, []),
+    ({"update": 0, "filter": {"nhs_number": {"$gt": "a"}}, "updateMods": [{"$set": {"x": 1}}]}, []),
+    ({"delete": 0, "filter": {"$where": "1"}, "future": 1}, []),
 )
 def test_an_operation_is_covered_by_the_collection_that_its_number_points_to(op: Any, edits: Any) -> None:
     command = bulk(
@@ -429,76 +382,67 @@ def test_sequences_come_in_any_order_and_each_may_be_an_array(order: tuple[str, 
     assert validate(sealed, message.body, len(sealed)) > 0
 
 
-@pytest.mark.parametrize(
-    ("op", "expected"),
-    [
-        ({"insert": 4, "document": {}}, Reason.SHAPE),
-        ({"insert": -1, "document": {}}, Reason.SHAPE),
-        ({"insert": Int64(2**40), "document": {}}, Reason.SHAPE),
-        ({"insert": 1.5, "document": {}}, Reason.SHAPE),
-        ({"insert": "1", "document": {}}, Reason.SHAPE),
-        ({"insert": None, "document": {}}, Reason.SHAPE),
-        ({"insert": True, "document": {}}, Reason.SHAPE),
-        (SON([("document", {}), ("insert", 1)]), Reason.SHAPE),
-        ({"insert": 0, "update": 1, "document": {}}, Reason.SHAPE),
-        ({"replace": 1, "document": {}}, Reason.SHAPE),
-        ({}, Reason.SHAPE),
-        (5, Reason.SHAPE),
-        ({"insert": 1, "document": 5}, Reason.SHAPE),
-        ({"insert": 1, "document": {}, "future": 1}, Reason.SHAPE),
-        ({"insert": 1, "document": {"nhs_number": 5}}, Reason.TYPE),
-        ({"insert": 1, "documents": [{"nhs_number": "a"}]}, Reason.SHAPE),
-        ({"update": 1, "filter": {"visits": {"$gt": 5}}, "updateMods": {}}, Reason.RANGE),
-        ({"update": 1, "filter": {}, "updateMods": {"$inc": {"visits": 1}}}, Reason.OPERATOR),
-        ({"update": 1, "filter": {}, "updateMods": {}, "sort": {"visits": 1}}, Reason.SORT),
-        ({"update": 1, "filter": {}, "updateMods": {}, "upsertSupplied": True}, Reason.SHAPE),
-        ({"update": 1, "q": {"nhs_number": "a"}, "u": {}}, Reason.SHAPE),
-        (
-            {"update": 1, "filter": {"nhs_number": 5}, "updateMods": {"$set": {"x": 1}}, "upsert": True},
-            Reason.TYPE,
-        ),
-        (
-            {"update": 1, "filter": {"nhs_number": "a"}, "updateMods": {}, "collation": ENGLISH},
-            Reason.COLLATION,
-        ),
-        ({"update": 1, "filter": {}, "updateMods": {}, "constants": {"CURRENT": {}}}, Reason.SHAPE),
-        ({"delete": 1, "filter": {"notes": "a"}}, Reason.RANDOM_EQUALITY),
-        ({"delete": 1, "filter": {"nhs_number": "a"}, "collation": ENGLISH}, Reason.COLLATION),
-        ({"delete": 1, "filter": {}, "return": True}, Reason.SHAPE),
-    ],
+@rows(
+    "op, expected",
+    ({"insert": 4, "document": {}}, Reason.SHAPE),
+    ({"insert": -1, "document": {}}, Reason.SHAPE),
+    ({"insert": Int64(2**40), "document": {}}, Reason.SHAPE),
+    ({"insert": 1.5, "document": {}}, Reason.SHAPE),
+    ({"insert": "1", "document": {}}, Reason.SHAPE),
+    ({"insert": None, "document": {}}, Reason.SHAPE),
+    ({"insert": True, "document": {}}, Reason.SHAPE),
+    (SON([("document", {}), ("insert", 1)]), Reason.SHAPE),
+    ({"insert": 0, "update": 1, "document": {}}, Reason.SHAPE),
+    ({"replace": 1, "document": {}}, Reason.SHAPE),
+    ({}, Reason.SHAPE),
+    (5, Reason.SHAPE),
+    ({"insert": 1, "document": 5}, Reason.SHAPE),
+    ({"insert": 1, "document": {}, "future": 1}, Reason.SHAPE),
+    ({"insert": 1, "document": {"nhs_number": 5}}, Reason.TYPE),
+    ({"insert": 1, "documents": [{"nhs_number": "a"}]}, Reason.SHAPE),
+    ({"update": 1, "filter": {"visits": {"$gt": 5}}, "updateMods": {}}, Reason.RANGE),
+    ({"update": 1, "filter": {}, "updateMods": {"$inc": {"visits": 1}}}, Reason.OPERATOR),
+    ({"update": 1, "filter": {}, "updateMods": {}, "sort": {"visits": 1}}, Reason.SORT),
+    ({"update": 1, "filter": {}, "updateMods": {}, "upsertSupplied": True}, Reason.SHAPE),
+    ({"update": 1, "q": {"nhs_number": "a"}, "u": {}}, Reason.SHAPE),
+    (
+        {"update": 1, "filter": {"nhs_number": 5}, "updateMods": {"$set": {"x": 1}}, "upsert": True},
+        Reason.TYPE,
+    ),
+    ({"update": 1, "filter": {"nhs_number": "a"}, "updateMods": {}, "collation": ENGLISH}, Reason.COLLATION),
+    ({"update": 1, "filter": {}, "updateMods": {}, "constants": {"CURRENT": {}}}, Reason.SHAPE),
+    ({"delete": 1, "filter": {"notes": "a"}}, Reason.RANDOM_EQUALITY),
+    ({"delete": 1, "filter": {"nhs_number": "a"}, "collation": ENGLISH}, Reason.COLLATION),
+    ({"delete": 1, "filter": {}, "return": True}, Reason.SHAPE),
 )
 def test_an_operation_that_cannot_be_followed_is_refused(op: Any, expected: Reason) -> None:
     assert reason(bulk(op)) is expected
 
 
-@pytest.mark.parametrize(
+@rows(
     "more",
-    [
-        {"nsInfo": [{"ns": "clinic.patients", "encryptionInformation": {}}]},
-        {"nsInfo": [{"ns": "clinic.patients"}, {"ns": 5}]},
-        {"nsInfo": [{"ns": "clinic.patients"}, {}]},
-        {"nsInfo": [{"ns": "clinic.patients"}, 5]},
-        {"nsInfo": {"0": {"ns": "clinic.patients"}}},
-        {"nsInfo": [{"ns": Binary(b"clinic.patients")}]},
-        {"nsInfo": [{"ns": "clinic.patients", "isTimeseriesNamespace": True}]},
-        {"nsInfo": [{"ns": "clinic.patients"}], "rawData": True},
-        {"nsInfo": "clinic.patients"},
-        {"nsInfo": [["clinic.patients"]]},
-        {"future": 1},
-        {"let": {"CURRENT": {"nhs_number": "a"}}},
-        {"let": {"ROOT": 1}},
-    ],
+    {"nsInfo": [{"ns": "clinic.patients", "encryptionInformation": {}}]},
+    {"nsInfo": [{"ns": "clinic.patients"}, {"ns": 5}]},
+    {"nsInfo": [{"ns": "clinic.patients"}, {}]},
+    {"nsInfo": [{"ns": "clinic.patients"}, 5]},
+    {"nsInfo": {"0": {"ns": "clinic.patients"}}},
+    {"nsInfo": [{"ns": Binary(b"clinic.patients")}]},
+    {"nsInfo": [{"ns": "clinic.patients", "isTimeseriesNamespace": True}]},
+    {"nsInfo": [{"ns": "clinic.patients"}], "rawData": True},
+    {"nsInfo": "clinic.patients"},
+    {"nsInfo": [["clinic.patients"]]},
+    {"future": 1},
+    {"let": {"CURRENT": {"nhs_number": "a"}}},
+    {"let": {"ROOT": 1}},
 )
 def test_what_else_cannot_be_followed_is_refused(more: dict[str, Any]) -> None:
     assert reason(bulk({"insert": 0, "document": {}}, **more)) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
-    ("body", "sequences"),
-    [
-        ({"nsInfo": NAMESPACES}, {"documents": [{"nhs_number": "a"}]}),
-        ({}, {"nsInfo.0": [{"ns": "clinic.patients"}]}),
-    ],
+@rows(
+    "body, sequences",
+    ({"nsInfo": NAMESPACES}, {"documents": [{"nhs_number": "a"}]}),
+    ({}, {"nsInfo.0": [{"ns": "clinic.patients"}]}),
 )
 def test_sequences_that_no_driver_sends_are_refused(body: dict[str, Any], sequences: dict[str, Any]) -> None:
     with raising(Refusal, Reason.SHAPE):

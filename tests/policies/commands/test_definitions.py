@@ -12,6 +12,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.rules import Verdict
 from tests.policies.support import COVERED_PATHS, POLICY, Command, covered, plan_of, reason, refusal_of
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 ENGLISH = {"locale": "en", "strength": 2}
 
@@ -21,54 +22,50 @@ def index(key: dict[str, Any], **options: Any) -> dict[str, Any]:
     return {"createIndexes": "patients", "indexes": [{"key": key, "name": "i", **options}]}
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        index({"nhs_number": 1}, unique=True),
-        index({"nhs_number": -1, "name": 1.0}, sparse=True, background=True, v=2),
-        index({"address.postcode": "hashed"}),
-        index({"contacts.phone": 1}),
-        index({"deep": 1}),
-        index({"name": "text", "city": "text"}, default_language="english", weights={"name": 5}),
-        index({"location": "2dsphere"}),
-        index({"seen": 1}, expireAfterSeconds=60),
-        index({"name": 1}, collation=ENGLISH),
-        index({"nhs_number": 1}, collation={"locale": "simple"}),
-        index({"nhs_number": 1}, collation=None, partialFilterExpression=None, expireAfterSeconds=None),
-        index({"details.$**": 1}),
-        {**index({"nhs_number": 1}), "commitQuorum": "majority", "maxTimeMS": 5, "comment": "x"},
-        {
-            "createIndexes": "patients",
-            "indexes": [
-                {"key": {"nhs_number": 1}, "name": "a", "unique": True},
-                {"key": {"email": 1}, "name": "b", "collation": ENGLISH},
-                {"key": {"postcode": 1}, "name": "c"},
-            ],
-        },
-    ],
+    index({"nhs_number": 1}, unique=True),
+    index({"nhs_number": -1, "name": 1.0}, sparse=True, background=True, v=2),
+    index({"address.postcode": "hashed"}),
+    index({"contacts.phone": 1}),
+    index({"deep": 1}),
+    index({"name": "text", "city": "text"}, default_language="english", weights={"name": 5}),
+    index({"location": "2dsphere"}),
+    index({"seen": 1}, expireAfterSeconds=60),
+    index({"name": 1}, collation=ENGLISH),
+    index({"nhs_number": 1}, collation={"locale": "simple"}),
+    index({"nhs_number": 1}, collation=None, partialFilterExpression=None, expireAfterSeconds=None),
+    index({"details.$**": 1}),
+    {**index({"nhs_number": 1}), "commitQuorum": "majority", "maxTimeMS": 5, "comment": "x"},
+    {
+        "createIndexes": "patients",
+        "indexes": [
+            {"key": {"nhs_number": 1}, "name": "a", "unique": True},
+            {"key": {"email": 1}, "name": "b", "collation": ENGLISH},
+            {"key": {"postcode": 1}, "name": "c"},
+        ],
+    },
 )
 def test_indexes_that_work_on_ciphertext_pass(command: dict[str, Any]) -> None:
     assert covered(command) == []
 
 
-@pytest.mark.parametrize(
+@rows(
     "options",
-    [
-        {"unheardOf": {"nhs_number": "secret"}},
-        {"storageEngine": {"nhs_number": "secret"}},
-        {"storageEngine": {"wiredTiger": {"nhs_number": "secret"}}},
-        {"storageEngine": {"wiredTiger": {"configString": ["secret"]}}},
-        {"wildcardProjection": {"name": "secret"}},
-        {"wildcardProjection": {"name": {"first": "secret"}}},
-        {"wildcardProjection": {"name": {"first": ["secret"]}}},
-        {"wildcardProjection": {"name": {"$concat": 1}}},
-        {"wildcardProjection": {"$name": {"first": 1}}},
-        {"default_language": {"nhs_number": "secret"}},
-        {"bits": "secret"},
-        {"hidden": ["secret"]},
-        {"collation": {"locale": "simple", "secret": "secret"}},
-        {"collation": {"locale": {"nhs_number": "secret"}}},
-    ],
+    {"unheardOf": {"nhs_number": "secret"}},
+    {"storageEngine": {"nhs_number": "secret"}},
+    {"storageEngine": {"wiredTiger": {"nhs_number": "secret"}}},
+    {"storageEngine": {"wiredTiger": {"configString": ["secret"]}}},
+    {"wildcardProjection": {"name": "secret"}},
+    {"wildcardProjection": {"name": {"first": "secret"}}},
+    {"wildcardProjection": {"name": {"first": ["secret"]}}},
+    {"wildcardProjection": {"name": {"$concat": 1}}},
+    {"wildcardProjection": {"$name": {"first": 1}}},
+    {"default_language": {"nhs_number": "secret"}},
+    {"bits": "secret"},
+    {"hidden": ["secret"]},
+    {"collation": {"locale": "simple", "secret": "secret"}},
+    {"collation": {"locale": {"nhs_number": "secret"}}},
 )
 def test_options_that_no_index_has_are_refused(options: dict[str, Any]) -> None:
     assert reason(index({"name": 1}, **options)) is Reason.SHAPE
@@ -85,18 +82,16 @@ def test_options_that_an_index_has_pass() -> None:
     assert covered({"collMod": "patients", "index": {"name": "name_1", "hidden": True}}) == []
 
 
-@pytest.mark.parametrize(
+@rows(
     "projection",
-    [
-        {"age": 1, "address.city": 1},
-        {"age": 1, "address": {"city": 1, "street": {"name": True}}},
-        {
-            **dict.fromkeys([path for path in COVERED_PATHS if "." not in path], 0),
-            **{"address": {"postcode": 0}, "contacts": {"phone": 0, "note": 0}, "deep": {"a": {"b": 0}}},
-        },
-        dict.fromkeys([path.split(".")[0] for path in COVERED_PATHS], 0),
-        dict.fromkeys(COVERED_PATHS, 0),
-    ],
+    {"age": 1, "address.city": 1},
+    {"age": 1, "address": {"city": 1, "street": {"name": True}}},
+    {
+        **dict.fromkeys([path for path in COVERED_PATHS if "." not in path], 0),
+        **{"address": {"postcode": 0}, "contacts": {"phone": 0, "note": 0}, "deep": {"a": {"b": 0}}},
+    },
+    dict.fromkeys([path.split(".")[0] for path in COVERED_PATHS], 0),
+    dict.fromkeys(COVERED_PATHS, 0),
 )
 def test_a_wildcard_index_works_where_it_sees_no_covered_field(projection: dict[str, Any]) -> None:
     assert covered(index({"$**": 1}, wildcardProjection=projection)) == []
@@ -107,66 +102,55 @@ def test_a_partial_index_has_its_filter_covered() -> None:
     assert covered(command) == [("postcode", "a")]
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        *((index({"nhs_number": kind}), Reason.INDEX) for kind in ("text", "2d", "2dsphere", True, None)),
-        (index({"nhs_number": 0}), Reason.INDEX),
-        (index({"nhs_number": 1.5}), Reason.SHAPE),
-        (index({"nhs_number": float("nan")}), Reason.SHAPE),
-        (index({"notes": 1}), Reason.INDEX),
-        (index({"contacts": 1}), Reason.INDEX),
-        (index({"contacts.note": "hashed"}), Reason.INDEX),
-        (index({"born": 1}, expireAfterSeconds=60), Reason.INDEX),
-        (index({"$**": 1}), Reason.INDEX),
-        (index({"$**": "text"}), Reason.INDEX),
-        (index({"address.$**": 1}), Reason.INDEX),
-        (index({"$**": 1}, wildcardProjection={"address": 1}), Reason.INDEX),
-        (index({"$**": 1}, wildcardProjection={"address": {"postcode": 1}}), Reason.INDEX),
-        (index({"$**": 1}, wildcardProjection={"address": {"city": 0}}), Reason.INDEX),
-        (index({"$**": 1}, wildcardProjection={"nhs_number": 0}), Reason.INDEX),
-        (index({"$**": 1}, wildcardProjection={"age": 1, "nhs_number": 0}), Reason.INDEX),
-        (index({"address.$**": 1}, wildcardProjection={"age": 1}), Reason.INDEX),
-        (index({"notes.x": 1}), Reason.BELOW_ENCRYPTED),
-        (index({"nhs_number": 1}, collation=ENGLISH), Reason.COLLATION),
-        (index({"name": 1}, collation=ENGLISH, partialFilterExpression={"tags": "a"}), Reason.COLLATION),
-        (index({"name": 1}, partialFilterExpression={"visits": {"$gt": 5}}), Reason.RANGE),
-        (index({"name": 1}, partialFilterExpression=5), Reason.SHAPE),
-        ({"createIndexes": "patients", "indexes": [{"name": "i"}]}, Reason.SHAPE),
-        ({"createIndexes": "patients", "indexes": [{"key": 5, "name": "i"}]}, Reason.SHAPE),
-        ({"createIndexes": "patients", "indexes": {}}, Reason.SHAPE),
-        ({**index({"name": 1}), "unheardOf": 1}, Reason.SHAPE),
-    ],
+@rows(
+    "command, expected",
+    *((index({"nhs_number": kind}), Reason.INDEX) for kind in ("text", "2d", "2dsphere", True, None)),
+    (index({"nhs_number": 0}), Reason.INDEX),
+    (index({"nhs_number": 1.5}), Reason.SHAPE),
+    (index({"nhs_number": float("nan")}), Reason.SHAPE),
+    (index({"notes": 1}), Reason.INDEX),
+    (index({"contacts": 1}), Reason.INDEX),
+    (index({"contacts.note": "hashed"}), Reason.INDEX),
+    (index({"born": 1}, expireAfterSeconds=60), Reason.INDEX),
+    (index({"$**": 1}), Reason.INDEX),
+    (index({"$**": "text"}), Reason.INDEX),
+    (index({"address.$**": 1}), Reason.INDEX),
+    (index({"$**": 1}, wildcardProjection={"address": 1}), Reason.INDEX),
+    (index({"$**": 1}, wildcardProjection={"address": {"postcode": 1}}), Reason.INDEX),
+    (index({"$**": 1}, wildcardProjection={"address": {"city": 0}}), Reason.INDEX),
+    (index({"$**": 1}, wildcardProjection={"nhs_number": 0}), Reason.INDEX),
+    (index({"$**": 1}, wildcardProjection={"age": 1, "nhs_number": 0}), Reason.INDEX),
+    (index({"address.$**": 1}, wildcardProjection={"age": 1}), Reason.INDEX),
+    (index({"notes.x": 1}), Reason.BELOW_ENCRYPTED),
+    (index({"nhs_number": 1}, collation=ENGLISH), Reason.COLLATION),
+    (index({"name": 1}, collation=ENGLISH, partialFilterExpression={"tags": "a"}), Reason.COLLATION),
+    (index({"name": 1}, partialFilterExpression={"visits": {"$gt": 5}}), Reason.RANGE),
+    (index({"name": 1}, partialFilterExpression=5), Reason.SHAPE),
+    ({"createIndexes": "patients", "indexes": [{"name": "i"}]}, Reason.SHAPE),
+    ({"createIndexes": "patients", "indexes": [{"key": 5, "name": "i"}]}, Reason.SHAPE),
+    ({"createIndexes": "patients", "indexes": {}}, Reason.SHAPE),
+    ({**index({"name": 1}), "unheardOf": 1}, Reason.SHAPE),
 )
 def test_indexes_that_cannot_work_are_refused(command: dict[str, Any], expected: Reason) -> None:
     assert reason(command) is expected
 
 
-@pytest.mark.parametrize(
-    ("command", "edits"),
-    [
-        ({"create": "patients"}, []),
-        ({"create": "patients", "capped": True, "size": 5, "max": 5}, []),
-        ({"create": "patients", "validator": {"postcode": {"$in": ["a"]}}}, [("postcode", "a")]),
-        ({"create": "patients", "validator": None, "collation": None}, []),
-        ({"create": "patients", "timeseries": {"timeField": "t", "metaField": "nhs_number"}}, []),
-        ({"create": "patients", "validator": {"$jsonSchema": {"required": ["born"]}}}, []),
-        ({"create": "patients", "clusteredIndex": {"key": {"_id": 1}, "unique": True}}, []),
-        ({"create": "patients", "changeStreamPreAndPostImages": {"enabled": True}}, []),
-        ({"collMod": "patients", "validator": {"tags": "a"}, "validationLevel": "strict"}, [("tags", "a")]),
-        ({"collMod": "patients", "index": {"keyPattern": {"seen": 1}, "expireAfterSeconds": 5}}, []),
-        ({"collMod": "patients", "index": {"keyPattern": {"born": 1}, "hidden": True}}, []),
-        ({"collMod": "patients", "index": {"name": "x", "hidden": True}}, []),
-        (
-            {
-                "collMod": "patients",
-                "index": {"keyPattern": {"nhs_number": 1}, "unique": True},
-                "dryRun": True,
-            },
-            [],
-        ),
-        ({"collMod": "patients", "index": {"keyPattern": {"x": 1}, "prepareUnique": True}}, []),
-    ],
+@rows(
+    "command, edits",
+    ({"create": "patients"}, []),
+    ({"create": "patients", "capped": True, "size": 5, "max": 5}, []),
+    ({"create": "patients", "validator": {"postcode": {"$in": ["a"]}}}, [("postcode", "a")]),
+    ({"create": "patients", "validator": None, "collation": None}, []),
+    ({"create": "patients", "timeseries": {"timeField": "t", "metaField": "nhs_number"}}, []),
+    ({"create": "patients", "validator": {"$jsonSchema": {"required": ["born"]}}}, []),
+    ({"create": "patients", "clusteredIndex": {"key": {"_id": 1}, "unique": True}}, []),
+    ({"create": "patients", "changeStreamPreAndPostImages": {"enabled": True}}, []),
+    ({"collMod": "patients", "validator": {"tags": "a"}, "validationLevel": "strict"}, [("tags", "a")]),
+    ({"collMod": "patients", "index": {"keyPattern": {"seen": 1}, "expireAfterSeconds": 5}}, []),
+    ({"collMod": "patients", "index": {"keyPattern": {"born": 1}, "hidden": True}}, []),
+    ({"collMod": "patients", "index": {"name": "x", "hidden": True}}, []),
+    ({"collMod": "patients", "index": {"keyPattern": {"nhs_number": 1}, "unique": True}, "dryRun": True}, []),
+    ({"collMod": "patients", "index": {"keyPattern": {"x": 1}, "prepareUnique": True}}, []),
 )
 def test_collections_are_made_with_their_validator_covered(
     command: dict[str, Any], edits: list[tuple[str, Any]]
@@ -174,84 +158,73 @@ def test_collections_are_made_with_their_validator_covered(
     assert covered(command) == edits
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        (
-            {
-                "create": "patients",
-                "validator": {"$jsonSchema": {"properties": {"born": {"bsonType": "date"}}}},
-            },
-            Reason.OPERATOR,
-        ),
-        ({"create": "patients", "validator": {"visits": {"$gt": 5}}}, Reason.RANGE),
-        ({"create": "patients", "collation": ENGLISH}, Reason.COLLATION),
-        ({"create": "patients", "timeseries": {"timeField": "born"}}, Reason.INDEX),
-        ({"create": "patients", "timeseries": {"timeField": "t", "secret": "a"}}, Reason.SHAPE),
-        ({"create": "patients", "timeseries": {"timeField": {"a": "b"}}}, Reason.SHAPE),
-        ({"create": "patients", "viewOn": "wards", "pipeline": []}, Reason.NAMESPACE),
-        (
-            {"collMod": "patients", "index": {"keyPattern": {"born": 1}, "expireAfterSeconds": 5}},
-            Reason.INDEX,
-        ),
-        *(
-            ({"collMod": "patients", "index": {"name": "x", option: value}}, Reason.INDEX)
-            for option, value in (("unique", True), ("prepareUnique", True), ("prepareUnique", False))
-        ),
-        ({"collMod": "patients", "index": {"keyPattern": {"notes": 1}, "unique": True}}, Reason.INDEX),
-        ({"create": "view", "viewOn": "patients", "pipeline": [{"$sort": {"born": 1}}]}, Reason.SORT),
-        (
-            {"create": "view", "viewOn": "patients", "pipeline": [], "collation": {"locale": "en"}},
-            Reason.COLLATION,
-        ),
-        (
-            {
-                "collMod": "view",
-                "viewOn": "wards",
-                "pipeline": [{"$unionWith": "patients"}, {"$sort": {"born": 1}}],
-            },
-            Reason.SORT,
-        ),
-        ({"collMod": "view", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
-        ({"collMod": "view", "viewOn": "patients"}, Reason.SHAPE),
-        ({"create": "view", "viewOn": "patients", "collation": {"locale": "en"}}, Reason.COLLATION),
-        ({"renameCollection": "clinic.patients", "to": "clinic.old", "$db": "admin"}, Reason.NAMESPACE),
-        ({"renameCollection": "clinic.new", "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
-        ({"renameCollection": "clinic.new", "to": "tenant_7.patients", "$db": "admin"}, Reason.NAMESPACE),
-        *(
-            ({"renameCollection": source, "to": target, "$db": "admin"}, Reason.NAMESPACE)
-            for source, target in (
-                *(("clinic.patients", "tenant_7.patients"), ("tenant_7.patients", "clinic.appointments")),
-                ("tenant_7.patients", "tenant_7.old"),
-            )
-        ),
-        ({"renameCollection": "clinic.patients", "to": 5, "$db": "admin"}, Reason.NAMESPACE),
-        ({"renameCollection": 5, "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
-        ({"renameCollection": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
-        ({"renameCollection": "patients", "to": "x"}, Reason.NAMESPACE),
-        ({"renameCollection": "x", "to": "patients"}, Reason.NAMESPACE),
-        (
-            {"renameCollection": "tenant_7.patients", "to": "tenant_8.patients", "future": 1, "$db": "admin"},
-            Reason.SHAPE,
-        ),
-        ({"cloneCollectionAsCapped": "patients", "toCollection": "x", "size": 5}, Reason.NAMESPACE),
-        ({"cloneCollectionAsCapped": "x", "toCollection": "patients", "size": 5}, Reason.NAMESPACE),
-        ({"mapReduce": "patients", "map": "f", "reduce": "g", "out": "x"}, Reason.JAVASCRIPT),
-        ({"mapreduce": "wards", "map": "f", "reduce": "g", "out": "patients"}, Reason.JAVASCRIPT),
-        ({"mapReduce": "x", "map": "f", "reduce": "g", "$db": "stats"}, Reason.JAVASCRIPT),
-        ({"mapReduce": "wards", "out": {"replace": "patients", "db": "tenant_1"}}, Reason.JAVASCRIPT),
-        ({"mapReduce": "wards", "out": {"merge": "patients"}}, Reason.JAVASCRIPT),
-        ({"mapReduce": "wards", "out": "system.views"}, Reason.JAVASCRIPT),
-        ({"mapReduce": 5, "out": "sums"}, Reason.JAVASCRIPT),
-        (
-            {"mapReduce": "x", "out": {"replace": "patients", "db": "clinic"}, "$db": "stats"},
-            Reason.JAVASCRIPT,
-        ),
-        *(
-            ({name: 1, "$db": "admin"}, Reason.COMMAND)
-            for name in ("applyOps", "doTxn", "eval", "$eval", "copydb", "clone", "setQuerySettings")
-        ),
-    ],
+@rows(
+    "command, expected",
+    (
+        {"create": "patients", "validator": {"$jsonSchema": {"properties": {"born": {"bsonType": "date"}}}}},
+        Reason.OPERATOR,
+    ),
+    ({"create": "patients", "validator": {"visits": {"$gt": 5}}}, Reason.RANGE),
+    ({"create": "patients", "collation": ENGLISH}, Reason.COLLATION),
+    ({"create": "patients", "timeseries": {"timeField": "born"}}, Reason.INDEX),
+    ({"create": "patients", "timeseries": {"timeField": "t", "secret": "a"}}, Reason.SHAPE),
+    ({"create": "patients", "timeseries": {"timeField": {"a": "b"}}}, Reason.SHAPE),
+    ({"create": "patients", "viewOn": "wards", "pipeline": []}, Reason.NAMESPACE),
+    ({"collMod": "patients", "index": {"keyPattern": {"born": 1}, "expireAfterSeconds": 5}}, Reason.INDEX),
+    *(
+        ({"collMod": "patients", "index": {"name": "x", option: value}}, Reason.INDEX)
+        for option, value in (("unique", True), ("prepareUnique", True), ("prepareUnique", False))
+    ),
+    ({"collMod": "patients", "index": {"keyPattern": {"notes": 1}, "unique": True}}, Reason.INDEX),
+    ({"create": "view", "viewOn": "patients", "pipeline": [{"$sort": {"born": 1}}]}, Reason.SORT),
+    (
+        {"create": "view", "viewOn": "patients", "pipeline": [], "collation": {"locale": "en"}},
+        Reason.COLLATION,
+    ),
+    (
+        {
+            "collMod": "view",
+            "viewOn": "wards",
+            "pipeline": [{"$unionWith": "patients"}, {"$sort": {"born": 1}}],
+        },
+        Reason.SORT,
+    ),
+    ({"collMod": "view", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
+    ({"collMod": "view", "viewOn": "patients"}, Reason.SHAPE),
+    ({"create": "view", "viewOn": "patients", "collation": {"locale": "en"}}, Reason.COLLATION),
+    ({"renameCollection": "clinic.patients", "to": "clinic.old", "$db": "admin"}, Reason.NAMESPACE),
+    ({"renameCollection": "clinic.new", "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
+    ({"renameCollection": "clinic.new", "to": "tenant_7.patients", "$db": "admin"}, Reason.NAMESPACE),
+    *(
+        ({"renameCollection": source, "to": target, "$db": "admin"}, Reason.NAMESPACE)
+        for source, target in (
+            *(("clinic.patients", "tenant_7.patients"), ("tenant_7.patients", "clinic.appointments")),
+            ("tenant_7.patients", "tenant_7.old"),
+        )
+    ),
+    ({"renameCollection": "clinic.patients", "to": 5, "$db": "admin"}, Reason.NAMESPACE),
+    ({"renameCollection": 5, "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
+    ({"renameCollection": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
+    ({"renameCollection": "patients", "to": "x"}, Reason.NAMESPACE),
+    ({"renameCollection": "x", "to": "patients"}, Reason.NAMESPACE),
+    (
+        {"renameCollection": "tenant_7.patients", "to": "tenant_8.patients", "future": 1, "$db": "admin"},
+        Reason.SHAPE,
+    ),
+    ({"cloneCollectionAsCapped": "patients", "toCollection": "x", "size": 5}, Reason.NAMESPACE),
+    ({"cloneCollectionAsCapped": "x", "toCollection": "patients", "size": 5}, Reason.NAMESPACE),
+    ({"mapReduce": "patients", "map": "f", "reduce": "g", "out": "x"}, Reason.JAVASCRIPT),
+    ({"mapreduce": "wards", "map": "f", "reduce": "g", "out": "patients"}, Reason.JAVASCRIPT),
+    ({"mapReduce": "x", "map": "f", "reduce": "g", "$db": "stats"}, Reason.JAVASCRIPT),
+    ({"mapReduce": "wards", "out": {"replace": "patients", "db": "tenant_1"}}, Reason.JAVASCRIPT),
+    ({"mapReduce": "wards", "out": {"merge": "patients"}}, Reason.JAVASCRIPT),
+    ({"mapReduce": "wards", "out": "system.views"}, Reason.JAVASCRIPT),
+    ({"mapReduce": 5, "out": "sums"}, Reason.JAVASCRIPT),
+    ({"mapReduce": "x", "out": {"replace": "patients", "db": "clinic"}, "$db": "stats"}, Reason.JAVASCRIPT),
+    *(
+        ({name: 1, "$db": "admin"}, Reason.COMMAND)
+        for name in ("applyOps", "doTxn", "eval", "$eval", "copydb", "clone", "setQuerySettings")
+    ),
 )
 def test_definitions_that_would_pass_by_the_policy_are_refused(
     command: dict[str, Any], expected: Reason
@@ -271,10 +244,7 @@ collections:
 """)
 
 
-@pytest.mark.parametrize(
-    ("source", "target"),
-    [("clinic.patients", "clinic.archive"), ("old_1.patients", "old_2.patients")],
-)
+@rows("source, target", ("clinic.patients", "clinic.archive"), ("old_1.patients", "old_2.patients"))
 def test_a_collection_may_be_renamed_to_one_with_the_same_classes_at_the_same_paths(
     source: str, target: str
 ) -> None:
@@ -290,19 +260,17 @@ def test_a_collection_may_not_be_renamed_to_one_with_other_classes(target: str) 
         assert refusal_of(command, TWINS).reason is Reason.NAMESPACE
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"renameCollection": "stats.a", "to": "stats.b", "$db": "admin"},
-        {"cloneCollectionAsCapped": "a", "toCollection": "b"},
-        {"create": "wards", "validator": {"$jsonSchema": {}}},
-        {"create": "view", "viewOn": "wards", "pipeline": [{"$match": {}}]},
-        {"mapReduce": "x", "map": "f", "reduce": "g", "out": {"inline": 1}, "$db": "stats"},
-        {"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"inline": 1}},
-        {"mapReduce": "wards", "map": "f", "reduce": "g", "out": "sums"},
-        {"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"merge": "sums", "db": "stats"}},
-        {"createIndexes": "wards", "indexes": [{"key": {"$**": "text"}}]},
-    ],
+    {"renameCollection": "stats.a", "to": "stats.b", "$db": "admin"},
+    {"cloneCollectionAsCapped": "a", "toCollection": "b"},
+    {"create": "wards", "validator": {"$jsonSchema": {}}},
+    {"create": "view", "viewOn": "wards", "pipeline": [{"$match": {}}]},
+    {"mapReduce": "x", "map": "f", "reduce": "g", "out": {"inline": 1}, "$db": "stats"},
+    {"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"inline": 1}},
+    {"mapReduce": "wards", "map": "f", "reduce": "g", "out": "sums"},
+    {"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"merge": "sums", "db": "stats"}},
+    {"createIndexes": "wards", "indexes": [{"key": {"$**": "text"}}]},
 )
 def test_definitions_that_touch_no_protected_collection_pass(command: dict[str, Any]) -> None:
     plan = plan_of(command)
@@ -310,18 +278,14 @@ def test_definitions_that_touch_no_protected_collection_pass(command: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "name",
-    sorted(name.decode() for name, rule in ADMINISTRATION.items() if rule.verdict is Verdict.PASSED),
+    "name", sorted(name.decode() for name, rule in ADMINISTRATION.items() if rule.verdict is Verdict.PASSED)
 )
 def test_administration_of_a_protected_collection_passes(name: str) -> None:
     plan = plan_of({name: "patients", "force": True})
     assert (plan.protected, plan.edits) == (True, [])
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["planCacheSetFilter", "godinsert", "filemd5", "createSearchIndexes", "_isSelf"],
-)
+@rows("name", "planCacheSetFilter", "godinsert", "filemd5", "createSearchIndexes", "_isSelf")
 def test_an_unsafe_command_on_a_protected_collection_is_refused(name: str) -> None:
     assert reason({name: "patients"}) is Reason.COMMAND
 
@@ -331,12 +295,10 @@ def test_an_unknown_command_on_a_protected_collection_is_refused(name: str) -> N
     assert reason({name: "patients"}) is Reason.UNKNOWN_COMMAND
 
 
-@pytest.mark.parametrize(
-    ("command", "argument"),
-    [
-        ("cleanupOrphaned", {"startingFromKey": {"nhs_number": "a"}}),
-        ("reshardCollection", {"zones": [{"min": {"nhs_number": "a"}}]}),
-    ],
+@rows(
+    "command, argument",
+    ("cleanupOrphaned", {"startingFromKey": {"nhs_number": "a"}}),
+    ("reshardCollection", {"zones": [{"min": {"nhs_number": "a"}}]}),
 )
 def test_administration_that_carries_values_is_refused(command: str, argument: dict[str, Any]) -> None:
     whole = {command: "clinic.patients", "key": {"nhs_number": 1}, "$db": "admin"}
@@ -383,44 +345,38 @@ def test_a_default_collation_is_refused_where_strings_of_a_random_class_are_aske
 PLAIN = replace(POLICY, plain=("clinic.plain", "clinic.log_*", "other.plain"))
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"collMod": "v", "pipeline": []},
-        {"collMod": "v", "pipeline": [{"$project": {"ward": 1}}, {"$limit": 5}]},
-        {"create": "v", "viewOn": "patients"},
-        {"create": "v", "viewOn": "patients", "pipeline": None},
-    ],
+    {"collMod": "v", "pipeline": []},
+    {"collMod": "v", "pipeline": [{"$project": {"ward": 1}}, {"$limit": 5}]},
+    {"create": "v", "viewOn": "patients"},
+    {"create": "v", "viewOn": "patients", "pipeline": None},
 )
 def test_what_compares_nothing_may_be_left_out_of_a_view(command: Command) -> None:
     plan = plan_of(command)
     assert (plan.protected, plan.edits) == (True, [])
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"collMod": "v", "pipeline": [{"$match": {"nhs_number": "a"}}], "$db": "other"},
-        {"collMod": "v", "viewOn": "wards"},
-        {"collMod": "v", "viewOn": None, "pipeline": None},
-        {"create": "v", "viewOn": 5, "pipeline": [{"$match": {"nhs_number": "a"}}]},
-        {"create": "v", "viewOn": {"x": "patients"}},
-        {"create": "wards", "timeseries": {"timeField": "t"}, "expireAfterSeconds": 5},
-    ],
+    {"collMod": "v", "pipeline": [{"$match": {"nhs_number": "a"}}], "$db": "other"},
+    {"collMod": "v", "viewOn": "wards"},
+    {"collMod": "v", "viewOn": None, "pipeline": None},
+    {"create": "v", "viewOn": 5, "pipeline": [{"$match": {"nhs_number": "a"}}]},
+    {"create": "v", "viewOn": {"x": "patients"}},
+    {"create": "wards", "timeseries": {"timeField": "t"}, "expireAfterSeconds": 5},
 )
 def test_what_reads_nothing_protected_passes(command: Command) -> None:
     plan = plan_of(command)
     assert (plan.protected, plan.reveals, plan.edits) == (False, False, [])
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ({"collMod": "v", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
-        ({"create": "v", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
-        ({"collMod": "v", "viewOn": "patients"}, Reason.SHAPE),
-        ({"create": "v", "viewOn": 5, "pipeline": [{"$unionWith": 5}, {"$out": "patients"}]}, Reason.TARGET),
-    ],
+@rows(
+    "command, expected",
+    ({"collMod": "v", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
+    ({"create": "v", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
+    ({"collMod": "v", "viewOn": "patients"}, Reason.SHAPE),
+    ({"create": "v", "viewOn": 5, "pipeline": [{"$unionWith": 5}, {"$out": "patients"}]}, Reason.TARGET),
 )
 def test_what_could_compare_a_covered_value_in_clear_is_refused(command: Command, expected: Reason) -> None:
     assert reason(command) is expected
@@ -456,18 +412,16 @@ def watch(*stages: Stage, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("first", [CLUSTER, DATABASE])
-@pytest.mark.parametrize(
+@rows(
     "match",
-    [
-        {"clusterTime": {"$gte": Timestamp(5, 1)}},
-        {"wallTime": {"$gte": 5}, "operationType": {"$in": ["insert", "update"]}},
-        {"ns.coll": {"$regex": "^a"}, "documentKey._id": {"$gt": 5}},
-        {"fullDocument.seen": {"$gte": 5, "$lt": 9}, "fullDocument.address.city": "x"},
-        {"fullDocumentBeforeChange.age": {"$gte": 5}},
-        {"updateDescription.updatedFields.age": {"$gte": 5}},
-        {"updateDescription.removedFields": "nhs_number", "updateDescription.truncatedArrays.field": "tags"},
-        {"$expr": {"$gt": ["$fullDocument.age", 5]}},
-    ],
+    {"clusterTime": {"$gte": Timestamp(5, 1)}},
+    {"wallTime": {"$gte": 5}, "operationType": {"$in": ["insert", "update"]}},
+    {"ns.coll": {"$regex": "^a"}, "documentKey._id": {"$gt": 5}},
+    {"fullDocument.seen": {"$gte": 5, "$lt": 9}, "fullDocument.address.city": "x"},
+    {"fullDocumentBeforeChange.age": {"$gte": 5}},
+    {"updateDescription.updatedFields.age": {"$gte": 5}},
+    {"updateDescription.removedFields": "nhs_number", "updateDescription.truncatedArrays.field": "tags"},
+    {"$expr": {"$gt": ["$fullDocument.age", 5]}},
 )
 def test_what_no_policy_covers_can_be_compared(first: Stage, match: Stage) -> None:
     assert covered(watch(first, {"$match": match})) == []
@@ -475,10 +429,7 @@ def test_what_no_policy_covers_can_be_compared(first: Stage, match: Stage) -> No
 
 @pytest.mark.parametrize("first", [CLUSTER, DATABASE])
 @pytest.mark.parametrize("path", ["nhs_number", "patient_nhs", "metadata.nhs", "address.postcode", "notes"])
-@pytest.mark.parametrize(
-    "above",
-    ["fullDocument", "fullDocumentBeforeChange", "documentKey", "updateDescription.updatedFields"],
-)
+@rows("above", "fullDocument", "fullDocumentBeforeChange", "documentKey", "updateDescription.updatedFields")
 def test_what_any_collection_covers_is_forwarded_only(first: Stage, path: str, above: str) -> None:
     whole = f"{above}.{path}"
     assert reason(watch(first, {"$match": {whole: "943"}})) is Reason.COMPUTE
@@ -494,16 +445,14 @@ def test_patterns_are_in_reach_of_their_databases() -> None:
     assert covered(watch(DATABASE, nhs, **{"$db": "stats"})) == []
 
 
-@pytest.mark.parametrize(
+@rows(
     "match",
-    [
-        {"operationDescription.validator.nhs_number": "943"},
-        {"operationDescription.indexes.partialFilterExpression.nhs_number": "943"},
-        {"stateBeforeChange.collectionOptions.validator.nhs_number": "943"},
-        {"updateDescription.updatedFields": {"address.postcode": "943"}},
-        {"updateDescription.updatedFields": {"nhs_number": "943"}},
-        {"updateDescription": {"updatedFields": {"nhs_number": "943"}}},
-    ],
+    {"operationDescription.validator.nhs_number": "943"},
+    {"operationDescription.indexes.partialFilterExpression.nhs_number": "943"},
+    {"stateBeforeChange.collectionOptions.validator.nhs_number": "943"},
+    {"updateDescription.updatedFields": {"address.postcode": "943"}},
+    {"updateDescription.updatedFields": {"nhs_number": "943"}},
+    {"updateDescription": {"updatedFields": {"nhs_number": "943"}}},
 )
 @pytest.mark.parametrize("first", [CLUSTER, DATABASE])
 def test_definitions_and_updated_fields_hold_what_is_covered(first: Stage, match: Stage) -> None:
@@ -516,16 +465,14 @@ def test_a_stream_on_a_collection_knows_definitions_as_well() -> None:
     assert reason(command) is Reason.COMPUTE
 
 
-@pytest.mark.parametrize(
+@rows(
     "options",
-    [
-        {"fullDocument": {"nhs_number": "943"}},
-        {"unheardOf": "943"},
-        {"resumeAfter": {"nhs_number": "943"}},
-        {"startAtOperationTime": "943"},
-        {"allChangesForCluster": "943"},
-        "943",
-    ],
+    {"fullDocument": {"nhs_number": "943"}},
+    {"unheardOf": "943"},
+    {"resumeAfter": {"nhs_number": "943"}},
+    {"startAtOperationTime": "943"},
+    {"allChangesForCluster": "943"},
+    "943",
 )
 def test_options_are_what_the_server_takes(options: Any) -> None:
     for target in ("patients", 1):

@@ -12,6 +12,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import BY_NAMESPACE, CLOSED, Openings, Plan
 from tests.policies.support import POLICY, plan_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 Stage = dict[str, Any]
 
@@ -56,70 +57,66 @@ PATIENTS = lookup()
 COPY = lookup("copy", "c")
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [],
-        [{"$match": {"nhs_number": "1"}}, {"$set": {"x": "$nhs_number"}}],
-        [lookup("appointments")],
-        [lookup("appointments", pipeline=[{"$set": {"x": "$patient_nhs"}}], let={"n": "$name"})],
-        [{"$unionWith": "appointments"}],
-        [{"$facet": {"a": [{"$unset": "nhs_number"}], "b": [PATIENTS]}}],
-        [{"$group": {"_id": "$ward", "all": {"$push": "$$ROOT"}}}],
-        [{"$replaceWith": "$address"}],
-        [{"$indexStats": {}}],
-    ],
+    [],
+    [{"$match": {"nhs_number": "1"}}, {"$set": {"x": "$nhs_number"}}],
+    [lookup("appointments")],
+    [lookup("appointments", pipeline=[{"$set": {"x": "$patient_nhs"}}], let={"n": "$name"})],
+    [{"$unionWith": "appointments"}],
+    [{"$facet": {"a": [{"$unset": "nhs_number"}], "b": [PATIENTS]}}],
+    [{"$group": {"_id": "$ward", "all": {"$push": "$$ROOT"}}}],
+    [{"$replaceWith": "$address"}],
+    [{"$indexStats": {}}],
 )
 def test_replies_of_protected_collections_alone_are_opened_everywhere(stages: list[Stage]) -> None:
     assert opened(*stages, on="patients") is None
 
 
-@pytest.mark.parametrize(
-    ("stages", "expected"),
-    [
-        ([PATIENTS], {"z"}),
-        ([PATIENTS, {"$unset": "z"}], set()),
-        ([PATIENTS, COPY], {"z"}),
-        ([PATIENTS, {"$project": {"z": 0}}], set()),
-        ([PATIENTS, {"$project": {"name": 1, "z.nhs_number": 1}}], {"z"}),
-        ([PATIENTS, {"$unwind": "$z"}, {"$set": {"nhs": "$z.nhs_number"}}], {"z", "nhs"}),
-        ([PATIENTS, {"$set": {"z": {"$first": "$z"}, "n": {"$size": "$z"}}}], {"z"}),
-        ([PATIENTS, {"$set": {"a.b": "$z.nhs_number"}}], {"z", "a.b"}),
-        ([lookup(as_="a.z")], {"a.z"}),
-        ([PATIENTS, {"$group": {"_id": "$ward", "all": {"$push": "$$ROOT"}}}], {"all.z"}),
-        (
-            [PATIENTS, {"$set": {"z": {"$first": "$z"}}}, {"$group": {"_id": 1, "all": {"$push": "$$ROOT"}}}],
-            {"all.z"},
-        ),
-        ([PATIENTS, {"$unwind": "$z"}, {"$replaceRoot": {"newRoot": "$z"}}], None),
-        ([PATIENTS, {"$project": {"x": "$z", "y": "$copied"}}], {"x"}),
-        ([PATIENTS, {"$facet": {"a": [{"$match": {"x": 1}}], "b": [{"$count": "n"}]}}], {"a.z"}),
-        (
-            [
-                lookup(
-                    let={"n": "$nr"},
-                    pipeline=[{"$match": {"$expr": {"$eq": ["$nr", "$$n"]}}}, {"$set": {"x": "$nhs_number"}}],
-                )
-            ],
-            {"z"},
-        ),
-        ([lookup(pipeline=[{"$project": {"nhs": "$nhs_number"}}])], {"z"}),
-        (
-            [
-                {
-                    "$graphLookup": {
-                        "from": "patients",
-                        "startWith": "$boss",
-                        "connectFromField": "boss",
-                        "connectToField": "_id",
-                        "as": "z",
-                    }
+@rows(
+    "stages, expected",
+    ([PATIENTS], {"z"}),
+    ([PATIENTS, {"$unset": "z"}], set()),
+    ([PATIENTS, COPY], {"z"}),
+    ([PATIENTS, {"$project": {"z": 0}}], set()),
+    ([PATIENTS, {"$project": {"name": 1, "z.nhs_number": 1}}], {"z"}),
+    ([PATIENTS, {"$unwind": "$z"}, {"$set": {"nhs": "$z.nhs_number"}}], {"z", "nhs"}),
+    ([PATIENTS, {"$set": {"z": {"$first": "$z"}, "n": {"$size": "$z"}}}], {"z"}),
+    ([PATIENTS, {"$set": {"a.b": "$z.nhs_number"}}], {"z", "a.b"}),
+    ([lookup(as_="a.z")], {"a.z"}),
+    ([PATIENTS, {"$group": {"_id": "$ward", "all": {"$push": "$$ROOT"}}}], {"all.z"}),
+    (
+        [PATIENTS, {"$set": {"z": {"$first": "$z"}}}, {"$group": {"_id": 1, "all": {"$push": "$$ROOT"}}}],
+        {"all.z"},
+    ),
+    ([PATIENTS, {"$unwind": "$z"}, {"$replaceRoot": {"newRoot": "$z"}}], None),
+    ([PATIENTS, {"$project": {"x": "$z", "y": "$copied"}}], {"x"}),
+    ([PATIENTS, {"$facet": {"a": [{"$match": {"x": 1}}], "b": [{"$count": "n"}]}}], {"a.z"}),
+    (
+        [
+            lookup(
+                let={"n": "$nr"},
+                pipeline=[{"$match": {"$expr": {"$eq": ["$nr", "$$n"]}}}, {"$set": {"x": "$nhs_number"}}],
+            )
+        ],
+        {"z"},
+    ),
+    ([lookup(pipeline=[{"$project": {"nhs": "$nhs_number"}}])], {"z"}),
+    (
+        [
+            {
+                "$graphLookup": {
+                    "from": "patients",
+                    "startWith": "$boss",
+                    "connectFromField": "boss",
+                    "connectToField": "_id",
+                    "as": "z",
                 }
-            ],
-            {"z"},
-        ),
-        ([{"$documents": [{"a": 1}]}, {"$lookup": {"from": "patients", "pipeline": [], "as": "z"}}], {"z"}),
-    ],
+            }
+        ],
+        {"z"},
+    ),
+    ([{"$documents": [{"a": 1}]}, {"$lookup": {"from": "patients", "pipeline": [], "as": "z"}}], {"z"}),
 )
 def test_protected_documents_are_opened_and_what_is_beside_them_is_not(
     stages: list[Stage], expected: set[str] | None
@@ -128,15 +125,13 @@ def test_protected_documents_are_opened_and_what_is_beside_them_is_not(
     assert opened(*stages, on=on) == expected
 
 
-@pytest.mark.parametrize(
-    ("stage", "is_single"),
-    [
-        (lookup(as_="a.z"), True),
-        ({"$set": {"a.z": "$p"}}, True),
-        ({"$set": {"a": {"z": "$p"}}}, True),
-        ({"$set": {"a": [{"z": "$p"}]}}, False),
-        ({"$group": {"_id": 1, "a": {"$push": {"z": "$p"}}}}, False),
-    ],
+@rows(
+    "stage, is_single",
+    (lookup(as_="a.z"), True),
+    ({"$set": {"a.z": "$p"}}, True),
+    ({"$set": {"a": {"z": "$p"}}}, True),
+    ({"$set": {"a": [{"z": "$p"}]}}, False),
+    ({"$group": {"_id": 1, "a": {"$push": {"z": "$p"}}}}, False),
 )
 def test_below_a_field_that_may_have_been_an_array_only_documents_are_opened(
     stage: Stage, is_single: bool
@@ -147,29 +142,27 @@ def test_below_a_field_that_may_have_been_an_array_only_documents_are_opened(
     assert plan.opens.below[b"a"].below[b"z"].whole
 
 
-@pytest.mark.parametrize(
-    ("stages", "closed"),
-    [
-        ([PATIENTS, {"$set": {"z.nhs_number": "$copied"}}], "z.nhs_number"),
-        ([PATIENTS, {"$set": {"z.unheard": "$copied"}}], "z.unheard"),
-        ([PATIENTS, {"$set": {"z.address.unheard": "$copied"}}], "z.address.unheard"),
-        ([PATIENTS, {"$set": {"z": "$copied"}}], "z"),
-        ([lookup(as_="a.z"), {"$set": {"x": {"$getField": {"field": "c", "input": "$a"}}}}], "x"),
-        ([lookup(as_="a.z"), {"$set": {"x": "$a.c"}}], "x"),
-        ([lookup(as_="a.z"), {"$set": {"a.z.unheard": "$copied"}}], "a.z.unheard"),
-        ([PATIENTS, {"$unset": "z"}, {"$set": {"z": {"nhs_number": "$copied"}}}], "z.nhs_number"),
-        ([PATIENTS, {"$project": {"z.nhs_number": "$copied"}}], "z.nhs_number"),
-        ([PATIENTS, {"$set": {"x": "$5.z.nhs_number"}}], "x"),
-        ([PATIENTS, {"$unwind": {"path": "$z", "includeArrayIndex": "z.i"}}], "z.i"),
-        ([lookup(let={"c": "$copied"}, pipeline=[{"$set": {"unheard": "$$c"}}])], "z.unheard"),
-        ([lookup(let={"c": "$copied"}, pipeline=[{"$replaceWith": {"unheard": "$$c"}}])], "z.unheard"),
-        ([lookup(pipeline=[lookup("copy", "c", pipeline=[])])], "z.c"),
-        ([lookup(pipeline=[{"$set": {"x": {"$unheardOf": "U1cB"}}}])], "z.x"),
-        ([PATIENTS, lookup("copy", "z", pipeline=[])], "z"),
-        ([PATIENTS, lookup("copy", "c", pipeline=[{"$set": {"x": {"$convert": BINARY}}}])], "c.x"),
-        ([PATIENTS, lookup("copy", "c", pipeline=[{"$set": {"x": {"$function": {}}}}])], "c.x"),
-        ([PATIENTS, {"$set": {"x": {"$unheardOf": "U1cB"}}}], "x"),
-    ],
+@rows(
+    "stages, closed",
+    ([PATIENTS, {"$set": {"z.nhs_number": "$copied"}}], "z.nhs_number"),
+    ([PATIENTS, {"$set": {"z.unheard": "$copied"}}], "z.unheard"),
+    ([PATIENTS, {"$set": {"z.address.unheard": "$copied"}}], "z.address.unheard"),
+    ([PATIENTS, {"$set": {"z": "$copied"}}], "z"),
+    ([lookup(as_="a.z"), {"$set": {"x": {"$getField": {"field": "c", "input": "$a"}}}}], "x"),
+    ([lookup(as_="a.z"), {"$set": {"x": "$a.c"}}], "x"),
+    ([lookup(as_="a.z"), {"$set": {"a.z.unheard": "$copied"}}], "a.z.unheard"),
+    ([PATIENTS, {"$unset": "z"}, {"$set": {"z": {"nhs_number": "$copied"}}}], "z.nhs_number"),
+    ([PATIENTS, {"$project": {"z.nhs_number": "$copied"}}], "z.nhs_number"),
+    ([PATIENTS, {"$set": {"x": "$5.z.nhs_number"}}], "x"),
+    ([PATIENTS, {"$unwind": {"path": "$z", "includeArrayIndex": "z.i"}}], "z.i"),
+    ([lookup(let={"c": "$copied"}, pipeline=[{"$set": {"unheard": "$$c"}}])], "z.unheard"),
+    ([lookup(let={"c": "$copied"}, pipeline=[{"$replaceWith": {"unheard": "$$c"}}])], "z.unheard"),
+    ([lookup(pipeline=[lookup("copy", "c", pipeline=[])])], "z.c"),
+    ([lookup(pipeline=[{"$set": {"x": {"$unheardOf": "U1cB"}}}])], "z.x"),
+    ([PATIENTS, lookup("copy", "z", pipeline=[])], "z"),
+    ([PATIENTS, lookup("copy", "c", pipeline=[{"$set": {"x": {"$convert": BINARY}}}])], "c.x"),
+    ([PATIENTS, lookup("copy", "c", pipeline=[{"$set": {"x": {"$function": {}}}}])], "c.x"),
+    ([PATIENTS, {"$set": {"x": {"$unheardOf": "U1cB"}}}], "x"),
 )
 def test_what_comes_from_elsewhere_is_not_opened_where_protected_documents_are(
     stages: list[Stage], closed: str
@@ -184,18 +177,16 @@ def test_what_comes_from_elsewhere_is_not_opened_where_protected_documents_are(
     assert not [path for path in found if f"{closed}.".startswith(f"{path}.")]
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [{"$unionWith": "patients"}],
-        [PATIENTS, {"$unionWith": "copy"}],
-        [PATIENTS, {"$set": {"x": {"$mergeObjects": ["$z", "$copied"]}}}],
-        [PATIENTS, {"$set": {"x": {"$cond": ["$ward", "$z", "$copied"]}}}],
-        [PATIENTS, {"$set": {"x": {"$concatArrays": ["$z", "$copied"]}}}],
-        [PATIENTS, {"$set": {"x": {"$objectToArray": "$$ROOT"}}}],
-        [PATIENTS, {"$setWindowFields": {"output": {"a.b": {"$push": "$z"}}}}],
-        [PATIENTS, {"$set": {"a.5": "$z"}}],
-    ],
+    [{"$unionWith": "patients"}],
+    [PATIENTS, {"$unionWith": "copy"}],
+    [PATIENTS, {"$set": {"x": {"$mergeObjects": ["$z", "$copied"]}}}],
+    [PATIENTS, {"$set": {"x": {"$cond": ["$ward", "$z", "$copied"]}}}],
+    [PATIENTS, {"$set": {"x": {"$concatArrays": ["$z", "$copied"]}}}],
+    [PATIENTS, {"$set": {"x": {"$objectToArray": "$$ROOT"}}}],
+    [PATIENTS, {"$setWindowFields": {"output": {"a.b": {"$push": "$z"}}}}],
+    [PATIENTS, {"$set": {"a.5": "$z"}}],
 )
 def test_a_field_that_may_be_of_either_kind_is_refused(stages: list[Stage]) -> None:
     assert reason(*stages) is Reason.MIXED
@@ -207,16 +198,14 @@ def test_a_choice_of_like_values_is_no_purer_than_any_of_them() -> None:
     assert opened(*stages) == {"z", "x.patient_nhs"}
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [COPY],
-        [lookup("copy", "address")],
-        [COPY, {"$set": {"address.unheard": "$c.stolen"}}],
-        [{"$set": {"unheard": {"$unheardOf": "U1cB"}}}],
-        [{"$project": {"nhs_number": 1, "x": "$$v"}}],
-        [{"$set": dict.fromkeys(("nhs_number", "unheard"), 1)}, {"$set": {"x": {"$unheardOf": "U1cB"}}}],
-    ],
+    [COPY],
+    [lookup("copy", "address")],
+    [COPY, {"$set": {"address.unheard": "$c.stolen"}}],
+    [{"$set": {"unheard": {"$unheardOf": "U1cB"}}}],
+    [{"$project": {"nhs_number": 1, "x": "$$v"}}],
+    [{"$set": dict.fromkeys(("nhs_number", "unheard"), 1)}, {"$set": {"x": {"$unheardOf": "U1cB"}}}],
 )
 def test_a_protected_collection_beside_another_is_opened_at_its_paths(stages: list[Stage]) -> None:
     found = opened(
@@ -301,35 +290,31 @@ def test_errors_of_a_bulk_write_on_both_kinds_are_not_opened() -> None:
 STREAM: Stage = {"$changeStream": {}}
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [],
-        [{"$match": {"operationType": "insert"}}],
-        [{"$set": {"x": "$fullDocument"}}],
-        [{"$project": {"fullDocument": 1, "ns": 1}}],
-        [{"$project": {"clusterTime": 0}}],
-        [{"$unset": "clusterTime"}],
-    ],
+    [],
+    [{"$match": {"operationType": "insert"}}],
+    [{"$set": {"x": "$fullDocument"}}],
+    [{"$project": {"fullDocument": 1, "ns": 1}}],
+    [{"$project": {"clusterTime": 0}}],
+    [{"$unset": "clusterTime"}],
 )
 def test_events_are_opened_by_their_namespace(stages: list[Stage]) -> None:
     plan = plan_of({"aggregate": 1, "pipeline": [STREAM, *stages], "cursor": {}})
     assert plan.opens is BY_NAMESPACE
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$set": {"ns": {"db": "clinic", "coll": "patients"}}},
-        {"$addFields": {"ns.coll": "patients"}},
-        {"$project": {"ns": {"coll": "patients"}, "fullDocument": 1}},
-        {"$project": {"ns.coll": "$x", "fullDocument": 1}},
-        {"$project": {"fullDocument": 1}},
-        {"$unset": ["ns.coll"]},
-        {"$replaceWith": "$fullDocument"},
-        {"$changeStreamSplitLargeEvent": {}},
-        {"$set": {"x": {"$unheardOf": "U1cB"}}},
-    ],
+    {"$set": {"ns": {"db": "clinic", "coll": "patients"}}},
+    {"$addFields": {"ns.coll": "patients"}},
+    {"$project": {"ns": {"coll": "patients"}, "fullDocument": 1}},
+    {"$project": {"ns.coll": "$x", "fullDocument": 1}},
+    {"$project": {"fullDocument": 1}},
+    {"$unset": ["ns.coll"]},
+    {"$replaceWith": "$fullDocument"},
+    {"$changeStreamSplitLargeEvent": {}},
+    {"$set": {"x": {"$unheardOf": "U1cB"}}},
 )
 def test_events_without_their_namespace_are_refused(stage: Stage) -> None:
     with pytest.raises(Refusal):

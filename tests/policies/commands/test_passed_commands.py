@@ -22,6 +22,7 @@ from tests.policies.signature_calls import fitting
 from tests.policies.support import POLICY, Command, plan_message, plan_of, reason, refusal_of, target
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 SECRET = {"nhs_number": "a"}
 EMPTY = load_policy(b"version: 1\nclasses: {a: {mode: random}}\ncollections: {}\n", "p")
@@ -72,56 +73,52 @@ def test_a_policy_that_protects_nothing_refuses_nothing(command: Command) -> Non
     assert plan_of(command, EMPTY).edits == []
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"getMore": Int64(5), "collection": "patients", "rawData": True},
-        {"getLog": "patients", "$db": "clinic"},
-        {"createUser": "patients", "pwd": "x", "roles": []},
-        {"getParameter": "clinic.patients", "$db": "admin"},
-        {"setParameter": 1, "logComponentVerbosity": {"query": {"verbosity": 1}}, "$db": "admin"},
-        {"enableSharding": "clinic.patients", "$db": "admin"},
-        {"currentOp": 1, "$all": True, "$ownOps": False, "comment": "x", "$db": "admin"},
-        {"currentOp": True, "active": True, "secs_running": {"$gt": 3}, "ns": {"$regex": "^clinic"}},
-        {"currentOp": 1, "$or": [{"op": "query"}, {"command.find": "patients"}]},
-        {"profile": 1, "slowms": 5, "filter": {"millis": {"$gt": 10}, "ns": "clinic.patients"}},
-        {"profile": 0, "filter": "unset"},
-        {"setAuditConfig": 1, "filter": {"atype": {"$in": ["authenticate"]}}, "$db": "admin"},
-        {"setClusterParameter": {"defaultMaxTimeMS": {"readOperations": 5}}, "$db": "admin"},
-        {"listCollections": 1, "filter": {"name": "patients", "type": "view"}, "nameOnly": True},
-        {"listCollections": 1, "filter": {"options.viewOn": "x", "options.timeseries": {"$exists": False}}},
-        {"listCollections": 1, "filter": {"options.validator": {"$exists": True}}},
-        {"listCollections": 1, "filter": {"options.validator": "a"}, "$db": "other"},
-        {"listDatabases": 1, "filter": {"name": "clinic"}, "$db": "admin"},
-    ],
+    {"getMore": Int64(5), "collection": "patients", "rawData": True},
+    {"getLog": "patients", "$db": "clinic"},
+    {"createUser": "patients", "pwd": "x", "roles": []},
+    {"getParameter": "clinic.patients", "$db": "admin"},
+    {"setParameter": 1, "logComponentVerbosity": {"query": {"verbosity": 1}}, "$db": "admin"},
+    {"enableSharding": "clinic.patients", "$db": "admin"},
+    {"currentOp": 1, "$all": True, "$ownOps": False, "comment": "x", "$db": "admin"},
+    {"currentOp": True, "active": True, "secs_running": {"$gt": 3}, "ns": {"$regex": "^clinic"}},
+    {"currentOp": 1, "$or": [{"op": "query"}, {"command.find": "patients"}]},
+    {"profile": 1, "slowms": 5, "filter": {"millis": {"$gt": 10}, "ns": "clinic.patients"}},
+    {"profile": 0, "filter": "unset"},
+    {"setAuditConfig": 1, "filter": {"atype": {"$in": ["authenticate"]}}, "$db": "admin"},
+    {"setClusterParameter": {"defaultMaxTimeMS": {"readOperations": 5}}, "$db": "admin"},
+    {"listCollections": 1, "filter": {"name": "patients", "type": "view"}, "nameOnly": True},
+    {"listCollections": 1, "filter": {"options.viewOn": "x", "options.timeseries": {"$exists": False}}},
+    {"listCollections": 1, "filter": {"options.validator": {"$exists": True}}},
+    {"listCollections": 1, "filter": {"options.validator": "a"}, "$db": "other"},
+    {"listDatabases": 1, "filter": {"name": "clinic"}, "$db": "admin"},
 )
 def test_known_ones_pass(command: Command) -> None:
     plan = plan_of(command)
     assert (plan.protected, plan.edits) == (False, [])
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"currentOp": 1, "command.filter.nhs_number": "a"},
-        {"currentOp": 1, "command": {"find": "patients", "filter": SECRET}},
-        {"currentOp": 1, "$or": [{"ns": "x"}, {"command.filter.nhs_number": "a"}]},
-        {"currentOp": 1, "$and": [{"$or": [{"cursor.originatingCommand.filter.nhs_number": "a"}]}]},
-        {"currentOp": 1, "$expr": {"$eq": ["$command.filter.nhs_number", "a"]}},
-        {"currentOp": 1, "$where": "this.command.filter.nhs_number == 'a'"},
-        {"currentOp": 1, "whatever": "a"},
-        {"profile": 1, "filter": {"command.filter.nhs_number": "a"}},
-        {"profile": 1, "filter": {"command.update.$set.nhs_number": "a"}},
-        {"setProfilingFilterGlobally": 1, "filter": {"command": SECRET}, "$db": "admin"},
-        {"setAuditConfig": 1, "filter": {"param.args.filter.nhs_number": "a"}, "$db": "admin"},
-        {"setAuditConfig": {"filter": {"param.args.filter.nhs_number": "a"}}, "$db": "admin"},
-        {"setClusterParameter": {"auditConfig": {"filter": {"param": SECRET}}}, "$db": "admin"},
-        {"setClusterParameter": {"querySettings": {"settingsArray": []}}, "$db": "admin"},
-        {"listCollections": 1, "filter": {"options.validator.nhs_number": "a"}},
-        {"listCollections": 1, "filter": {"options": {"validator": SECRET}}},
-        {"listCollections": 1, "filter": {"$or": [{"options.pipeline": [{"$match": SECRET}]}]}},
-        {"listCollections": 1, "filter": {"$expr": {"$eq": ["$options.pipeline", [SECRET]]}}},
-    ],
+    {"currentOp": 1, "command.filter.nhs_number": "a"},
+    {"currentOp": 1, "command": {"find": "patients", "filter": SECRET}},
+    {"currentOp": 1, "$or": [{"ns": "x"}, {"command.filter.nhs_number": "a"}]},
+    {"currentOp": 1, "$and": [{"$or": [{"cursor.originatingCommand.filter.nhs_number": "a"}]}]},
+    {"currentOp": 1, "$expr": {"$eq": ["$command.filter.nhs_number", "a"]}},
+    {"currentOp": 1, "$where": "this.command.filter.nhs_number == 'a'"},
+    {"currentOp": 1, "whatever": "a"},
+    {"profile": 1, "filter": {"command.filter.nhs_number": "a"}},
+    {"profile": 1, "filter": {"command.update.$set.nhs_number": "a"}},
+    {"setProfilingFilterGlobally": 1, "filter": {"command": SECRET}, "$db": "admin"},
+    {"setAuditConfig": 1, "filter": {"param.args.filter.nhs_number": "a"}, "$db": "admin"},
+    {"setAuditConfig": {"filter": {"param.args.filter.nhs_number": "a"}}, "$db": "admin"},
+    {"setClusterParameter": {"auditConfig": {"filter": {"param": SECRET}}}, "$db": "admin"},
+    {"setClusterParameter": {"querySettings": {"settingsArray": []}}, "$db": "admin"},
+    {"listCollections": 1, "filter": {"options.validator.nhs_number": "a"}},
+    {"listCollections": 1, "filter": {"options": {"validator": SECRET}}},
+    {"listCollections": 1, "filter": {"$or": [{"options.pipeline": [{"$match": SECRET}]}]}},
+    {"listCollections": 1, "filter": {"$expr": {"$eq": ["$options.pipeline", [SECRET]]}}},
 )
 def test_their_filters_compare_nothing_with_what_may_hold_covered_values(command: Command) -> None:
     with pytest.raises(Refusal):
@@ -142,17 +139,15 @@ RAW: list[Any] = [True, 1, {}, "false"]
 
 
 @pytest.mark.parametrize("raw", RAW)
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"find": "patients"},
-        {"insert": "patients", "documents": []},
-        {"listIndexes": "patients"},
-        {"createIndexes": "patients", "indexes": []},
-        {"create": "patients"},
-        {"aggregate": "wards", "pipeline": [LOOKUP], "cursor": {}},
-        {"explain": {"find": "patients"}},
-    ],
+    {"find": "patients"},
+    {"insert": "patients", "documents": []},
+    {"listIndexes": "patients"},
+    {"createIndexes": "patients", "indexes": []},
+    {"create": "patients"},
+    {"aggregate": "wards", "pipeline": [LOOKUP], "cursor": {}},
+    {"explain": {"find": "patients"}},
 )
 def test_raw_data_is_refused_where_paths_are_covered(command: Command, raw: Any) -> None:
     assert plan_of({**command, "rawData": False}).edits == []
@@ -178,17 +173,15 @@ def test_a_target_is_command_collection_and_database_wherever_the_database_stand
     assert target_of(b"??" + encode({"find": "wards", "filter": {}, "$db": "stats"}), 2) == TARGET
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"aggregate": "wards", "pipeline": [], "$db": "stats"},
-        {"ping": 1, "$db": "stats"},
-        {"find": 1, "$db": "stats"},
-        {"find": "wards"},
-        {"find": "wards", "$db": 1},
-        {"$db": "stats", "find": "wards"},
-        {},
-    ],
+    {"aggregate": "wards", "pipeline": [], "$db": "stats"},
+    {"ping": 1, "$db": "stats"},
+    {"find": 1, "$db": "stats"},
+    {"find": "wards"},
+    {"find": "wards", "$db": 1},
+    {"$db": "stats", "find": "wards"},
+    {},
 )
 def test_any_other_command_has_no_target(command: dict[str, Any]) -> None:
     assert target_of(encode(command), 0) is None
@@ -484,9 +477,7 @@ def test_a_refusal_names_its_reason_and_nothing_else_does(family: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "key", ["command", "passed", "condition", "filter", "update", "push", "update stage", "stage"]
-)
+@rows("key", "command", "passed", "condition", "filter", "update", "push", "update stage", "stage")
 def test_a_name_without_a_row_is_refused(key: str) -> None:
     name = "unheardOf" if key in {"command", "passed"} else "$unheardOf"
     said = refusal_of(PROBES[key](name)).reason.value

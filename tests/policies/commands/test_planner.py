@@ -11,58 +11,55 @@ from sealwire.policies.roles.role import DENIED, ClassAccess, Rights
 from tests.policies.support import POLICY, covered, plan_of, planned_with, reason, refusal_of
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 UUID = Binary(b"0" * 16, 4)
 
 LOOKUP: dict[str, Any] = {"$lookup": {"from": "patients", "pipeline": [], "as": "z"}}
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"find": "wards", "filter": {"nhs_number": {"$gt": "a"}}, "unheardOf": 1},
-        {"insert": "wards", "documents": [{"nhs_number": "a"}]},
-        {"find": "patients", "$db": "other", "filter": {"nhs_number": "a"}},
-        {"find": "Patients", "filter": {"nhs_number": "a"}},
-        {"find": "patients.old", "filter": {"nhs_number": "a"}},
-        {"ping": 1},
-        {"hello": 1},
-        {"buildInfo": 1},
-        {"serverStatus": 1, "$db": "admin"},
-        {"listCollections": 1, "filter": {"name": "patients"}},
-        {"listDatabases": 1, "$db": "admin"},
-        {"dropDatabase": 1},
-        {"getMore": Int64(5), "collection": "patients", "batchSize": 5},
-        {"endSessions": [{"id": UUID}], "$db": "admin"},
-        {"commitTransaction": 1, "$db": "admin"},
-        {"abortTransaction": 1, "$db": "admin"},
-        {"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": b"x", "$db": "admin"},
-        {"createUser": "patients", "pwd": "x", "roles": []},
-        {"usersInfo": "patients"},
-        {"getLog": "patients", "$db": "admin"},
-        {"getParameter": "*", "$db": "admin"},
-        {"aggregate": 1, "pipeline": [{"$documents": [{"nhs_number": "a"}]}], "cursor": {}},
-        {"aggregate": 1, "pipeline": "x"},
-        {"aggregate": 1, "pipeline": ["x"]},
-        {"aggregate": 1, "pipeline": []},
-        {"explain": {"find": "wards", "filter": {"nhs_number": {"$gt": "a"}}}, "verbosity": "queryPlanner"},
-        {"explain": {"ping": 1}},
-    ],
+    {"find": "wards", "filter": {"nhs_number": {"$gt": "a"}}, "unheardOf": 1},
+    {"insert": "wards", "documents": [{"nhs_number": "a"}]},
+    {"find": "patients", "$db": "other", "filter": {"nhs_number": "a"}},
+    {"find": "Patients", "filter": {"nhs_number": "a"}},
+    {"find": "patients.old", "filter": {"nhs_number": "a"}},
+    {"ping": 1},
+    {"hello": 1},
+    {"buildInfo": 1},
+    {"serverStatus": 1, "$db": "admin"},
+    {"listCollections": 1, "filter": {"name": "patients"}},
+    {"listDatabases": 1, "$db": "admin"},
+    {"dropDatabase": 1},
+    {"getMore": Int64(5), "collection": "patients", "batchSize": 5},
+    {"endSessions": [{"id": UUID}], "$db": "admin"},
+    {"commitTransaction": 1, "$db": "admin"},
+    {"abortTransaction": 1, "$db": "admin"},
+    {"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": b"x", "$db": "admin"},
+    {"createUser": "patients", "pwd": "x", "roles": []},
+    {"usersInfo": "patients"},
+    {"getLog": "patients", "$db": "admin"},
+    {"getParameter": "*", "$db": "admin"},
+    {"aggregate": 1, "pipeline": [{"$documents": [{"nhs_number": "a"}]}], "cursor": {}},
+    {"aggregate": 1, "pipeline": "x"},
+    {"aggregate": 1, "pipeline": ["x"]},
+    {"aggregate": 1, "pipeline": []},
+    {"explain": {"find": "wards", "filter": {"nhs_number": {"$gt": "a"}}}, "verbosity": "queryPlanner"},
+    {"explain": {"ping": 1}},
 )
 def test_what_touches_no_protected_collection_passes_untouched(command: dict[str, Any]) -> None:
     plan = plan_of(command)
     assert (plan.protected, plan.edits) == (False, [])
 
 
-@pytest.mark.parametrize(
-    ("command", "edits"),
-    [
-        ({"find": "patients", "filter": {"nhs_number": "a"}}, [("nhs_number", "a")]),
-        ({"count": "patients", "query": {"nhs_number": "a"}}, [("nhs_number", "a")]),
-        ({"delete": "patients", "deletes": [{"q": {"nhs_number": "a"}, "limit": 0}]}, [("nhs_number", "a")]),
-        ({"aggregate": "patients", "pipeline": [{"$match": {"tags": "a"}}], "cursor": {}}, [("tags", "a")]),
-        ({"find": "patients", "filter": {"nhs_number": "a"}, "$db": "clinic"}, [("nhs_number", "a")]),
-    ],
+@rows(
+    "command, edits",
+    ({"find": "patients", "filter": {"nhs_number": "a"}}, [("nhs_number", "a")]),
+    ({"count": "patients", "query": {"nhs_number": "a"}}, [("nhs_number", "a")]),
+    ({"delete": "patients", "deletes": [{"q": {"nhs_number": "a"}, "limit": 0}]}, [("nhs_number", "a")]),
+    ({"aggregate": "patients", "pipeline": [{"$match": {"tags": "a"}}], "cursor": {}}, [("tags", "a")]),
+    ({"find": "patients", "filter": {"nhs_number": "a"}, "$db": "clinic"}, [("nhs_number", "a")]),
 )
 def test_a_command_inside_explain_is_covered_like_any_other(
     command: dict[str, Any], edits: list[Any]
@@ -73,25 +70,23 @@ def test_a_command_inside_explain_is_covered_like_any_other(
     assert (plan.command, plan.namespace) == (f"explain {next(iter(command))}", "clinic.patients")
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ({"explain": {"find": "patients", "filter": {"nhs_number": {"$gt": "a"}}}}, Reason.RANGE),
-        ({"explain": {"explain": {"find": "wards"}}}, Reason.SHAPE),
-        ({"explain": {}}, Reason.SHAPE),
-        ({"explain": 1}, Reason.SHAPE),
-        ({"explain": {"find": "patients", "$db": "other"}}, Reason.SHAPE),
-        ({"explain": {"find": "patients", "$db": 5}}, Reason.SHAPE),
-        *(
-            ({name: UUID}, Reason.SHAPE)
-            for name in ("find", "insert", "update", "count", "aggregate", "distinct")
-        ),
-        ({"aggregate": "x", "pipeline": [{"$merge": "patients"}]}, Reason.TARGET),
-        ({"aggregate": 1, "pipeline": [{"$documents": []}, {"$merge": "patients"}]}, Reason.TARGET),
-        ({"aggregate": 1, "pipeline": [{"$unionWith": "patients"}, {"$sort": {"born": 1}}]}, Reason.SORT),
-        ({"find": 1}, Reason.SHAPE),
-        ({"createIndexes": UUID, "indexes": []}, Reason.SHAPE),
-    ],
+@rows(
+    "command, expected",
+    ({"explain": {"find": "patients", "filter": {"nhs_number": {"$gt": "a"}}}}, Reason.RANGE),
+    ({"explain": {"explain": {"find": "wards"}}}, Reason.SHAPE),
+    ({"explain": {}}, Reason.SHAPE),
+    ({"explain": 1}, Reason.SHAPE),
+    ({"explain": {"find": "patients", "$db": "other"}}, Reason.SHAPE),
+    ({"explain": {"find": "patients", "$db": 5}}, Reason.SHAPE),
+    *(
+        ({name: UUID}, Reason.SHAPE)
+        for name in ("find", "insert", "update", "count", "aggregate", "distinct")
+    ),
+    ({"aggregate": "x", "pipeline": [{"$merge": "patients"}]}, Reason.TARGET),
+    ({"aggregate": 1, "pipeline": [{"$documents": []}, {"$merge": "patients"}]}, Reason.TARGET),
+    ({"aggregate": 1, "pipeline": [{"$unionWith": "patients"}, {"$sort": {"born": 1}}]}, Reason.SORT),
+    ({"find": 1}, Reason.SHAPE),
+    ({"createIndexes": UUID, "indexes": []}, Reason.SHAPE),
 )
 def test_commands_that_hide_what_they_touch_are_refused(command: dict[str, Any], expected: Reason) -> None:
     assert reason(command) is expected
@@ -172,41 +167,37 @@ def test_known_commands_are_names_without_a_value() -> None:
 WATCH: dict[str, Any] = {"aggregate": 1, "cursor": {}}
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"find": "patients"},
-        {"insert": "patients", "documents": []},
-        {"listIndexes": "patients"},
-        {"explain": {"find": "patients"}},
-        {"aggregate": "wards", "pipeline": [LOOKUP], "cursor": {}},
-        {"aggregate": 1, "pipeline": [{"$documents": []}, LOOKUP], "cursor": {}},
-        {"bulkWrite": 1, "ops": [], "nsInfo": [{"ns": "x.y"}, {"ns": "clinic.patients"}], "$db": "admin"},
-        {"create": "v", "viewOn": "patients", "pipeline": []},
-        {**WATCH, "pipeline": [{"$changeStream": {}}]},
-        {**WATCH, "pipeline": [{"$changeStream": {"allChangesForCluster": True}}], "$db": "admin"},
-        {**WATCH, "pipeline": [{"$changeStream": {}}, {"$match": {"ns.coll": "patients"}}]},
-        {"listCollections": 1},
-        {"dataSize": "clinic.patients", "$db": "admin"},
-    ],
+    {"find": "patients"},
+    {"insert": "patients", "documents": []},
+    {"listIndexes": "patients"},
+    {"explain": {"find": "patients"}},
+    {"aggregate": "wards", "pipeline": [LOOKUP], "cursor": {}},
+    {"aggregate": 1, "pipeline": [{"$documents": []}, LOOKUP], "cursor": {}},
+    {"bulkWrite": 1, "ops": [], "nsInfo": [{"ns": "x.y"}, {"ns": "clinic.patients"}], "$db": "admin"},
+    {"create": "v", "viewOn": "patients", "pipeline": []},
+    {**WATCH, "pipeline": [{"$changeStream": {}}]},
+    {**WATCH, "pipeline": [{"$changeStream": {"allChangesForCluster": True}}], "$db": "admin"},
+    {**WATCH, "pipeline": [{"$changeStream": {}}, {"$match": {"ns.coll": "patients"}}]},
+    {"listCollections": 1},
+    {"dataSize": "clinic.patients", "$db": "admin"},
 )
 def test_replies_are_opened_to_commands_that_reach_something_protected(command: dict[str, Any]) -> None:
     assert plan_of(command).reveals
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"find": "wards"},
-        {"aggregate": "wards", "pipeline": [{"$unionWith": "beds"}], "cursor": {}},
-        {"bulkWrite": 1, "ops": [], "nsInfo": [{"ns": "x.y"}], "$db": "admin"},
-        {"create": "v", "viewOn": "wards", "pipeline": []},
-        {**WATCH, "pipeline": [{"$changeStream": {}}], "$db": "other"},
-        {**WATCH, "pipeline": [{"$changeStream": {}}, {"$match": {"ns.coll": "wards"}}]},
-        {"listCollections": 1, "$db": "other"},
-        {"getMore": Int64(5), "collection": "patients"},
-        {"ping": 1},
-    ],
+    {"find": "wards"},
+    {"aggregate": "wards", "pipeline": [{"$unionWith": "beds"}], "cursor": {}},
+    {"bulkWrite": 1, "ops": [], "nsInfo": [{"ns": "x.y"}], "$db": "admin"},
+    {"create": "v", "viewOn": "wards", "pipeline": []},
+    {**WATCH, "pipeline": [{"$changeStream": {}}], "$db": "other"},
+    {**WATCH, "pipeline": [{"$changeStream": {}}, {"$match": {"ns.coll": "wards"}}]},
+    {"listCollections": 1, "$db": "other"},
+    {"getMore": Int64(5), "collection": "patients"},
+    {"ping": 1},
 )
 def test_other_replies_stay_closed(command: dict[str, Any]) -> None:
     assert not plan_of(command).reveals
@@ -239,15 +230,13 @@ def test_neither_is_an_index_type_that_no_shard_key_has() -> None:
 
 
 @pytest.mark.parametrize("name", ALL_KEYED)
-@pytest.mark.parametrize(
+@rows(
     "more",
-    [
-        {"zones": [{"min": {"nhs_number": "a"}, "max": {"nhs_number": "b"}, "zone": "north"}]},
-        {"_presetReshardedChunks": [{"min": {"nhs_number": "a"}}]},
-        {"timeseries": {"timeField": "nhs_number"}},
-        {"numInitialChunks": [5]},
-        {"unheardOf": 1},
-    ],
+    {"zones": [{"min": {"nhs_number": "a"}, "max": {"nhs_number": "b"}, "zone": "north"}]},
+    {"_presetReshardedChunks": [{"min": {"nhs_number": "a"}}]},
+    {"timeseries": {"timeField": "nhs_number"}},
+    {"numInitialChunks": [5]},
+    {"unheardOf": 1},
 )
 def test_what_needs_the_order_of_values_is_refused(name: str, more: dict[str, Any]) -> None:
     assert reason(command(name, {"nhs_number": 1}, **more)) is Reason.SHAPE
@@ -285,13 +274,11 @@ def test_who_may_not_filter_by_a_class_may_not_shard_by_it(name: str) -> None:
     planned_with(Rights(("r",)), command(name, {"ward": 1}))
 
 
-@pytest.mark.parametrize(
+@rows(
     "asked",
-    [
-        {"collMod": "patients", "index": {"keyPattern": {"nhs_number": 1}, "unique": True}, "dryRun": True},
-        {"collMod": "patients", "index": {"keyPattern": {"x": 1, "nhs_number": 1}, "prepareUnique": True}},
-        {"createIndexes": "patients", "indexes": [{"key": {"nhs_number": 1, "tags": 1}, "name": "i"}]},
-    ],
+    {"collMod": "patients", "index": {"keyPattern": {"nhs_number": 1}, "unique": True}, "dryRun": True},
+    {"collMod": "patients", "index": {"keyPattern": {"x": 1, "nhs_number": 1}, "prepareUnique": True}},
+    {"createIndexes": "patients", "indexes": [{"key": {"nhs_number": 1, "tags": 1}, "name": "i"}]},
 )
 def test_who_may_not_filter_by_a_class_may_not_index_it(asked: dict[str, Any]) -> None:
     """An index that is to be unique names equal documents, and `dryRun` changes nothing."""
@@ -302,16 +289,14 @@ def test_who_may_not_filter_by_a_class_may_not_index_it(asked: dict[str, Any]) -
     assert (caught.value.reason, caught.value.path) == (Reason.ROLE, "nhs_number")
 
 
-@pytest.mark.parametrize(
+@rows(
     "asked",
-    [
-        {"dropIndexes": "patients", "index": "nhs_number_1"},
-        {"deleteIndexes": "patients", "index": "*"},
-        {"collMod": "patients", "validator": {}},
-        {"collMod": "patients", "validationLevel": "off"},
-        {"collMod": "patients", "validationAction": "warn"},
-        {"collMod": "patients", "index": {"keyPattern": {"x": 1}, "prepareUnique": False}},
-    ],
+    {"dropIndexes": "patients", "index": "nhs_number_1"},
+    {"deleteIndexes": "patients", "index": "*"},
+    {"collMod": "patients", "validator": {}},
+    {"collMod": "patients", "validationLevel": "off"},
+    {"collMod": "patients", "validationAction": "warn"},
+    {"collMod": "patients", "index": {"keyPattern": {"x": 1}, "prepareUnique": False}},
 )
 def test_what_keeps_values_unique_and_encrypted_is_not_taken_away_by_who_only_reads(
     asked: dict[str, Any],

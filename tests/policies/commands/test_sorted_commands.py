@@ -15,6 +15,7 @@ from sealwire.policies.questions.conditions import HeldValue
 from tests.policies.filters.test_asking import POLICY
 from tests.policies.questions.test_conditions import value
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 SET = {"$set": {"room": 1}}
 STORED = ("Smith", "Adams", "Jones")
@@ -62,30 +63,26 @@ def test_what_says_nothing_makes_no_stage() -> None:
     assert found["pipeline"] == [{"$sort": {"surname": 1}}]
 
 
-@pytest.mark.parametrize(
-    ("given", "limit"), [({"limit": 4}, 4), ({"batchSize": 4}, 4), ({"limit": 9, "batchSize": 4}, 4)]
-)
+@rows("given, limit", ({"limit": 4}, 4), ({"batchSize": 4}, 4), ({"limit": 9, "batchSize": 4}, 4))
 def test_a_single_batch_leaves_no_cursor(given: dict[str, int], limit: int) -> None:
     found = turned(sort={"surname": 1}, singleBatch=True, **given)
     assert found["pipeline"][-1] == {"$limit": limit}
     assert found["cursor"] == {"batchSize": limit + 1}
 
 
-@pytest.mark.parametrize(
+@rows(
     "given",
-    [
-        {"returnKey": True},
-        {"showRecordId": True},
-        {"noCursorTimeout": True},
-        {"min": {"a": 1}},
-        {"max": {"a": 1}},
-        {"tailable": True},
-        {"unknown": 1},
-        {"singleBatch": True},
-        {"projection": {"a": {"$slice": 1}}},
-        {"projection": {"a.$": 1}},
-        {"projection": {"a": "$b"}},
-    ],
+    {"returnKey": True},
+    {"showRecordId": True},
+    {"noCursorTimeout": True},
+    {"min": {"a": 1}},
+    {"max": {"a": 1}},
+    {"tailable": True},
+    {"unknown": 1},
+    {"singleBatch": True},
+    {"projection": {"a": {"$slice": 1}}},
+    {"projection": {"a.$": 1}},
+    {"projection": {"a": "$b"}},
 )
 def test_what_only_find_knows_is_refused(given: dict[str, Any]) -> None:
     with raising(Refusal, Reason.SORT):
@@ -135,14 +132,12 @@ def first_of(made: Plan) -> tuple[bytes, list[str], bool]:
     return edit.element.name, [data[4:-1].decode() for _, data in edit.values()], edit.ranks.nulls is not None
 
 
-@pytest.mark.parametrize(
-    ("direction", "nulls", "found"),
-    [
-        (1, 0, (["Adams"], False)),
-        (-1, 0, (["Smith"], False)),
-        (1, 3, ([], True)),
-        (-1, 3, (["Smith"], False)),
-    ],
+@rows(
+    "direction, nulls, found",
+    (1, 0, (["Adams"], False)),
+    (-1, 0, (["Smith"], False)),
+    (1, 3, ([], True)),
+    (-1, 3, (["Smith"], False)),
 )
 def test_the_filter_gets_the_first_value(direction: int, nulls: int, found: tuple[list[str], bool]) -> None:
     made, asked = plan(modify(query={"room": 1}, sort={"surname": direction}), nulls=nulls)
@@ -203,28 +198,26 @@ def test_a_bulk_write_is_told_what_to_send_instead() -> None:
 BY_NAME = {"q": {}, "sort": {"surname": 1}}
 
 
-@pytest.mark.parametrize(
-    ("command", "reason"),
-    [
-        (modify(query={}, sort={"surname": 1}, upsert=True), Reason.QUESTION),
-        (modify(query={}, sort={"surname": 1}, upsert=True, autocommit=False), Reason.QUESTION),
-        (modify(query={}, sort={"surname": 1}, hint={"surname": "x"}), Reason.SHAPE),
-        (modify(query={}, sort={"surname": 1}, let={"x": 1}), Reason.QUESTION),
-        (modify(query={}, sort={"room": 1, "surname": 1}), Reason.QUESTION),
-        (modify(query={}, sort={"surname": 1, "kin.surname": 1}), Reason.QUESTION),
-        (modify(query={}, sort={"surname": 1, "mute": 1}), Reason.SORT),
-        (modify(query={}, sort={"mute": 1}), Reason.SORT),
-        (modify(query={}, sort={"surname": 2}), Reason.SHAPE),
-        (modify(query=None, sort={"surname": 1}), Reason.SHAPE),
-        (modify(query={}, sort={"surname": 1}, collation={"locale": "sv"}), Reason.COLLATION),
-        (modify(query={"$sampleRate": 0.5}, sort={"surname": 1}), Reason.QUESTION),
-        (modify(query={"$and": [{}], "$or": [{}], "$nor": [{"a": 1}]}, sort={"surname": 1}), Reason.QUESTION),
-        (update({"sort": {"surname": 1}}), Reason.SHAPE),
-        (update({**BY_NAME, "multi": True}), Reason.QUESTION),
-        (update(BY_NAME, let={"x": 1}), Reason.QUESTION),
-        (update(BY_NAME, {"q": {}}), Reason.QUESTION),
-        (update({"q": {}}, BY_NAME), Reason.QUESTION),
-    ],
+@rows(
+    "command, reason",
+    (modify(query={}, sort={"surname": 1}, upsert=True), Reason.QUESTION),
+    (modify(query={}, sort={"surname": 1}, upsert=True, autocommit=False), Reason.QUESTION),
+    (modify(query={}, sort={"surname": 1}, hint={"surname": "x"}), Reason.SHAPE),
+    (modify(query={}, sort={"surname": 1}, let={"x": 1}), Reason.QUESTION),
+    (modify(query={}, sort={"room": 1, "surname": 1}), Reason.QUESTION),
+    (modify(query={}, sort={"surname": 1, "kin.surname": 1}), Reason.QUESTION),
+    (modify(query={}, sort={"surname": 1, "mute": 1}), Reason.SORT),
+    (modify(query={}, sort={"mute": 1}), Reason.SORT),
+    (modify(query={}, sort={"surname": 2}), Reason.SHAPE),
+    (modify(query=None, sort={"surname": 1}), Reason.SHAPE),
+    (modify(query={}, sort={"surname": 1}, collation={"locale": "sv"}), Reason.COLLATION),
+    (modify(query={"$sampleRate": 0.5}, sort={"surname": 1}), Reason.QUESTION),
+    (modify(query={"$and": [{}], "$or": [{}], "$nor": [{"a": 1}]}, sort={"surname": 1}), Reason.QUESTION),
+    (update({"sort": {"surname": 1}}), Reason.SHAPE),
+    (update({**BY_NAME, "multi": True}), Reason.QUESTION),
+    (update(BY_NAME, let={"x": 1}), Reason.QUESTION),
+    (update(BY_NAME, {"q": {}}), Reason.QUESTION),
+    (update({"q": {}}, BY_NAME), Reason.QUESTION),
 )
 def test_others_are_refused(command: dict[str, Any], reason: Reason) -> None:
     with raising(Refusal, reason):

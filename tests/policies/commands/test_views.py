@@ -19,6 +19,7 @@ from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, value_edits, value_of
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 
 def view(on: str, *stages: dict[str, Any]) -> View:
@@ -41,15 +42,13 @@ def find(name: str, query: Any) -> Command:
     return {"find": name, "filter": query}
 
 
-@pytest.mark.parametrize(
-    ("stages", "query", "expected"),
-    [
-        ([], {"nhs_number": "a", "name": "b"}, [("nhs_number", "a")]),
-        ([{"$match": {"nhs_number": {"$ne": b"x"}}}], {"tags": "a"}, [("tags", "a")]),
-        ([{"$project": {"n": "$nhs_number"}}], {"n": "a"}, [("nhs_number", "a")]),
-        ([{"$group": {"_id": "$postcode", "n": {"$sum": 1}}}], {"_id": "a", "n": 5}, [("postcode", "a")]),
-        ([{"$group": {"_id": "$ward"}}], {"_id": "a"}, []),
-    ],
+@rows(
+    "stages, query, expected",
+    ([], {"nhs_number": "a", "name": "b"}, [("nhs_number", "a")]),
+    ([{"$match": {"nhs_number": {"$ne": b"x"}}}], {"tags": "a"}, [("tags", "a")]),
+    ([{"$project": {"n": "$nhs_number"}}], {"n": "a"}, [("nhs_number", "a")]),
+    ([{"$group": {"_id": "$postcode", "n": {"$sum": 1}}}], {"_id": "a", "n": 5}, [("postcode", "a")]),
+    ([{"$group": {"_id": "$ward"}}], {"_id": "a"}, []),
 )
 def test_the_fields_of_a_view_have_the_classes_that_its_pipeline_gives_them(
     stages: list[dict[str, Any]], query: Any, expected: list[tuple[str, Any]]

@@ -11,6 +11,7 @@ from sealwire.policies.commands.write_errors import CODES, MAX_STATEMENTS, STATE
 from sealwire.policies.errors import Reason, Refusal
 from tests.policies.support import POLICY
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 BAD = {"nhs_number": 5}
 GOOD = {"nhs_number": "a"}
@@ -41,48 +42,46 @@ def bulk(*ops: Any) -> dict[str, Any]:
     return {"bulkWrite": 1, "ops": list(ops), "nsInfo": namespaces}
 
 
-@pytest.mark.parametrize(
-    ("command", "found"),
-    [
-        (insert(GOOD, GOOD), []),
-        (insert(GOOD, BAD, GOOD, BAD), [(1, Reason.TYPE), (3, Reason.TYPE)]),
-        (insert({"notes": [None]}), [(0, Reason.TYPE)]),
-        (
-            update(
-                {"q": {"nhs_number": {"$gt": "a"}}, "u": {"$set": {"x": 1}}},
-                {"q": {"notes": "a"}, "u": {"$set": {"x": 1}}},
-                {"q": {"nhs_number": {"$regex": "a"}}, "u": {"$set": {"x": 1}}},
-                {"q": {}, "u": {"$inc": {"visits": 1}}},
-                {"q": {}, "u": [{"$set": {"nhs_number": {"$toUpper": "$nhs_number"}}}]},
-                {"q": {"$where": "1"}, "u": {"$set": {"x": 1}}},
-                {"q": GOOD, "u": {"$set": GOOD}},
-                {"q": {"notes.x": 1}, "u": {"$set": {"x": 1}}},
-                {"q": GOOD, "u": {"$set": {"x": 1}}, "collation": {"locale": "en"}},
-                WITH_MENTION,
-            ),
-            [
-                *((0, Reason.RANGE), (1, Reason.RANDOM_EQUALITY), (2, Reason.PATTERN), (3, Reason.OPERATOR)),
-                *((4, Reason.COMPUTE), (5, Reason.JAVASCRIPT), (7, Reason.BELOW_ENCRYPTED)),
-                (8, Reason.COLLATION),
-            ],
+@rows(
+    "command, found",
+    (insert(GOOD, GOOD), []),
+    (insert(GOOD, BAD, GOOD, BAD), [(1, Reason.TYPE), (3, Reason.TYPE)]),
+    (insert({"notes": [None]}), [(0, Reason.TYPE)]),
+    (
+        update(
+            {"q": {"nhs_number": {"$gt": "a"}}, "u": {"$set": {"x": 1}}},
+            {"q": {"notes": "a"}, "u": {"$set": {"x": 1}}},
+            {"q": {"nhs_number": {"$regex": "a"}}, "u": {"$set": {"x": 1}}},
+            {"q": {}, "u": {"$inc": {"visits": 1}}},
+            {"q": {}, "u": [{"$set": {"nhs_number": {"$toUpper": "$nhs_number"}}}]},
+            {"q": {"$where": "1"}, "u": {"$set": {"x": 1}}},
+            {"q": GOOD, "u": {"$set": GOOD}},
+            {"q": {"notes.x": 1}, "u": {"$set": {"x": 1}}},
+            {"q": GOOD, "u": {"$set": {"x": 1}}, "collation": {"locale": "en"}},
+            WITH_MENTION,
         ),
-        (
-            {
-                "delete": "patients",
-                "deletes": [{"q": {"postcode": {"$lt": "a"}}, "limit": 1}, {"q": GOOD, "limit": 1}],
-            },
-            [(0, Reason.RANGE)],
+        [
+            *((0, Reason.RANGE), (1, Reason.RANDOM_EQUALITY), (2, Reason.PATTERN), (3, Reason.OPERATOR)),
+            *((4, Reason.COMPUTE), (5, Reason.JAVASCRIPT), (7, Reason.BELOW_ENCRYPTED)),
+            (8, Reason.COLLATION),
+        ],
+    ),
+    (
+        {
+            "delete": "patients",
+            "deletes": [{"q": {"postcode": {"$lt": "a"}}, "limit": 1}, {"q": GOOD, "limit": 1}],
+        },
+        [(0, Reason.RANGE)],
+    ),
+    (
+        bulk(
+            {"insert": 0, "document": BAD},
+            {"insert": 1, "document": BAD},
+            {"update": 1, "filter": GOOD, "updateMods": {"$set": BAD}},
+            {"delete": 1, "filter": {"nhs_number": {"$gt": "a"}}},
         ),
-        (
-            bulk(
-                {"insert": 0, "document": BAD},
-                {"insert": 1, "document": BAD},
-                {"update": 1, "filter": GOOD, "updateMods": {"$set": BAD}},
-                {"delete": 1, "filter": {"nhs_number": {"$gt": "a"}}},
-            ),
-            [(1, Reason.TYPE), (2, Reason.TYPE), (3, Reason.RANGE)],
-        ),
-    ],
+        [(1, Reason.TYPE), (2, Reason.TYPE), (3, Reason.RANGE)],
+    ),
 )
 def test_each_statement_is_judged_by_itself(command: dict[str, Any], found: list[Any]) -> None:
     assert refused(command) == found
@@ -97,15 +96,13 @@ UNREADABLE: list[dict[str, Any]] = [
 TWICE = RawBSONDocument(encode({"q": {}, "u": {"$set": 5}, "w": {}}).replace(b"\3w\0", b"\3q\0"))
 
 
-@pytest.mark.parametrize(
+@rows(
     "statement",
-    [
-        {"q": {}, "u": {"$set": 5}},
-        {"q": {"$and": 5}, "u": {"$set": {"x": 1}}},
-        {"q": {"tags": {"$in": "a"}}, "u": [{"$set": {"x": 1}}], "multi": True, "upsert": False},
-        {"q": {}, "u": {"$set": {"tags.$[t]": "a"}}, "arrayFilters": [{"t": {"$in": 5}}], "hint": "a_1"},
-        {"q": {}, "u": [{"$set": {"x": 1}, "$unset": "y"}], "c": {"a": 1}, "collation": {"locale": "simple"}},
-    ],
+    {"q": {}, "u": {"$set": 5}},
+    {"q": {"$and": 5}, "u": {"$set": {"x": 1}}},
+    {"q": {"tags": {"$in": "a"}}, "u": [{"$set": {"x": 1}}], "multi": True, "upsert": False},
+    {"q": {}, "u": {"$set": {"tags.$[t]": "a"}}, "arrayFilters": [{"t": {"$in": 5}}], "hint": "a_1"},
+    {"q": {}, "u": [{"$set": {"x": 1}, "$unset": "y"}], "c": {"a": 1}, "collation": {"locale": "simple"}},
 )
 def test_a_statement_that_only_says_what_cannot_be_is_judged_by_itself(statement: dict[str, Any]) -> None:
     good = {"q": GOOD, "u": {"$set": GOOD}}
@@ -119,21 +116,19 @@ def test_shapes_of_documents_and_of_deletes_are_judged_by_themselves() -> None:
     assert refused(delete(*deletes)) == [(0, Reason.SHAPE), (1, Reason.SHAPE)]
 
 
-@pytest.mark.parametrize(
-    ("command", "reason"),
-    [
-        *(
-            (update({"q": {}, "u": {"$set": BAD}}, {"q": {}, "u": {"$set": 5}, **more}), Reason.SHAPE)
-            for more in UNREADABLE
-        ),
-        (update({"q": {}, "u": {"$set": BAD}}, {"u": {"$set": 5}}), Reason.SHAPE),
-        (update({"q": {}, "u": {"$set": BAD}}, TWICE), Reason.SHAPE),
-        (delete({"q": {"$and": 5}, "limit": 1.0}), Reason.SHAPE),
-        (delete({"q": {"$and": 5}}), Reason.SHAPE),
-        (bulk({"insert": 1, "document": {"deep.a": 1}}), Reason.SHAPE),
-        ({**update({"q": {}, "u": {"$set": BAD}}), "let": {"a": "$x"}}, Reason.SHAPE),
-        (bulk({"insert": 1, "document": BAD}, {"insert": 7, "document": GOOD}), Reason.SHAPE),
-    ],
+@rows(
+    "command, reason",
+    *(
+        (update({"q": {}, "u": {"$set": BAD}}, {"q": {}, "u": {"$set": 5}, **more}), Reason.SHAPE)
+        for more in UNREADABLE
+    ),
+    (update({"q": {}, "u": {"$set": BAD}}, {"u": {"$set": 5}}), Reason.SHAPE),
+    (update({"q": {}, "u": {"$set": BAD}}, TWICE), Reason.SHAPE),
+    (delete({"q": {"$and": 5}, "limit": 1.0}), Reason.SHAPE),
+    (delete({"q": {"$and": 5}}), Reason.SHAPE),
+    (bulk({"insert": 1, "document": {"deep.a": 1}}), Reason.SHAPE),
+    ({**update({"q": {}, "u": {"$set": BAD}}), "let": {"a": "$x"}}, Reason.SHAPE),
+    (bulk({"insert": 1, "document": BAD}, {"insert": 7, "document": GOOD}), Reason.SHAPE),
 )
 def test_what_is_wrong_with_the_command_refuses_all_of_it(command: dict[str, Any], reason: Reason) -> None:
     with raising(Refusal, reason):

@@ -21,6 +21,7 @@ from sealwire.wire.raw_bson import elements
 from tests.policies.signature_calls import doubled
 from tests.policies.support import POLICY, Command, covered, plan_of, planned, reason, refusal_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 N = ("nhs_number", "a")
 NHS = POLICY.collections["clinic.patients"].children[b"nhs_number"]
@@ -35,16 +36,14 @@ def update(value: Any, *stages: Any, **more: Any) -> Command:
     return {"update": "patients", "updates": [{"q": {}, "u": list(stages), "c": {"n": value}, **more}]}
 
 
-@pytest.mark.parametrize(
-    ("value", "edits"),
-    [
-        ("a", [N]),
-        ({"$literal": "$a"}, [("nhs_number", "$a")]),
-        (["a", "b"], [N, ("nhs_number", "b")]),
-        ([["a"], None], [N]),
-        (5, [("nhs_number", 5)]),
-        (None, []),
-    ],
+@rows(
+    "value, edits",
+    ("a", [N]),
+    ({"$literal": "$a"}, [("nhs_number", "$a")]),
+    (["a", "b"], [N, ("nhs_number", "b")]),
+    ([["a"], None], [N]),
+    (5, [("nhs_number", 5)]),
+    (None, []),
 )
 def test_a_variable_that_is_compared_with_one_class_is_covered(value: Any, edits: list[Any]) -> None:
     assert covered(find({"$eq": ["$nhs_number", "$$n"]}, value)) == edits
@@ -52,21 +51,19 @@ def test_a_variable_that_is_compared_with_one_class_is_covered(value: Any, edits
     assert covered({**first, **find({"$in": ["$nhs_number", "$$n"]}, value)}) == edits
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        {"aggregate": "patients", "pipeline": [{"$match": SAME}], "cursor": {}, "let": {"n": "a"}},
-        {"findAndModify": "patients", "query": SAME, "remove": True, "let": {"n": "a"}},
-        {"delete": "patients", "deletes": [{"q": SAME, "limit": 1}], "let": {"n": "a"}},
-        {"update": "patients", "updates": [{"q": SAME, "u": {"$set": {"w": 1}}}], "let": {"n": "a"}},
-        {"update": "patients", "updates": [{"q": SAME, "u": [{"$set": {"w": 1}}], "c": {"n": "a"}}]},
-        {
-            **{"bulkWrite": 1, "nsInfo": [{"ns": "clinic.patients"}], "let": {"n": "a"}, "$db": "admin"},
-            "ops": [{"delete": 0, "filter": SAME}],
-        },
-        {"explain": find(SAME["$expr"])},
-        find({"$or": [SAME["$expr"], {"$ne": ["$$n", "$other_nhs"]}]}),
-    ],
+    {"aggregate": "patients", "pipeline": [{"$match": SAME}], "cursor": {}, "let": {"n": "a"}},
+    {"findAndModify": "patients", "query": SAME, "remove": True, "let": {"n": "a"}},
+    {"delete": "patients", "deletes": [{"q": SAME, "limit": 1}], "let": {"n": "a"}},
+    {"update": "patients", "updates": [{"q": SAME, "u": {"$set": {"w": 1}}}], "let": {"n": "a"}},
+    {"update": "patients", "updates": [{"q": SAME, "u": [{"$set": {"w": 1}}], "c": {"n": "a"}}]},
+    {
+        **{"bulkWrite": 1, "nsInfo": [{"ns": "clinic.patients"}], "let": {"n": "a"}, "$db": "admin"},
+        "ops": [{"delete": 0, "filter": SAME}],
+    },
+    {"explain": find(SAME["$expr"])},
+    find({"$or": [SAME["$expr"], {"$ne": ["$$n", "$other_nhs"]}]}),
     ids=lambda command: next(iter(command)),
 )
 def test_every_command_with_variables_covers_them(command: Command) -> None:
@@ -83,18 +80,16 @@ def test_a_variable_is_seen_by_the_pipelines_inside() -> None:
     assert covered(command) == [("patient_nhs", "a")]
 
 
-@pytest.mark.parametrize(
-    ("expression", "value"),
-    [
-        ({"$or": [SAME["$expr"], {"$eq": ["$name", "$$n"]}]}, "a"),
-        ({"$or": [SAME["$expr"], {"$eq": ["$postcode", "$$n"]}]}, "a"),
-        ({"$or": [SAME["$expr"], {"$eq": ["x", {"$literal": "$$n"}]}]}, "a"),
-        ({"$let": {"vars": {"n": "$name"}, "in": SAME["$expr"]}}, "a"),
-        ({"$eq": ["$nhs_number", "$$n.x"]}, "a"),
-        ({"$eq": ["$nhs_number", "$$m"]}, "a"),
-        (SAME["$expr"], {"$concat": ["a", "b"]}),
-        (SAME["$expr"], [{"a": 1}]),
-    ],
+@rows(
+    "expression, value",
+    ({"$or": [SAME["$expr"], {"$eq": ["$name", "$$n"]}]}, "a"),
+    ({"$or": [SAME["$expr"], {"$eq": ["$postcode", "$$n"]}]}, "a"),
+    ({"$or": [SAME["$expr"], {"$eq": ["x", {"$literal": "$$n"}]}]}, "a"),
+    ({"$let": {"vars": {"n": "$name"}, "in": SAME["$expr"]}}, "a"),
+    ({"$eq": ["$nhs_number", "$$n.x"]}, "a"),
+    ({"$eq": ["$nhs_number", "$$m"]}, "a"),
+    (SAME["$expr"], {"$concat": ["a", "b"]}),
+    (SAME["$expr"], [{"a": 1}]),
 )
 def test_a_variable_that_is_more_than_one_class_s_constant_is_refused(expression: Any, value: Any) -> None:
     assert reason(find(expression, value)) is Reason.COMPUTE
@@ -125,31 +120,28 @@ def test_a_variable_is_compared_under_the_collation_of_its_statement() -> None:
     assert reason(find(SAME["$expr"], collation={"locale": "en"})) is Reason.COLLATION
 
 
-@pytest.mark.parametrize(
-    ("value", "stages", "edits"),
-    [
-        ("a", [{"$set": {"nhs_number": "$$n"}}], [("nhs_number", "nhs", "store", "a")]),
+@rows(
+    "value, stages, edits",
+    ("a", [{"$set": {"nhs_number": "$$n"}}], [("nhs_number", "nhs", "store", "a")]),
         ("a", [{"$set": {"nhs_number": {"$ifNull": ["$nhs_number", "$$n"]}}}],
          [("nhs_number", "nhs", "store", "a")]),
         (["a"], [{"$set": {"tags": {"$concatArrays": ["$tags", "$$n"]}}}], [("tags", "tag", "store", "a")]),
         (["a", 1], [{"$set": {"notes": "$$n"}}], [("notes", "secret", "store", ["a", 1])]),
         (2.0, [{"$set": {"visits": {"$cond": [{"$eq": ["$visits", "$$n"]}, 1, "$$n"]}}}],
          [("visits", "visits", "store", 1), ("visits", "visits", "store", 2)]),
-    ],
+
 )  # fmt: skip
 def test_a_variable_may_be_stored_at_a_covered_path(value: Any, stages: list[Any], edits: list[Any]) -> None:
     assert planned(update(value, *stages)) == edits
 
 
-@pytest.mark.parametrize(
-    ("value", "stage", "expected"),
-    [
-        (5, {"$set": {"nhs_number": "$$n"}}, Reason.TYPE),
-        ("a", {"$set": {"nhs_number": "$$n", "w": "$$n"}}, Reason.COMPUTE),
-        ("a", {"$set": {"nhs_number": "$$n", "postcode": "$$n"}}, Reason.COMPUTE),
-        ("a", {"$set": {"address": "$$n"}}, Reason.PIPELINE_UPDATE),
-        ({"a": 1}, {"$set": {"notes": "$$n"}}, Reason.COMPUTE),
-    ],
+@rows(
+    "value, stage, expected",
+    (5, {"$set": {"nhs_number": "$$n"}}, Reason.TYPE),
+    ("a", {"$set": {"nhs_number": "$$n", "w": "$$n"}}, Reason.COMPUTE),
+    ("a", {"$set": {"nhs_number": "$$n", "postcode": "$$n"}}, Reason.COMPUTE),
+    ("a", {"$set": {"address": "$$n"}}, Reason.PIPELINE_UPDATE),
+    ({"a": 1}, {"$set": {"notes": "$$n"}}, Reason.COMPUTE),
 )
 def test_a_variable_that_cannot_be_stored_there_is_refused(value: Any, stage: Any, expected: Reason) -> None:
     assert reason(update(value, stage)) is expected
@@ -185,26 +177,22 @@ def test_a_name_that_mongodb_takes_is_taken(name: str) -> None:
     assert covered({"find": "patients", "filter": {"$expr": found}, "let": {name: 1}}) == [N]
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [
-        *("$name", ["$name"], {"a": "$nhs_number"}, "$$ROOT", "$$CURRENT.nhs_number", "$", "$$"),
-        {"$eq": ["$nhs_number", "a"]},
-        {"$eq": [{"$getField": "nhs_number"}, "a"]},
-        {"$eq": [{"$getField": {"field": "nhs_number"}}, "a"]},
-    ],
+    *("$name", ["$name"], {"a": "$nhs_number"}, "$$ROOT", "$$CURRENT.nhs_number", "$", "$$"),
+    {"$eq": ["$nhs_number", "a"]},
+    {"$eq": [{"$getField": "nhs_number"}, "a"]},
+    {"$eq": [{"$getField": {"field": "nhs_number"}}, "a"]},
 )
 def test_a_value_of_let_that_reads_the_document_is_refused_as_the_server_does(value: Any) -> None:
     assert reason(find(SAME["$expr"], value)) is Reason.SHAPE
     assert reason({"find": "patients", "filter": {}, "let": {"n": value}}) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [
-        *("$$NOW", {"$literal": {"a": "$name"}}, {"$add": [1, 2]}, {"a": ["$$NOW"]}),
-        {"$getField": {"field": "a", "input": {"a": 1}}},
-    ],
+    *("$$NOW", {"$literal": {"a": "$name"}}, {"$add": [1, 2]}, {"a": ["$$NOW"]}),
+    {"$getField": {"field": "a", "input": {"a": 1}}},
 )
 def test_a_value_of_let_may_be_computed(value: Any) -> None:
     assert covered(find({"$eq": ["$name", "$$n"]}, value)) == []
@@ -275,18 +263,16 @@ def stored(path: str, expression: Any) -> Command:
     return {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {path: expression}}]}]}
 
 
-@pytest.mark.parametrize(
-    ("path", "expression", "value"),
-    [
-        ("nhs_number", "a", "a"),
-        ("nhs_number", {"$literal": "$a"}, "$a"),
-        ("nhs_number", {"$cond": [True, "a", None]}, "a"),
-        ("nhs_number", {"$switch": {"branches": [{"case": True, "then": "a"}]}}, "a"),
-        ("visits", {"$ifNull": ["$visits", 2.0]}, 2),
-        ("tags", {"$slice": [["a"], 1]}, "a"),
-        ("notes", ["a", {"b": ["c"]}], ["a", {"b": ["c"]}]),
-        ("notes", {"$literal": {"a.b": "$c"}}, {"a.b": "$c"}),
-    ],
+@rows(
+    "path, expression, value",
+    ("nhs_number", "a", "a"),
+    ("nhs_number", {"$literal": "$a"}, "$a"),
+    ("nhs_number", {"$cond": [True, "a", None]}, "a"),
+    ("nhs_number", {"$switch": {"branches": [{"case": True, "then": "a"}]}}, "a"),
+    ("visits", {"$ifNull": ["$visits", 2.0]}, 2),
+    ("tags", {"$slice": [["a"], 1]}, "a"),
+    ("notes", ["a", {"b": ["c"]}], ["a", {"b": ["c"]}]),
+    ("notes", {"$literal": {"a.b": "$c"}}, {"a.b": "$c"}),
 )
 def test_a_constant_is_stored_as_the_value_that_the_server_would_compute(
     path: str, expression: Any, value: Any
@@ -296,34 +282,32 @@ def test_a_constant_is_stored_as_the_value_that_the_server_would_compute(
     ]
 
 
-@pytest.mark.parametrize(
-    ("path", "expression", "expected"),
-    [
-        # the server reads a path, an operator, a field of each item
-        ("nhs_number", "$name", Reason.PIPELINE_UPDATE),
-        ("nhs_number", {"$concat": ["a", "b"]}, Reason.PIPELINE_UPDATE),
-        ("tags", ["a", "$name"], Reason.PIPELINE_UPDATE),
-        ("notes", ["a", "$name"], Reason.PIPELINE_UPDATE),
-        ("notes", [{"a": {"$toUpper": "b"}}], Reason.PIPELINE_UPDATE),
-        # the server takes no such document in an expression
-        ("notes", [doubled({"a": 1}, {"a": 2})], Reason.SHAPE),
-        ("notes", [{"a.b": 1}], Reason.PIPELINE_UPDATE),
-        ("notes", [{"a": 1, "$b": 2}], Reason.PIPELINE_UPDATE),
-        # no class holds it
-        ("nhs_number", 5, Reason.TYPE),
-        ("nhs_number", {"$literal": {"a": 1}}, Reason.TYPE),
-        ("nhs_number", Regex("a"), Reason.TYPE),
-        ("notes", MinKey(), Reason.TYPE),
-        ("notes", MaxKey(), Reason.TYPE),
-        ("notes", Timestamp(0, 0), Reason.TYPE),
-        ("notes", [None], Reason.TYPE),
-        # what stands beside the constant is held against the signature
-        ("nhs_number", {"$cond": [True, "a", None, "b"]}, Reason.SHAPE),
-        ("nhs_number", {"$ifNull": ["a"]}, Reason.SHAPE),
-        ("nhs_number", {"$ifNull": "a"}, Reason.SHAPE),
-        ("tags", {"$slice": [["a"], 1, 1, 1]}, Reason.SHAPE),
-        ("nhs_number", {"$switch": {"branches": [{"case": True, "then": "a", "x": "b"}]}}, Reason.SHAPE),
-    ],
+@rows(
+    "path, expression, expected",
+    # the server reads a path, an operator, a field of each item
+    ("nhs_number", "$name", Reason.PIPELINE_UPDATE),
+    ("nhs_number", {"$concat": ["a", "b"]}, Reason.PIPELINE_UPDATE),
+    ("tags", ["a", "$name"], Reason.PIPELINE_UPDATE),
+    ("notes", ["a", "$name"], Reason.PIPELINE_UPDATE),
+    ("notes", [{"a": {"$toUpper": "b"}}], Reason.PIPELINE_UPDATE),
+    # the server takes no such document in an expression
+    ("notes", [doubled({"a": 1}, {"a": 2})], Reason.SHAPE),
+    ("notes", [{"a.b": 1}], Reason.PIPELINE_UPDATE),
+    ("notes", [{"a": 1, "$b": 2}], Reason.PIPELINE_UPDATE),
+    # no class holds it
+    ("nhs_number", 5, Reason.TYPE),
+    ("nhs_number", {"$literal": {"a": 1}}, Reason.TYPE),
+    ("nhs_number", Regex("a"), Reason.TYPE),
+    ("notes", MinKey(), Reason.TYPE),
+    ("notes", MaxKey(), Reason.TYPE),
+    ("notes", Timestamp(0, 0), Reason.TYPE),
+    ("notes", [None], Reason.TYPE),
+    # what stands beside the constant is held against the signature
+    ("nhs_number", {"$cond": [True, "a", None, "b"]}, Reason.SHAPE),
+    ("nhs_number", {"$ifNull": ["a"]}, Reason.SHAPE),
+    ("nhs_number", {"$ifNull": "a"}, Reason.SHAPE),
+    ("tags", {"$slice": [["a"], 1, 1, 1]}, Reason.SHAPE),
+    ("nhs_number", {"$switch": {"branches": [{"case": True, "then": "a", "x": "b"}]}}, Reason.SHAPE),
 )
 def test_what_the_server_would_not_take_for_that_constant_is_refused(
     path: str, expression: Any, expected: Reason
@@ -331,14 +315,12 @@ def test_what_the_server_would_not_take_for_that_constant_is_refused(
     assert reason(stored(path, expression)) is expected
 
 
-@pytest.mark.parametrize(
-    ("path", "expression", "rule"),
-    [
-        ("nhs_number", {"$concat": ["a", "b"]}, "$concat"),
-        ("nhs_number", "$name", "update"),
-        ("tags", ["a", "$name"], "update"),
-        ("notes", [{"$toUpper": "b"}], "update"),
-    ],
+@rows(
+    "path, expression, rule",
+    ("nhs_number", {"$concat": ["a", "b"]}, "$concat"),
+    ("nhs_number", "$name", "update"),
+    ("tags", ["a", "$name"], "update"),
+    ("notes", [{"$toUpper": "b"}], "update"),
 )
 def test_the_refusal_names_the_operator_and_the_path(path: str, expression: Any, rule: str) -> None:
     refusal = refusal_of(stored(path, expression))

@@ -17,85 +17,71 @@ from sealwire.policies.expressions.operators import (
 )
 from tests.policies.expressions.test_choices import where, yields
 from tests.policies.support import covered, reason
+from tests.support.rows import rows
 
 
-@pytest.mark.parametrize(
-    ("expression", "edits"),
-    [
-        ({"$indexOfArray": ["$tags", "a"]}, [("tags", "a")]),
-        ({"$indexOfArray": ["$tags", "$tags", 1, "$age"]}, []),
-        ({"$indexOfArray": [["a", "$nhs_number"], "b"]}, [("nhs_number", "a"), ("nhs_number", "b")]),
-        ({"$setEquals": ["$tags", ["a", "b"], []]}, [("tags", "a"), ("tags", "b")]),
-        ({"$setIsSubset": [["a", None], "$tags"]}, [("tags", "a")]),
-        ({"$setIsSubset": ["$list", ["a"]]}, []),
-        ({"$in": ["$tags", [["a"], ["b", None]]]}, [("tags", "a"), ("tags", "b")]),
-        ({"$in": ["$nhs_number", {"$literal": ["$a"]}]}, [("nhs_number", "$a")]),
-        ({"$size": {"$setIntersection": ["$tags", ["a"]]}}, [("tags", "a")]),
-    ],
+@rows(
+    "expression, edits",
+    ({"$indexOfArray": ["$tags", "a"]}, [("tags", "a")]),
+    ({"$indexOfArray": ["$tags", "$tags", 1, "$age"]}, []),
+    ({"$indexOfArray": [["a", "$nhs_number"], "b"]}, [("nhs_number", "a"), ("nhs_number", "b")]),
+    ({"$setEquals": ["$tags", ["a", "b"], []]}, [("tags", "a"), ("tags", "b")]),
+    ({"$setIsSubset": [["a", None], "$tags"]}, [("tags", "a")]),
+    ({"$setIsSubset": ["$list", ["a"]]}, []),
+    ({"$in": ["$tags", [["a"], ["b", None]]]}, [("tags", "a"), ("tags", "b")]),
+    ({"$in": ["$nhs_number", {"$literal": ["$a"]}]}, [("nhs_number", "$a")]),
+    ({"$size": {"$setIntersection": ["$tags", ["a"]]}}, [("tags", "a")]),
 )
 def test_constants_beside_a_covered_array_are_covered(expression: Any, edits: list[tuple[str, Any]]) -> None:
     assert covered(where(expression)) == edits
 
 
-@pytest.mark.parametrize(
-    ("expression", "edits"),
-    [
-        ({"$setIntersection": ["$tags", ["b"]]}, [("tags", "b"), ("tags", "a")]),
-        ({"$setDifference": ["$tags", ["b", "c"]]}, [("tags", "b"), ("tags", "c"), ("tags", "a")]),
-        ({"$setUnion": ["$tags", {"$slice": ["$tags", 1]}, []]}, [("tags", "a")]),
-        ({"$setUnion": [["$nhs_number"], ["$other_nhs"]]}, [("nhs_number", "a")]),
-        ({"$setUnion": ["$list", ["b"]]}, []),
-    ],
+@rows(
+    "expression, edits",
+    ({"$setIntersection": ["$tags", ["b"]]}, [("tags", "b"), ("tags", "a")]),
+    ({"$setDifference": ["$tags", ["b", "c"]]}, [("tags", "b"), ("tags", "c"), ("tags", "a")]),
+    ({"$setUnion": ["$tags", {"$slice": ["$tags", 1]}, []]}, [("tags", "a")]),
+    ({"$setUnion": [["$nhs_number"], ["$other_nhs"]]}, [("nhs_number", "a")]),
+    ({"$setUnion": ["$list", ["b"]]}, []),
 )
 def test_the_set_that_comes_out_keeps_the_class(expression: Any, edits: list[tuple[str, Any]]) -> None:
     assert covered(yields(expression, {"$match": {"x": "a"}})) == edits
 
 
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [
-        ({"$setUnion": ["$tags", ["a"]]}, Reason.COMPUTE),
-        ({"$setDifference": [["a"], "$tags"]}, Reason.COMPUTE),
-        ({"$setIntersection": [["$nhs_number", "a"], ["a"]]}, Reason.COMPUTE),
-        ({"$setEquals": ["$tags", "$list"]}, Reason.COMPUTE),
-        ({"$setEquals": ["$tags", "$postcode"]}, Reason.COMPUTE),
-        ({"$setEquals": ["$notes", ["a"]]}, Reason.RANDOM_EQUALITY),
-        ({"$setUnion": ["$contacts", "$contacts"]}, Reason.COMPUTE),
-        ({"$indexOfArray": ["$tags", {"$toUpper": "$name"}]}, Reason.COMPUTE),
-        ({"$indexOfArray": ["$list", "x", "$visits"]}, Reason.COMPUTE),
-        ({"$indexOfArray": ["$tags"]}, Reason.SHAPE),
-        ({"$in": ["$tags"]}, Reason.SHAPE),
-        *(
-            ({name: ["$tags", value]}, Reason.SHAPE)
-            for name in (
-                "$setEquals",
-                "$setIsSubset",
-                "$setIntersection",
-                "$setDifference",
-                "$setUnion",
-                "$in",
-            )
-            for value in ("a", 5, {"a": 1}, {"$literal": "a"}, {})
-        ),
-        ({"$indexOfArray": ["a", "$tags"]}, Reason.SHAPE),
-        ({"$in": ["$nhs_number", "a"]}, Reason.SHAPE),
-        ({"$firstN": {"n": "$visits", "input": "$list"}}, Reason.COMPUTE),
-        ({"$firstN": {"n": 1, "input": "$notes"}}, Reason.COMPUTE),
-        ({"$firstN": 5}, Reason.SHAPE),
-        ({"$lastN": {"input": "$tags"}}, Reason.SHAPE),
-    ],
+@rows(
+    "expression, expected",
+    ({"$setUnion": ["$tags", ["a"]]}, Reason.COMPUTE),
+    ({"$setDifference": [["a"], "$tags"]}, Reason.COMPUTE),
+    ({"$setIntersection": [["$nhs_number", "a"], ["a"]]}, Reason.COMPUTE),
+    ({"$setEquals": ["$tags", "$list"]}, Reason.COMPUTE),
+    ({"$setEquals": ["$tags", "$postcode"]}, Reason.COMPUTE),
+    ({"$setEquals": ["$notes", ["a"]]}, Reason.RANDOM_EQUALITY),
+    ({"$setUnion": ["$contacts", "$contacts"]}, Reason.COMPUTE),
+    ({"$indexOfArray": ["$tags", {"$toUpper": "$name"}]}, Reason.COMPUTE),
+    ({"$indexOfArray": ["$list", "x", "$visits"]}, Reason.COMPUTE),
+    ({"$indexOfArray": ["$tags"]}, Reason.SHAPE),
+    ({"$in": ["$tags"]}, Reason.SHAPE),
+    *(
+        ({name: ["$tags", value]}, Reason.SHAPE)
+        for name in ("$setEquals", "$setIsSubset", "$setIntersection", "$setDifference", "$setUnion", "$in")
+        for value in ("a", 5, {"a": 1}, {"$literal": "a"}, {})
+    ),
+    ({"$indexOfArray": ["a", "$tags"]}, Reason.SHAPE),
+    ({"$in": ["$nhs_number", "a"]}, Reason.SHAPE),
+    ({"$firstN": {"n": "$visits", "input": "$list"}}, Reason.COMPUTE),
+    ({"$firstN": {"n": 1, "input": "$notes"}}, Reason.COMPUTE),
+    ({"$firstN": 5}, Reason.SHAPE),
+    ({"$lastN": {"input": "$tags"}}, Reason.SHAPE),
 )
 def test_what_ciphertext_cannot_tell_is_refused(expression: Any, expected: Reason) -> None:
     assert reason(where(expression)) is expected
 
 
-@pytest.mark.parametrize(
+@rows(
     "expression",
-    [
-        {"$setUnion": ["$tags", ["a"]]},
-        {"$setDifference": [["a"], "$tags"]},
-        {"$setIntersection": [["$nhs_number", "a"], ["a"]]},
-    ],
+    {"$setUnion": ["$tags", ["a"]]},
+    {"$setDifference": [["a"], "$tags"]},
+    {"$setIntersection": [["$nhs_number", "a"], ["a"]]},
 )
 def test_a_set_that_may_hold_constants_does_not_come_out(expression: Any) -> None:
     assert reason(yields(expression, {"$limit": 1})) is Reason.COMPUTE
@@ -164,16 +150,14 @@ def test_a_place_in_an_array_has_32_bits(number: int) -> None:
     assert reason(yields({"$arrayElemAt": ["$tags", Int64(beyond)]}, {"$limit": 1})) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
-    ("source", "gathered", "edits"),
-    [
-        ("$tags", ["$$value", ["$$this"]], [("tags", "a")]),
-        ("$tags", [["$$this"], "$$value"], [("tags", "a")]),
-        ("$tags", ["$$value", "$$value"], []),
-        ("$tags", ["$$value", ["$nhs_number"]], [("nhs_number", "a")]),
-        ("$contacts", ["$$value", ["$$this.phone"]], [("contacts.phone", "a")]),
-        ("$list", ["$$value", ["$$this"]], []),
-    ],
+@rows(
+    "source, gathered, edits",
+    ("$tags", ["$$value", ["$$this"]], [("tags", "a")]),
+    ("$tags", [["$$this"], "$$value"], [("tags", "a")]),
+    ("$tags", ["$$value", "$$value"], []),
+    ("$tags", ["$$value", ["$nhs_number"]], [("nhs_number", "a")]),
+    ("$contacts", ["$$value", ["$$this.phone"]], [("contacts.phone", "a")]),
+    ("$list", ["$$value", ["$$this"]], []),
 )
 @pytest.mark.parametrize("start", [[], None])
 def test_what_is_gathered_from_nothing_has_the_class_of_what_is_added(
@@ -198,74 +182,68 @@ def test_every_forwarding_operator_is_tried_here() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("expression", "edits"),
-    [
-        ({"$in": ["$nhs_number", ["a", "b", None]]}, [("nhs_number", "a"), ("nhs_number", "b")]),
-        ({"$in": ["$nhs_number", ["$other_nhs", "b"]]}, [("nhs_number", "b")]),
-        ({"$in": ["$nhs_number", []]}, []),
-        ({"$in": ["a", "$tags"]}, [("tags", "a")]),
-        ({"$in": ["a", {"$ifNull": ["$tags", []]}]}, [("tags", "a")]),
-        ({"$in": ["$nhs_number", {"$ifNull": ["$deep.a.b", []]}]}, []),
-        ({"$in": ["a", ["$nhs_number", "$other_nhs"]]}, [("nhs_number", "a")]),
-        ({"$in": [{"$literal": "$a"}, "$tags"]}, [("tags", "$a")]),
-        ({"$in": ["$visits", [1.0, "x"]]}, [("visits", 1), ("visits", "x")]),
-        ({"$not": {"$in": ["$name", "$list"]}}, []),
-    ],
+@rows(
+    "expression, edits",
+    ({"$in": ["$nhs_number", ["a", "b", None]]}, [("nhs_number", "a"), ("nhs_number", "b")]),
+    ({"$in": ["$nhs_number", ["$other_nhs", "b"]]}, [("nhs_number", "b")]),
+    ({"$in": ["$nhs_number", []]}, []),
+    ({"$in": ["a", "$tags"]}, [("tags", "a")]),
+    ({"$in": ["a", {"$ifNull": ["$tags", []]}]}, [("tags", "a")]),
+    ({"$in": ["$nhs_number", {"$ifNull": ["$deep.a.b", []]}]}, []),
+    ({"$in": ["a", ["$nhs_number", "$other_nhs"]]}, [("nhs_number", "a")]),
+    ({"$in": [{"$literal": "$a"}, "$tags"]}, [("tags", "$a")]),
+    ({"$in": ["$visits", [1.0, "x"]]}, [("visits", 1), ("visits", "x")]),
+    ({"$not": {"$in": ["$name", "$list"]}}, []),
 )
 def test_membership_covers_its_constants(expression: Any, edits: list[tuple[str, Any]]) -> None:
     assert covered(where(expression)) == edits
 
 
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [
-        ({"$arrayElemAt": ["$notes", 0]}, Reason.COMPUTE),
-        ({"$arrayElemAt": ["$list", "$visits"]}, Reason.COMPUTE),
-        ({"$arrayElemAt": [{"$ifNull": ["$tags", "$name"]}, 0]}, Reason.COMPUTE),
-        ({"$first": []}, Reason.SHAPE),
-        ({"$objectToArray": "$nhs_number"}, Reason.COMPUTE),
-        ({"$objectToArray": "$notes"}, Reason.COMPUTE),
-        ({"$slice": ["$contacts.note", 1]}, Reason.COMPUTE),
-        ({"$concatArrays": ["$tags", "$notes"]}, Reason.COMPUTE),
-        ({"$map": {"input": "$notes", "in": 1}}, Reason.COMPUTE),
-        ({"$map": {"input": "$contacts", "in": {"$toUpper": "$$this.phone"}}}, Reason.COMPUTE),
-        ({"$map": {"input": "$tags", "as": "CURRENT", "in": 1}}, Reason.SHAPE),
-        ({"$map": {"input": "$tags"}}, Reason.SHAPE),
-        ({"$map": {"input": "$tags", "in": 1, "unheardOf": 1}}, Reason.SHAPE),
-        ({"$map": "$tags"}, Reason.SHAPE),
-        ({"$filter": {"input": "$tags", "cond": "$$this"}}, Reason.COMPUTE),
-        ({"$filter": {"input": "$tags", "cond": {"$gt": ["$$this", "a"]}}}, Reason.COMPUTE),
-        ({"$filter": {"input": "$tags", "cond": True, "limit": "$visits"}}, Reason.COMPUTE),
-        ({"$mergeObjects": ["$$ROOT", "$notes"]}, Reason.COMPUTE),
-        ({"$in": ["$nhs_number", "$list"]}, Reason.COMPUTE),
-        ({"$in": ["$name", "$tags"]}, Reason.COMPUTE),
-        ({"$in": ["$nhs_number", ["$name"]]}, Reason.COMPUTE),
-        ({"$in": ["$nhs_number", ["$postcode"]]}, Reason.COMPUTE),
-        ({"$in": ["$nhs_number", "$tags"]}, Reason.COMPUTE),
-        ({"$in": ["$nhs_number", [["a", "$name"]]]}, Reason.COMPUTE),
-        ({"$in": ["$nhs_number", {"$literal": {"a": 1}}]}, Reason.SHAPE),
-        ({"$in": ["$notes", ["a"]]}, Reason.RANDOM_EQUALITY),
-        ({"$in": ["$address", [{"postcode": "a"}]]}, Reason.COMPUTE),
-        ({"$in": [{"phone": "a"}, "$contacts"]}, Reason.COMPUTE),
-        ({"$in": ["$nhs_number"]}, Reason.SHAPE),
-    ],
+@rows(
+    "expression, expected",
+    ({"$arrayElemAt": ["$notes", 0]}, Reason.COMPUTE),
+    ({"$arrayElemAt": ["$list", "$visits"]}, Reason.COMPUTE),
+    ({"$arrayElemAt": [{"$ifNull": ["$tags", "$name"]}, 0]}, Reason.COMPUTE),
+    ({"$first": []}, Reason.SHAPE),
+    ({"$objectToArray": "$nhs_number"}, Reason.COMPUTE),
+    ({"$objectToArray": "$notes"}, Reason.COMPUTE),
+    ({"$slice": ["$contacts.note", 1]}, Reason.COMPUTE),
+    ({"$concatArrays": ["$tags", "$notes"]}, Reason.COMPUTE),
+    ({"$map": {"input": "$notes", "in": 1}}, Reason.COMPUTE),
+    ({"$map": {"input": "$contacts", "in": {"$toUpper": "$$this.phone"}}}, Reason.COMPUTE),
+    ({"$map": {"input": "$tags", "as": "CURRENT", "in": 1}}, Reason.SHAPE),
+    ({"$map": {"input": "$tags"}}, Reason.SHAPE),
+    ({"$map": {"input": "$tags", "in": 1, "unheardOf": 1}}, Reason.SHAPE),
+    ({"$map": "$tags"}, Reason.SHAPE),
+    ({"$filter": {"input": "$tags", "cond": "$$this"}}, Reason.COMPUTE),
+    ({"$filter": {"input": "$tags", "cond": {"$gt": ["$$this", "a"]}}}, Reason.COMPUTE),
+    ({"$filter": {"input": "$tags", "cond": True, "limit": "$visits"}}, Reason.COMPUTE),
+    ({"$mergeObjects": ["$$ROOT", "$notes"]}, Reason.COMPUTE),
+    ({"$in": ["$nhs_number", "$list"]}, Reason.COMPUTE),
+    ({"$in": ["$name", "$tags"]}, Reason.COMPUTE),
+    ({"$in": ["$nhs_number", ["$name"]]}, Reason.COMPUTE),
+    ({"$in": ["$nhs_number", ["$postcode"]]}, Reason.COMPUTE),
+    ({"$in": ["$nhs_number", "$tags"]}, Reason.COMPUTE),
+    ({"$in": ["$nhs_number", [["a", "$name"]]]}, Reason.COMPUTE),
+    ({"$in": ["$nhs_number", {"$literal": {"a": 1}}]}, Reason.SHAPE),
+    ({"$in": ["$notes", ["a"]]}, Reason.RANDOM_EQUALITY),
+    ({"$in": ["$address", [{"postcode": "a"}]]}, Reason.COMPUTE),
+    ({"$in": [{"phone": "a"}, "$contacts"]}, Reason.COMPUTE),
+    ({"$in": ["$nhs_number"]}, Reason.SHAPE),
 )
 def test_what_has_no_exact_answer_is_refused(expression: Any, expected: Reason) -> None:
     assert reason(yields(expression, {"$limit": 1})) is expected
 
 
-@pytest.mark.parametrize(
-    ("expression", "path"),
-    [
-        ({"$concatArrays": ["$tags", ["x"]]}, "x"),
-        ({"$concatArrays": ["$tags", "$contacts"]}, "x.phone"),
-        ({"$mergeObjects": ["$address", "$meta"]}, "x.postcode"),
-        ({"$mergeObjects": ["$meta", "$address"]}, "x.postcode"),
-        ({"$mergeObjects": ["$$ROOT", {"nhs_number": "x"}]}, "x.nhs_number"),
-        ({"$mergeObjects": ["$$ROOT", {"nhs_number": "$postcode"}]}, "x.nhs_number"),
-        ({"$mergeObjects": [{"0": {"postcode": "x"}}, "$address"]}, "x.0.postcode"),
-    ],
+@rows(
+    "expression, path",
+    ({"$concatArrays": ["$tags", ["x"]]}, "x"),
+    ({"$concatArrays": ["$tags", "$contacts"]}, "x.phone"),
+    ({"$mergeObjects": ["$address", "$meta"]}, "x.postcode"),
+    ({"$mergeObjects": ["$meta", "$address"]}, "x.postcode"),
+    ({"$mergeObjects": ["$$ROOT", {"nhs_number": "x"}]}, "x.nhs_number"),
+    ({"$mergeObjects": ["$$ROOT", {"nhs_number": "$postcode"}]}, "x.nhs_number"),
+    ({"$mergeObjects": [{"0": {"postcode": "x"}}, "$address"]}, "x.0.postcode"),
 )
 def test_a_mixture_can_be_forwarded_only(expression: Any, path: str) -> None:
     assert covered(yields(expression, {"$project": {"x": 1}})) == []
@@ -289,12 +267,10 @@ _PLACES: list[Callable[[Any], Any]] = [
 
 
 @pytest.mark.parametrize("name", _NUMBERED)
-@pytest.mark.parametrize(
+@rows(
     "number",
-    [
-        *("secret", True, 1.5, float("nan"), float("inf"), Int64(2**31), Decimal128("1E+6000"), [1], [], {}),
-        *(Decimal128("0.5"), {"a": 1}, {"$literal": "secret"}, {"$literal": [1]}),
-    ],
+    *("secret", True, 1.5, float("nan"), float("inf"), Int64(2**31), Decimal128("1E+6000"), [1], [], {}),
+    *(Decimal128("0.5"), {"a": 1}, {"$literal": "secret"}, {"$literal": [1]}),
 )
 def test_what_is_no_whole_number_is_refused_in_the_place_of_one(name: str, number: Any) -> None:
     for place in _PLACES:
@@ -302,9 +278,7 @@ def test_what_is_no_whole_number_is_refused_in_the_place_of_one(name: str, numbe
 
 
 @pytest.mark.parametrize("name", _NUMBERED)
-@pytest.mark.parametrize(
-    "number", [1, Int64(1), 1.0, -0.0, Decimal128("2"), "$age", {"$add": ["$age", 1]}, {"$literal": 1}, None]
-)
+@rows("number", 1, Int64(1), 1.0, -0.0, Decimal128("2"), "$age", {"$add": ["$age", 1]}, {"$literal": 1}, None)
 def test_a_whole_number_of_any_type_or_an_expression_is_taken(name: str, number: Any) -> None:
     assert len(covered(yields(_NUMBERED[name](number), {"$limit": 1}))) == (name == "$indexOfArray")
 
@@ -326,16 +300,14 @@ def test_membership_takes_no_collation() -> None:
     assert reason(find) is Reason.COLLATION
 
 
-@pytest.mark.parametrize(
-    ("argument", "expected"),
-    [
-        ({"inputs": "$tags"}, Reason.SHAPE),
-        ({"inputs": ["$tags"], "useLongestLength": "secret"}, Reason.SHAPE),
-        ({"inputs": ["$tags"], "useLongestLength": {"$eq": ["$age", 1]}}, Reason.SHAPE),
-        ({"inputs": ["$tags", "$list"], "useLongestLength": True, "defaults": ["a", "b"]}, Reason.COMPUTE),
-        ({"inputs": ["$list"], "useLongestLength": True, "defaults": ["$nhs_number"]}, Reason.COMPUTE),
-        ({"inputs": ["$notes", "$list"]}, Reason.COMPUTE),
-    ],
+@rows(
+    "argument, expected",
+    ({"inputs": "$tags"}, Reason.SHAPE),
+    ({"inputs": ["$tags"], "useLongestLength": "secret"}, Reason.SHAPE),
+    ({"inputs": ["$tags"], "useLongestLength": {"$eq": ["$age", 1]}}, Reason.SHAPE),
+    ({"inputs": ["$tags", "$list"], "useLongestLength": True, "defaults": ["a", "b"]}, Reason.COMPUTE),
+    ({"inputs": ["$list"], "useLongestLength": True, "defaults": ["$nhs_number"]}, Reason.COMPUTE),
+    ({"inputs": ["$notes", "$list"]}, Reason.COMPUTE),
 )
 def test_what_zip_cannot_do_with_covered_arrays_is_refused(argument: Any, expected: Reason) -> None:
     assert reason(yields({"$zip": argument}, {"$limit": 1})) is expected

@@ -15,6 +15,7 @@ from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.schema import ValueType
 from sealwire.wire.raw_bson import elements
 from tests.bson_types import BsonType
+from tests.support.rows import rows
 
 INT_MAX, LONG_MAX = 2**31 - 1, 2**63 - 1
 NUMERIC = (ValueType.INT, ValueType.LONG, ValueType.DOUBLE)
@@ -29,80 +30,80 @@ def coerced(value: Any, declared: ValueType) -> bytes | None:
 
 
 @pytest.mark.parametrize("declared", NUMERIC)
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [5, Int64(5), 5.0, Decimal128("5"), Decimal128("5.000"), Decimal128("0.5E+1"), Decimal128("500E-2")],
+    5,
+    Int64(5),
+    5.0,
+    Decimal128("5"),
+    Decimal128("5.000"),
+    Decimal128("0.5E+1"),
+    Decimal128("500E-2"),
 )
 def test_equal_numbers_of_all_types_become_one_encoding(value: Any, declared: ValueType) -> None:
     assert coerced(value, declared) == struct.pack(FORMATS[declared], 5)
 
 
 @pytest.mark.parametrize("declared", NUMERIC)
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [
-        0,
-        Int64(0),
-        0.0,
-        -0.0,
-        Decimal128("0"),
-        Decimal128("-0"),
-        Decimal128("0E+6111"),
-        Decimal128("-0E-6176"),
-    ],
+    0,
+    Int64(0),
+    0.0,
+    -0.0,
+    Decimal128("0"),
+    Decimal128("-0"),
+    Decimal128("0E+6111"),
+    Decimal128("-0E-6176"),
 )
 def test_every_zero_becomes_the_one_zero(value: Any, declared: ValueType) -> None:
     assert coerced(value, declared) == struct.pack(FORMATS[declared], 0)
 
 
-@pytest.mark.parametrize(
-    ("value", "declared", "expected"),
-    [
-        (Int64(INT_MAX), ValueType.INT, INT_MAX),
-        (float(INT_MAX), ValueType.INT, INT_MAX),
-        (float(-INT_MAX - 1), ValueType.INT, -INT_MAX - 1),
-        (Int64(-INT_MAX - 1), ValueType.INT, -INT_MAX - 1),
-        (Decimal128(str(-LONG_MAX - 1)), ValueType.LONG, -LONG_MAX - 1),
-        (Decimal128(str(LONG_MAX)), ValueType.LONG, LONG_MAX),
-        (-(2.0**63), ValueType.LONG, -LONG_MAX - 1),
-        (Int64(2**53), ValueType.DOUBLE, 2.0**53),
-        (Int64(2**62), ValueType.DOUBLE, 2.0**62),
-        (Decimal128("0.5"), ValueType.DOUBLE, 0.5),
-        (math.inf, ValueType.DOUBLE, math.inf),
-        (Decimal128("Infinity"), ValueType.DOUBLE, math.inf),
-        (Decimal128("-Infinity"), ValueType.DOUBLE, -math.inf),
-    ],
+@rows(
+    "value, declared, expected",
+    (Int64(INT_MAX), ValueType.INT, INT_MAX),
+    (float(INT_MAX), ValueType.INT, INT_MAX),
+    (float(-INT_MAX - 1), ValueType.INT, -INT_MAX - 1),
+    (Int64(-INT_MAX - 1), ValueType.INT, -INT_MAX - 1),
+    (Decimal128(str(-LONG_MAX - 1)), ValueType.LONG, -LONG_MAX - 1),
+    (Decimal128(str(LONG_MAX)), ValueType.LONG, LONG_MAX),
+    (-(2.0**63), ValueType.LONG, -LONG_MAX - 1),
+    (Int64(2**53), ValueType.DOUBLE, 2.0**53),
+    (Int64(2**62), ValueType.DOUBLE, 2.0**62),
+    (Decimal128("0.5"), ValueType.DOUBLE, 0.5),
+    (math.inf, ValueType.DOUBLE, math.inf),
+    (Decimal128("Infinity"), ValueType.DOUBLE, math.inf),
+    (Decimal128("-Infinity"), ValueType.DOUBLE, -math.inf),
 )
 def test_the_edges_of_the_types_fit(value: Any, declared: ValueType, expected: float) -> None:
     assert coerced(value, declared) == struct.pack(FORMATS[declared], expected)
 
 
-@pytest.mark.parametrize(
-    ("value", "declared"),
-    [
-        (Int64(INT_MAX + 1), ValueType.INT),
-        (Int64(-INT_MAX - 2), ValueType.INT),
-        (float(-INT_MAX - 2), ValueType.INT),
-        (Decimal128(str(-LONG_MAX - 2)), ValueType.LONG),
-        (-1.1 * 2.0**63, ValueType.LONG),
-        (float(INT_MAX + 1), ValueType.INT),
-        (2.0**63, ValueType.LONG),
-        (Decimal128(str(LONG_MAX + 1)), ValueType.LONG),
-        (Int64(2**53 + 1), ValueType.DOUBLE),
-        (Int64(LONG_MAX), ValueType.DOUBLE),
-        (Decimal128("0.1"), ValueType.DOUBLE),
-        *((5.5, declared) for declared in (ValueType.INT, ValueType.LONG)),
-        *((Decimal128("5.5"), declared) for declared in (ValueType.INT, ValueType.LONG)),
-        *(
-            (Decimal128(text), declared)
-            for declared in NUMERIC
-            for text in ("9E+6144", "-9E+6144", "1E-6176", "NaN", "-NaN", "sNaN", "1.5E+6000")
-        ),
-        *((math.nan, declared) for declared in NUMERIC),
-        *((math.inf, declared) for declared in (ValueType.INT, ValueType.LONG)),
-        *((Decimal128("Infinity"), declared) for declared in (ValueType.INT, ValueType.LONG)),
-        *((value, declared) for declared in NUMERIC for value in ("5", True, b"5", [5], {"x": 5})),
-    ],
+@rows(
+    "value, declared",
+    (Int64(INT_MAX + 1), ValueType.INT),
+    (Int64(-INT_MAX - 2), ValueType.INT),
+    (float(-INT_MAX - 2), ValueType.INT),
+    (Decimal128(str(-LONG_MAX - 2)), ValueType.LONG),
+    (-1.1 * 2.0**63, ValueType.LONG),
+    (float(INT_MAX + 1), ValueType.INT),
+    (2.0**63, ValueType.LONG),
+    (Decimal128(str(LONG_MAX + 1)), ValueType.LONG),
+    (Int64(2**53 + 1), ValueType.DOUBLE),
+    (Int64(LONG_MAX), ValueType.DOUBLE),
+    (Decimal128("0.1"), ValueType.DOUBLE),
+    *((5.5, declared) for declared in (ValueType.INT, ValueType.LONG)),
+    *((Decimal128("5.5"), declared) for declared in (ValueType.INT, ValueType.LONG)),
+    *(
+        (Decimal128(text), declared)
+        for declared in NUMERIC
+        for text in ("9E+6144", "-9E+6144", "1E-6176", "NaN", "-NaN", "sNaN", "1.5E+6000")
+    ),
+    *((math.nan, declared) for declared in NUMERIC),
+    *((math.inf, declared) for declared in (ValueType.INT, ValueType.LONG)),
+    *((Decimal128("Infinity"), declared) for declared in (ValueType.INT, ValueType.LONG)),
+    *((value, declared) for declared in NUMERIC for value in ("5", True, b"5", [5], {"x": 5})),
 )
 def test_what_would_lose_something_has_no_equal(value: Any, declared: ValueType) -> None:
     assert coerced(value, declared) is None
@@ -122,14 +123,12 @@ def test_other_classes_take_their_own_type_and_no_number(declared: ValueType) ->
     assert coerced(5.0, declared) is None
 
 
-@pytest.mark.parametrize(
-    ("value", "is_negative"),
-    [
-        *((-0.0, True), (Decimal128("-0"), True), (Decimal128("-0E+99"), True), (Decimal128("-0.00"), True)),
-        *((0.0, False), (Decimal128("0"), False), (Decimal128("-1"), False), (-1.0, False), (0, False)),
-        *((Int64(0), False), (-5e-324, False), (Decimal128("-Infinity"), False), (Decimal128("-NaN"), False)),
-        (Decimal128("-1E-6176"), False),
-    ],
+@rows(
+    "value, is_negative",
+    *((-0.0, True), (Decimal128("-0"), True), (Decimal128("-0E+99"), True), (Decimal128("-0.00"), True)),
+    *((0.0, False), (Decimal128("0"), False), (Decimal128("-1"), False), (-1.0, False), (0, False)),
+    *((Int64(0), False), (-5e-324, False), (Decimal128("-Infinity"), False), (Decimal128("-NaN"), False)),
+    (Decimal128("-1E-6176"), False),
 )
 def test_a_zero_with_a_sign_is_told_from_one_without(value: Any, is_negative: bool) -> None:
     data = encode({"v": value})

@@ -6,6 +6,7 @@ from sealwire.policies.file.lint import lint
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import leaves
 from tests.policies.support import COVERED_PATHS, POLICY
+from tests.support.rows import rows
 
 
 def findings(*paths: str, mode: str = "deterministic, type: string") -> list[tuple[str, str]]:
@@ -15,9 +16,7 @@ def findings(*paths: str, mode: str = "deterministic, type: string") -> list[tup
     return [(finding.rule, finding.where) for finding in lint(load_policy(source.encode(), "p"))]
 
 
-@pytest.mark.parametrize(
-    "path", ["sex", "Gender", "patient.ward", "marital_status", "blood-group", "visits.outcome"]
-)
+@rows("path", "sex", "Gender", "patient.ward", "marital_status", "blood-group", "visits.outcome")
 def test_deterministic_fields_of_few_values_are_found(path: str) -> None:
     assert findings(path) == [("few-values", f"c.d {path}")]
     assert findings(path, mode="random") == []
@@ -79,64 +78,54 @@ def found(roles: str, head: str = HEAD) -> list[tuple[str, str]]:
     return [(finding.rule, finding.where) for finding in lint(policy)]
 
 
-@pytest.mark.parametrize(
-    ("roles", "expected"),
-    [
-        ("r: {users: [a@b], classes: {nhs: {read: clear}}}", []),
-        ("r: {users: [a@b], classes: {nhs: {read: denied}}}", [("role-gives-nothing", "r")]),
-        ("r: {users: [a@b], delete: true, classes: {nhs: {}}}", []),
-        ("r: {users: ['*@*'], classes: {nhs: {read: clear}}}", [("role-for-everybody", "r")]),
-        ("r: {users: ['*@*'], require_certificate: true, classes: {nhs: {read: clear}}}", []),
-        (
-            "r: {users: [a@b], break_glass: true, classes: {nhs: {read: clear}}}",
-            [("glass-without-limit", "r")],
-        ),
-        ("r: {users: [a@b], break_glass: true, documents_per_hour: 9, classes: {nhs: {read: clear}}}", []),
-        (
-            "r: {users: [a@b], classes: {nhs: {read: {mask: last4}, write: true}}}",
-            [("mask-written-back", "r nhs")],
-        ),
-        (
-            "r: {users: [a@b], classes: {nhs: {read: ciphertext, write: true}}}",
-            [("write-tells-equality", "r nhs")],
-        ),
-        ("r: {users: [a@b], classes: {nhs: {read: ciphertext, write: true, filter: true}}}", []),
-        (
-            "r: {users: [a@b], classes: {nhs: {read: {mask: last4}, filter: true}}}",
-            [("mask-without-limit", "r nhs")],
-        ),
-        (
-            "r: {users: [a@b], comparisons_per_hour: 9, classes: {nhs: {read: {mask: last4}, filter: true}}}",
-            [],
-        ),
-        ("r: {users: [a@b], classes: {nhs: {read: {mask: fixed}, filter: true}}}", []),
-        ("r: {users: [a@b], classes: {notes: {read: ciphertext, write: true}}}", []),
-        ("r: {users: [a@b], classes: {born: {read: {mask: last4}}}}", [("mask-without-part", "r born")]),
-        ("r: {users: [a@b], classes: {visits: {read: {mask: year}}}}", [("mask-without-part", "r visits")]),
-        ("r: {users: [a@b], classes: {notes: {read: {mask: year}}, born: {read: {mask: fixed}}}}", []),
-        (
-            "r: {users: [a@b], classes: {nhs: {read: denied, filter: true}}},"
-            " s: {users: [a@b, c@d], classes: {'*': {read: clear}}}",
-            [("denied-and-given", "r nhs")],
-        ),
-        (
-            "r: {users: [a@b], classes: {nhs: {read: denied, filter: true}}},"
-            " s: {users: [c@d], classes: {'*': {read: clear}}}",
-            [],
-        ),
-    ],
+@rows(
+    "roles, expected",
+    ("r: {users: [a@b], classes: {nhs: {read: clear}}}", []),
+    ("r: {users: [a@b], classes: {nhs: {read: denied}}}", [("role-gives-nothing", "r")]),
+    ("r: {users: [a@b], delete: true, classes: {nhs: {}}}", []),
+    ("r: {users: ['*@*'], classes: {nhs: {read: clear}}}", [("role-for-everybody", "r")]),
+    ("r: {users: ['*@*'], require_certificate: true, classes: {nhs: {read: clear}}}", []),
+    ("r: {users: [a@b], break_glass: true, classes: {nhs: {read: clear}}}", [("glass-without-limit", "r")]),
+    ("r: {users: [a@b], break_glass: true, documents_per_hour: 9, classes: {nhs: {read: clear}}}", []),
+    (
+        "r: {users: [a@b], classes: {nhs: {read: {mask: last4}, write: true}}}",
+        [("mask-written-back", "r nhs")],
+    ),
+    (
+        "r: {users: [a@b], classes: {nhs: {read: ciphertext, write: true}}}",
+        [("write-tells-equality", "r nhs")],
+    ),
+    ("r: {users: [a@b], classes: {nhs: {read: ciphertext, write: true, filter: true}}}", []),
+    (
+        "r: {users: [a@b], classes: {nhs: {read: {mask: last4}, filter: true}}}",
+        [("mask-without-limit", "r nhs")],
+    ),
+    ("r: {users: [a@b], comparisons_per_hour: 9, classes: {nhs: {read: {mask: last4}, filter: true}}}", []),
+    ("r: {users: [a@b], classes: {nhs: {read: {mask: fixed}, filter: true}}}", []),
+    ("r: {users: [a@b], classes: {notes: {read: ciphertext, write: true}}}", []),
+    ("r: {users: [a@b], classes: {born: {read: {mask: last4}}}}", [("mask-without-part", "r born")]),
+    ("r: {users: [a@b], classes: {visits: {read: {mask: year}}}}", [("mask-without-part", "r visits")]),
+    ("r: {users: [a@b], classes: {notes: {read: {mask: year}}, born: {read: {mask: fixed}}}}", []),
+    (
+        "r: {users: [a@b], classes: {nhs: {read: denied, filter: true}}},"
+        " s: {users: [a@b, c@d], classes: {'*': {read: clear}}}",
+        [("denied-and-given", "r nhs")],
+    ),
+    (
+        "r: {users: [a@b], classes: {nhs: {read: denied, filter: true}}},"
+        " s: {users: [c@d], classes: {'*': {read: clear}}}",
+        [],
+    ),
 )
 def test_what_is_weak_is_found(roles: str, expected: list[tuple[str, str]]) -> None:
     assert found(roles) == expected
 
 
-@pytest.mark.parametrize(
-    ("limits", "expected"),
-    [
-        ("", []),
-        ("documents_per_hour: 5, ", [("ask-without-limit", "r nhs")]),
-        ("documents_per_hour: 5, comparisons_per_hour: 50, ", []),
-    ],
+@rows(
+    "limits, expected",
+    ("", []),
+    ("documents_per_hour: 5, ", [("ask-without-limit", "r nhs")]),
+    ("documents_per_hour: 5, comparisons_per_hour: 50, ", []),
 )
 def test_limits_of_documents_alone_do_not_bound_what_is_asked(
     limits: str, expected: list[tuple[str, str]]

@@ -22,6 +22,7 @@ from sealwire.policies.file.schema import (
 )
 from sealwire.proxy.server.errors import read_named_file
 from tests.build_context import ROOT
+from tests.support.rows import rows
 
 DESIGN = b"""\
 version: 1
@@ -83,56 +84,51 @@ def test_paths_of_field_names_are_accepted(path: str) -> None:
     assert load_policy(policy_with(path=f"{path}: a"), "p").covered("clinic.x") is not None
 
 
-@pytest.mark.parametrize(
-    ("source", "line", "column", "hinted"),
-    [
-        (b"classes: {}\ncollections: {}\n", 1, 1, True),
-        (b"version: 2\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, True),
-        (b"version: true\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, True),
-        (b"version: 1\nclasses: {}\ncollections: {}\n", 2, 10, True),
-        (b"version: 1\nclass: {}\ncollections: {}\n", 2, 1, True),
-        (b"- 1\n", 1, 1, True),
-        (policy_with("{mode: secret}"), 2, 21, True),
-        (policy_with("{mode: randon}"), 2, 21, True),
-        (policy_with("{}"), 2, 14, True),
-        (policy_with("deterministic"), 2, 14, True),
-        (policy_with("{mode: deterministic}"), 2, 14, True),
-        (policy_with("{mode: deterministic, type: decimal}"), 2, 42, True),
-        (policy_with("{mode: deterministic, type: object}"), 2, 42, True),
-        (policy_with("{mode: random, type: string}"), 2, 35, True),
-        (policy_with("{mode: random, rotate: weekly}"), 2, 37, True),
-        (policy_with("{mode: random, rotate: 90}"), 2, 37, True),
-        (policy_with("{mode: random, range: {}}"), 2, 36, True),
-        (b"version: 1\nclasses: {1a: {mode: random}}\ncollections: {}\n", 2, 15, True),
-        (b"version: 1\nclasses: {" + b"a" * 64 + b": {mode: random}}\ncollections: {}\n", 2, 77, True),
-        *((policy_with(namespace=name), 5, 5, True) for name in ("clinic", "clinic.", ".x", "'.'")),
-        *((policy_with(namespace=f"'{name}'"), 5, 5, True) for name in ("c.x?", "c.[x]", "c[a].*")),
-        *(
-            (policy_with(namespace=name), 5, 5, True)
-            for name in ("admin.x", "config.x", "local.x", "c.system.x")
-        ),
-        (policy_with(path="x: b"), 5, 8, True),
-        (policy_with(path="x: 5"), 5, 8, True),
-        (policy_with(path="x: [a]"), 5, 8, True),
-        (policy_with(path="x: {y: a}"), 5, 8, True),
-        (policy_with(path="{}"), 5, 5, True),
-        (policy_with(path="x..y: a"), 5, 11, True),
-        (policy_with(path=".x: a"), 5, 9, True),
-        (policy_with(path="x.: a"), 5, 9, True),
-        (policy_with(path="$x: a"), 5, 9, True),
-        (policy_with(path="x.$[].y: a"), 5, 14, True),
-        (policy_with(path="x.0.y: a"), 5, 12, True),
-        (policy_with(path="'0': a"), 5, 10, True),
-        (policy_with(path='"x\\0y": a'), 5, 13, True),
-        (policy_with(path='"\\ud800": a'), 5, 15, True),
-        (policy_with(path="_id: a"), 5, 10, True),
-        (policy_with(path="_id.x: a"), 5, 12, True),
-        (policy_with(path=".".join("a" * 33) + ": a"), 5, 72, True),
-        (policy_with(path="x: a\n    x: a"), 6, 5, True),
-        (policy_with(path="x: a\n    x.y: a"), 6, 10, True),
-        (policy_with(path="x.y.z: a\n    x.y: a"), 5, 12, True),
-        (policy_with() + b"  clinic.x: {y: a}\n", 6, 3, True),
-    ],
+@rows(
+    "source, line, column, hinted",
+    (b"classes: {}\ncollections: {}\n", 1, 1, True),
+    (b"version: 2\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, True),
+    (b"version: true\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, True),
+    (b"version: 1\nclasses: {}\ncollections: {}\n", 2, 10, True),
+    (b"version: 1\nclass: {}\ncollections: {}\n", 2, 1, True),
+    (b"- 1\n", 1, 1, True),
+    (policy_with("{mode: secret}"), 2, 21, True),
+    (policy_with("{mode: randon}"), 2, 21, True),
+    (policy_with("{}"), 2, 14, True),
+    (policy_with("deterministic"), 2, 14, True),
+    (policy_with("{mode: deterministic}"), 2, 14, True),
+    (policy_with("{mode: deterministic, type: decimal}"), 2, 42, True),
+    (policy_with("{mode: deterministic, type: object}"), 2, 42, True),
+    (policy_with("{mode: random, type: string}"), 2, 35, True),
+    (policy_with("{mode: random, rotate: weekly}"), 2, 37, True),
+    (policy_with("{mode: random, rotate: 90}"), 2, 37, True),
+    (policy_with("{mode: random, range: {}}"), 2, 36, True),
+    (b"version: 1\nclasses: {1a: {mode: random}}\ncollections: {}\n", 2, 15, True),
+    (b"version: 1\nclasses: {" + b"a" * 64 + b": {mode: random}}\ncollections: {}\n", 2, 77, True),
+    *((policy_with(namespace=name), 5, 5, True) for name in ("clinic", "clinic.", ".x", "'.'")),
+    *((policy_with(namespace=f"'{name}'"), 5, 5, True) for name in ("c.x?", "c.[x]", "c[a].*")),
+    *((policy_with(namespace=name), 5, 5, True) for name in ("admin.x", "config.x", "local.x", "c.system.x")),
+    (policy_with(path="x: b"), 5, 8, True),
+    (policy_with(path="x: 5"), 5, 8, True),
+    (policy_with(path="x: [a]"), 5, 8, True),
+    (policy_with(path="x: {y: a}"), 5, 8, True),
+    (policy_with(path="{}"), 5, 5, True),
+    (policy_with(path="x..y: a"), 5, 11, True),
+    (policy_with(path=".x: a"), 5, 9, True),
+    (policy_with(path="x.: a"), 5, 9, True),
+    (policy_with(path="$x: a"), 5, 9, True),
+    (policy_with(path="x.$[].y: a"), 5, 14, True),
+    (policy_with(path="x.0.y: a"), 5, 12, True),
+    (policy_with(path="'0': a"), 5, 10, True),
+    (policy_with(path='"x\\0y": a'), 5, 13, True),
+    (policy_with(path='"\\ud800": a'), 5, 15, True),
+    (policy_with(path="_id: a"), 5, 10, True),
+    (policy_with(path="_id.x: a"), 5, 12, True),
+    (policy_with(path=".".join("a" * 33) + ": a"), 5, 72, True),
+    (policy_with(path="x: a\n    x: a"), 6, 5, True),
+    (policy_with(path="x: a\n    x.y: a"), 6, 10, True),
+    (policy_with(path="x.y.z: a\n    x.y: a"), 5, 12, True),
+    (policy_with() + b"  clinic.x: {y: a}\n", 6, 3, True),
 )
 def test_every_complaint_names_its_place(source: bytes, line: int, column: int, hinted: bool) -> None:
     with pytest.raises(SourceError) as caught:
@@ -161,37 +157,35 @@ roles:
 """
 
 
-@pytest.mark.parametrize(
-    ("right", "mistake"),
-    [
-        ("classes:\n  nhs", "klasses:\n  nhs"),
-        ("collections:", "colections:"),
-        ("subjects:", "subject:"),
-        ("roles:", "role:"),
-        ("nhs: {mode: deterministic, type", "nhs: {mode: determinist, type"),
-        ("nhs: {mode: deterministic, type", "nhs: {mod: deterministic, type"),
-        ("type: string", "tipe: string"),
-        ("type: string", "type: strin"),
-        ("{mode: deterministic, type: string}", "7"),
-        ("unit: day", "unit: week"),
-        ("unit: day", "unti: day"),
-        ("to: 2100-01-01", "to: 5"),
-        ("$database", "a..b"),
-        ("nhs_number: nhs", "nhs_number: nsh"),
-        ("nhs_number: nhs", "$nhs_number: nhs"),
-        ("text: notes", "text: nots"),
-        ("clinic.letters: {", "clinicletters: {"),
-        ("  class: nhs", "  class: nsh"),
-        ("  class: nhs", "  clas: nhs"),
-        ("  class: nhs", "  class: notes"),
-        ("clinic.patients.number", "clinic"),
-        ("clinic.patients.number", "clinic.patients.born"),
-        ("users: [a@b]", "user: [a@b]"),
-        ("users: [a@b]", "users: [a]"),
-        ("classes: {nhs: {read", "class: {nhs: {read"),
-        ("read: clear", "reed: clear"),
-        ("read: clear", "read: cleer"),
-    ],
+@rows(
+    "right, mistake",
+    ("classes:\n  nhs", "klasses:\n  nhs"),
+    ("collections:", "colections:"),
+    ("subjects:", "subject:"),
+    ("roles:", "role:"),
+    ("nhs: {mode: deterministic, type", "nhs: {mode: determinist, type"),
+    ("nhs: {mode: deterministic, type", "nhs: {mod: deterministic, type"),
+    ("type: string", "tipe: string"),
+    ("type: string", "type: strin"),
+    ("{mode: deterministic, type: string}", "7"),
+    ("unit: day", "unit: week"),
+    ("unit: day", "unti: day"),
+    ("to: 2100-01-01", "to: 5"),
+    ("$database", "a..b"),
+    ("nhs_number: nhs", "nhs_number: nsh"),
+    ("nhs_number: nhs", "$nhs_number: nhs"),
+    ("text: notes", "text: nots"),
+    ("clinic.letters: {", "clinicletters: {"),
+    ("  class: nhs", "  class: nsh"),
+    ("  class: nhs", "  clas: nhs"),
+    ("  class: nhs", "  class: notes"),
+    ("clinic.patients.number", "clinic"),
+    ("clinic.patients.number", "clinic.patients.born"),
+    ("users: [a@b]", "user: [a@b]"),
+    ("users: [a@b]", "users: [a]"),
+    ("classes: {nhs: {read", "class: {nhs: {read"),
+    ("read: clear", "reed: clear"),
+    ("read: clear", "read: cleer"),
 )
 def test_one_mistake_is_one_complaint(right: str, mistake: str) -> None:
     assert load_policy(RIGHT.encode(), "p.yaml").subjects is not None
@@ -239,16 +233,14 @@ class TestPlainAndAllowed:
         assert not policy.is_plain("clinic.beds")
         assert policy.allowed_commands == {b"shinyNewCommand"}
 
-    @pytest.mark.parametrize(
+    @rows(
         "line",
-        [
-            b"plain: clinic.wards",
-            b"plain: [clinic]",
-            b"plain: [clinic.patients]",
-            b"plain: [admin.system.users]",
-            b"allow_commands: [1]",
-            b'allow_commands: ["find things"]',
-        ],
+        b"plain: clinic.wards",
+        b"plain: [clinic]",
+        b"plain: [clinic.patients]",
+        b"plain: [admin.system.users]",
+        b"allow_commands: [1]",
+        b'allow_commands: ["find things"]',
     )
     def test_what_is_neither_is_refused_with_its_place(self, line: bytes) -> None:
         with pytest.raises(SourceError) as caught:
@@ -276,19 +268,15 @@ class TestContexts:
         assert policy.classes["a"].per is None
         assert not policy.has_contexts
 
-    @pytest.mark.parametrize(
-        "per", ["", "a..b", "$other", "a.0", "$database.x", "./", "./.", "../a", "./$database", "././a"]
-    )
+    @rows("per", "", "a..b", "$other", "a.0", "$database.x", "./", "./.", "../a", "./$database", "././a")
     def test_what_is_no_path_is_refused(self, per: str) -> None:
         with pytest.raises(SourceError):
             load_policy(policy_with(keyed_by(f'"{per}"')), "policy.yaml")
 
-    @pytest.mark.parametrize(
-        ("per", "path"),
-        [
-            *(("x", "x"), ("x", "x.y"), ("x.y", "x"), ("x.y", "x.y")),
-            *(("./y", "x.y"), ("./y", "y"), ("./y.z", "x.y")),
-        ],
+    @rows(
+        "per, path",
+        *(("x", "x"), ("x", "x.y"), ("x.y", "x"), ("x.y", "x.y")),
+        *(("./y", "x.y"), ("./y", "y"), ("./y.z", "x.y")),
     )
     def test_the_field_must_be_in_clear(self, per: str, path: str) -> None:
         source = policy_with(keyed_by(per), path=f"{path}: a")
@@ -423,29 +411,27 @@ def test_a_colon_ends_the_name_of_a_collection_with_dots() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@rows(
     "section",
-    [
-        "{class: nhs, links: {clinic.fs.files.metadata.patient_id: clinic.patients._id}}",
-        "{class: nhs, links: {'clinic.fs.files:': clinic.patients._id}}",
-        "{class: nhs, links: {'clinic:fs.files': clinic.patients._id}}",
-        "{class: nobody}",
-        "{class: notes}",
-        "{links: {}}",
-        "{class: nhs, links: {clinic.visits.p: clinic.elsewhere._id}}",
-        "{class: nhs, links: {clinic.visits.p: clinic.visits.q}}",
-        "{class: nhs, links: {clinic.a.x: clinic.b.x, clinic.b.x: clinic.a.x}}",
-        "{class: nhs, links: {clinic.visits.p: clinic.patients._id, clinic.visits.q: clinic.patients.n}}",
-        "{class: nhs, links: {clinic.visits.notes: clinic.patients._id}}",
-        "{class: nhs, links: {clinic.visits.notes.part: clinic.patients._id}}",
-        "{class: nhs, links: {clinic.visits.p: clinic.patients.proxy}}",
-        "{class: nhs, links: {clinic.visits: clinic.patients._id}}",
-        "{class: nhs, links: {clinic.visits.p: clinic.patients}}",
-        "{class: nhs, links: {clinic.visits.0: clinic.patients._id}}",
-        "{class: nhs, links: {clinic.visits.$p: clinic.patients._id}}",
-        "{class: nhs, links: {'clinic.*.p': clinic.patients._id}}",
-        "{class: nhs, links: {admin.visits.p: clinic.patients._id}}",
-    ],
+    "{class: nhs, links: {clinic.fs.files.metadata.patient_id: clinic.patients._id}}",
+    "{class: nhs, links: {'clinic.fs.files:': clinic.patients._id}}",
+    "{class: nhs, links: {'clinic:fs.files': clinic.patients._id}}",
+    "{class: nobody}",
+    "{class: notes}",
+    "{links: {}}",
+    "{class: nhs, links: {clinic.visits.p: clinic.elsewhere._id}}",
+    "{class: nhs, links: {clinic.visits.p: clinic.visits.q}}",
+    "{class: nhs, links: {clinic.a.x: clinic.b.x, clinic.b.x: clinic.a.x}}",
+    "{class: nhs, links: {clinic.visits.p: clinic.patients._id, clinic.visits.q: clinic.patients.n}}",
+    "{class: nhs, links: {clinic.visits.notes: clinic.patients._id}}",
+    "{class: nhs, links: {clinic.visits.notes.part: clinic.patients._id}}",
+    "{class: nhs, links: {clinic.visits.p: clinic.patients.proxy}}",
+    "{class: nhs, links: {clinic.visits: clinic.patients._id}}",
+    "{class: nhs, links: {clinic.visits.p: clinic.patients}}",
+    "{class: nhs, links: {clinic.visits.0: clinic.patients._id}}",
+    "{class: nhs, links: {clinic.visits.$p: clinic.patients._id}}",
+    "{class: nhs, links: {'clinic.*.p': clinic.patients._id}}",
+    "{class: nhs, links: {admin.visits.p: clinic.patients._id}}",
 )
 def test_what_leads_nowhere_is_refused_with_its_place(section: str) -> None:
     with pytest.raises(SourceError) as refused:
@@ -490,15 +476,13 @@ def test_a_whole_policy_or_some_of_its_collections_are_observed() -> None:
     assert load_policy(DESIGN + b"mode: observe\nobserve: [clinic.patients]\n", "p").observed == every
 
 
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        (b"mode: observ\n", "observe"),
-        (b"mode: true\n", "quotes"),
-        (b"observe: [clinic.patient]\n", "clinic.patients"),
-        (b"observe: [tenant_1.patients]\n", "tenant_*.patients"),
-        (b"observe: clinic.patients\n", ""),
-    ],
+@rows(
+    "text, hint",
+    (b"mode: observ\n", "observe"),
+    (b"mode: true\n", "quotes"),
+    (b"observe: [clinic.patient]\n", "clinic.patients"),
+    (b"observe: [tenant_1.patients]\n", "tenant_*.patients"),
+    (b"observe: clinic.patients\n", ""),
 )
 def test_a_mode_or_name_that_is_misspelt_is_an_error(text: bytes, hint: str) -> None:
     with pytest.raises(SourceError) as caught:

@@ -18,39 +18,38 @@ from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.planning.plan import ListPlace, RangeEdit
 from tests.policies.range_policy import POLICY, days, listed, plan, reason
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 
-@pytest.mark.parametrize(
-    ("field", "condition", "values"),
-    [
-        ("b", {"$gte": datetime(2000, 1, 1), "$lt": datetime(2000, 1, 4)}, days(1, 2, 3)),
-        ("b", {"$gt": datetime(2000, 1, 1), "$lte": datetime(2000, 1, 4)}, days(2, 3, 4)),
-        ("b", {"$gt": datetime(2000, 1, 1, 12), "$lt": datetime(2000, 1, 3, 12)}, days(2, 3)),
-        ("b", {"$gte": datetime(2000, 1, 1, 12), "$lte": datetime(2000, 1, 3, 12)}, days(2, 3)),
-        ("b", {"$gt": datetime(2000, 1, 3), "$lt": datetime(2000, 1, 1)}, []),
-        ("b", {"$gte": datetime(2099, 12, 30)}, [datetime(2099, 12, 30), datetime(2099, 12, 31)]),
-        ("b", {"$lt": datetime(1900, 1, 2)}, [datetime(1900, 1, 1)]),
-        ("b", {"$gte": "a string"}, []),
-        ("b", {"$gte": 5, "$lt": datetime(2000, 1, 1)}, []),
-        ("m", {"$gte": datetime(2001, 11, 2)}, [datetime(2001, 12, 1)]),
-        ("m", {"$lte": datetime(2000, 2, 1)}, [datetime(2000, 1, 1), datetime(2000, 2, 1)]),
-        ("m", {"$lt": datetime(2000, 2, 1)}, [datetime(2000, 1, 1)]),
-        ("y", {"$gt": datetime(2008, 1, 1)}, [datetime(2009, 1, 1), datetime(2010, 1, 1)]),
-        ("y", {"$gt": datetime(2008, 6, 1)}, [datetime(2009, 1, 1), datetime(2010, 1, 1)]),
-        ("y", {"$lt": datetime(1, 1, 1)}, []),
-        ("y", {"$gt": datetime(9999, 12, 31)}, []),
-        ("a", {"$gt": 1, "$lt": 4}, [2, 3]),
-        ("a", {"$gte": 1.5, "$lte": 3.5}, [2, 3]),
-        ("a", {"$gte": 1.0, "$lt": Decimal128("3")}, [1, 2]),
-        ("a", {"$gt": Int64(118)}, [119, 120]),
-        ("a", {"$gte": float("nan")}, []),
-        ("a", {"$gt": float("inf")}, []),
-        ("a", {"$lt": Decimal128("-Infinity")}, []),
-        ("a", {"$gt": Decimal128("1E+6000")}, []),
-        ("l", {"$gte": -1, "$lte": float("inf")}, [-1, 0, 1, 2, 3, 4, 5]),
-        ("l", {"$lt": Int64(-(2**63))}, []),
-        ("s.b", {"$gte": datetime(2099, 12, 31)}, [datetime(2099, 12, 31)]),
-    ],
+@rows(
+    "field, condition, values",
+    ("b", {"$gte": datetime(2000, 1, 1), "$lt": datetime(2000, 1, 4)}, days(1, 2, 3)),
+    ("b", {"$gt": datetime(2000, 1, 1), "$lte": datetime(2000, 1, 4)}, days(2, 3, 4)),
+    ("b", {"$gt": datetime(2000, 1, 1, 12), "$lt": datetime(2000, 1, 3, 12)}, days(2, 3)),
+    ("b", {"$gte": datetime(2000, 1, 1, 12), "$lte": datetime(2000, 1, 3, 12)}, days(2, 3)),
+    ("b", {"$gt": datetime(2000, 1, 3), "$lt": datetime(2000, 1, 1)}, []),
+    ("b", {"$gte": datetime(2099, 12, 30)}, [datetime(2099, 12, 30), datetime(2099, 12, 31)]),
+    ("b", {"$lt": datetime(1900, 1, 2)}, [datetime(1900, 1, 1)]),
+    ("b", {"$gte": "a string"}, []),
+    ("b", {"$gte": 5, "$lt": datetime(2000, 1, 1)}, []),
+    ("m", {"$gte": datetime(2001, 11, 2)}, [datetime(2001, 12, 1)]),
+    ("m", {"$lte": datetime(2000, 2, 1)}, [datetime(2000, 1, 1), datetime(2000, 2, 1)]),
+    ("m", {"$lt": datetime(2000, 2, 1)}, [datetime(2000, 1, 1)]),
+    ("y", {"$gt": datetime(2008, 1, 1)}, [datetime(2009, 1, 1), datetime(2010, 1, 1)]),
+    ("y", {"$gt": datetime(2008, 6, 1)}, [datetime(2009, 1, 1), datetime(2010, 1, 1)]),
+    ("y", {"$lt": datetime(1, 1, 1)}, []),
+    ("y", {"$gt": datetime(9999, 12, 31)}, []),
+    ("a", {"$gt": 1, "$lt": 4}, [2, 3]),
+    ("a", {"$gte": 1.5, "$lte": 3.5}, [2, 3]),
+    ("a", {"$gte": 1.0, "$lt": Decimal128("3")}, [1, 2]),
+    ("a", {"$gt": Int64(118)}, [119, 120]),
+    ("a", {"$gte": float("nan")}, []),
+    ("a", {"$gt": float("inf")}, []),
+    ("a", {"$lt": Decimal128("-Infinity")}, []),
+    ("a", {"$gt": Decimal128("1E+6000")}, []),
+    ("l", {"$gte": -1, "$lte": float("inf")}, [-1, 0, 1, 2, 3, 4, 5]),
+    ("l", {"$lt": Int64(-(2**63))}, []),
+    ("s.b", {"$gte": datetime(2099, 12, 31)}, [datetime(2099, 12, 31)]),
 )
 def test_a_range_becomes_the_list_of_its_values(
     field: str, condition: dict[str, Any], values: list[Any]
@@ -64,82 +63,80 @@ _YEARS = [datetime(year, 1, 1) for year in range(1990, 2011)]
 _MONTHS = [datetime(year, month, 1) for year in (2000, 2001) for month in range(1, 13)]
 
 
-@pytest.mark.parametrize(
-    ("field", "condition", "values"),
-    [
-        *[
-            ("l", {"$gt": bound, "$lt": -2}, values)
-            for bound, values in (
-                (-6, [-5, -4, -3]),
-                (-6.5, [-5, -4, -3]),
-                (-5, [-4, -3]),
-                (-5.0, [-4, -3]),
-                (-4.5, [-4, -3]),
-            )
-        ],
-        *[
-            ("l", {"$gte": bound, "$lt": -2.0}, values)
-            for bound, values in (
-                (-6, [-5, -4, -3]),
-                (-6.5, [-5, -4, -3]),
-                (-5.0, [-5, -4, -3]),
-                (-4.5, [-4, -3]),
-            )
-        ],
-        *[
-            ("l", {"$lt": bound, "$gt": 2.0}, values)
-            for bound, values in (
-                (4.0, [3]),
-                (4.5, [3, 4]),
-                (5, [3, 4]),
-                (5.0, [3, 4]),
-                (5.5, [3, 4, 5]),
-                (6, [3, 4, 5]),
-                (7.5, [3, 4, 5]),
-            )
-        ],
-        *[
-            ("l", {"$lte": bound, "$gt": 2.5}, values)
-            for bound, values in (
-                (3.5, [3]),
-                (4.0, [3, 4]),
-                (5.0, [3, 4, 5]),
-                (5.5, [3, 4, 5]),
-                (6.0, [3, 4, 5]),
-                (7.5, [3, 4, 5]),
-            )
-        ],
-        *[
-            ("l", condition, [])
-            for condition in (
-                {"$lt": -5},
-                {"$lt": -5.0},
-                {"$lt": -5.5},
-                {"$lte": -5.5},
-                {"$gt": 5},
-                {"$gt": 5.0},
-                {"$gt": 5.5},
-                {"$gte": 5.5},
-                {"$gte": 6.0},
-            )
-        ],
-        *[
-            ("l", {name: nan}, [])
-            for name in ("$lt", "$lte", "$gt", "$gte")
-            for nan in (math.nan, Decimal128("NaN"))
-        ],
-        ("l", {"$gte": 5.0}, [5]),
-        ("l", {"$lte": -5.0}, [-5]),
-        *[(field, {"$lt": _LONG_AGO}, []) for field in "bmy"],
-        *[(field, {"$gt": _FAR_AHEAD}, []) for field in "bmy"],
-        ("m", {"$lt": _FAR_AHEAD}, _MONTHS),
-        ("m", {"$gt": _LONG_AGO}, _MONTHS),
-        ("y", {"$lte": _FAR_AHEAD}, _YEARS),
-        ("y", {"$gte": _LONG_AGO}, _YEARS),
-        ("y", {"$gt": datetime(2009, 1, 1)}, _YEARS[-1:]),
-        ("m", {"$gte": datetime(2001, 11, 2)}, _MONTHS[-1:]),
-        ("m", {"$lt": datetime(2000, 2, 1)}, _MONTHS[:1]),
+@rows(
+    "field, condition, values",
+    *[
+        ("l", {"$gt": bound, "$lt": -2}, values)
+        for bound, values in (
+            (-6, [-5, -4, -3]),
+            (-6.5, [-5, -4, -3]),
+            (-5, [-4, -3]),
+            (-5.0, [-4, -3]),
+            (-4.5, [-4, -3]),
+        )
     ],
+    *[
+        ("l", {"$gte": bound, "$lt": -2.0}, values)
+        for bound, values in (
+            (-6, [-5, -4, -3]),
+            (-6.5, [-5, -4, -3]),
+            (-5.0, [-5, -4, -3]),
+            (-4.5, [-4, -3]),
+        )
+    ],
+    *[
+        ("l", {"$lt": bound, "$gt": 2.0}, values)
+        for bound, values in (
+            (4.0, [3]),
+            (4.5, [3, 4]),
+            (5, [3, 4]),
+            (5.0, [3, 4]),
+            (5.5, [3, 4, 5]),
+            (6, [3, 4, 5]),
+            (7.5, [3, 4, 5]),
+        )
+    ],
+    *[
+        ("l", {"$lte": bound, "$gt": 2.5}, values)
+        for bound, values in (
+            (3.5, [3]),
+            (4.0, [3, 4]),
+            (5.0, [3, 4, 5]),
+            (5.5, [3, 4, 5]),
+            (6.0, [3, 4, 5]),
+            (7.5, [3, 4, 5]),
+        )
+    ],
+    *[
+        ("l", condition, [])
+        for condition in (
+            {"$lt": -5},
+            {"$lt": -5.0},
+            {"$lt": -5.5},
+            {"$lte": -5.5},
+            {"$gt": 5},
+            {"$gt": 5.0},
+            {"$gt": 5.5},
+            {"$gte": 5.5},
+            {"$gte": 6.0},
+        )
+    ],
+    *[
+        ("l", {name: nan}, [])
+        for name in ("$lt", "$lte", "$gt", "$gte")
+        for nan in (math.nan, Decimal128("NaN"))
+    ],
+    ("l", {"$gte": 5.0}, [5]),
+    ("l", {"$lte": -5.0}, [-5]),
+    *[(field, {"$lt": _LONG_AGO}, []) for field in "bmy"],
+    *[(field, {"$gt": _FAR_AHEAD}, []) for field in "bmy"],
+    ("m", {"$lt": _FAR_AHEAD}, _MONTHS),
+    ("m", {"$gt": _LONG_AGO}, _MONTHS),
+    ("y", {"$lte": _FAR_AHEAD}, _YEARS),
+    ("y", {"$gte": _LONG_AGO}, _YEARS),
+    ("y", {"$gt": datetime(2009, 1, 1)}, _YEARS[-1:]),
+    ("m", {"$gte": datetime(2001, 11, 2)}, _MONTHS[-1:]),
+    ("m", {"$lt": datetime(2000, 2, 1)}, _MONTHS[:1]),
 )
 def test_a_bound_beside_on_and_beyond_each_end(
     field: str, condition: dict[str, Any], values: list[Any]
@@ -185,9 +182,7 @@ def test_a_range_lies_between_the_numbers_of_its_type(value_type: str, bits: int
             load(low, high)
 
 
-@pytest.mark.parametrize(
-    ("declared", "most"), [("", 40_000), (", max_values: 1", 1), (", max_values: 200000", 200_000)]
-)
+@rows("declared, most", ("", 40_000), (", max_values: 1", 1), (", max_values: 200000", 200_000))
 def test_a_range_lists_as_many_values_as_the_policy_allows(declared: str, most: int) -> None:
     source = f"""
 version: 1
@@ -226,20 +221,18 @@ def test_the_list_holds_exactly_what_satisfies_all_conditions(condition: dict[st
         assert listed("a", condition) == wanted
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ({"p": {"$gt": datetime(2000, 1, 1)}}, Reason.RANGE),
-        ({"b": {"$gt": None}}, Reason.RANGE),
-        ({"b": {"$gt": MaxKey()}}, Reason.RANGE),
-        # of no value, it would match everything below $not, where the server rejects it
-        ({"b": {"$gt": re.compile("1")}}, Reason.RANGE),
-        ({"a": {"$not": {"$lte": re.compile("1")}}}, Reason.RANGE),
-        ({"a": {"$gt": 118, "$in": [119], "$not": {"$eq": 1}}}, Reason.RANGE),
-        ({"s": {"$gt": {"b": datetime(2000, 1, 1)}}}, Reason.RANGE),
-        ({"b": {"$gt": datetime(1900, 1, 1)}}, Reason.RANGE_SIZE),
-        ({"a": {"$gte": 0}}, Reason.RANGE_SIZE),
-    ],
+@rows(
+    "query, expected",
+    ({"p": {"$gt": datetime(2000, 1, 1)}}, Reason.RANGE),
+    ({"b": {"$gt": None}}, Reason.RANGE),
+    ({"b": {"$gt": MaxKey()}}, Reason.RANGE),
+    # of no value, it would match everything below $not, where the server rejects it
+    ({"b": {"$gt": re.compile("1")}}, Reason.RANGE),
+    ({"a": {"$not": {"$lte": re.compile("1")}}}, Reason.RANGE),
+    ({"a": {"$gt": 118, "$in": [119], "$not": {"$eq": 1}}}, Reason.RANGE),
+    ({"s": {"$gt": {"b": datetime(2000, 1, 1)}}}, Reason.RANGE),
+    ({"b": {"$gt": datetime(1900, 1, 1)}}, Reason.RANGE_SIZE),
+    ({"a": {"$gte": 0}}, Reason.RANGE_SIZE),
 )
 def test_ranges_that_have_no_exact_list_are_refused(query: dict[str, Any], expected: Reason) -> None:
     assert reason({"find": "c", "filter": query}) is expected
@@ -274,48 +267,42 @@ def test_a_range_of_one_value_in_the_filter_of_an_upsert_is_refused() -> None:
         assert [type(edit) for edit in plan(upsert(condition)).edits] == [RangeEdit]
 
 
-@pytest.mark.parametrize(
+@rows(
     "document",
-    [
-        {"b": datetime(2000, 1, 1, 0, 0, 1)},
-        {"b": datetime(1899, 12, 31)},
-        {"b": datetime(2100, 1, 1)},
-        {"m": datetime(2000, 1, 2)},
-        {"y": datetime(2000, 2, 1)},
-        {"a": 121},
-        {"a": -1.0},
-        {"b": [datetime(2000, 1, 1)]},
-        {"s": [{"b": datetime(2000, 1, 1)}]},
-        {"s": [{"x": 1}, {"b": datetime(2000, 1, 1)}]},
-    ],
+    {"b": datetime(2000, 1, 1, 0, 0, 1)},
+    {"b": datetime(1899, 12, 31)},
+    {"b": datetime(2100, 1, 1)},
+    {"m": datetime(2000, 1, 2)},
+    {"y": datetime(2000, 2, 1)},
+    {"a": 121},
+    {"a": -1.0},
+    {"b": [datetime(2000, 1, 1)]},
+    {"s": [{"b": datetime(2000, 1, 1)}]},
+    {"s": [{"x": 1}, {"b": datetime(2000, 1, 1)}]},
 )
 def test_values_off_the_grid_and_in_arrays_are_not_stored(document: dict[str, Any]) -> None:
     assert reason({"insert": "c", "documents": [document]}) is Reason.GRID
 
 
-@pytest.mark.parametrize(
+@rows(
     "document",
-    [
-        {"b": datetime(1900, 1, 1), "m": datetime(2001, 12, 1), "y": datetime(2010, 1, 1)},
-        {"a": 120.0, "l": -5, "p": datetime(2000, 1, 1, 1)},
-        {"b": None, "s": {"b": datetime(2099, 12, 31)}},
-        {"s": [{"x": 1}, {"b": None}], "tags": ["x"]},
-    ],
+    {"b": datetime(1900, 1, 1), "m": datetime(2001, 12, 1), "y": datetime(2010, 1, 1)},
+    {"a": 120.0, "l": -5, "p": datetime(2000, 1, 1, 1)},
+    {"b": None, "s": {"b": datetime(2099, 12, 31)}},
+    {"s": [{"x": 1}, {"b": None}], "tags": ["x"]},
 )
 def test_values_on_the_grid_are_stored(document: dict[str, Any]) -> None:
     plan({"insert": "c", "documents": [document]})
 
 
-@pytest.mark.parametrize(
+@rows(
     "update",
-    [
-        {"$set": {"s.0.b": datetime(2000, 1, 1)}},
-        {"$set": {"s.$[].b": datetime(2000, 1, 1)}},
-        {"$push": {"s": {"b": datetime(2000, 1, 1)}}},
-        {"$addToSet": {"a": 5}},
-        {"$push": {"a": {"$each": [5]}}},
-        {"$set": {"a": 500}},
-    ],
+    {"$set": {"s.0.b": datetime(2000, 1, 1)}},
+    {"$set": {"s.$[].b": datetime(2000, 1, 1)}},
+    {"$push": {"s": {"b": datetime(2000, 1, 1)}}},
+    {"$addToSet": {"a": 5}},
+    {"$push": {"a": {"$each": [5]}}},
+    {"$set": {"a": 500}},
 )
 def test_updates_keep_to_single_values_on_the_grid(update: dict[str, Any]) -> None:
     assert reason({"update": "c", "updates": [{"q": {}, "u": update}]}) is Reason.GRID
@@ -328,20 +315,18 @@ def test_an_upsert_seeds_only_what_may_be_stored(query: dict[str, Any]) -> None:
     assert reason({"update": "c", "updates": [{**statement, "upsert": True}]}) is Reason.GRID
 
 
-@pytest.mark.parametrize(
+@rows(
     "declared",
-    [
-        "{mode: random, range: {from: 0, to: 1}}",
-        "{mode: deterministic, type: string, range: {from: 0, to: 1}}",
-        "{mode: deterministic, type: int, range: {from: 2, to: 1}}",
-        "{mode: deterministic, type: int, range: {from: 0, to: 2147483648}}",
-        "{mode: deterministic, type: int, range: {from: 0}}",
-        "{mode: deterministic, type: int, range: {unit: day, from: 0, to: 1}}",
-        "{mode: deterministic, type: date, range: {unit: hour, from: 2000-01-01, to: 2000-01-02}}",
-        "{mode: deterministic, type: date, range: {unit: day, from: 0, to: 1}}",
-        "{mode: deterministic, type: int, range: {from: 0, to: 9, max_values: 0}}",
-        "{mode: deterministic, type: int, range: {from: 0, to: 9, max_values: 200001}}",
-    ],
+    "{mode: random, range: {from: 0, to: 1}}",
+    "{mode: deterministic, type: string, range: {from: 0, to: 1}}",
+    "{mode: deterministic, type: int, range: {from: 2, to: 1}}",
+    "{mode: deterministic, type: int, range: {from: 0, to: 2147483648}}",
+    "{mode: deterministic, type: int, range: {from: 0}}",
+    "{mode: deterministic, type: int, range: {unit: day, from: 0, to: 1}}",
+    "{mode: deterministic, type: date, range: {unit: hour, from: 2000-01-01, to: 2000-01-02}}",
+    "{mode: deterministic, type: date, range: {unit: day, from: 0, to: 1}}",
+    "{mode: deterministic, type: int, range: {from: 0, to: 9, max_values: 0}}",
+    "{mode: deterministic, type: int, range: {from: 0, to: 9, max_values: 200001}}",
 )
 def test_a_range_that_cannot_be_is_refused_with_its_place(declared: str) -> None:
     source = f"version: 1\nclasses:\n  k: {declared}\ncollections:\n  d.c: {{f: k}}\n"
@@ -364,21 +349,19 @@ def test_a_range_after_a_stage_that_reshapes_documents_is_refused() -> None:
     assert reason({"aggregate": "c", "pipeline": stages, "cursor": {}}) is Reason.RANGE
 
 
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [
-        ({"$set": {"a": 5}}, None),
-        ({"$set": {"a": {"$ifNull": ["$a", 5]}}}, None),
-        ({"$set": {"a": {"$cond": ["$x", 5, "$a"]}}}, None),
-        ({"$set": {"a": 500}}, Reason.GRID),
-        ({"$set": {"a": [5]}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"a": {"$literal": [5]}}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"a": {"$concatArrays": [["$a"], ["$a"]]}}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"a": {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}}}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"s.b": "$b"}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"s": {"b": "$b"}}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"s": ["$s"]}}, Reason.PIPELINE_UPDATE),
-    ],
+@rows(
+    "stage, expected",
+    ({"$set": {"a": 5}}, None),
+    ({"$set": {"a": {"$ifNull": ["$a", 5]}}}, None),
+    ({"$set": {"a": {"$cond": ["$x", 5, "$a"]}}}, None),
+    ({"$set": {"a": 500}}, Reason.GRID),
+    ({"$set": {"a": [5]}}, Reason.PIPELINE_UPDATE),
+    ({"$set": {"a": {"$literal": [5]}}}, Reason.PIPELINE_UPDATE),
+    ({"$set": {"a": {"$concatArrays": [["$a"], ["$a"]]}}}, Reason.PIPELINE_UPDATE),
+    ({"$set": {"a": {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}}}}, Reason.PIPELINE_UPDATE),
+    ({"$set": {"s.b": "$b"}}, Reason.PIPELINE_UPDATE),
+    ({"$set": {"s": {"b": "$b"}}}, Reason.PIPELINE_UPDATE),
+    ({"$set": {"s": ["$s"]}}, Reason.PIPELINE_UPDATE),
 )
 def test_a_pipeline_update_keeps_to_single_values(stage: dict[str, Any], expected: Reason | None) -> None:
     command = {"update": "c", "updates": [{"q": {}, "u": [stage]}]}
@@ -410,31 +393,27 @@ def test_the_pipeline_of_a_join_begins_with_documents_as_stored(before: list[dic
     assert reason(over({"$lookup": rearranged})) is Reason.RANGE
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$lookup": {"from": "c", "pipeline": [], "as": "j"}},
-        {"$unionWith": "c"},
-        {"$set": {"b": "$a", "x": [1]}},
-        {"$unset": "x"},
-        {"$project": {"a": 1}},
-        {"$unwind": "$x"},
-    ],
+    {"$lookup": {"from": "c", "pipeline": [], "as": "j"}},
+    {"$unionWith": "c"},
+    {"$set": {"b": "$a", "x": [1]}},
+    {"$unset": "x"},
+    {"$project": {"a": 1}},
+    {"$unwind": "$x"},
 )
 def test_a_stage_that_leaves_the_field_where_it_was_leaves_its_ranges(stage: dict[str, Any]) -> None:
     assert len(plan(over(stage, _RANGE)).edits) == 1
 
 
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$set": {"a": ["$a"]}},
-        {"$set": {"a": {"$ifNull": ["$a", None]}}},
-        {"$unionWith": {"coll": "c", "pipeline": [{"$set": {"a": ["$a"]}}]}},
-        {"$replaceWith": "$$ROOT"},
-        {"$group": {"_id": None, "a": {"$push": "$a"}}},
-        {"$group": {"_id": None, "a": {"$first": "$a"}}},
-    ],
+    {"$set": {"a": ["$a"]}},
+    {"$set": {"a": {"$ifNull": ["$a", None]}}},
+    {"$unionWith": {"coll": "c", "pipeline": [{"$set": {"a": ["$a"]}}]}},
+    {"$replaceWith": "$$ROOT"},
+    {"$group": {"_id": None, "a": {"$push": "$a"}}},
+    {"$group": {"_id": None, "a": {"$first": "$a"}}},
 )
 def test_a_range_on_what_a_stage_has_moved_is_refused(stage: dict[str, Any]) -> None:
     assert reason(over(stage, _RANGE)) is Reason.RANGE
@@ -469,36 +448,32 @@ def test_no_pipeline_writes_arrays_into_a_class_with_a_range(write: dict[str, An
         assert reason(over(stage, write)) is Reason.TARGET
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [
-        {"$map": {"input": [1, 2], "in": "$a"}},
-        {"$arrayElemAt": [[["$a"]], 0]},
-        {"$first": [[["$a"]]]},
-        {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}},
-        {"$slice": ["$a", 1]},
-        {"$slice": ["$x", 1]},
-        {"$concatArrays": ["$a"]},
-        {"$concatArrays": ["$a", "$a"]},
-    ],
+    {"$map": {"input": [1, 2], "in": "$a"}},
+    {"$arrayElemAt": [[["$a"]], 0]},
+    {"$first": [[["$a"]]]},
+    {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}},
+    {"$slice": ["$a", 1]},
+    {"$slice": ["$x", 1]},
+    {"$concatArrays": ["$a"]},
+    {"$concatArrays": ["$a", "$a"]},
 )
 def test_no_expression_stores_an_array_in_a_class_with_a_range(value: dict[str, Any]) -> None:
     update = {"q": {}, "u": [{"$set": {"a": value}}]}
     assert reason({"update": "c", "updates": [update]}) is Reason.PIPELINE_UPDATE
 
 
-@pytest.mark.parametrize(
-    ("stage", "is_refused"),
-    [
-        ({"$replaceWith": {"$mergeObjects": ["$$ROOT", {"x": 1}]}}, False),
-        ({"$replaceWith": {"$ifNull": ["$$ROOT", None]}}, False),
-        ({"$replaceWith": {"$cond": [True, "$$ROOT", "$$ROOT"]}}, False),
-        ({"$set": {"a": {"$ifNull": ["$a", None]}}}, False),
-        ({"$set": {"s": {"$ifNull": ["$s", None]}}}, True),
-        ({"$set": {"s": {"$mergeObjects": ["$s", {"x": 1}]}}}, True),
-        ({"$set": {"s": {"$cond": [True, "$s", "$s"]}}}, True),
-        ({"$set": {"s.b": {"$ifNull": ["$b", None]}}}, True),
-    ],
+@rows(
+    "stage, is_refused",
+    ({"$replaceWith": {"$mergeObjects": ["$$ROOT", {"x": 1}]}}, False),
+    ({"$replaceWith": {"$ifNull": ["$$ROOT", None]}}, False),
+    ({"$replaceWith": {"$cond": [True, "$$ROOT", "$$ROOT"]}}, False),
+    ({"$set": {"a": {"$ifNull": ["$a", None]}}}, False),
+    ({"$set": {"s": {"$ifNull": ["$s", None]}}}, True),
+    ({"$set": {"s": {"$mergeObjects": ["$s", {"x": 1}]}}}, True),
+    ({"$set": {"s": {"$cond": [True, "$s", "$s"]}}}, True),
+    ({"$set": {"s.b": {"$ifNull": ["$b", None]}}}, True),
 )
 def test_an_expression_stores_single_values_of_a_range_at_the_top_of_a_document_only(
     stage: dict[str, Any], is_refused: bool

@@ -28,27 +28,26 @@ from sealwire.policies.file.schema import (
 from tests.bson_types import BsonType
 from tests.policies.support import POLICY, Shape, node, shown
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 HEAD = b"version: 1\nclasses: {a: {mode: random}, b: {mode: deterministic, type: int}}\ncollections:\n"
 
 
-@pytest.mark.parametrize(
-    ("pattern", "namespace", "expected"),
-    [
-        ("tenant_*.patients", "tenant_7.patients", True),
-        ("tenant_*.patients", "tenant_.patients", True),
-        ("tenant_*.patients", "tenant_7.patients.old", False),
-        ("tenant_*.patients", "tenant_7.x.patients", False),
-        ("tenant_*.patients", "Tenant_7.patients", False),
-        ("clinic.*", "clinic.a.b", True),
-        ("clinic.log_*", "clinic.log_", True),
-        ("*.patients", "clinic.patients", True),
-        ("*.*", "a.b", True),
-        ("*.patients", "admin.patients", False),
-        ("*.*", "config.settings", False),
-        ("*.*", "local.oplog.rs", False),
-        ("clinic.*", "clinic.system.views", False),
-    ],
+@rows(
+    "pattern, namespace, expected",
+    ("tenant_*.patients", "tenant_7.patients", True),
+    ("tenant_*.patients", "tenant_.patients", True),
+    ("tenant_*.patients", "tenant_7.patients.old", False),
+    ("tenant_*.patients", "tenant_7.x.patients", False),
+    ("tenant_*.patients", "Tenant_7.patients", False),
+    ("clinic.*", "clinic.a.b", True),
+    ("clinic.log_*", "clinic.log_", True),
+    ("*.patients", "clinic.patients", True),
+    ("*.*", "a.b", True),
+    ("*.patients", "admin.patients", False),
+    ("*.*", "config.settings", False),
+    ("*.*", "local.oplog.rs", False),
+    ("clinic.*", "clinic.system.views", False),
 )
 def test_a_star_stays_within_its_part_and_spares_the_servers_collections(
     pattern: str, namespace: str, expected: bool
@@ -109,16 +108,14 @@ def test_value_types_have_the_bson_type_of_their_name() -> None:
     assert {(kind.value, kind.kind) for kind in ValueType} == expected
 
 
-@pytest.mark.parametrize(
-    ("namespace", "is_named"),
-    [
-        ("clinic.y", True),
-        ("tenant_1.x", True),
-        ("other.x", False),
-        ("tenant_1.y", False),
-        ("clinic.z", False),
-        ("log.y", False),
-    ],
+@rows(
+    "namespace, is_named",
+    ("clinic.y", True),
+    ("tenant_1.x", True),
+    ("other.x", False),
+    ("tenant_1.y", False),
+    ("clinic.z", False),
+    ("log.y", False),
 )
 def test_a_policy_names_a_collection_if_not_its_database(namespace: str, is_named: bool) -> None:
     policy = load_policy(HEAD + b"  'tenant_*.x': {f: a}\n  clinic.y: {f: b}\n  'log.*': {f: a}\n", "p")
@@ -135,32 +132,28 @@ def test_what_is_in_reach_of_a_database() -> None:
     assert PolicySet({}, {}, (("a.*", NOTHING),)).protects_anything
 
 
-@pytest.mark.parametrize(
-    ("database", "collection", "expected"),
-    [
-        *((database, "x", True) for database in ("admin", "config", "local")),
-        *(("clinic", name, True) for name in ("system.views", "system.")),
-        *(("clinic", name, False) for name in ("x", "system", "a.system.b")),
-        ("administration", "x", False),
-    ],
+@rows(
+    "database, collection, expected",
+    *((database, "x", True) for database in ("admin", "config", "local")),
+    *(("clinic", name, True) for name in ("system.views", "system.")),
+    *(("clinic", name, False) for name in ("x", "system", "a.system.b")),
+    ("administration", "x", False),
 )
 def test_what_belongs_to_the_server(database: str, collection: str, expected: bool) -> None:
     assert belongs_to_server(f"{database}.{collection}") is expected
 
 
-@pytest.mark.parametrize(
-    ("field_class", "kind", "stored"),
-    [
-        (FieldClass("r", Mode.RANDOM, None), 0, set()),
-        (FieldClass("s", Mode.DETERMINISTIC, ValueType.STRING), 2, {2}),
-        (FieldClass("d", Mode.DETERMINISTIC, ValueType.DOUBLE), 1, set()),
-        (FieldClass("b", Mode.DETERMINISTIC, ValueType.BIN_DATA), 5, set()),
-        (FieldClass("o", Mode.DETERMINISTIC, ValueType.OBJECT_ID), 7, {7}),
-        (FieldClass("t", Mode.DETERMINISTIC, ValueType.BOOL), 8, {8}),
-        (FieldClass("d", Mode.DETERMINISTIC, ValueType.DATE), 9, {9}),
-        (FieldClass("i", Mode.DETERMINISTIC, ValueType.INT), 16, {16}),
-        (FieldClass("l", Mode.DETERMINISTIC, ValueType.LONG), 18, {18}),
-    ],
+@rows(
+    "field_class, kind, stored",
+    (FieldClass("r", Mode.RANDOM, None), 0, set()),
+    (FieldClass("s", Mode.DETERMINISTIC, ValueType.STRING), 2, {2}),
+    (FieldClass("d", Mode.DETERMINISTIC, ValueType.DOUBLE), 1, set()),
+    (FieldClass("b", Mode.DETERMINISTIC, ValueType.BIN_DATA), 5, set()),
+    (FieldClass("o", Mode.DETERMINISTIC, ValueType.OBJECT_ID), 7, {7}),
+    (FieldClass("t", Mode.DETERMINISTIC, ValueType.BOOL), 8, {8}),
+    (FieldClass("d", Mode.DETERMINISTIC, ValueType.DATE), 9, {9}),
+    (FieldClass("i", Mode.DETERMINISTIC, ValueType.INT), 16, {16}),
+    (FieldClass("l", Mode.DETERMINISTIC, ValueType.LONG), 18, {18}),
 )
 def test_values_of_a_type_with_one_encoding_are_stored_as_they_are(
     field_class: FieldClass, kind: int, stored: set[int]
@@ -258,63 +251,49 @@ def test_a_class_is_used_where_it_has_a_path_of_a_name_or_a_pattern() -> None:
 ROOT = POLICY.collections["clinic.patients"]
 
 
-@pytest.mark.parametrize(
-    ("part", "expected"),
-    [
-        *((part, True) for part in (b"0", b"17", b"$", b"$[]", b"$[x]", b"$id")),
-        *((part, False) for part in (b"", b"-1", b"1a", b"a1", b"a$", "\N{ARABIC-INDIC DIGIT ONE}".encode())),
-    ],
+@rows(
+    "part, expected",
+    *((part, True) for part in (b"0", b"17", b"$", b"$[]", b"$[x]", b"$id")),
+    *((part, False) for part in (b"", b"-1", b"1a", b"a1", b"a$", "\N{ARABIC-INDIC DIGIT ONE}".encode())),
 )
 def test_indexes_and_positions_stand_for_array_elements(part: bytes, expected: bool) -> None:
     assert is_transparent(part) is expected
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        *(
-            (path, "nhs_number")
-            for path in ("nhs_number", "nhs_number.0", "nhs_number.$", "nhs_number.1.$[]")
-        ),
-        *((path, "address") for path in ("address", "address.0", "address.$[a]")),
-        *((path, "contacts.phone") for path in ("contacts.phone", "contacts.0.phone", "contacts.$.phone.3")),
-        *((path, "notes") for path in ("notes",)),
-        *((path, "deep.a") for path in ("deep.a", "deep.0.a", "deep.a.5", "deep.$[].a.$[x]")),
-        *(
-            (path, None)
-            for path in ("name", "", ".", "nhs", "address.city", "contacts.0.kind", "a.nhs_number")
-        ),
-        *((path, None) for path in ("address..postcode", ".nhs_number", "address.", "Nhs_number")),
-    ],
+@rows(
+    "path, expected",
+    *((path, "nhs_number") for path in ("nhs_number", "nhs_number.0", "nhs_number.$", "nhs_number.1.$[]")),
+    *((path, "address") for path in ("address", "address.0", "address.$[a]")),
+    *((path, "contacts.phone") for path in ("contacts.phone", "contacts.0.phone", "contacts.$.phone.3")),
+    *((path, "notes") for path in ("notes",)),
+    *((path, "deep.a") for path in ("deep.a", "deep.0.a", "deep.a.5", "deep.$[].a.$[x]")),
+    *((path, None) for path in ("name", "", ".", "nhs", "address.city", "contacts.0.kind", "a.nhs_number")),
+    *((path, None) for path in ("address..postcode", ".nhs_number", "address.", "Nhs_number")),
 )
 def test_a_path_leads_to_what_it_covers(path: str, expected: str | None) -> None:
     found = follow(ROOT, path.encode())
     assert (found.path if found else None) == expected
 
 
-@pytest.mark.parametrize(
-    "path", ["nhs_number.x", "notes.x", "notes.0", "notes.$", "nhs_number.0.x", "nhs_number."]
-)
+@rows("path", "nhs_number.x", "notes.x", "notes.0", "notes.$", "nhs_number.0.x", "nhs_number.")
 def test_no_path_leads_into_an_encrypted_value(path: str) -> None:
     with raising(Refusal, Reason.BELOW_ENCRYPTED) as caught:
         follow(ROOT, path.encode())
     assert caught.value.path == path.split(".", maxsplit=1)[0]
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        *(
-            (path, True)
-            for path in ("nhs_number.x", "nhs_number.0.x", "address.postcode.x.y", "contacts.0.phone.x")
-        ),
-        *((path, True) for path in ("tags.$.x", "contacts.phone.0.x", "deep.a.b.c")),
-        *((path, False) for path in ("nhs_number", "nhs_number.0", "tags.$[]", "notes.x", "contacts.note.x")),
-        *(
-            (path, False)
-            for path in ("name", "name.x", "address.city", "address.city.postcode", "deep.a", "deep.x.b.c")
-        ),
-    ],
+@rows(
+    "path, expected",
+    *(
+        (path, True)
+        for path in ("nhs_number.x", "nhs_number.0.x", "address.postcode.x.y", "contacts.0.phone.x")
+    ),
+    *((path, True) for path in ("tags.$.x", "contacts.phone.0.x", "deep.a.b.c")),
+    *((path, False) for path in ("nhs_number", "nhs_number.0", "tags.$[]", "notes.x", "contacts.note.x")),
+    *(
+        (path, False)
+        for path in ("name", "name.x", "address.city", "address.city.postcode", "deep.a", "deep.x.b.c")
+    ),
 )
 def test_a_path_leads_below_scalars_of_a_deterministic_class(path: str, expected: bool) -> None:
     assert is_below_scalars(ROOT, path.encode()) is expected
@@ -395,13 +374,11 @@ def test_what_is_observed_is_plain_and_needs_no_key() -> None:
     assert policy.written.covered("clinic.patients") is policy.written.collections["clinic.patients"]
 
 
-@pytest.mark.parametrize(
-    ("names", "protected", "plain"),
-    [
-        ("clinic.patients", ("clinic.visits", "clinic.open_a", "clinic.b"), ("clinic.patients",)),
-        ('"clinic.open_*"', ("clinic.patients", "clinic.b"), ("clinic.open_a",)),
-        ('"clinic.*"', ("clinic.patients", "clinic.open_a"), ("clinic.b",)),
-    ],
+@rows(
+    "names, protected, plain",
+    ("clinic.patients", ("clinic.visits", "clinic.open_a", "clinic.b"), ("clinic.patients",)),
+    ('"clinic.open_*"', ("clinic.patients", "clinic.b"), ("clinic.open_a",)),
+    ('"clinic.*"', ("clinic.patients", "clinic.open_a"), ("clinic.b",)),
 )
 def test_names_go_before_patterns_where_some_is_observed(
     names: str, protected: tuple[str, ...], plain: tuple[str, ...]

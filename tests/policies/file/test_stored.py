@@ -10,6 +10,7 @@ from sealwire.policies.file.stored import Around, StoredValues, holds_values
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH, document_end
+from tests.support.rows import rows
 
 NOTES = FieldClass("notes", Mode.RANDOM, None)
 PHONE = FieldClass("phone", Mode.DETERMINISTIC, ValueType.STRING)
@@ -39,41 +40,37 @@ def places(raw: bytes) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("document", "expected"),
-    [
-        ({"notes": "x", "other": "y"}, [("notes", "notes")]),
-        ({"notes": None}, []),
-        ({"notes": ["x", None]}, [("notes", "notes")]),
-        ({"notes": {"text": 1}}, [("notes", "notes")]),
-        ({"phones": ["1", None, ["2"]]}, [("phones.0", "phones"), ("phones.2.0", "phones")]),
-        ({"phones": [{"notes": "x"}]}, [("phones.0", "phones")]),
-        ({"visits": {"text": 1}}, [("visits.text", "visits.text")]),
-        (
-            {"visits": [{"text": 1}, 5, {"by": {"name": "x"}}], "notes": 1},
-            [("visits.0.text", "visits.text"), ("visits.2.by.name", "visits.by.name"), ("notes", "notes")],
-        ),
-        ({"visits": [[{"text": 1}]]}, [("visits.0.0.text", "visits.text")]),
-        ({"visits": {"7": {"text": 1}}}, [("visits.7.text", "visits.text")]),
-        ({"visits": {"a": {"text": 1}}}, []),
-        ({"visits": "none"}, []),
-    ],
+@rows(
+    "document, expected",
+    ({"notes": "x", "other": "y"}, [("notes", "notes")]),
+    ({"notes": None}, []),
+    ({"notes": ["x", None]}, [("notes", "notes")]),
+    ({"notes": {"text": 1}}, [("notes", "notes")]),
+    ({"phones": ["1", None, ["2"]]}, [("phones.0", "phones"), ("phones.2.0", "phones")]),
+    ({"phones": [{"notes": "x"}]}, [("phones.0", "phones")]),
+    ({"visits": {"text": 1}}, [("visits.text", "visits.text")]),
+    (
+        {"visits": [{"text": 1}, 5, {"by": {"name": "x"}}], "notes": 1},
+        [("visits.0.text", "visits.text"), ("visits.2.by.name", "visits.by.name"), ("notes", "notes")],
+    ),
+    ({"visits": [[{"text": 1}]]}, [("visits.0.0.text", "visits.text")]),
+    ({"visits": {"7": {"text": 1}}}, [("visits.7.text", "visits.text")]),
+    ({"visits": {"a": {"text": 1}}}, []),
+    ({"visits": "none"}, []),
 )
 def test_values_and_their_places(document: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert places(bson.encode(document)) == expected
 
 
-@pytest.mark.parametrize(
-    ("kind", "node", "expected"),
-    [
-        (kinds.ARRAY, TREE.children[b"notes"], False),
-        (kinds.ARRAY, TREE.children[b"phones"], True),
-        (kinds.ARRAY, VISITS, True),
-        (kinds.OBJECT, TREE.children[b"notes"], False),
-        (kinds.OBJECT, TREE.children[b"phones"], False),
-        (kinds.OBJECT, VISITS, True),
-        (kinds.STRING, VISITS, False),
-    ],
+@rows(
+    "kind, node, expected",
+    (kinds.ARRAY, TREE.children[b"notes"], False),
+    (kinds.ARRAY, TREE.children[b"phones"], True),
+    (kinds.ARRAY, VISITS, True),
+    (kinds.OBJECT, TREE.children[b"notes"], False),
+    (kinds.OBJECT, TREE.children[b"phones"], False),
+    (kinds.OBJECT, VISITS, True),
+    (kinds.STRING, VISITS, False),
 )
 def test_what_is_encrypted_one_by_one_and_what_as_a_whole(kind: int, node: PathNode, expected: bool) -> None:
     assert holds_values(kind, node) is expected
@@ -187,17 +184,15 @@ def test_what_no_server_nests_is_not_gone_into() -> None:
     assert not walk.advance()
 
 
-@pytest.mark.parametrize(
-    ("document", "found"),
-    [
-        ({"notes": "a"}, True),
-        ({"phones": ["a"]}, True),
-        ({"phones": [["a"]]}, False),
-        ({"visits": [{"text": "a"}]}, True),
-        ({"visits": [[{"text": "a"}]]}, False),
-        ({"visits": {"3": {"text": "a"}}}, False),
-        ({"7": {"phones": "a"}}, False),
-    ],
+@rows(
+    "document, found",
+    ({"notes": "a"}, True),
+    ({"phones": ["a"]}, True),
+    ({"phones": [["a"]]}, False),
+    ({"visits": [{"text": "a"}]}, True),
+    ({"visits": [[{"text": "a"}]]}, False),
+    ({"visits": {"3": {"text": "a"}}}, False),
+    ({"7": {"phones": "a"}}, False),
 )
 def test_a_path_does_not_find_everything_that_it_covers(document: dict[str, Any], *, found: bool) -> None:
     walk = walk_of(document)

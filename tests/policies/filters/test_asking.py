@@ -20,6 +20,7 @@ from sealwire.wire.raw_bson import enclosed
 from tests.policies.questions.test_conditions import value
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 POLICY = policy_of("""
 version: 1
@@ -72,20 +73,18 @@ def lists(made: Plan) -> list[tuple[ListPlace, list[Any]]]:
 IN, BESIDE, VALUE, ITEM = ListPlace.OPERATOR, ListPlace.BESIDE, ListPlace.VALUE, ListPlace.ITEM
 
 
-@pytest.mark.parametrize(
-    ("condition", "found"),
-    [
-        ({"$regex": "^Sab"}, [(IN, ["Sabine", "Sabatini"])]),
-        ({"$regex": "^sab", "$options": "i"}, [(IN, ["Sabine", "Sabatini"])]),
-        ({"$regex": re.compile("^S")}, [(IN, ["Sabine", "Sabatini", "Smith"])]),
-        (re.compile("ith$"), [(VALUE, ["Smith"])]),
-        ({"$in": [re.compile("^J"), "Smith"]}, [(ITEM, ["Jones"])]),
-        ({"$gt": "Sab", "$lte": "Sabine"}, [(IN, ["Sabine", "Sabatini"])]),
-        ({"$gt": "Sab", "$regex": "h$"}, [(IN, ["Smith"])]),
-        ({"$gt": "Sc", "$in": ["Smith"]}, [(BESIDE, ["Smith"])]),
-        ({"$gt": "Sc", "$not": {"$in": ["Smith"]}}, [(IN, ["Smith"])]),
-        ({"$gt": 5}, [(IN, [])]),
-    ],
+@rows(
+    "condition, found",
+    ({"$regex": "^Sab"}, [(IN, ["Sabine", "Sabatini"])]),
+    ({"$regex": "^sab", "$options": "i"}, [(IN, ["Sabine", "Sabatini"])]),
+    ({"$regex": re.compile("^S")}, [(IN, ["Sabine", "Sabatini", "Smith"])]),
+    (re.compile("ith$"), [(VALUE, ["Smith"])]),
+    ({"$in": [re.compile("^J"), "Smith"]}, [(ITEM, ["Jones"])]),
+    ({"$gt": "Sab", "$lte": "Sabine"}, [(IN, ["Sabine", "Sabatini"])]),
+    ({"$gt": "Sab", "$regex": "h$"}, [(IN, ["Smith"])]),
+    ({"$gt": "Sc", "$in": ["Smith"]}, [(BESIDE, ["Smith"])]),
+    ({"$gt": "Sc", "$not": {"$in": ["Smith"]}}, [(IN, ["Smith"])]),
+    ({"$gt": 5}, [(IN, [])]),
 )
 def test_a_list_takes_the_place_of_what_ciphertext_cannot_answer(
     condition: Any, found: list[tuple[ListPlace, list[str]]]
@@ -101,15 +100,13 @@ def test_an_explained_command_asks_as_well() -> None:
     assert [each.path for each in questions] == ["surname"]
 
 
-@pytest.mark.parametrize(
-    ("condition", "count"),
-    [
-        ({"$mod": [20, 0]}, 2),
-        ({"$bitsAllSet": 2}, 2),
-        ({"$bitsAnySet": [1, 2]}, 3),
-        ({"$bitsAllClear": Binary(b"\x02")}, 2),
-        ({"$gte": 10, "$lt": Decimal128("30")}, 2),
-    ],
+@rows(
+    "condition, count",
+    ({"$mod": [20, 0]}, 2),
+    ({"$bitsAllSet": 2}, 2),
+    ({"$bitsAnySet": [1, 2]}, 3),
+    ({"$bitsAllClear": Binary(b"\x02")}, 2),
+    ({"$gte": 10, "$lt": Decimal128("30")}, 2),
 )
 def test_numbers_are_asked_about_as_well(condition: Any, count: int) -> None:
     made, _ = plan(find({"visits": condition}), [Int64(number) for number in (0, 10, 20, 30)])
@@ -125,23 +122,21 @@ def test_operators_on_values_in_arrays_get_lists_of_their_own() -> None:
         plan(between, STORED, is_single=False)
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        find({"$or": [{"surname": {"$regex": "^S"}}, {"visits": 1}]}),
-        find({"kin": {"$elemMatch": {"surname": {"$regex": "^S"}}}}),
-        {"count": "patients", "query": {"surname": {"$regex": "^S"}}},
-        {"distinct": "patients", "key": "mute", "query": {"surname": {"$regex": "^S"}}},
-        {"aggregate": "patients", "cursor": {}, "pipeline": [{"$match": {"surname": {"$regex": "^S"}}}]},
-        {
-            "aggregate": "patients",
-            "cursor": {},
-            "pipeline": [{"$limit": 5}, {"$match": {"surname": {"$regex": "^S"}}}],
-        },
-        {**find({"surname": {"$regex": "^S"}}), "readConcern": {"level": "majority"}},
-        {**find({"surname": {"$regex": "^S"}}), "readConcern": {"level": "snapshot"}},
-        {**find({"surname": {"$regex": "^S"}}), "readConcern": {"afterClusterTime": 1}},
-    ],
+    find({"$or": [{"surname": {"$regex": "^S"}}, {"visits": 1}]}),
+    find({"kin": {"$elemMatch": {"surname": {"$regex": "^S"}}}}),
+    {"count": "patients", "query": {"surname": {"$regex": "^S"}}},
+    {"distinct": "patients", "key": "mute", "query": {"surname": {"$regex": "^S"}}},
+    {"aggregate": "patients", "cursor": {}, "pipeline": [{"$match": {"surname": {"$regex": "^S"}}}]},
+    {
+        "aggregate": "patients",
+        "cursor": {},
+        "pipeline": [{"$limit": 5}, {"$match": {"surname": {"$regex": "^S"}}}],
+    },
+    {**find({"surname": {"$regex": "^S"}}), "readConcern": {"level": "majority"}},
+    {**find({"surname": {"$regex": "^S"}}), "readConcern": {"level": "snapshot"}},
+    {**find({"surname": {"$regex": "^S"}}), "readConcern": {"afterClusterTime": 1}},
 )
 def test_a_read_asks_wherever_its_filter_is_on_stored_documents(command: dict[str, Any]) -> None:
     made, questions = plan(command, STORED)
@@ -149,35 +144,33 @@ def test_a_read_asks_wherever_its_filter_is_on_stored_documents(command: dict[st
     assert len(questions) == 1
 
 
-@pytest.mark.parametrize(
-    ("command", "reason"),
-    [
-        (find({"mute": {"$regex": "^S"}}), Reason.PATTERN),
-        (find({"notes": {"$regex": "^S"}}), Reason.PATTERN),
-        (find({"surname": {"$all": [re.compile("^S")]}}), Reason.PATTERN),
-        (find({"surname": {"$eq": re.compile("^S")}}), Reason.PATTERN),
-        (find({"surname": {"$regex": "(?R)"}}), Reason.PATTERN),
-        (find({"surname": {"$regex": 5}}), Reason.SHAPE),
-        (find({"surname": {"$regex": re.compile("S", re.I), "$options": "i"}}), Reason.SHAPE),
-        (find({"surname": {"$gt": MinKey()}}), Reason.RANGE),
-        (find({"visits": {"$mod": [4]}}), Reason.SHAPE),
-        (find({"visits": {"$bitsAllSet": -1}}), Reason.SHAPE),
-        (find({"visits": {"$bitsAllSet": [-1]}}), Reason.SHAPE),
-        (find({"visits": {"$bitsAllSet": Binary(bytes(4096))}}), Reason.SHAPE),
-        (find({"visits": {"$bitsAllSet": "x"}}), Reason.SHAPE),
-        ({**find({"surname": {"$gt": "S"}}), "collation": {"locale": "sv", "strength": 2}}, Reason.COLLATION),
-        ({**find({"surname": {"$gt": "S"}}), "tailable": True}, Reason.RANGE),
-        ({**find({"surname": {"$gt": "S"}}), "readConcern": {"level": "linearizable"}}, Reason.RANGE),
-        ({"explain": {**find({"surname": {"$gt": "S"}}), "tailable": True}}, Reason.RANGE),
-        (
-            {
-                "aggregate": "patients",
-                "cursor": {},
-                "pipeline": [{"$set": {"surname": "$kin.surname"}}, {"$match": {"surname": {"$gt": "S"}}}],
-            },
-            Reason.RANGE,
-        ),
-    ],
+@rows(
+    "command, reason",
+    (find({"mute": {"$regex": "^S"}}), Reason.PATTERN),
+    (find({"notes": {"$regex": "^S"}}), Reason.PATTERN),
+    (find({"surname": {"$all": [re.compile("^S")]}}), Reason.PATTERN),
+    (find({"surname": {"$eq": re.compile("^S")}}), Reason.PATTERN),
+    (find({"surname": {"$regex": "(?R)"}}), Reason.PATTERN),
+    (find({"surname": {"$regex": 5}}), Reason.SHAPE),
+    (find({"surname": {"$regex": re.compile("S", re.I), "$options": "i"}}), Reason.SHAPE),
+    (find({"surname": {"$gt": MinKey()}}), Reason.RANGE),
+    (find({"visits": {"$mod": [4]}}), Reason.SHAPE),
+    (find({"visits": {"$bitsAllSet": -1}}), Reason.SHAPE),
+    (find({"visits": {"$bitsAllSet": [-1]}}), Reason.SHAPE),
+    (find({"visits": {"$bitsAllSet": Binary(bytes(4096))}}), Reason.SHAPE),
+    (find({"visits": {"$bitsAllSet": "x"}}), Reason.SHAPE),
+    ({**find({"surname": {"$gt": "S"}}), "collation": {"locale": "sv", "strength": 2}}, Reason.COLLATION),
+    ({**find({"surname": {"$gt": "S"}}), "tailable": True}, Reason.RANGE),
+    ({**find({"surname": {"$gt": "S"}}), "readConcern": {"level": "linearizable"}}, Reason.RANGE),
+    ({"explain": {**find({"surname": {"$gt": "S"}}), "tailable": True}}, Reason.RANGE),
+    (
+        {
+            "aggregate": "patients",
+            "cursor": {},
+            "pipeline": [{"$set": {"surname": "$kin.surname"}}, {"$match": {"surname": {"$gt": "S"}}}],
+        },
+        Reason.RANGE,
+    ),
 )
 def test_anything_else_is_refused_as_ever(command: dict[str, Any], reason: Reason) -> None:
     with raising(Refusal, reason):
@@ -189,20 +182,18 @@ LATER, EARLIER = ["Smith"], ["Sabine", "Sabatini", "Jones"]
 NAME = "$surname"
 
 
-@pytest.mark.parametrize(
-    ("expression", "found", "said"),
-    [
-        ({"$gt": [NAME, "Sc"]}, LATER, Compared((ARRAY,), is_negated=False)),
-        ({"$lt": [NAME, "Sc"]}, EARLIER, Compared((NULL,), is_negated=False)),
-        ({"$gte": ["Sc", NAME]}, EARLIER, Compared((NULL,), is_negated=False)),
-        ({"$lt": [{"$literal": "Sc"}, NAME]}, LATER, Compared((ARRAY,), is_negated=False)),
-        ({"$gte": [NAME, Int64(5)]}, STORED, Compared((ARRAY,), is_negated=False)),
-        ({"$lt": [NAME, ObjectId("a" * 24)]}, STORED, Compared((NULL, ARRAY), is_negated=False)),
-        ({"$not": [{"$gt": [NAME, "Sc"]}]}, EARLIER, Compared((NULL,), is_negated=True)),
-        ({"$not": {"$lt": [NAME, "Sc"]}}, LATER, Compared((ARRAY,), is_negated=True)),
-        ({"$not": [{"$not": [{"$gt": [NAME, "Sc"]}]}]}, LATER, Compared((ARRAY,), is_negated=False)),
-        ({"$and": [{"$or": [True, {"$gt": [NAME, "Sc"]}]}]}, LATER, Compared((ARRAY,), is_negated=False)),
-    ],
+@rows(
+    "expression, found, said",
+    ({"$gt": [NAME, "Sc"]}, LATER, Compared((ARRAY,), is_negated=False)),
+    ({"$lt": [NAME, "Sc"]}, EARLIER, Compared((NULL,), is_negated=False)),
+    ({"$gte": ["Sc", NAME]}, EARLIER, Compared((NULL,), is_negated=False)),
+    ({"$lt": [{"$literal": "Sc"}, NAME]}, LATER, Compared((ARRAY,), is_negated=False)),
+    ({"$gte": [NAME, Int64(5)]}, STORED, Compared((ARRAY,), is_negated=False)),
+    ({"$lt": [NAME, ObjectId("a" * 24)]}, STORED, Compared((NULL, ARRAY), is_negated=False)),
+    ({"$not": [{"$gt": [NAME, "Sc"]}]}, EARLIER, Compared((NULL,), is_negated=True)),
+    ({"$not": {"$lt": [NAME, "Sc"]}}, LATER, Compared((ARRAY,), is_negated=True)),
+    ({"$not": [{"$not": [{"$gt": [NAME, "Sc"]}]}]}, LATER, Compared((ARRAY,), is_negated=False)),
+    ({"$and": [{"$or": [True, {"$gt": [NAME, "Sc"]}]}]}, LATER, Compared((ARRAY,), is_negated=False)),
 )
 def test_an_expression_compares_a_field_across_types(
     expression: Any, found: list[str], said: Compared
@@ -219,28 +210,26 @@ def test_an_expression_compares_a_field_across_types(
     assert lists(negated) == [(ListPlace.EXPRESSION, [each for each in STORED if each not in found])]
 
 
-@pytest.mark.parametrize(
-    ("expression", "reason"),
-    [
-        ({"$gt": [NAME, ["a"]]}, Reason.COMPUTE),
-        ({"$gt": [NAME, {"a": 1}]}, Reason.COMPUTE),
-        ({"$gt": [NAME, MinKey()]}, Reason.COMPUTE),
-        ({"$gt": [NAME, "$$n"]}, Reason.COMPUTE),
-        ({"$gt": [NAME, {"$toLower": "A"}]}, Reason.COMPUTE),
-        ({"$gt": [NAME, "$kin.surname"]}, Reason.COMPUTE),
-        ({"$gt": ["$$ROOT.surname", "a"]}, Reason.COMPUTE),
-        ({"$gt": ["$mute", "a"]}, Reason.COMPUTE),
-        ({"$gt": ["$notes", "a"]}, Reason.COMPUTE),
-        ({"$gt": ["$visits", math.nan]}, Reason.RANGE),
-        ({"$gt": [{"$let": {"vars": {"a": NAME}, "in": "$$a"}}, "a"]}, Reason.COMPUTE),
-        ({"$cmp": [NAME, "a"]}, Reason.COMPUTE),
-        ({"$eq": [{"$gt": [NAME, "a"]}, True]}, Reason.COMPUTE),
-        ({"$cond": [{"$gt": [NAME, "a"]}, True, False]}, Reason.COMPUTE),
-        ({"$and": [NAME]}, Reason.COMPUTE),
-        ({"$not": [{"$gt": [NAME, "a"]}, True]}, Reason.SHAPE),
-        ({"$gt": [NAME]}, Reason.SHAPE),
-        ({"$gt": [NAME, "a"], "$lt": [NAME, "b"]}, Reason.SHAPE),
-    ],
+@rows(
+    "expression, reason",
+    ({"$gt": [NAME, ["a"]]}, Reason.COMPUTE),
+    ({"$gt": [NAME, {"a": 1}]}, Reason.COMPUTE),
+    ({"$gt": [NAME, MinKey()]}, Reason.COMPUTE),
+    ({"$gt": [NAME, "$$n"]}, Reason.COMPUTE),
+    ({"$gt": [NAME, {"$toLower": "A"}]}, Reason.COMPUTE),
+    ({"$gt": [NAME, "$kin.surname"]}, Reason.COMPUTE),
+    ({"$gt": ["$$ROOT.surname", "a"]}, Reason.COMPUTE),
+    ({"$gt": ["$mute", "a"]}, Reason.COMPUTE),
+    ({"$gt": ["$notes", "a"]}, Reason.COMPUTE),
+    ({"$gt": ["$visits", math.nan]}, Reason.RANGE),
+    ({"$gt": [{"$let": {"vars": {"a": NAME}, "in": "$$a"}}, "a"]}, Reason.COMPUTE),
+    ({"$cmp": [NAME, "a"]}, Reason.COMPUTE),
+    ({"$eq": [{"$gt": [NAME, "a"]}, True]}, Reason.COMPUTE),
+    ({"$cond": [{"$gt": [NAME, "a"]}, True, False]}, Reason.COMPUTE),
+    ({"$and": [NAME]}, Reason.COMPUTE),
+    ({"$not": [{"$gt": [NAME, "a"]}, True]}, Reason.SHAPE),
+    ({"$gt": [NAME]}, Reason.SHAPE),
+    ({"$gt": [NAME, "a"], "$lt": [NAME, "b"]}, Reason.SHAPE),
 )
 def test_what_an_expression_computes_is_refused_as_ever(expression: Any, reason: Reason) -> None:
     command = {**find({"$expr": expression}), "let": {"n": "a"}}
@@ -296,14 +285,12 @@ MATCH = {"$match": {"surname": {"$gt": "S"}}}
 GRAPH = {"startWith": "$a", "connectFromField": "b", "connectToField": "c", "as": "x"}
 
 
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
-    [
-        [{"$unionWith": "staff"}, MATCH],
-        [{"$facet": {"all": [{"$unionWith": "staff"}, MATCH]}}],
-        [{"$lookup": {"from": "staff", "as": "x", "pipeline": [{"$unionWith": "patients"}, MATCH]}}],
-        [{"$graphLookup": {"from": "staff", **GRAPH, "restrictSearchWithMatch": MATCH["$match"]}}],
-    ],
+    [{"$unionWith": "staff"}, MATCH],
+    [{"$facet": {"all": [{"$unionWith": "staff"}, MATCH]}}],
+    [{"$lookup": {"from": "staff", "as": "x", "pipeline": [{"$unionWith": "patients"}, MATCH]}}],
+    [{"$graphLookup": {"from": "staff", **GRAPH, "restrictSearchWithMatch": MATCH["$match"]}}],
 )
 def test_a_collection_that_one_pattern_covers_as_well_is_not_taken_for_the_commands_own(
     pipeline: list[dict[str, Any]],
@@ -318,18 +305,16 @@ INNER = {"$lookup": {**LOOKUP, "pipeline": [MATCH]}}
 
 
 @pytest.mark.parametrize("of", ["patients", "staff", "wards"])
-@pytest.mark.parametrize(
+@rows(
     "stage",
-    [
-        {"$unionWith": {"coll": "staff", "pipeline": [MATCH]}},
-        {"$lookup": {"from": "staff", "as": "x", "pipeline": [MATCH]}},
-        {"$lookup": {**LOOKUP, "pipeline": [{"$match": EQUAL}]}},
-        {"$lookup": {**LOOKUP, "pipeline": [{"$match": {"$expr": {"$lt": ["S", "$surname"]}}}]}},
-        {"$lookup": {**LOOKUP, "pipeline": [{"$limit": 5}, {"$facet": {"a": [MATCH]}}]}},
-        {"$lookup": {"from": "wards", "as": "x", "pipeline": [INNER]}},
-        {"$lookup": {"from": "elsewhere", "as": "x", "pipeline": [INNER]}},
-        {"$facet": {"a": [{"$unionWith": {"coll": "staff", "pipeline": [{"$limit": 9}, MATCH]}}]}},
-    ],
+    {"$unionWith": {"coll": "staff", "pipeline": [MATCH]}},
+    {"$lookup": {"from": "staff", "as": "x", "pipeline": [MATCH]}},
+    {"$lookup": {**LOOKUP, "pipeline": [{"$match": EQUAL}]}},
+    {"$lookup": {**LOOKUP, "pipeline": [{"$match": {"$expr": {"$lt": ["S", "$surname"]}}}]}},
+    {"$lookup": {**LOOKUP, "pipeline": [{"$limit": 5}, {"$facet": {"a": [MATCH]}}]}},
+    {"$lookup": {"from": "wards", "as": "x", "pipeline": [INNER]}},
+    {"$lookup": {"from": "elsewhere", "as": "x", "pipeline": [INNER]}},
+    {"$facet": {"a": [{"$unionWith": {"coll": "staff", "pipeline": [{"$limit": 9}, MATCH]}}]}},
 )
 def test_in_a_pipeline_on_another_collection_that_one_is_asked(of: str, stage: dict[str, Any]) -> None:
     command = {"aggregate": of, "cursor": {}, "pipeline": [{"$match": {"x": 1}}, stage]}
@@ -353,13 +338,11 @@ def test_each_collection_is_asked_about_its_own_documents() -> None:
         assert len(lists(made)) == 2
 
 
-@pytest.mark.parametrize(
+@rows(
     "stages",
-    [
-        [{"$sort": {"surname": 1}}],
-        [MATCH, {"$sort": {"surname": 1}}, {"$limit": 1}],
-        [{"$group": {"_id": None, "x": {"$max": "$surname"}}}],
-    ],
+    [{"$sort": {"surname": 1}}],
+    [MATCH, {"$sort": {"surname": 1}}, {"$limit": 1}],
+    [{"$group": {"_id": None, "x": {"$max": "$surname"}}}],
 )
 def test_the_documents_of_another_collection_are_ordered_by_all_its_values(
     stages: list[dict[str, Any]],
@@ -410,28 +393,24 @@ def test_a_long_range_keeps_its_list_where_nothing_may_be_asked() -> None:
     assert [edit.listed for edit in made.edits if isinstance(edit, RangeEdit)] == [range(1900, 2101)]
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        {"$in": [1990], "$gte": 1990, "$lt": 1999, "$mod": [2, 0]},
-        {"$not": {"$in": [1990]}, "$gte": 1990, "$lt": 1999, "$mod": [2, 0]},
-        {"$eq": 1990, "$mod": [2, 0]},
-    ],
+    {"$in": [1990], "$gte": 1990, "$lt": 1999, "$mod": [2, 0]},
+    {"$not": {"$in": [1990]}, "$gte": 1990, "$lt": 1999, "$mod": [2, 0]},
+    {"$eq": 1990, "$mod": [2, 0]},
 )
 def test_no_operator_is_put_into_a_document_twice(condition: dict[str, Any]) -> None:
     with raising(Refusal, Reason.QUESTION):
         plan(find({"year": condition}), [1990])
 
 
-@pytest.mark.parametrize(
+@rows(
     "query",
-    [
-        {"kin.0.surname": {"$gt": "S"}},
-        {"surname.0": {"$gt": "S"}},
-        {"kin": {"$elemMatch": {"0.surname": {"$gt": "S"}}}},
-        {"kin.0": {"$elemMatch": {"surname": {"$gt": "S"}}}},
-        {"kin": {"$elemMatch": {"$elemMatch": {"surname": {"$gt": "S"}}}}},
-    ],
+    {"kin.0.surname": {"$gt": "S"}},
+    {"surname.0": {"$gt": "S"}},
+    {"kin": {"$elemMatch": {"0.surname": {"$gt": "S"}}}},
+    {"kin.0": {"$elemMatch": {"surname": {"$gt": "S"}}}},
+    {"kin": {"$elemMatch": {"$elemMatch": {"surname": {"$gt": "S"}}}}},
 )
 def test_what_leads_into_arrays_in_arrays_is_not_asked(query: dict[str, Any]) -> None:
     with raising(Refusal, Reason.RANGE):
@@ -454,29 +433,27 @@ def names_beside(command: dict[str, Any]) -> list[bytes]:
     return [each.buf[each.part[0] + 1 : each.part[1]].split(b"\0")[0] for each in caught.value.among]
 
 
-@pytest.mark.parametrize(
-    ("query", "names"),
-    [
-        (BEGINS, []),
-        ({"ward": 1, **BEGINS, "born": {"$gt": 1}}, [b"ward", b"born"]),
-        ({"ward": {"$eq": 1}, **BEGINS}, [b"ward"]),
-        ({"ward": {"$in": [1, "a"], "$ne": 2}, **BEGINS}, [b"ward"]),
-        ({"address": {"city": "x"}, **BEGINS}, [b"address"]),
-        ({"$and": [{"ward": 1}, BEGINS]}, [b"ward"]),
-        ({"mute": "x", **BEGINS}, [b"mute"]),
-        ({"surname": {"$not": re.compile("^S")}, "ward": 1}, [b"ward"]),
-        ({"$nor": [BEGINS], "ward": 1}, [b"ward"]),
-        ({"ward": 1, "year": {"$gte": 1990, "$lt": 1995}, **BEGINS}, [b"ward"]),
-        ({"ward": None, **BEGINS}, []),
-        ({"ward": True, **BEGINS}, []),
-        ({"ward": re.compile("x"), **BEGINS}, []),
-        ({"ward": {"$in": [1, None]}, **BEGINS}, []),
-        ({"ward": {"$in": []}, **BEGINS}, []),
-        ({"ward": {"$gt": 1}, **BEGINS}, []),
-        ({"$or": [{"ward": 1}, {"bed": 2}], **BEGINS}, []),
-        ({"$or": [{"ward": 1, **BEGINS}]}, []),
-        ({"ward": {"$in": 5}, **BEGINS}, [b"ward"]),
-    ],
+@rows(
+    "query, names",
+    (BEGINS, []),
+    ({"ward": 1, **BEGINS, "born": {"$gt": 1}}, [b"ward", b"born"]),
+    ({"ward": {"$eq": 1}, **BEGINS}, [b"ward"]),
+    ({"ward": {"$in": [1, "a"], "$ne": 2}, **BEGINS}, [b"ward"]),
+    ({"address": {"city": "x"}, **BEGINS}, [b"address"]),
+    ({"$and": [{"ward": 1}, BEGINS]}, [b"ward"]),
+    ({"mute": "x", **BEGINS}, [b"mute"]),
+    ({"surname": {"$not": re.compile("^S")}, "ward": 1}, [b"ward"]),
+    ({"$nor": [BEGINS], "ward": 1}, [b"ward"]),
+    ({"ward": 1, "year": {"$gte": 1990, "$lt": 1995}, **BEGINS}, [b"ward"]),
+    ({"ward": None, **BEGINS}, []),
+    ({"ward": True, **BEGINS}, []),
+    ({"ward": re.compile("x"), **BEGINS}, []),
+    ({"ward": {"$in": [1, None]}, **BEGINS}, []),
+    ({"ward": {"$in": []}, **BEGINS}, []),
+    ({"ward": {"$gt": 1}, **BEGINS}, []),
+    ({"$or": [{"ward": 1}, {"bed": 2}], **BEGINS}, []),
+    ({"$or": [{"ward": 1, **BEGINS}]}, []),
+    ({"ward": {"$in": 5}, **BEGINS}, [b"ward"]),
 )
 def test_a_question_looks_at_the_documents_that_an_equality_beside_it_says(
     query: dict[str, Any], names: list[bytes]

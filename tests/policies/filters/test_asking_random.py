@@ -14,6 +14,7 @@ from sealwire.policies.questions.asked import Answers, ValuesUnknown
 from tests.policies.filters.test_asking import IN, VALUE, find, lists, plan
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 POLICY = policy_of("""
 version: 1
@@ -28,26 +29,24 @@ STORED = ["Sabine", "Smith", "Jones", 5]
 BEYOND = ListPlace.BEYOND
 
 
-@pytest.mark.parametrize(
-    ("condition", "found"),
-    [
-        ("Smith", [(VALUE, ["Smith"])]),
-        (re.compile("^S"), [(VALUE, ["Sabine", "Smith"])]),
-        ({"$eq": "Smith"}, [(IN, ["Smith"])]),
-        ({"$eq": "Smith", "$exists": True}, [(IN, ["Smith"])]),
-        ({"$in": ["Jones", Regex("^Sa")]}, [(IN, ["Sabine", "Jones"])]),
-        ({"$in": ["Jones", "Smith"], "$gt": "K"}, [(IN, ["Smith"])]),
-        ({"$gt": "K", "$regex": "e$"}, [(IN, ["Sabine"])]),
-        ({"$gte": "K", "$ne": None}, [(IN, ["Sabine", "Smith"])]),
-        ({"$ne": "Smith"}, [(BEYOND, ["Sabine", "Jones"])]),
-        ({"$nin": ["Smith", Regex("^J")]}, [(BEYOND, ["Sabine"])]),
-        ({"$not": {"$in": ["Smith", Regex("^J")]}}, [(BEYOND, ["Sabine"])]),
-        ({"$not": Regex("^S")}, [(BEYOND, ["Jones"])]),
-        (None, []),
-        ({"$in": [None]}, []),
-        ({"$nin": [None]}, []),
-        ({"$ne": None}, []),
-    ],
+@rows(
+    "condition, found",
+    ("Smith", [(VALUE, ["Smith"])]),
+    (re.compile("^S"), [(VALUE, ["Sabine", "Smith"])]),
+    ({"$eq": "Smith"}, [(IN, ["Smith"])]),
+    ({"$eq": "Smith", "$exists": True}, [(IN, ["Smith"])]),
+    ({"$in": ["Jones", Regex("^Sa")]}, [(IN, ["Sabine", "Jones"])]),
+    ({"$in": ["Jones", "Smith"], "$gt": "K"}, [(IN, ["Smith"])]),
+    ({"$gt": "K", "$regex": "e$"}, [(IN, ["Sabine"])]),
+    ({"$gte": "K", "$ne": None}, [(IN, ["Sabine", "Smith"])]),
+    ({"$ne": "Smith"}, [(BEYOND, ["Sabine", "Jones"])]),
+    ({"$nin": ["Smith", Regex("^J")]}, [(BEYOND, ["Sabine"])]),
+    ({"$not": {"$in": ["Smith", Regex("^J")]}}, [(BEYOND, ["Sabine"])]),
+    ({"$not": Regex("^S")}, [(BEYOND, ["Jones"])]),
+    (None, []),
+    ({"$in": [None]}, []),
+    ({"$nin": [None]}, []),
+    ({"$ne": None}, []),
 )
 def test_the_values_that_satisfy_take_the_place_of_a_condition(condition: Any, found: list[Any]) -> None:
     made, questions = plan(find({"notes": condition}), STORED[:3], policy=POLICY)
@@ -58,23 +57,21 @@ def test_the_values_that_satisfy_take_the_place_of_a_condition(condition: Any, f
 KINDS: list[Any] = ["a", 5, 2.5, True, ["a", 1], [], [[1], "b"], {"a": 1}]
 
 
-@pytest.mark.parametrize(
-    ("condition", "found"),
-    [
-        ({"$type": "string"}, [(IN, ["a", ["a", 1], [[1], "b"]])]),
-        ({"$type": ["int", 8]}, [(IN, [5, True, ["a", 1]])]),
-        ({"$type": "number"}, [(IN, [5, 2.5, ["a", 1]])]),
-        ({"$type": "array"}, [(IN, [["a", 1], [], [[1], "b"]])]),
-        ({"$type": "object"}, [(IN, [{"a": 1}])]),
-        ({"$type": "minKey"}, [(IN, [])]),
-        ({"$not": {"$type": ["array", "string"]}}, [(BEYOND, [5, 2.5, True, {"a": 1}])]),
-        ({"$size": 2}, [(IN, [["a", 1], [[1], "b"]])]),
-        ({"$size": 0}, [(IN, [[]])]),
-        ({"$size": 2, "$type": "int"}, [(IN, [["a", 1]])]),
-        ({"$not": {"$size": 2.0}}, [(BEYOND, ["a", 5, 2.5, True, [], {"a": 1}])]),
-        ({"$type": "null"}, []),
-        ({"$type": []}, []),
-    ],
+@rows(
+    "condition, found",
+    ({"$type": "string"}, [(IN, ["a", ["a", 1], [[1], "b"]])]),
+    ({"$type": ["int", 8]}, [(IN, [5, True, ["a", 1]])]),
+    ({"$type": "number"}, [(IN, [5, 2.5, ["a", 1]])]),
+    ({"$type": "array"}, [(IN, [["a", 1], [], [[1], "b"]])]),
+    ({"$type": "object"}, [(IN, [{"a": 1}])]),
+    ({"$type": "minKey"}, [(IN, [])]),
+    ({"$not": {"$type": ["array", "string"]}}, [(BEYOND, [5, 2.5, True, {"a": 1}])]),
+    ({"$size": 2}, [(IN, [["a", 1], [[1], "b"]])]),
+    ({"$size": 0}, [(IN, [[]])]),
+    ({"$size": 2, "$type": "int"}, [(IN, [["a", 1]])]),
+    ({"$not": {"$size": 2.0}}, [(BEYOND, ["a", 5, 2.5, True, [], {"a": 1}])]),
+    ({"$type": "null"}, []),
+    ({"$type": []}, []),
 )
 def test_types_and_lengths_are_those_of_the_plain_values(condition: Any, found: list[Any]) -> None:
     made, questions = plan(find({"notes": condition}), KINDS, policy=POLICY)
@@ -89,14 +86,12 @@ def test_below_a_negation_are_those_that_do_not_satisfy(branch: dict[str, Any]) 
     assert lists(made) == [(BEYOND, ["Sabine", "Jones"])]
 
 
-@pytest.mark.parametrize(
-    ("condition", "found"),
-    [
-        ({"$ne": "Smith"}, [(ListPlace.UNEQUAL, ["Smith"])]),
-        ({"$nin": ["Smith", Regex("^J")]}, [(ListPlace.UNEQUAL, ["Smith", "Jones"])]),
-        ({"$ne": "Smith", "$gt": "K"}, [(BEYOND, ["Jones"]), (ListPlace.UNEQUAL, ["Smith"])]),
-        ({"$ne": None}, []),
-    ],
+@rows(
+    "condition, found",
+    ({"$ne": "Smith"}, [(ListPlace.UNEQUAL, ["Smith"])]),
+    ({"$nin": ["Smith", Regex("^J")]}, [(ListPlace.UNEQUAL, ["Smith", "Jones"])]),
+    ({"$ne": "Smith", "$gt": "K"}, [(BEYOND, ["Jones"]), (ListPlace.UNEQUAL, ["Smith"])]),
+    ({"$ne": None}, []),
 )
 def test_below_a_negation_what_is_unequal_lists_what_is_equal(condition: Any, found: list[Any]) -> None:
     made, _ = plan(find({"$nor": [{"notes": condition}]}), STORED[:3], policy=POLICY)
@@ -112,21 +107,19 @@ def test_below_a_negation_there_is_room_for_one_such_list() -> None:
 SMITH = {"notes": "Smith"}
 
 
-@pytest.mark.parametrize(
-    ("query", "names"),
-    [
-        (SMITH, []),
-        ({"ward": 1, **SMITH, "born": {"$gt": 1}}, [b"ward", b"born"]),
-        ({"$and": [{"ward": 1}, SMITH]}, [b"ward"]),
-        ({"$and": [{"$and": [{"ward": 1, **SMITH}]}], "bed": 1}, [b"ward", b"bed"]),
-        ({"$or": [SMITH, {"ward": 1}], "bed": 1}, [b"bed"]),
-        ({"$nor": [SMITH], "bed": 1}, [b"bed"]),
-        ({**SMITH, "kin.note": "x", "bed": 1}, [b"bed"]),
-        ({**SMITH, "surname": "x", "$or": [{"ward": 1}, {"bed": 1}]}, [b"surname", b"$or"]),
-        ({**SMITH, "$expr": {"$eq": ["$a", "$$b"]}, "$sampleRate": 0.5, "$comment": "x"}, []),
-        ({**SMITH, "$or": [{"$expr": {"$eq": ["$a", 1]}}]}, []),
-        ({**SMITH, "place": {"$near": [1, 2]}}, []),
-    ],
+@rows(
+    "query, names",
+    (SMITH, []),
+    ({"ward": 1, **SMITH, "born": {"$gt": 1}}, [b"ward", b"born"]),
+    ({"$and": [{"ward": 1}, SMITH]}, [b"ward"]),
+    ({"$and": [{"$and": [{"ward": 1, **SMITH}]}], "bed": 1}, [b"ward", b"bed"]),
+    ({"$or": [SMITH, {"ward": 1}], "bed": 1}, [b"bed"]),
+    ({"$nor": [SMITH], "bed": 1}, [b"bed"]),
+    ({**SMITH, "kin.note": "x", "bed": 1}, [b"bed"]),
+    ({**SMITH, "surname": "x", "$or": [{"ward": 1}, {"bed": 1}]}, [b"surname", b"$or"]),
+    ({**SMITH, "$expr": {"$eq": ["$a", "$$b"]}, "$sampleRate": 0.5, "$comment": "x"}, []),
+    ({**SMITH, "$or": [{"$expr": {"$eq": ["$a", 1]}}]}, []),
+    ({**SMITH, "place": {"$near": [1, 2]}}, []),
 )
 def test_only_documents_that_meet_the_other_conditions_are_looked_at(
     query: dict[str, Any], names: list[bytes]
@@ -182,20 +175,18 @@ def test_no_condition_that_a_sort_takes_over_is_shown_to_the_server(condition: A
     assert [each.buf[each.part[0] + 1 : each.part[1]].split(b"\0")[0] for each in among] == [b"bed"]
 
 
-@pytest.mark.parametrize(
-    ("update", "query", "is_refused"),
-    [
-        ({"$set": {"ward": 1}}, {**SMITH, "ward": 1}, True),
-        ({"$unset": {"ward": 1}}, {**SMITH, "ward": None}, True),
-        ({"$inc": {"bed.0.n": 1}}, {"$and": [{"$or": [{"bed.n": 1}, {"ward": 1}]}, SMITH]}, True),
-        ({"$set": {"bed.0": 1}}, {**SMITH, "bed.0.n": 1}, True),
-        ({"$set": {"a": 1}}, {**SMITH, "$expr": {"$eq": ["$a", 1]}}, True),
-        ({"$unset": {"kin.0.note": 1}}, {"kin.note": {"$gt": "x"}}, True),
-        ([{"$set": {"ward": 1}}], {**SMITH, "ward": 1}, True),
-        ({"$set": {"ward": 1}}, {**SMITH, "bed": 1, "$comment": "ward"}, False),
-        ({"$unset": {"notes": 1}}, {**SMITH, "bed": 1}, False),
-        ({"$set": {"ward": 1}}, SMITH, False),
-    ],
+@rows(
+    "update, query, is_refused",
+    ({"$set": {"ward": 1}}, {**SMITH, "ward": 1}, True),
+    ({"$unset": {"ward": 1}}, {**SMITH, "ward": None}, True),
+    ({"$inc": {"bed.0.n": 1}}, {"$and": [{"$or": [{"bed.n": 1}, {"ward": 1}]}, SMITH]}, True),
+    ({"$set": {"bed.0": 1}}, {**SMITH, "bed.0.n": 1}, True),
+    ({"$set": {"a": 1}}, {**SMITH, "$expr": {"$eq": ["$a", 1]}}, True),
+    ({"$unset": {"kin.0.note": 1}}, {"kin.note": {"$gt": "x"}}, True),
+    ([{"$set": {"ward": 1}}], {**SMITH, "ward": 1}, True),
+    ({"$set": {"ward": 1}}, {**SMITH, "bed": 1, "$comment": "ward"}, False),
+    ({"$unset": {"notes": 1}}, {**SMITH, "bed": 1}, False),
+    ({"$set": {"ward": 1}}, SMITH, False),
 )
 def test_an_earlier_statement_may_not_bring_documents_among_the_others(
     update: Any, query: dict[str, Any], is_refused: bool
@@ -208,32 +199,30 @@ def test_an_earlier_statement_may_not_bring_documents_among_the_others(
         plan({"update": "patients", "updates": statements}, STORED, policy=POLICY)
 
 
-@pytest.mark.parametrize(
-    ("command", "reason"),
-    [
-        (find({"mute": "Smith"}), Reason.RANDOM_EQUALITY),
-        (find({"mute": {"$gt": 1}}), Reason.RANGE),
-        (find({"notes": {"$all": ["Smith"]}}), Reason.RANDOM_EQUALITY),
-        (find({"notes": {"$elemMatch": {"$gt": 1}}}), Reason.RANDOM_EQUALITY),
-        (find({"mute": {"$size": 1}}), Reason.RANDOM_EQUALITY),
-        (find({"mute": {"$type": "string"}}), Reason.OPERATOR),
-        (find({"notes": {"$type": ["string", "null"]}}), Reason.QUESTION),
-        (find({"notes": {"$type": "text"}}), Reason.SHAPE),
-        (find({"notes": {"$size": -1}}), Reason.SHAPE),
-        (find({"notes": {"$eq": Regex("x")}}), Reason.PATTERN),
-        (find({"notes": {"$in": [None, "x"]}}), Reason.QUESTION),
-        (find({"notes": ["x"]}), Reason.QUESTION),
-        (find({"notes": {"a": 1}}), Reason.QUESTION),
-        (find({"notes": {"$not": {"$gt": 1, "$exists": True}}}), Reason.QUESTION),
-        ({**find({}), "sort": {"notes": 1}}, Reason.SORT),
-        ({"distinct": "patients", "key": "notes", "query": {}}, Reason.RANDOM_EQUALITY),
-        (find({"$expr": {"$eq": ["$notes", "x"]}}), Reason.RANDOM_EQUALITY),
-        (
-            {"update": "patients", "updates": [{"q": SMITH, "u": {"$set": {"a": 1}}, "upsert": True}]},
-            Reason.RANDOM_EQUALITY,
-        ),
-        ({**find(SMITH), "collation": {"locale": "sv", "strength": 2}}, Reason.COLLATION),
-    ],
+@rows(
+    "command, reason",
+    (find({"mute": "Smith"}), Reason.RANDOM_EQUALITY),
+    (find({"mute": {"$gt": 1}}), Reason.RANGE),
+    (find({"notes": {"$all": ["Smith"]}}), Reason.RANDOM_EQUALITY),
+    (find({"notes": {"$elemMatch": {"$gt": 1}}}), Reason.RANDOM_EQUALITY),
+    (find({"mute": {"$size": 1}}), Reason.RANDOM_EQUALITY),
+    (find({"mute": {"$type": "string"}}), Reason.OPERATOR),
+    (find({"notes": {"$type": ["string", "null"]}}), Reason.QUESTION),
+    (find({"notes": {"$type": "text"}}), Reason.SHAPE),
+    (find({"notes": {"$size": -1}}), Reason.SHAPE),
+    (find({"notes": {"$eq": Regex("x")}}), Reason.PATTERN),
+    (find({"notes": {"$in": [None, "x"]}}), Reason.QUESTION),
+    (find({"notes": ["x"]}), Reason.QUESTION),
+    (find({"notes": {"a": 1}}), Reason.QUESTION),
+    (find({"notes": {"$not": {"$gt": 1, "$exists": True}}}), Reason.QUESTION),
+    ({**find({}), "sort": {"notes": 1}}, Reason.SORT),
+    ({"distinct": "patients", "key": "notes", "query": {}}, Reason.RANDOM_EQUALITY),
+    (find({"$expr": {"$eq": ["$notes", "x"]}}), Reason.RANDOM_EQUALITY),
+    (
+        {"update": "patients", "updates": [{"q": SMITH, "u": {"$set": {"a": 1}}, "upsert": True}]},
+        Reason.RANDOM_EQUALITY,
+    ),
+    ({**find(SMITH), "collation": {"locale": "sv", "strength": 2}}, Reason.COLLATION),
 )
 def test_what_is_refused_as_before(command: dict[str, Any], reason: Reason) -> None:
     with raising(Refusal, reason):
@@ -274,20 +263,18 @@ def update(*statements: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    ("condition", "found"),
-    [
-        ("zoe", [(VALUE, ["Zoe", "ZOE"])]),
-        ({"$eq": "ZOË"}, [(IN, ["zoë"])]),
-        ({"$in": ["ANNA", Regex("^z")]}, [(IN, ["zoë", "Anna"])]),
-        ({"$ne": "zoe"}, [(BEYOND, ["zoë", "Anna"])]),
-        ({"$nin": ["zoe", "anna"]}, [(BEYOND, ["zoë"])]),
-        ({"$not": {"$eq": "zoe"}}, [(BEYOND, ["zoë", "Anna"])]),
-        ({"$gt": "zoe"}, [(IN, ["zoë"])]),
-        ({"$gte": "ZOE", "$lt": "zoë"}, [(IN, ["Zoe", "ZOE"])]),
-        (Regex("^Z"), [(VALUE, ["Zoe", "ZOE"])]),
-        (None, []),
-    ],
+@rows(
+    "condition, found",
+    ("zoe", [(VALUE, ["Zoe", "ZOE"])]),
+    ({"$eq": "ZOË"}, [(IN, ["zoë"])]),
+    ({"$in": ["ANNA", Regex("^z")]}, [(IN, ["zoë", "Anna"])]),
+    ({"$ne": "zoe"}, [(BEYOND, ["zoë", "Anna"])]),
+    ({"$nin": ["zoe", "anna"]}, [(BEYOND, ["zoë"])]),
+    ({"$not": {"$eq": "zoe"}}, [(BEYOND, ["zoë", "Anna"])]),
+    ({"$gt": "zoe"}, [(IN, ["zoë"])]),
+    ({"$gte": "ZOE", "$lt": "zoë"}, [(IN, ["Zoe", "ZOE"])]),
+    (Regex("^Z"), [(VALUE, ["Zoe", "ZOE"])]),
+    (None, []),
 )
 def test_strings_are_asked_about(condition: Any, found: list[Any]) -> None:
     made, _ = plan(find_collated({"surname": condition}), STRINGS)
@@ -321,32 +308,30 @@ def test_what_is_not_known_is_refused(text: str) -> None:
         plan(find_collated({"surname": text}), STRINGS)
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        find_collated({"mute": "x"}),
-        find_collated({"$and": [{"surname": "x"}, {"mute": "x"}]}),
-        find_collated({"surname": {"$all": ["x"]}}),
-        find_collated({"surname": "x"}, collation={"locale": "sv", "strength": 2}),
-        find_collated({"surname": "x"}, collation={"locale": "en", "strength": 2, "numericOrdering": True}),
-        find_collated({"$expr": {"$eq": ["$surname", "x"]}}),
-        {"distinct": "patients", "key": "surname", "query": {}, **COLLATION},
-        update({"q": {"surname": "x"}, "upsert": True, **COLLATION}, autocommit=False),
-        update({"q": {"surname": {"$all": ["x"]}}, **COLLATION}),
-        update({"q": {"surname": "x"}, "collation": {"locale": "sv", "strength": 2}}),
-        update({"q": {}, "u": {"$addToSet": {"kin.surname": "x"}}, **COLLATION}),
-        {
-            "aggregate": "patients",
-            "pipeline": [{"$match": {"surname": "x"}}, {"$group": {"_id": "$surname"}}],
-            "cursor": {},
-            **COLLATION,
-        },
-        {
-            **{"findAndModify": "patients", "query": {"surname": "x"}, "update": {"$set": {"a": 1}}},
-            **{"upsert": True, "autocommit": False, "txnNumber": Int64(1), "lsid": {"id": 1}},
-            **COLLATION,
-        },
-    ],
+    find_collated({"mute": "x"}),
+    find_collated({"$and": [{"surname": "x"}, {"mute": "x"}]}),
+    find_collated({"surname": {"$all": ["x"]}}),
+    find_collated({"surname": "x"}, collation={"locale": "sv", "strength": 2}),
+    find_collated({"surname": "x"}, collation={"locale": "en", "strength": 2, "numericOrdering": True}),
+    find_collated({"$expr": {"$eq": ["$surname", "x"]}}),
+    {"distinct": "patients", "key": "surname", "query": {}, **COLLATION},
+    update({"q": {"surname": "x"}, "upsert": True, **COLLATION}, autocommit=False),
+    update({"q": {"surname": {"$all": ["x"]}}, **COLLATION}),
+    update({"q": {"surname": "x"}, "collation": {"locale": "sv", "strength": 2}}),
+    update({"q": {}, "u": {"$addToSet": {"kin.surname": "x"}}, **COLLATION}),
+    {
+        "aggregate": "patients",
+        "pipeline": [{"$match": {"surname": "x"}}, {"$group": {"_id": "$surname"}}],
+        "cursor": {},
+        **COLLATION,
+    },
+    {
+        **{"findAndModify": "patients", "query": {"surname": "x"}, "update": {"$set": {"a": 1}}},
+        **{"upsert": True, "autocommit": False, "txnNumber": Int64(1), "lsid": {"id": 1}},
+        **COLLATION,
+    },
 )
 def test_what_a_collation_leaves_refused(command: dict[str, Any]) -> None:
     with raising(Refusal, Reason.COLLATION):
@@ -364,14 +349,12 @@ BULK = {
 }
 
 
-@pytest.mark.parametrize(
-    ("command", "count"),
-    [
-        (update({"q": {"surname": "zoe"}, **COLLATION}), 1),
-        (update({"q": {"surname": "zoe"}, **COLLATION}, {"q": {"surname": {"$eq": "ZOE"}}, **COLLATION}), 2),
-        (DELETES, 1),
-        (BULK, 2),
-    ],
+@rows(
+    "command, count",
+    (update({"q": {"surname": "zoe"}, **COLLATION}), 1),
+    (update({"q": {"surname": "zoe"}, **COLLATION}, {"q": {"surname": {"$eq": "ZOE"}}, **COLLATION}), 2),
+    (DELETES, 1),
+    (BULK, 2),
 )
 def test_each_statement_of_a_write_has_its_own_collation(command: dict[str, Any], count: int) -> None:
     made, questions = plan(command, STRINGS)

@@ -13,6 +13,7 @@ from sealwire.wire.raw_bson import Edit, splice
 from tests.policies.filters.test_asking import STORED, find, lists, plan
 from tests.policies.support import POLICY, plan_of, reason
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 NEVER = -1
 BINARY = 5
@@ -30,35 +31,31 @@ def replaced(plan: Plan) -> bytes:
     return splice(plan.buf, edits)
 
 
-@pytest.mark.parametrize(
-    ("path", "types", "sent"),
-    [
-        ("nhs_number", "string", [2, BINARY]),
-        ("nhs_number", 2, [2, BINARY]),
-        ("nhs_number", "int", "int"),
-        ("nhs_number", "binData", [NEVER]),
-        ("nhs_number", ["string", "null", "array", 16], [2, BINARY, 10, 4, 16]),
-        ("nhs_number", ["null", "array", 16], ["null", "array", 16]),
-        ("visits", "number", [*NUMBERS, BINARY]),
-        ("visits", "long", "long"),
-        ("born", "number", NUMBERS),
-        ("tags", "array", "array"),
-        ("notes", ["null"], ["null"]),
-        ("address", "object", "object"),
-    ],
+@rows(
+    "path, types, sent",
+    ("nhs_number", "string", [2, BINARY]),
+    ("nhs_number", 2, [2, BINARY]),
+    ("nhs_number", "int", "int"),
+    ("nhs_number", "binData", [NEVER]),
+    ("nhs_number", ["string", "null", "array", 16], [2, BINARY, 10, 4, 16]),
+    ("nhs_number", ["null", "array", 16], ["null", "array", 16]),
+    ("visits", "number", [*NUMBERS, BINARY]),
+    ("visits", "long", "long"),
+    ("born", "number", NUMBERS),
+    ("tags", "array", "array"),
+    ("notes", ["null"], ["null"]),
+    ("address", "object", "object"),
 )
 def test_a_type_is_asked_for_as_it_is_stored(path: str, types: Any, sent: Any) -> None:
     assert asked(path, types) == sent
 
 
-@pytest.mark.parametrize(
-    ("condition", "sent"),
-    [
-        ({"$gte": ""}, {"$type": [2, BINARY]}),
-        ({"$exists": True, "$gte": ""}, {"$exists": True, "$type": [2, BINARY]}),
-        ({"$not": {"$gte": ""}}, {"$not": {"$type": [2, BINARY]}}),
-        ({"$elemMatch": {"$gte": ""}}, {"$elemMatch": {"$type": [2, BINARY]}}),
-    ],
+@rows(
+    "condition, sent",
+    ({"$gte": ""}, {"$type": [2, BINARY]}),
+    ({"$exists": True, "$gte": ""}, {"$exists": True, "$type": [2, BINARY]}),
+    ({"$not": {"$gte": ""}}, {"$not": {"$type": [2, BINARY]}}),
+    ({"$elemMatch": {"$gte": ""}}, {"$elemMatch": {"$type": [2, BINARY]}}),
 )
 def test_from_the_empty_string_on_is_every_string(condition: Any, sent: Any) -> None:
     plan = plan_of({"find": "patients", "filter": {"nhs_number": condition}})
@@ -66,35 +63,31 @@ def test_from_the_empty_string_on_is_every_string(condition: Any, sent: Any) -> 
     assert decode(replaced(plan))["filter"] == {"nhs_number": sent}
 
 
-@pytest.mark.parametrize(
-    ("path", "condition"),
-    [
-        ("nhs_number", {"$gt": ""}),
-        ("nhs_number", {"$lt": ""}),
-        ("nhs_number", {"$gte": "a"}),
-        ("nhs_number", {"$gte": "\0"}),
-        ("nhs_number", {"$gte": "", "$lt": "a"}),
-        ("nhs_number", {"$gte": "", "$type": "string"}),
-        ("nhs_number", {"$gte": None}),
-        ("notes", {"$gte": ""}),
-        ("ratio", {"$gte": ""}),
-        ("address", {"$gte": ""}),
-    ],
+@rows(
+    "path, condition",
+    ("nhs_number", {"$gt": ""}),
+    ("nhs_number", {"$lt": ""}),
+    ("nhs_number", {"$gte": "a"}),
+    ("nhs_number", {"$gte": "\0"}),
+    ("nhs_number", {"$gte": "", "$lt": "a"}),
+    ("nhs_number", {"$gte": "", "$type": "string"}),
+    ("nhs_number", {"$gte": None}),
+    ("notes", {"$gte": ""}),
+    ("ratio", {"$gte": ""}),
+    ("address", {"$gte": ""}),
 )
 def test_no_other_range_of_strings_has_an_answer(path: str, condition: Any) -> None:
     assert reason({"find": "patients", "filter": {path: condition}}) is Reason.RANGE
 
 
-@pytest.mark.parametrize(
-    ("path", "types", "expected"),
-    [
-        ("notes", "string", Reason.OPERATOR),
-        ("notes", ["null", "array"], Reason.OPERATOR),
-        ("nhs_number", "text", Reason.SHAPE),
-        ("nhs_number", 0, Reason.SHAPE),
-        ("nhs_number", 20, Reason.SHAPE),
-        ("nhs_number", {}, Reason.SHAPE),
-    ],
+@rows(
+    "path, types, expected",
+    ("notes", "string", Reason.OPERATOR),
+    ("notes", ["null", "array"], Reason.OPERATOR),
+    ("nhs_number", "text", Reason.SHAPE),
+    ("nhs_number", 0, Reason.SHAPE),
+    ("nhs_number", 20, Reason.SHAPE),
+    ("nhs_number", {}, Reason.SHAPE),
 )
 def test_what_nobody_can_say_or_ask_is_refused(path: str, types: Any, expected: Reason) -> None:
     assert reason({"find": "patients", "filter": {path: {"$type": types}}}) is expected
@@ -133,9 +126,13 @@ def test_no_other_number_is_a_type(number: int) -> None:
     assert reason({"find": "patients", "filter": {"address": {"$type": number}}}) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
-    ("path", "more"),
-    [("visits", [BINARY]), ("big", [BINARY]), ("ratio", [BINARY]), ("nhs_number", []), ("born", [])],
+@rows(
+    "path, more",
+    ("visits", [BINARY]),
+    ("big", [BINARY]),
+    ("ratio", [BINARY]),
+    ("nhs_number", []),
+    ("born", []),
 )
 def test_number_stands_for_four_types(path: str, more: list[int]) -> None:
     assert asked(path, "number") == [*NUMBERS, *more]
@@ -177,31 +174,27 @@ def test_exists_of_a_decimal_that_is_not_canonical_is_refused() -> None:
     assert reason({"find": "patients", "filter": {"nhs_number": {"$exists": odd}}}) is Reason.SHAPE
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        {"$elemMatch": {"$expr": {"$eq": [1, 1]}}},
-        {"$elemMatch": {"a": {"$elemMatch": {"$where": "1"}}}},
-        {"$not": {"$elemMatch": {"$and": [{"b": {"$expr": 1}}]}}},
-        {"$or": [{"nhs_number": "a"}]},
-        {"$not": {"$nor": [{"nhs_number": "a"}]}},
-        {"$not": {"$not": {"$and": []}}},
-    ],
+    {"$elemMatch": {"$expr": {"$eq": [1, 1]}}},
+    {"$elemMatch": {"a": {"$elemMatch": {"$where": "1"}}}},
+    {"$not": {"$elemMatch": {"$and": [{"b": {"$expr": 1}}]}}},
+    {"$or": [{"nhs_number": "a"}]},
+    {"$not": {"$nor": [{"nhs_number": "a"}]}},
+    {"$not": {"$not": {"$and": []}}},
 )
 def test_what_names_other_fields_is_refused_in_a_condition_on_one(condition: Any) -> None:
     assert reason({"find": "patients", "filter": {"name": condition}}) is Reason.OPERATOR
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        {"$elemMatch": {"expr": 1, "$eq": "$where"}},
-        {"$elemMatch": {"$or": [{"a": 1}]}},
-        {"$not": {"$elemMatch": {"$and": [{"a": 1}]}}},
-        {"$eq": {"a": "$expr"}},
-        "$expr",
-        {"or": [{"$or": 1}]},
-    ],
+    {"$elemMatch": {"expr": 1, "$eq": "$where"}},
+    {"$elemMatch": {"$or": [{"a": 1}]}},
+    {"$not": {"$elemMatch": {"$and": [{"a": 1}]}}},
+    {"$eq": {"a": "$expr"}},
+    "$expr",
+    {"or": [{"$or": 1}]},
 )
 def test_what_only_looks_like_it_passes(condition: Any) -> None:
     assert plan_of({"find": "patients", "filter": {"name": condition}}).edits == []
@@ -228,37 +221,29 @@ def outside(made: Plan) -> list[tuple[str, str, bool, list[list[str]]]]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ({"surname": {"$not": {"$regex": "^S"}}}, [("$and", "surname", True, [OTHERS])]),
-        ({"surname": {"$not": {"$regex": "^s", "$options": "i"}}}, [("$and", "surname", True, [OTHERS])]),
-        ({"surname": {"$not": Regex("^S")}}, [("$and", "surname", True, [OTHERS])]),
-        ({"surname": {"$nin": [Regex("^S"), "b"]}}, [("$and", "surname", True, [OTHERS])]),
-        ({"surname": {"$nin": [Regex("^Sa"), Regex("^Sm")]}}, [("$and", "surname", True, [OTHERS])]),
-        ({"surname": {"$not": {"$in": [Regex("^S"), "b"]}}}, [("$and", "surname", True, [OTHERS])]),
-        (
-            {"surname": {"$not": {"$gt": "Sabine", "$lt": "Smith"}}},
-            [("$and", "surname", True, [["Sabine", "Sabatini", "Jones"], ["Smith"]])],
-        ),
-        ({"$nor": [{"surname": Regex("^S")}]}, [("$and", "surname", False, [OTHERS])]),
-        ({"$nor": [{"surname": {"$gt": "S"}}]}, [("$and", "surname", False, [OTHERS])]),
-        ({"$nor": [{"kin.surname": {"$gt": "S"}}]}, [("$and", "kin.surname", False, [OTHERS])]),
-        (
-            {"$nor": [{"kin": {"$elemMatch": {"surname": {"$gt": "S"}}}}]},
-            [("$and", "surname", False, [OTHERS])],
-        ),
-        ({"kin": {"$not": {"$elemMatch": {"surname": Regex("^S")}}}}, [("$and", "surname", False, [OTHERS])]),
-        ({"$and": [{"$or": [{"surname": {"$not": Regex("^S")}}]}]}, [("$and", "surname", True, [OTHERS])]),
-        (
-            {"kin": {"$elemMatch": {"$nor": [{"surname": Regex("^S")}]}}},
-            [("$and", "surname", False, [OTHERS])],
-        ),
-        (
-            {"kin": {"$all": [{"$elemMatch": {"$or": [{"$nor": [{"surname": {"$gt": "S"}}]}]}}]}},
-            [("$and", "surname", False, [OTHERS])],
-        ),
-    ],
+@rows(
+    "query, found",
+    ({"surname": {"$not": {"$regex": "^S"}}}, [("$and", "surname", True, [OTHERS])]),
+    ({"surname": {"$not": {"$regex": "^s", "$options": "i"}}}, [("$and", "surname", True, [OTHERS])]),
+    ({"surname": {"$not": Regex("^S")}}, [("$and", "surname", True, [OTHERS])]),
+    ({"surname": {"$nin": [Regex("^S"), "b"]}}, [("$and", "surname", True, [OTHERS])]),
+    ({"surname": {"$nin": [Regex("^Sa"), Regex("^Sm")]}}, [("$and", "surname", True, [OTHERS])]),
+    ({"surname": {"$not": {"$in": [Regex("^S"), "b"]}}}, [("$and", "surname", True, [OTHERS])]),
+    (
+        {"surname": {"$not": {"$gt": "Sabine", "$lt": "Smith"}}},
+        [("$and", "surname", True, [["Sabine", "Sabatini", "Jones"], ["Smith"]])],
+    ),
+    ({"$nor": [{"surname": Regex("^S")}]}, [("$and", "surname", False, [OTHERS])]),
+    ({"$nor": [{"surname": {"$gt": "S"}}]}, [("$and", "surname", False, [OTHERS])]),
+    ({"$nor": [{"kin.surname": {"$gt": "S"}}]}, [("$and", "kin.surname", False, [OTHERS])]),
+    ({"$nor": [{"kin": {"$elemMatch": {"surname": {"$gt": "S"}}}}]}, [("$and", "surname", False, [OTHERS])]),
+    ({"kin": {"$not": {"$elemMatch": {"surname": Regex("^S")}}}}, [("$and", "surname", False, [OTHERS])]),
+    ({"$and": [{"$or": [{"surname": {"$not": Regex("^S")}}]}]}, [("$and", "surname", True, [OTHERS])]),
+    ({"kin": {"$elemMatch": {"$nor": [{"surname": Regex("^S")}]}}}, [("$and", "surname", False, [OTHERS])]),
+    (
+        {"kin": {"$all": [{"$elemMatch": {"$or": [{"$nor": [{"surname": {"$gt": "S"}}]}]}}]}},
+        [("$and", "surname", False, [OTHERS])],
+    ),
 )
 def test_the_values_that_do_not_satisfy_let_a_document_in(query: dict[str, Any], found: Any) -> None:
     made, questions = plan(find(query), STORED)
@@ -266,14 +251,12 @@ def test_the_values_that_do_not_satisfy_let_a_document_in(query: dict[str, Any],
     assert [each.is_outside for each in questions] == [True]
 
 
-@pytest.mark.parametrize(
-    ("condition", "found"),
-    [
-        ({"$not": {"$gt": "S"}}, OTHERS),
-        ({"$not": Regex("^S")}, OTHERS),
-        ({"$not": {"$gt": "Sabine", "$lt": "Smith"}}, ["Sabine", "Sabatini", "Jones", "Smith"]),
-        ({"$nin": [Regex("^Sa"), "b", Regex("^Sm")]}, OTHERS),
-    ],
+@rows(
+    "condition, found",
+    ({"$not": {"$gt": "S"}}, OTHERS),
+    ({"$not": Regex("^S")}, OTHERS),
+    ({"$not": {"$gt": "Sabine", "$lt": "Smith"}}, ["Sabine", "Sabatini", "Jones", "Smith"]),
+    ({"$nin": [Regex("^Sa"), "b", Regex("^Sm")]}, OTHERS),
 )
 def test_an_item_is_one_of_those_that_do_not_satisfy(condition: dict[str, Any], found: list[str]) -> None:
     made, questions = plan(find({"surname": {"$elemMatch": condition}}), STORED, is_single=False)
@@ -288,17 +271,15 @@ def test_an_item_satisfies_one_and_does_not_satisfy_another() -> None:
     assert [each.is_outside for each in questions] == [True, False]
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ({"$nor": [{"surname": {"$not": {"$lt": "S"}}}]}, (ListPlace.OPERATOR, OTHERS)),
-        ({"$nor": [{"surname": {"$not": Regex("^J")}}]}, (ListPlace.VALUE, OTHERS)),
-        ({"$nor": [{"surname": {"$nin": [Regex("^J"), "b"]}}]}, (ListPlace.ITEM, OTHERS)),
-        ({"surname": {"$not": {"$nin": [Regex("^J")]}}}, (ListPlace.ITEM, OTHERS)),
-        ({"$nor": [{"$nor": [{"surname": Regex("^J")}]}]}, (ListPlace.VALUE, OTHERS)),
-        ({"kin": {"$not": {"$elemMatch": {"$nor": [{"surname": Regex("^J")}]}}}}, (ListPlace.VALUE, OTHERS)),
-        ({"surname": {"$elemMatch": {"$not": {"$nin": [Regex("^J")]}}}}, (ListPlace.ITEM, OTHERS)),
-    ],
+@rows(
+    "query, found",
+    ({"$nor": [{"surname": {"$not": {"$lt": "S"}}}]}, (ListPlace.OPERATOR, OTHERS)),
+    ({"$nor": [{"surname": {"$not": Regex("^J")}}]}, (ListPlace.VALUE, OTHERS)),
+    ({"$nor": [{"surname": {"$nin": [Regex("^J"), "b"]}}]}, (ListPlace.ITEM, OTHERS)),
+    ({"surname": {"$not": {"$nin": [Regex("^J")]}}}, (ListPlace.ITEM, OTHERS)),
+    ({"$nor": [{"$nor": [{"surname": Regex("^J")}]}]}, (ListPlace.VALUE, OTHERS)),
+    ({"kin": {"$not": {"$elemMatch": {"$nor": [{"surname": Regex("^J")}]}}}}, (ListPlace.VALUE, OTHERS)),
+    ({"surname": {"$elemMatch": {"$not": {"$nin": [Regex("^J")]}}}}, (ListPlace.ITEM, OTHERS)),
 )
 def test_two_negations_are_none(query: dict[str, Any], found: Any) -> None:
     made, questions = plan(find(query), STORED)
@@ -312,32 +293,25 @@ def test_what_is_beside_a_negation_stays() -> None:
     assert len(made.edits) == 4
 
 
-@pytest.mark.parametrize(
-    ("query", "reason"),
-    [
-        ({"surname": {"$not": {"$gt": "S", "$ne": "T"}}}, Reason.QUESTION),
-        ({"surname": {"$not": {"$in": [Regex("^S")], "$ne": "x"}}}, Reason.PATTERN),
-        ({"$nor": [{"surname": {"$in": [Regex("^S")]}}]}, Reason.QUESTION),
-        ({"surname": {"$elemMatch": {"$not": {"$gt": "S", "$ne": "x"}}}}, Reason.QUESTION),
-        ({"surname": {"$elemMatch": {"$not": {"$in": [Regex("^S")]}}}}, Reason.PATTERN),
-        ({"surname": {"$elemMatch": {"$nin": [Regex("^S")], "$in": ["x"]}}}, Reason.QUESTION),
-        ({"surname": {"$elemMatch": {"$nin": [Regex("^S")], "$not": {"$gt": "S"}}}}, Reason.QUESTION),
-        ({"surname": {"$elemMatch": {"$nin": [Regex("^S")], "$gt": "a", "$lt": "b"}}}, Reason.QUESTION),
-        ({"$nor": [{"surname": {"$elemMatch": {"$gt": "S"}}}]}, Reason.RANGE),
-        ({"kin.0.surname": {"$not": Regex("^S")}}, Reason.PATTERN),
-        ({"surname": {"$not": 5}}, Reason.SHAPE),
-        ({"surname": {"$nin": 5}}, Reason.SHAPE),
-        ({"mute": {"$not": Regex("^S")}}, Reason.PATTERN),
-        (
-            {
-                "$and": [],
-                "$or": [],
-                "surname": {"$not": Regex("^S")},
-                "kin.surname": {"$not": re.compile("^S")},
-            },
-            Reason.QUESTION,
-        ),
-    ],
+@rows(
+    "query, reason",
+    ({"surname": {"$not": {"$gt": "S", "$ne": "T"}}}, Reason.QUESTION),
+    ({"surname": {"$not": {"$in": [Regex("^S")], "$ne": "x"}}}, Reason.PATTERN),
+    ({"$nor": [{"surname": {"$in": [Regex("^S")]}}]}, Reason.QUESTION),
+    ({"surname": {"$elemMatch": {"$not": {"$gt": "S", "$ne": "x"}}}}, Reason.QUESTION),
+    ({"surname": {"$elemMatch": {"$not": {"$in": [Regex("^S")]}}}}, Reason.PATTERN),
+    ({"surname": {"$elemMatch": {"$nin": [Regex("^S")], "$in": ["x"]}}}, Reason.QUESTION),
+    ({"surname": {"$elemMatch": {"$nin": [Regex("^S")], "$not": {"$gt": "S"}}}}, Reason.QUESTION),
+    ({"surname": {"$elemMatch": {"$nin": [Regex("^S")], "$gt": "a", "$lt": "b"}}}, Reason.QUESTION),
+    ({"$nor": [{"surname": {"$elemMatch": {"$gt": "S"}}}]}, Reason.RANGE),
+    ({"kin.0.surname": {"$not": Regex("^S")}}, Reason.PATTERN),
+    ({"surname": {"$not": 5}}, Reason.SHAPE),
+    ({"surname": {"$nin": 5}}, Reason.SHAPE),
+    ({"mute": {"$not": Regex("^S")}}, Reason.PATTERN),
+    (
+        {"$and": [], "$or": [], "surname": {"$not": Regex("^S")}, "kin.surname": {"$not": re.compile("^S")}},
+        Reason.QUESTION,
+    ),
 )
 def test_anything_else_is_refused(query: dict[str, Any], reason: Reason) -> None:
     with raising(Refusal, reason):

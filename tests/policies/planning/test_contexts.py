@@ -13,6 +13,7 @@ from sealwire.policies.planning.contexts import context_of, database_context
 from sealwire.wire.raw_bson import elements
 from tests.policies.support import Command, plan_of, refusal_of, value_edits
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 POLICY = policy_of("""
 version: 1
@@ -82,41 +83,35 @@ def test_a_document_without_a_value_needs_no_context() -> None:
     assert contexts(command) == [("plain", None, False)]
 
 
-@pytest.mark.parametrize(
+@rows(
     "document",
-    [
-        {"ssn": "x"},
-        {"ssn": "x", "tenant": None},
-        {"ssn": "x", "tenant": 5.0},
-        {"ssn": "x", "tenant": {"id": 5}},
-        {"ssn": "x", "tenant": [5]},
-        {"tenant": [5]},
-        {"owner": [{"id": 1}]},
-        {"owner": {"id": [1]}},
-        {"notes": 1, "owner": {"name": 5}},
-        {"owner.id": 5},
-    ],
-    ids=repr,
+    {"ssn": "x"},
+    {"ssn": "x", "tenant": None},
+    {"ssn": "x", "tenant": 5.0},
+    {"ssn": "x", "tenant": {"id": 5}},
+    {"ssn": "x", "tenant": [5]},
+    {"tenant": [5]},
+    {"owner": [{"id": 1}]},
+    {"owner": {"id": [1]}},
+    {"notes": 1, "owner": {"name": 5}},
+    {"owner.id": 5},
 )
 def test_a_document_that_does_not_say_it_plainly_is_refused(document: dict[str, Any]) -> None:
     assert refusal_of({"insert": "people", "documents": [document]}, POLICY).reason is Reason.CONTEXT
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        {"tenant": 5, "ssn": "x"},
-        {"ssn": "x", "tenant": {"$eq": Int64(5)}},
-        {"ssn": "x", "tenant": {"$in": [5]}},
-        {"$and": [{"tenant": 5}, {"ssn": "x"}]},
-        {"tenant": 5, "$or": [{"ssn": "x"}, {"plain": "p"}]},
-        {"tenant": 5, "ssn": {"$ne": "x"}},
-        {"tenant": 5, "$nor": [{"ssn": "x"}]},
-        {"$nor": [{"tenant": 5, "ssn": "x"}]},
-        {"tenant": 5, "visits": {"$elemMatch": {"ssn": "x"}}},
-        {"tenant": 5, "$expr": {"$eq": ["$ssn", "x"]}},
-    ],
-    ids=repr,
+    {"tenant": 5, "ssn": "x"},
+    {"ssn": "x", "tenant": {"$eq": Int64(5)}},
+    {"ssn": "x", "tenant": {"$in": [5]}},
+    {"$and": [{"tenant": 5}, {"ssn": "x"}]},
+    {"tenant": 5, "$or": [{"ssn": "x"}, {"plain": "p"}]},
+    {"tenant": 5, "ssn": {"$ne": "x"}},
+    {"tenant": 5, "$nor": [{"ssn": "x"}]},
+    {"$nor": [{"tenant": 5, "ssn": "x"}]},
+    {"tenant": 5, "visits": {"$elemMatch": {"ssn": "x"}}},
+    {"tenant": 5, "$expr": {"$eq": ["$ssn", "x"]}},
 )
 def test_a_filter_fixes_it_by_equality(condition: dict[str, Any]) -> None:
     ours = [each for each in contexts(find(condition)) if each[0].endswith("ssn")]
@@ -124,25 +119,22 @@ def test_a_filter_fixes_it_by_equality(condition: dict[str, Any]) -> None:
     assert {(value, is_stored) for _, value, is_stored in ours} == {(FIVE, False)}
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        {"ssn": "x"},
-        {"tenant": {"$gt": 5}, "ssn": "x"},
-        {"tenant": {"$ne": 5}, "ssn": "x"},
-        {"tenant": {"$in": [5, 6]}, "ssn": "x"},
-        {"tenant": 5.0, "ssn": "x"},
-        {"tenant": [5], "ssn": "x"},
-        {"tenant.id": 5, "ssn": "x"},
-        {"$or": [{"tenant": 5}, {"ssn": "x"}]},
-        {"$or": [{"tenant": 5, "ssn": "x"}, {"ssn": "y"}]},
-        {"ssn": "x", "$or": [{"tenant": 5}]},
-        {"ssn": "x", "$nor": [{"tenant": 5}]},
-        {"ssn": "x", "visits": {"$elemMatch": {"tenant": 5}}},
-        {"visits": {"$elemMatch": {"tenant": 5, "ssn": "x"}}},
-        {"$expr": {"$and": [{"$eq": ["$tenant", 5]}, {"$eq": ["$ssn", "x"]}]}},
-    ],
-    ids=repr,
+    {"ssn": "x"},
+    {"tenant": {"$gt": 5}, "ssn": "x"},
+    {"tenant": {"$ne": 5}, "ssn": "x"},
+    {"tenant": {"$in": [5, 6]}, "ssn": "x"},
+    {"tenant": 5.0, "ssn": "x"},
+    {"tenant": [5], "ssn": "x"},
+    {"tenant.id": 5, "ssn": "x"},
+    {"$or": [{"tenant": 5}, {"ssn": "x"}]},
+    {"$or": [{"tenant": 5, "ssn": "x"}, {"ssn": "y"}]},
+    {"ssn": "x", "$or": [{"tenant": 5}]},
+    {"ssn": "x", "$nor": [{"tenant": 5}]},
+    {"ssn": "x", "visits": {"$elemMatch": {"tenant": 5}}},
+    {"visits": {"$elemMatch": {"tenant": 5, "ssn": "x"}}},
+    {"$expr": {"$and": [{"$eq": ["$tenant", 5]}, {"$eq": ["$ssn", "x"]}]}},
 )
 def test_a_filter_that_leaves_it_open_is_refused(condition: dict[str, Any]) -> None:
     refusal = refusal_of(find(condition), POLICY)
@@ -195,19 +187,16 @@ def test_other_commands_with_filters_follow_the_same_rule() -> None:
         assert contexts(command) == [("ssn", FIVE, False)]
 
 
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
-    [
-        [{"$match": {"ssn": "x"}}],
-        [{"$addFields": {"tenant": 5}}, {"$match": {"tenant": 5, "ssn": "x"}}],
-        [{"$project": {"ssn": 1, "tenant": "$plain"}}, {"$match": {"tenant": 5, "ssn": "x"}}],
-        [{"$unwind": "$tenant"}, {"$match": {"tenant": 5, "ssn": "x"}}],
-        [{"$project": {"same": {"$eq": ["$ssn", "x"]}}}],
-        [{"$facet": {"a": [{"$match": {"tenant": 5, "ssn": "x"}}]}}],
-        [{"$match": {"tenant": 5}}, {"$out": "people"}],
-        [{"$merge": {"into": "people"}}],
-    ],
-    ids=repr,
+    [{"$match": {"ssn": "x"}}],
+    [{"$addFields": {"tenant": 5}}, {"$match": {"tenant": 5, "ssn": "x"}}],
+    [{"$project": {"ssn": 1, "tenant": "$plain"}}, {"$match": {"tenant": 5, "ssn": "x"}}],
+    [{"$unwind": "$tenant"}, {"$match": {"tenant": 5, "ssn": "x"}}],
+    [{"$project": {"same": {"$eq": ["$ssn", "x"]}}}],
+    [{"$facet": {"a": [{"$match": {"tenant": 5, "ssn": "x"}}]}}],
+    [{"$match": {"tenant": 5}}, {"$out": "people"}],
+    [{"$merge": {"into": "people"}}],
 )
 def test_a_pipeline_that_may_have_changed_it_is_refused(pipeline: list[Any]) -> None:
     command = {"aggregate": "people", "pipeline": pipeline, "cursor": {}}
@@ -334,14 +323,11 @@ def test_what_an_inner_conjunction_fixes_holds_in_all_of_it() -> None:
     assert contexts(find(inner)) == [("ssn", FIVE, False), ("ssn", FIVE, False)]
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        {"tenant": {"x": 1, "$eq": 5}, "ssn": "a"},
-        {"tenant": {"$eq": {"$eq": 5}}, "ssn": "a"},
-        {"tenant": {"$ref": "c", "$id": 5, "$eq": 5}, "ssn": "a"},
-    ],
-    ids=repr,
+    {"tenant": {"x": 1, "$eq": 5}, "ssn": "a"},
+    {"tenant": {"$eq": {"$eq": 5}}, "ssn": "a"},
+    {"tenant": {"$ref": "c", "$id": 5, "$eq": 5}, "ssn": "a"},
 )
 def test_a_document_that_is_compared_as_a_whole_fixes_nothing(condition: dict[str, Any]) -> None:
     assert refusal_of(find(condition), POLICY).reason is Reason.CONTEXT

@@ -13,6 +13,7 @@ from tests.policies.planning.test_contexts import FIVE, SIX, context
 from tests.policies.support import Command, plan_of, refusal_of, value_edits
 from tests.policies.taint.values import Pairs, encoded
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 POLICY = policy_of("""
 version: 1
@@ -85,47 +86,41 @@ def test_the_field_may_lie_deeper_and_a_field_of_the_whole_document_counts_besid
     ]
 
 
-@pytest.mark.parametrize(
+@rows(
     "document",
-    [
-        {"visits": [{"code": "a"}], "patient": 5},
-        {"visits": {"patient": 5, "more": 1, "0": {"code": "a"}}},
-        {"visits": [{"patient": 5}, {"code": "a"}]},
-        {"visits": [{"patient": 5.0, "code": "a"}]},
-        {"visits": [{"patient": None, "code": "a"}]},
-        {"visits": [{"patient": {"x": 1, "$eq": 5}, "code": "a"}]},
-        {"visits": [{"patient": [5]}]},
-        {"letters": [{"owner": [{"id": 5}]}]},
-        {"letters": [{"owner.id": 5, "note": 1}]},
-        {"letters": [{"owner": {"name": 5}, "note": 1}]},
-        {"visits.patient": 5, "deep": {"list": {"code": "a"}}},
-        {"letters": [{"ward": "w", "tenant": 5}]},
-    ],
-    ids=repr,
+    {"visits": [{"code": "a"}], "patient": 5},
+    {"visits": {"patient": 5, "more": 1, "0": {"code": "a"}}},
+    {"visits": [{"patient": 5}, {"code": "a"}]},
+    {"visits": [{"patient": 5.0, "code": "a"}]},
+    {"visits": [{"patient": None, "code": "a"}]},
+    {"visits": [{"patient": {"x": 1, "$eq": 5}, "code": "a"}]},
+    {"visits": [{"patient": [5]}]},
+    {"letters": [{"owner": [{"id": 5}]}]},
+    {"letters": [{"owner.id": 5, "note": 1}]},
+    {"letters": [{"owner": {"name": 5}, "note": 1}]},
+    {"visits.patient": 5, "deep": {"list": {"code": "a"}}},
+    {"letters": [{"ward": "w", "tenant": 5}]},
 )
 def test_one_that_does_not_say_it_plainly_is_refused(document: dict[str, Any]) -> None:
     assert reason(insert(document)) in (Reason.CONTEXT, Reason.SHAPE)
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        {"visits": {"$elemMatch": {"patient": 5, "code": "a"}}},
-        {"visits": {"$elemMatch": {"code": {"$ne": "a"}, "patient": {"$eq": Int64(5)}}}},
-        {"visits": {"$elemMatch": {"code": {"$in": ["a"]}, "patient": {"$in": [5]}}}},
-        {"visits": {"$elemMatch": {"$and": [{"patient": 5}, {"code": "a"}]}}},
-        {"visits": {"$elemMatch": {"patient": 5, "$or": [{"code": "a"}, {"x": 1}]}}},
-        {"visits": {"$elemMatch": {"$or": [{"patient": 5, "code": "a"}]}}},
-        {"visits": {"$not": {"$elemMatch": {"patient": 5, "code": "a"}}}},
-        {"visits": {"$all": [{"$elemMatch": {"patient": 5, "code": "a"}}]}},
-        {"$nor": [{"visits": {"$elemMatch": {"patient": 5, "code": "a"}}}]},
-        {"patient": 6, "visits": {"$elemMatch": {"patient": 5, "code": "a"}}},
-        {"visits": {"patient": 5, "code": "a"}},
-        {"visits": {"$in": [{"patient": 5, "code": "a"}]}},
-        {"visits": {"$ne": {"code": "a", "patient": 5}}},
-        {"visits": [{"patient": 5, "code": "a"}]},
-    ],
-    ids=repr,
+    {"visits": {"$elemMatch": {"patient": 5, "code": "a"}}},
+    {"visits": {"$elemMatch": {"code": {"$ne": "a"}, "patient": {"$eq": Int64(5)}}}},
+    {"visits": {"$elemMatch": {"code": {"$in": ["a"]}, "patient": {"$in": [5]}}}},
+    {"visits": {"$elemMatch": {"$and": [{"patient": 5}, {"code": "a"}]}}},
+    {"visits": {"$elemMatch": {"patient": 5, "$or": [{"code": "a"}, {"x": 1}]}}},
+    {"visits": {"$elemMatch": {"$or": [{"patient": 5, "code": "a"}]}}},
+    {"visits": {"$not": {"$elemMatch": {"patient": 5, "code": "a"}}}},
+    {"visits": {"$all": [{"$elemMatch": {"patient": 5, "code": "a"}}]}},
+    {"$nor": [{"visits": {"$elemMatch": {"patient": 5, "code": "a"}}}]},
+    {"patient": 6, "visits": {"$elemMatch": {"patient": 5, "code": "a"}}},
+    {"visits": {"patient": 5, "code": "a"}},
+    {"visits": {"$in": [{"patient": 5, "code": "a"}]}},
+    {"visits": {"$ne": {"code": "a", "patient": 5}}},
+    {"visits": [{"patient": 5, "code": "a"}]},
 )
 def test_a_filter_fixes_it_for_one_element(condition: dict[str, Any]) -> None:
     assert contexts(find(condition)) == five("visits.code")
@@ -150,49 +145,40 @@ def test_at_the_top_of_the_document_it_is_a_field_of_the_whole() -> None:
     assert refusal_of(find({"code": "a"}), POLICY).rule.startswith(MISSING)
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        {"visits.code": "a"},
-        {"visits.patient": 5, "visits.code": "a"},
-        {"patient": 5, "visits.code": "a"},
-        {"visits.0.patient": 5, "visits.0.code": "a"},
-        {"visits.patient": 5, "visits": {"$elemMatch": {"code": "a"}}},
-        {"visits": {"$elemMatch": {"code": "a"}}},
-        {"visits": {"$elemMatch": {"patient": {"$gt": 5}, "code": "a"}}},
-        {"visits": {"$elemMatch": {"patient": {"$in": [5, 6]}, "code": "a"}}},
-        {"visits": {"$elemMatch": {"patient": 5, "$and": [{"patient": 6}], "code": "a"}}},
-        {"visits": {"$elemMatch": {"patient": 5, "0.code": "a"}}},
-        {"visits": {"$elemMatch": {"patient": 5, "0": {"$elemMatch": {"code": "a"}}}}},
-        {"visits": {"$elemMatch": {"$or": [{"patient": 5}, {"code": "a"}]}}},
-        {"visits": {"$elemMatch": {"x": {"patient": 5}, "code": "a"}}},
-        {"visits": {"code": "a"}},
-        {"deep": {"$elemMatch": {"list.patient": 5, "list.code": "a"}}},
-        {"visits.patient": 5, "$expr": {"$eq": ["$visits.code", "a"]}},
-        {"$expr": {"$in": [{"$literal": {"patient": 5, "code": "a"}}, "$visits"]}},
-        {"$expr": {"$eq": [{"$mergeObjects": ["$visits", {"patient": 5}]}, {"patient": 5, "code": "a"}]}},
-        {"patient": 5, "$expr": {"$eq": [{"$ifNull": ["$code", "$visits.code"]}, "a"]}},
-        {"patient": 5, "$expr": {"$eq": ["$code", "a"]}},
-    ],
-    ids=repr,
+    {"visits.code": "a"},
+    {"visits.patient": 5, "visits.code": "a"},
+    {"patient": 5, "visits.code": "a"},
+    {"visits.0.patient": 5, "visits.0.code": "a"},
+    {"visits.patient": 5, "visits": {"$elemMatch": {"code": "a"}}},
+    {"visits": {"$elemMatch": {"code": "a"}}},
+    {"visits": {"$elemMatch": {"patient": {"$gt": 5}, "code": "a"}}},
+    {"visits": {"$elemMatch": {"patient": {"$in": [5, 6]}, "code": "a"}}},
+    {"visits": {"$elemMatch": {"patient": 5, "$and": [{"patient": 6}], "code": "a"}}},
+    {"visits": {"$elemMatch": {"patient": 5, "0.code": "a"}}},
+    {"visits": {"$elemMatch": {"patient": 5, "0": {"$elemMatch": {"code": "a"}}}}},
+    {"visits": {"$elemMatch": {"$or": [{"patient": 5}, {"code": "a"}]}}},
+    {"visits": {"$elemMatch": {"x": {"patient": 5}, "code": "a"}}},
+    {"visits": {"code": "a"}},
+    {"deep": {"$elemMatch": {"list.patient": 5, "list.code": "a"}}},
+    {"visits.patient": 5, "$expr": {"$eq": ["$visits.code", "a"]}},
+    {"$expr": {"$in": [{"$literal": {"patient": 5, "code": "a"}}, "$visits"]}},
+    {"$expr": {"$eq": [{"$mergeObjects": ["$visits", {"patient": 5}]}, {"patient": 5, "code": "a"}]}},
+    {"patient": 5, "$expr": {"$eq": [{"$ifNull": ["$code", "$visits.code"]}, "a"]}},
+    {"patient": 5, "$expr": {"$eq": ["$code", "a"]}},
 )
 def test_a_filter_that_may_speak_of_two_elements_is_refused(condition: dict[str, Any]) -> None:
     assert reason(find(condition)) in (Reason.CONTEXT, Reason.COMPUTE)
 
 
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
-    [
-        [
-            {"$set": {"visits.patient": 5}},
-            {"$match": {"visits": {"$elemMatch": {"patient": 5, "code": "a"}}}},
-        ],
-        [{"$unwind": "$visits"}, {"$match": {"visits": {"patient": 5, "code": "a"}}}],
-        [{"$replaceWith": {"patient": 5, "code": "$visits.code"}}, {"$match": {"patient": 5, "code": "a"}}],
-        [{"$facet": {"x": [{"$match": {"visits": {"$elemMatch": {"patient": 5, "code": "a"}}}}]}}],
-        [{"$merge": "wards"}],
-    ],
-    ids=repr,
+    [{"$set": {"visits.patient": 5}}, {"$match": {"visits": {"$elemMatch": {"patient": 5, "code": "a"}}}}],
+    [{"$unwind": "$visits"}, {"$match": {"visits": {"patient": 5, "code": "a"}}}],
+    [{"$replaceWith": {"patient": 5, "code": "$visits.code"}}, {"$match": {"patient": 5, "code": "a"}}],
+    [{"$facet": {"x": [{"$match": {"visits": {"$elemMatch": {"patient": 5, "code": "a"}}}}]}}],
+    [{"$merge": "wards"}],
 )
 def test_a_pipeline_that_may_have_changed_it_is_refused(pipeline: list[Any]) -> None:
     assert reason({"aggregate": "wards", "pipeline": pipeline, "cursor": {}}) is Reason.CONTEXT
@@ -341,28 +327,25 @@ def test_nothing_is_refused_where_only_one_context_is_read(pipeline: list[dict[s
     plan_of(aggregate({"$sort": {"x": 1}}, OF_FIVE, *map(narrowed, pipeline)), COMPARED)
 
 
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
+    [{"$group": {"_id": BOTH}}],
+    [{"$unwind": "$tags"}, {"$group": {"_id": {"t": "$tenant", "s": "$tags"}}}],
+    [{"$group": {"_id": "$tenant", "s": {"$addToSet": "$ssn"}}}],
+    [{"$group": {"s": {"$addToSet": "$ssn"}, "_id": {"t": "$tenant"}}}],
+    [{"$group": {"_id": None, "s": {"$addToSet": BOTH}}}],
+    [{"$setWindowFields": {"partitionBy": "$tenant", "output": {"n": {"$addToSet": "$ssn"}}}}],
+    [{"$setWindowFields": {"partitionBy": BOTH, "output": {"n": {"$count": {}}}}}],
     [
-        [{"$group": {"_id": BOTH}}],
-        [{"$unwind": "$tags"}, {"$group": {"_id": {"t": "$tenant", "s": "$tags"}}}],
-        [{"$group": {"_id": "$tenant", "s": {"$addToSet": "$ssn"}}}],
-        [{"$group": {"s": {"$addToSet": "$ssn"}, "_id": {"t": "$tenant"}}}],
-        [{"$group": {"_id": None, "s": {"$addToSet": BOTH}}}],
-        [{"$setWindowFields": {"partitionBy": "$tenant", "output": {"n": {"$addToSet": "$ssn"}}}}],
-        [{"$setWindowFields": {"partitionBy": BOTH, "output": {"n": {"$count": {}}}}}],
-        [
-            {
-                "$densify": {
-                    "field": "x",
-                    "partitionByFields": ["ssn", "tenant"],
-                    "range": {"step": 1, "bounds": "full"},
-                }
+        {
+            "$densify": {
+                "field": "x",
+                "partitionByFields": ["ssn", "tenant"],
+                "range": {"step": 1, "bounds": "full"},
             }
-        ],
-        [{"$facet": {"a": [{"$group": {"_id": BOTH}}], "b": [{"$group": {"_id": BOTH}}]}}],
+        }
     ],
-    ids=repr,
+    [{"$facet": {"a": [{"$group": {"_id": BOTH}}], "b": [{"$group": {"_id": BOTH}}]}}],
 )
 def test_documents_are_told_apart_where_the_key_says_the_context_as_well(pipeline: list[Any]) -> None:
     plan_of(aggregate(*pipeline), COMPARED)
@@ -370,70 +353,58 @@ def test_documents_are_told_apart_where_the_key_says_the_context_as_well(pipelin
     assert refusal_of(collated, COMPARED).reason is Reason.COLLATION
 
 
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
-    [
-        [{"$set": {"tenant": 5}}, {"$group": {"_id": BOTH}}],
-        [{"$unwind": {"path": "$tags", "includeArrayIndex": "tenant"}}, {"$group": {"_id": BOTH}}],
-        [{"$project": {"tenant": "$x", "ssn": 1}}, {"$group": {"_id": BOTH}}],
-        [{"$lookup": {"from": "wards", "pipeline": [], "as": "tenant"}}, {"$group": {"_id": BOTH}}],
-        [ALL, {"$group": {"_id": {"t": "$tenant", "s": "$all"}}}],
-        [{"$unionWith": "notes"}, {"$group": {"_id": BOTH}}],
-        [{"$group": {"_id": {"t": "$tenant", "c": "$visits.code"}}}],
-    ],
-    ids=repr,
+    [{"$set": {"tenant": 5}}, {"$group": {"_id": BOTH}}],
+    [{"$unwind": {"path": "$tags", "includeArrayIndex": "tenant"}}, {"$group": {"_id": BOTH}}],
+    [{"$project": {"tenant": "$x", "ssn": 1}}, {"$group": {"_id": BOTH}}],
+    [{"$lookup": {"from": "wards", "pipeline": [], "as": "tenant"}}, {"$group": {"_id": BOTH}}],
+    [ALL, {"$group": {"_id": {"t": "$tenant", "s": "$all"}}}],
+    [{"$unionWith": "notes"}, {"$group": {"_id": BOTH}}],
+    [{"$group": {"_id": {"t": "$tenant", "c": "$visits.code"}}}],
 )
 def test_a_field_that_may_say_something_else_makes_no_key(pipeline: list[Any]) -> None:
     assert refusal_of(aggregate(*pipeline), COMPARED).reason is Reason.CONTEXT
 
 
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
-    [
-        [{"$match": {"tenant": {"$in": [5, 6]}}}, GROUP],
-        [{"$match": {"$or": [{"tenant": 5}, {"x": 1}]}}, GROUP],
-        [{"$match": {"tenant": 5.0}}, GROUP],
-        [{"$set": {"tenant": 5}}, OF_FIVE, GROUP],
-        [OF_FIVE, {"$unionWith": "people"}, GROUP],
-        [OF_FIVE, union({"$match": {"tenant": 6}}), GROUP],
-        [OF_FIVE, union({"$set": {"tenant": 5}}, OF_FIVE), GROUP],
-        [OF_FIVE, {"$lookup": SELF}],
-        [OF_FIVE, {"$lookup": SELF | {"pipeline": [{"$match": {"tenant": 6}}]}}],
-        [OF_FIVE, {"$lookup": SELF | {"pipeline": [{"$limit": 5}, OF_FIVE]}}],
-        [OF_FIVE, lookup({"$match": SAME})],
-        [OF_FIVE, lookup({"$match": {"tenant": 6, **SAME}})],
-        [{"$lookup": SELF | {"pipeline": [OF_FIVE]}}],
-        [OF_FIVE, {"$graphLookup": GRAPH | {"restrictSearchWithMatch": {"tenant": 6}}}],
-        [OF_FIVE, lookup(), {"$project": {"same": {"$setUnion": ["$o.ssn"]}}}],
-        [OF_FIVE, {"$lookup": SELF | {"from": "v", "pipeline": [OF_FIVE]}}],
-    ],
-    ids=repr,
+    [{"$match": {"tenant": {"$in": [5, 6]}}}, GROUP],
+    [{"$match": {"$or": [{"tenant": 5}, {"x": 1}]}}, GROUP],
+    [{"$match": {"tenant": 5.0}}, GROUP],
+    [{"$set": {"tenant": 5}}, OF_FIVE, GROUP],
+    [OF_FIVE, {"$unionWith": "people"}, GROUP],
+    [OF_FIVE, union({"$match": {"tenant": 6}}), GROUP],
+    [OF_FIVE, union({"$set": {"tenant": 5}}, OF_FIVE), GROUP],
+    [OF_FIVE, {"$lookup": SELF}],
+    [OF_FIVE, {"$lookup": SELF | {"pipeline": [{"$match": {"tenant": 6}}]}}],
+    [OF_FIVE, {"$lookup": SELF | {"pipeline": [{"$limit": 5}, OF_FIVE]}}],
+    [OF_FIVE, lookup({"$match": SAME})],
+    [OF_FIVE, lookup({"$match": {"tenant": 6, **SAME}})],
+    [{"$lookup": SELF | {"pipeline": [OF_FIVE]}}],
+    [OF_FIVE, {"$graphLookup": GRAPH | {"restrictSearchWithMatch": {"tenant": 6}}}],
+    [OF_FIVE, lookup(), {"$project": {"same": {"$setUnion": ["$o.ssn"]}}}],
+    [OF_FIVE, {"$lookup": SELF | {"from": "v", "pipeline": [OF_FIVE]}}],
 )
 def test_what_leaves_the_context_open_somewhere_is_refused(pipeline: list[Any]) -> None:
     assert refusal_of_viewing(aggregate(*pipeline)).reason is Reason.CONTEXT
 
 
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
+    [{"$match": {"$expr": {"$eq": ["$ssn", "$other"]}}}],
     [
-        [{"$match": {"$expr": {"$eq": ["$ssn", "$other"]}}}],
-        [
-            {"$project": {"same": {"$in": ["$ssn", "$tags"]}, "ssn": 1, "tags": 1}},
-            {"$set": {"a": {"$setUnion": ["$tags", "$tags"]}}},
-        ],
-        [{"$project": {"at": {"$indexOfArray": ["$visits.ssn", "$ssn"]}}}],
-        [
-            {"$unwind": "$visits"},
-            {"$redact": {"$cond": [{"$ne": ["$visits.ssn", "$ssn"]}, "$$KEEP", "$$PRUNE"]}},
-        ],
-        [union(), {"$match": {"$expr": {"$setEquals": ["$tags", "$tags"]}}}],
-        [lookup({"$match": {"$expr": {"$eq": ["$ssn", "$other"]}}}, let={"x": "$x"})],
-        [{"$group": {"_id": "$ward", "w": {"$addToSet": "$wards"}}}],
-        [{"$lookup": SELF | {"localField": "ward", "foreignField": "wards"}}],
-        [{"$group": {"_id": "$tenant", "one": {"$first": "$ssn"}, "n": {"$push": "$visits.code"}}}],
-        [lookup()],
+        {"$project": {"same": {"$in": ["$ssn", "$tags"]}, "ssn": 1, "tags": 1}},
+        {"$set": {"a": {"$setUnion": ["$tags", "$tags"]}}},
     ],
-    ids=repr,
+    [{"$project": {"at": {"$indexOfArray": ["$visits.ssn", "$ssn"]}}}],
+    [{"$unwind": "$visits"}, {"$redact": {"$cond": [{"$ne": ["$visits.ssn", "$ssn"]}, "$$KEEP", "$$PRUNE"]}}],
+    [union(), {"$match": {"$expr": {"$setEquals": ["$tags", "$tags"]}}}],
+    [lookup({"$match": {"$expr": {"$eq": ["$ssn", "$other"]}}}, let={"x": "$x"})],
+    [{"$group": {"_id": "$ward", "w": {"$addToSet": "$wards"}}}],
+    [{"$lookup": SELF | {"localField": "ward", "foreignField": "wards"}}],
+    [{"$group": {"_id": "$tenant", "one": {"$first": "$ssn"}, "n": {"$push": "$visits.code"}}}],
+    [lookup()],
 )
 def test_values_of_one_document_or_of_one_database_are_compared(pipeline: list[Any]) -> None:
     plan_of(aggregate(*pipeline), COMPARED)

@@ -19,6 +19,7 @@ from sealwire.policies.planning.walk import ForeignNames
 from tests.policies.signature_calls import doubled, fitting, left_in_clear, misfits
 from tests.policies.support import Command, plan_of, reason, refusal_of, value_edits, value_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 FIND = frozenset({b"find", b"count"})
 
@@ -59,21 +60,19 @@ def _piped(stage: object) -> Command:
     return {"aggregate": "patients", "pipeline": [stage], "cursor": {}}
 
 
-@pytest.mark.parametrize(
-    ("command", "code", "meant"),
-    [
-        ({"fnd": "patients"}, 59, "find"),
-        ({"agregate": "wards"}, 59, "aggregate"),
-        (_filtered({"nhs_number": {"$equals": "943"}}), 2, ""),
-        (_filtered({"nhs_number": {"$exist": True}}), 2, "$exists"),
-        (_filtered({"$adn": []}), 2, "$and"),
-        (_updated({"$sett": {"nhs_number": "943"}}), 9, "$set"),
-        (_updated({"$push": {"tags": {"$each": [], "$slise": 1}}}), 2, "$slice"),
-        (_updated([{"$sett": {"nhs_number": "943"}}]), 40324, "$set"),
-        (_piped({"$mach": {"nhs_number": "943"}}), 40324, "$match"),
-        (_piped({"$set": {"x": {"$ifNul": ["$nhs_number", "943"]}}}), 168, "$ifNull"),
-        (_piped({"$group": {"_id": 1, "x": {"$psh": "$nhs_number"}}}), 15952, "$push"),
-    ],
+@rows(
+    "command, code, meant",
+    ({"fnd": "patients"}, 59, "find"),
+    ({"agregate": "wards"}, 59, "aggregate"),
+    (_filtered({"nhs_number": {"$equals": "943"}}), 2, ""),
+    (_filtered({"nhs_number": {"$exist": True}}), 2, "$exists"),
+    (_filtered({"$adn": []}), 2, "$and"),
+    (_updated({"$sett": {"nhs_number": "943"}}), 9, "$set"),
+    (_updated({"$push": {"tags": {"$each": [], "$slise": 1}}}), 2, "$slice"),
+    (_updated([{"$sett": {"nhs_number": "943"}}]), 40324, "$set"),
+    (_piped({"$mach": {"nhs_number": "943"}}), 40324, "$match"),
+    (_piped({"$set": {"x": {"$ifNul": ["$nhs_number", "943"]}}}), 168, "$ifNull"),
+    (_piped({"$group": {"_id": 1, "x": {"$psh": "$nhs_number"}}}), 15952, "$push"),
 )
 def test_a_misspelt_name_has_the_code_of_a_server_and_a_proposal(
     command: Command, code: int, meant: str
@@ -144,17 +143,15 @@ def test_null_stays_null(make: Any, path: str) -> None:
     assert edits(make(path, None)) == []
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "kind", "meant"),
-    [
-        ("nhs_number", "a", 2, "a"),
-        ("visits", 5, 16, 5),
-        ("visits", Int64(5), 16, 5),
-        ("visits", 5.0, 16, 5),
-        ("visits", Decimal128("5"), 16, 5),
-        ("big", 5, 18, 5),
-        ("ratio", 5, 1, 5.0),
-    ],
+@rows(
+    "path, value, kind, meant",
+    ("nhs_number", "a", 2, "a"),
+    ("visits", 5, 16, 5),
+    ("visits", Int64(5), 16, 5),
+    ("visits", 5.0, 16, 5),
+    ("visits", Decimal128("5"), 16, 5),
+    ("big", 5, 18, 5),
+    ("ratio", 5, 1, 5.0),
 )
 def test_what_the_class_can_hold_is_brought_to_its_type_for_every_use(
     path: str, value: Any, kind: int, meant: Any
@@ -165,18 +162,16 @@ def test_what_the_class_can_hold_is_brought_to_its_type_for_every_use(
     assert edits(seeded(path, value)) == [(Use.MATCH, kind, meant)]
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "kind"),
-    [
-        ("nhs_number", 5, 16),
-        ("nhs_number", True, 8),
-        ("visits", "5", 2),
-        ("visits", 5.5, 1),
-        ("visits", Int64(2**31), 18),
-        ("big", b"x", 5),
-        ("ratio", Timestamp(1, 1), 17),
-        ("born", 5, 16),
-    ],
+@rows(
+    "path, value, kind",
+    ("nhs_number", 5, 16),
+    ("nhs_number", True, 8),
+    ("visits", "5", 2),
+    ("visits", 5.5, 1),
+    ("visits", Int64(2**31), 18),
+    ("big", b"x", 5),
+    ("ratio", Timestamp(1, 1), 17),
+    ("born", 5, 16),
 )
 def test_what_the_class_cannot_hold_is_compared_in_vain_and_never_stored(
     path: str, value: Any, kind: int
@@ -218,10 +213,7 @@ def test_a_part_begins_with_its_first_byte_and_ends_before_its_last() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "is_inside"),
-    [(10, 50, True), (11, 49, True), (9, 50, False), (10, 51, False)],
-)
+@rows("start, end, is_inside", (10, 50, True), (11, 49, True), (9, 50, False), (10, 51, False))
 def test_what_was_searched_has_both_its_ends(start: int, end: int, is_inside: bool) -> None:
     assert names().spans(start, end) is is_inside
 
@@ -331,17 +323,15 @@ def test_no_argument_leaves_unread_however_deep_it_stands(
             assert MARKER.encode() not in left_in_clear(plan_of(command))
 
 
-@pytest.mark.parametrize(
+@rows(
     "expression",
-    [
-        # the one that was found: the fourth argument passed unread
-        {"$cond": [{"$eq": ["$a", 1]}, True, False, LEAKING]},
-        {"$switch": {"branches": [{"case": True, "then": 1, "else": LEAKING}]}},
-        {"$switch": {"branches": [doubled({"case": True, "then": 1}, {"then": LEAKING})]}},
-        {"$switch": doubled({"branches": []}, {"branches": [{"case": LEAKING, "then": 1}]})},
-        {"$let": {"vars": doubled({"n": 1}, {"n": LEAKING}), "in": 1}},
-        {"$rand": {"x": LEAKING}},
-    ],
+    # the one that was found: the fourth argument passed unread
+    {"$cond": [{"$eq": ["$a", 1]}, True, False, LEAKING]},
+    {"$switch": {"branches": [{"case": True, "then": 1, "else": LEAKING}]}},
+    {"$switch": {"branches": [doubled({"case": True, "then": 1}, {"then": LEAKING})]}},
+    {"$switch": doubled({"branches": []}, {"branches": [{"case": LEAKING, "then": 1}]})},
+    {"$let": {"vars": doubled({"n": 1}, {"n": LEAKING}), "in": 1}},
+    {"$rand": {"x": LEAKING}},
 )
 def test_an_argument_too_many_is_refused_wherever_it_stands(expression: Any) -> None:
     for command in expression_in_places(expression):
@@ -373,9 +363,11 @@ def test_the_notation_says_how_many_and_which() -> None:
     assert table == {**dict.fromkeys((b"$a", b"$b", b"$c"), signature_of("1")), b"$d": signature_of("2")}
 
 
-@pytest.mark.parametrize(
-    ("argument", "named"),
-    [({"input": [], "in": 1, "unheardOf": 1}, "unheardOf"), ({"input": []}, "in"), ({"in": 1}, "input")],
+@rows(
+    "argument, named",
+    ({"input": [], "in": 1, "unheardOf": 1}, "unheardOf"),
+    ({"input": []}, "in"),
+    ({"in": 1}, "input"),
 )
 def test_a_refusal_says_which_argument_is_too_many_or_missing(argument: Any, named: str) -> None:
     pipeline = [{"$set": {"x": {"$map": argument}}}]

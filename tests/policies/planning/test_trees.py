@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.trees import (
     Work,
@@ -18,25 +16,24 @@ from sealwire.policies.planning.trees import (
     whole_inside,
 )
 from tests.policies.support import CLASSES, Shape, node, shown
+from tests.support.rows import rows
 
 
-@pytest.mark.parametrize(
-    ("there", "gone", "expected"),
-    [
-        ("k", "l", "k"),
-        ("?", "l", "?"),
-        ("", "k", "-?"),
-        ({"a": "k"}, "l", "?"),
-        ({"a": "-k"}, "l", "-?"),
-        ({"a": "k"}, "?", "?"),
-        ({"a": "k"}, {"b": "l"}, "{a:k b:-?}"),
-        ({"a": "k"}, {"a": "l"}, "{a:k}"),
-        ({"a": {"x": "k"}}, {"a": {"y": "l"}}, "{a:{x:k y:-?}}"),
-        ({"1": "k"}, {"b": "l"}, "?"),
-        ({"a": "k"}, {"1": "l"}, "?"),
-        ({"a": "-k"}, {"1": "l"}, "-?"),
-        ({"a": "k", "|": {"c": "k"}}, {"b": "l"}, "{a:k b:-?}|{b:-? c:k}"),
-    ],
+@rows(
+    "there, gone, expected",
+    ("k", "l", "k"),
+    ("?", "l", "?"),
+    ("", "k", "-?"),
+    ({"a": "k"}, "l", "?"),
+    ({"a": "-k"}, "l", "-?"),
+    ({"a": "k"}, "?", "?"),
+    ({"a": "k"}, {"b": "l"}, "{a:k b:-?}"),
+    ({"a": "k"}, {"a": "l"}, "{a:k}"),
+    ({"a": {"x": "k"}}, {"a": {"y": "l"}}, "{a:{x:k y:-?}}"),
+    ({"1": "k"}, {"b": "l"}, "?"),
+    ({"a": "k"}, {"1": "l"}, "?"),
+    ({"a": "-k"}, {"1": "l"}, "-?"),
+    ({"a": "k", "|": {"c": "k"}}, {"b": "l"}, "{a:k b:-?}|{b:-? c:k}"),
 )
 def test_beside_what_is_there_stays_what_constants_may_have_been_meant_for(
     there: Shape, gone: Shape, expected: str
@@ -44,85 +41,79 @@ def test_beside_what_is_there_stays_what_constants_may_have_been_meant_for(
     assert shown(beside(node(there), node(gone), Work())) == expected
 
 
-@pytest.mark.parametrize(
-    ("left", "right", "expected"),
-    [
-        ("k", "k", "k"),
-        ("k", "l", "?"),
-        ("k", "r", "?"),
-        ("k", "", "?"),
-        ("", "k", "?"),
-        ("?", "?", "?"),
-        ("-k", "l", "l"),
-        ("k", "-l", "k"),
-        ("-?", "-?", "-?"),
-        ("-?", "?", "?"),
-        ("-?", "", "-?"),
-        ({"a": "k"}, {"a": "k"}, "{a:k}"),
-        ({"a": "k"}, {"a": ">k"}, ">{a:k}"),
-        ({"a": ">k"}, {"a": "k"}, ">{a:>k}"),
-        ({"a": "k"}, {"a": "l"}, "{a:?}"),
-        ({"a": "k"}, {"b": "l"}, "{a:? b:?}"),
-        ({"a": "k", ">": ""}, {"b": "l"}, ">{a:? b:?}"),
-        ({"a": "k"}, {"b": "l", ">": ""}, ">{a:? b:?}"),
-        ({"a": "k"}, "l", "?"),
-        ({"a": "k", "1": "k"}, {"a": "l"}, "?"),
-        ({"a": "k"}, {"$x": "l"}, "?"),
-        ({"a": "-k"}, {"b": "-l", "1": ""}, "-?"),
-        ({"a": "k", "|": {"b": "k"}}, {"a": "l"}, "{a:?}|{a:? b:?}"),
-        ({"a": "l"}, {"a": "k", "|": {"b": "k"}}, "{a:?}|{a:? b:?}"),
-        ({"a": "l", "|": {"b": "k"}}, {"a": "k", "|": {"b": "k"}}, "{a:?}|{b:k}"),
-    ],
+@rows(
+    "left, right, expected",
+    ("k", "k", "k"),
+    ("k", "l", "?"),
+    ("k", "r", "?"),
+    ("k", "", "?"),
+    ("", "k", "?"),
+    ("?", "?", "?"),
+    ("-k", "l", "l"),
+    ("k", "-l", "k"),
+    ("-?", "-?", "-?"),
+    ("-?", "?", "?"),
+    ("-?", "", "-?"),
+    ({"a": "k"}, {"a": "k"}, "{a:k}"),
+    ({"a": "k"}, {"a": ">k"}, ">{a:k}"),
+    ({"a": ">k"}, {"a": "k"}, ">{a:>k}"),
+    ({"a": "k"}, {"a": "l"}, "{a:?}"),
+    ({"a": "k"}, {"b": "l"}, "{a:? b:?}"),
+    ({"a": "k", ">": ""}, {"b": "l"}, ">{a:? b:?}"),
+    ({"a": "k"}, {"b": "l", ">": ""}, ">{a:? b:?}"),
+    ({"a": "k"}, "l", "?"),
+    ({"a": "k", "1": "k"}, {"a": "l"}, "?"),
+    ({"a": "k"}, {"$x": "l"}, "?"),
+    ({"a": "-k"}, {"b": "-l", "1": ""}, "-?"),
+    ({"a": "k", "|": {"b": "k"}}, {"a": "l"}, "{a:?}|{a:? b:?}"),
+    ({"a": "l"}, {"a": "k", "|": {"b": "k"}}, "{a:?}|{a:? b:?}"),
+    ({"a": "l", "|": {"b": "k"}}, {"a": "k", "|": {"b": "k"}}, "{a:?}|{b:k}"),
 )
 def test_either_of_two_documents(left: Shape, right: Shape, expected: str) -> None:
     assert shown(either(node(left), node(right), Work())) == expected
 
 
-@pytest.mark.parametrize(
-    ("shapes", "expected"),
-    [
-        ([], ""),
-        (["", ""], ""),
-        (["k"], "k"),
-        (["k", "k", "k"], "k"),
-        (["k", "-k"], "k"),
-        (["-k", "k"], "k"),
-        (["-k", "-k"], "-k"),
-        (["k", "l"], "?"),
-        (["k", ""], "?"),
-        (["", "k"], "?"),
-        (["-k", "l"], "?"),
-        (["-k", "-l"], "-?"),
-        (["-k", ""], "-?"),
-        ([{"a": "k"}, {"a": "-k"}], "{a:k}"),
-        ([{"a": "-k"}, {"a": "-k"}], "{a:-k}"),
-        ([{"a": "k"}, {"b": "k"}], "?"),
-    ],
+@rows(
+    "shapes, expected",
+    ([], ""),
+    (["", ""], ""),
+    (["k"], "k"),
+    (["k", "k", "k"], "k"),
+    (["k", "-k"], "k"),
+    (["-k", "k"], "k"),
+    (["-k", "-k"], "-k"),
+    (["k", "l"], "?"),
+    (["k", ""], "?"),
+    (["", "k"], "?"),
+    (["-k", "l"], "?"),
+    (["-k", "-l"], "-?"),
+    (["-k", ""], "-?"),
+    ([{"a": "k"}, {"a": "-k"}], "{a:k}"),
+    ([{"a": "-k"}, {"a": "-k"}], "{a:-k}"),
+    ([{"a": "k"}, {"b": "k"}], "?"),
 )
 def test_a_value_that_may_be_any_of_several(shapes: list[Shape], expected: str) -> None:
     assert shown(merge([node(shape) for shape in shapes], Work())) == expected
 
 
-@pytest.mark.parametrize(
-    ("left", "right", "expected"),
-    [
-        ("k", "k", True),
-        ("k", "-k", True),
-        ("k", "l", False),
-        ("k", "?", False),
-        ("k", "", False),
-        ("?", "", False),
-        ({"a": "k"}, {"a": "k"}, True),
-        ({"a": "k"}, {"a": "l"}, False),
-        ({"a": "k"}, {"b": "k"}, False),
-        ({"a": "k"}, {"a": "k", "b": "k"}, False),
-        ({"a": "k", "|": {"b": "k"}}, {"a": "k", "|": {"b": "k"}}, True),
-        ({"a": "k", "|": {"b": "k"}}, {"a": "k", "|": {"b": "l"}}, False),
-        ({"a": "k", "|": {"b": "k"}}, {"a": "k"}, False),
-        ({"a": "k"}, {"a": "k", "|": {"b": "k"}}, False),
-        ({"a": "k", "|": {"a": "k"}}, {"a": "k"}, True),
-        ({"a": "k"}, {"a": "k", "|": {"a": "k"}}, True),
-    ],
+@rows(
+    "left, right, expected",
+    ("k", "k", True),
+    ("k", "-k", True),
+    ("k", "l", False),
+    ("k", "?", False),
+    ("k", "", False),
+    ("?", "", False),
+    ({"a": "k"}, {"a": "k"}, True),
+    ({"a": "k"}, {"a": "l"}, False),
+    ({"a": "k"}, {"b": "k"}, False),
+    ({"a": "k"}, {"a": "k", "b": "k"}, False),
+    ({"a": "k", "|": {"b": "k"}}, {"a": "k", "|": {"b": "k"}}, True),
+    ({"a": "k", "|": {"b": "k"}}, {"a": "k", "|": {"b": "l"}}, False),
+    ({"a": "k", "|": {"b": "k"}}, {"a": "k"}, False),
+    ({"a": "k"}, {"a": "k", "|": {"b": "k"}}, False),
+    ({"a": "k", "|": {"a": "k"}}, {"a": "k"}, True),
+    ({"a": "k"}, {"a": "k", "|": {"a": "k"}}, True),
 )
 def test_trees_that_hold_the_same_classes_at_the_same_paths(
     left: Shape, right: Shape, expected: bool
@@ -130,25 +121,23 @@ def test_trees_that_hold_the_same_classes_at_the_same_paths(
     assert same_values(node(left), node(right), Work()) is expected
 
 
-@pytest.mark.parametrize(
-    ("shape", "left", "whole", "clear", "elsewhere"),
-    [
-        ("", "", None, True, ">"),
-        ("k", "k", None, False, ">k"),
-        (">k", ">k", None, False, ">k"),
-        ("-k", "-k", None, True, "->k"),
-        ("r", "r", "r", False, ">r"),
-        ("-r", "-r", None, True, "->r"),
-        ("?", "?", "?", False, ">?"),
-        ("-?", "-?", None, True, "->?"),
-        ({"a": "k", "b": "-l", "c": ""}, "{a:k}", None, False, ">{a:k b:-l c:}"),
-        ({"a": "-k"}, "", None, True, ">{a:-k}"),
-        ({"a": {"b": "-k"}, "c": "r"}, "{c:r}", "r", False, ">{a:{b:-k} c:r}"),
-        ({"a": "-k", "|": {"b": "l"}}, "|{b:l}", None, False, "?"),
-        ({"a": "-k", "|": {"b": "-l"}}, "", None, True, "?"),
-        ({"a": "k", "|": {"b": "r"}}, "{a:k}|{b:r}", "r", False, "?"),
-        ({"x": {"a": "k", "|": {"b": "l"}}}, "{x:{a:k}|{b:l}}", None, False, "?"),
-    ],
+@rows(
+    "shape, left, whole, clear, elsewhere",
+    ("", "", None, True, ">"),
+    ("k", "k", None, False, ">k"),
+    (">k", ">k", None, False, ">k"),
+    ("-k", "-k", None, True, "->k"),
+    ("r", "r", "r", False, ">r"),
+    ("-r", "-r", None, True, "->r"),
+    ("?", "?", "?", False, ">?"),
+    ("-?", "-?", None, True, "->?"),
+    ({"a": "k", "b": "-l", "c": ""}, "{a:k}", None, False, ">{a:k b:-l c:}"),
+    ({"a": "-k"}, "", None, True, ">{a:-k}"),
+    ({"a": {"b": "-k"}, "c": "r"}, "{c:r}", "r", False, ">{a:{b:-k} c:r}"),
+    ({"a": "-k", "|": {"b": "l"}}, "|{b:l}", None, False, "?"),
+    ({"a": "-k", "|": {"b": "-l"}}, "", None, True, "?"),
+    ({"a": "k", "|": {"b": "r"}}, "{a:k}|{b:r}", "r", False, "?"),
+    ({"x": {"a": "k", "|": {"b": "l"}}}, "{x:{a:k}|{b:l}}", None, False, "?"),
 )
 def test_what_is_there_of_a_tree(
     shape: Shape, left: str, whole: str | None, clear: bool, elsewhere: str
@@ -160,16 +149,14 @@ def test_what_is_there_of_a_tree(
     assert shown(placed(tree)) == elsewhere
 
 
-@pytest.mark.parametrize(
-    ("children", "expected"),
-    [
-        ({}, ""),
-        ({"a": ""}, ""),
-        ({"a": "k", "b": ""}, "{a:k}"),
-        ({"a": "k", "1": ""}, "?"),
-        ({"a": "", "1": ""}, ""),
-        ({"1": "k"}, "?"),
-    ],
+@rows(
+    "children, expected",
+    ({}, ""),
+    ({"a": ""}, ""),
+    ({"a": "k", "b": ""}, "{a:k}"),
+    ({"a": "k", "1": ""}, "?"),
+    ({"a": "", "1": ""}, ""),
+    ({"1": "k"}, "?"),
 )
 def test_a_document_of_fields(children: dict[str, Any], expected: str) -> None:
     made = document_node({name.encode(): node(part) for name, part in children.items()})

@@ -37,23 +37,22 @@ from sealwire.wire.raw_bson import Element, elements
 from tests.policies.support import POLICY, covered, plan_message, plan_of, planned, reason, value_edits
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 ZEROS = [-0.0, Decimal128("-0"), Decimal128("-0E+3")]
 
 
 @pytest.mark.parametrize("zero", ZEROS)
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        lambda zero: {"insert": "patients", "documents": [{"ratio": zero}]},
-        lambda zero: {"insert": "patients", "documents": [{"ratio": [1.0, zero]}]},
-        lambda zero: {"findAndModify": "patients", "update": {"$set": {"ratio": zero}}},
-        lambda zero: {"findAndModify": "patients", "update": {"$push": {"ratio": zero}}},
-        lambda zero: {
-            "update": "patients",
-            "updates": [{"q": {"ratio": zero}, "u": {"$set": {"x": 1}}, "upsert": True}],
-        },
-    ],
+    lambda zero: {"insert": "patients", "documents": [{"ratio": zero}]},
+    lambda zero: {"insert": "patients", "documents": [{"ratio": [1.0, zero]}]},
+    lambda zero: {"findAndModify": "patients", "update": {"$set": {"ratio": zero}}},
+    lambda zero: {"findAndModify": "patients", "update": {"$push": {"ratio": zero}}},
+    lambda zero: {
+        "update": "patients",
+        "updates": [{"q": {"ratio": zero}, "u": {"$set": {"x": 1}}, "upsert": True}],
+    },
 )
 def test_a_negative_zero_is_not_stored(command: Any, zero: Any) -> None:
     assert reason({**command(zero), "$db": "clinic"}) is Reason.TYPE
@@ -119,24 +118,20 @@ def truth(value: Any) -> bool:
     return is_true(element.kind, buf[element.value : element.end])
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [
-        *(0, Int64(0), 0.0, -0.0, False, None),
-        *(Decimal128("0"), Decimal128("-0"), Decimal128("0E+6000"), Decimal128("-0E-6176")),
-    ],
+    *(0, Int64(0), 0.0, -0.0, False, None),
+    *(Decimal128("0"), Decimal128("-0"), Decimal128("0E+6000"), Decimal128("-0E-6176")),
 )
 def test_zeros_and_null_are_false(value: Any) -> None:
     assert not truth(value)
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [
-        *(1, -1, Int64(2**32), 5e-324, -5e-324, float("nan"), float("inf"), True),
-        *(Decimal128("1E-6176"), Decimal128("NaN"), Decimal128("-Infinity")),
-        *("", "x", {}, [], b"", ObjectId(), MinKey(), Regex("x")),
-    ],
+    *(1, -1, Int64(2**32), 5e-324, -5e-324, float("nan"), float("inf"), True),
+    *(Decimal128("1E-6176"), Decimal128("NaN"), Decimal128("-Infinity")),
+    *("", "x", {}, [], b"", ObjectId(), MinKey(), Regex("x")),
 )
 def test_other_values_are_true(value: Any) -> None:
     assert truth(value)
@@ -146,28 +141,24 @@ def test_undefined_is_false() -> None:
     assert not is_true(kinds.UNDEFINED, b"")
 
 
-@pytest.mark.parametrize(
-    ("value", "whole"),
-    [
-        *((0, 0), (-7, -7), (Int64(2**63 - 1), 2**63 - 1), (Int64(-(2**63)), -(2**63))),
-        *((3.0, 3), (-0.0, 0), (2.0**53, 2**53), (-(2.0**63), -(2**63))),
-        *((Decimal128("3"), 3), (Decimal128("3.00"), 3), (Decimal128("3E+2"), 300), (Decimal128("-0"), 0)),
-        (Decimal128("9223372036854775807"), 2**63 - 1),
-        (Decimal128("-9223372036854775808"), -(2**63)),
-    ],
+@rows(
+    "value, whole",
+    *((0, 0), (-7, -7), (Int64(2**63 - 1), 2**63 - 1), (Int64(-(2**63)), -(2**63))),
+    *((3.0, 3), (-0.0, 0), (2.0**53, 2**53), (-(2.0**63), -(2**63))),
+    *((Decimal128("3"), 3), (Decimal128("3.00"), 3), (Decimal128("3E+2"), 300), (Decimal128("-0"), 0)),
+    (Decimal128("9223372036854775807"), 2**63 - 1),
+    (Decimal128("-9223372036854775808"), -(2**63)),
 )
 def test_whole_numbers_of_every_type(value: Any, whole: int) -> None:
     assert whole_number(*of(value)) == whole
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [
-        *(0.5, float("nan"), float("inf"), -float("inf"), 2.0**63, 1e300, -1e19),
-        *(Decimal128("-9223372036854775809"), -1.5 * 2.0**63),
-        *(Decimal128("0.5"), Decimal128("NaN"), Decimal128("Infinity"), Decimal128("9223372036854775808")),
-        *(Decimal128("1E+6000"), Decimal128("1E-6000"), "1", True, None, [1], {"n": 1}),
-    ],
+    *(0.5, float("nan"), float("inf"), -float("inf"), 2.0**63, 1e300, -1e19),
+    *(Decimal128("-9223372036854775809"), -1.5 * 2.0**63),
+    *(Decimal128("0.5"), Decimal128("NaN"), Decimal128("Infinity"), Decimal128("9223372036854775808")),
+    *(Decimal128("1E+6000"), Decimal128("1E-6000"), "1", True, None, [1], {"n": 1}),
 )
 def test_what_is_no_whole_number_is_refused(value: Any) -> None:
     with raising(Refusal, Reason.SHAPE):
@@ -233,9 +224,7 @@ def draft(rights: Rights | None) -> Draft:
     return found
 
 
-@pytest.mark.parametrize(
-    "demand", [demand_filter, demand_result, demand_write, demand_delete, demand_definition]
-)
+@rows("demand", demand_filter, demand_result, demand_write, demand_delete, demand_definition)
 def test_without_roles_nothing_is_demanded(demand: Any) -> None:
     demand(draft(None), OPAQUE)
 
@@ -296,54 +285,48 @@ def test_an_inserted_value_is_for_storing() -> None:
     assert planned(insert({"nhs_number": "a"})) == [("nhs_number", "nhs", "store", "a")]
 
 
-@pytest.mark.parametrize(
-    ("document", "edits"),
-    [
-        ({"nhs_number": "a", "name": "x", "notes": "n"}, [("nhs_number", "a"), ("notes", "n")]),
-        ({"address": {"postcode": "a", "city": "x"}}, [("address.postcode", "a")]),
-        ({"address": [{"postcode": "a"}, {"postcode": "b"}]}, [("address.postcode", v) for v in "ab"]),
-        ({"contacts": [[{"phone": "a"}], {"phone": "b"}, 5]}, [("contacts.phone", v) for v in "ab"]),
-        ({"contacts": {"phone": "a"}}, [("contacts.phone", "a")]),
-        ({"contacts": {"0": {"phone": "a"}}}, [("contacts.phone", "a")]),
-        ({"deep": [{"a": [{"b": ["n", ["m"]]}]}]}, [("deep.a.b", "n"), ("deep.a.b", "m")]),
-        ({"tags": ["a", ["b", [None, "c"]]]}, [("tags", v) for v in "abc"]),
-        ({"notes": ["a", {"b": 1}]}, [("notes", ["a", {"b": 1}])]),
-        ({"notes": {"a": {"b": 1}}}, [("notes", {"a": {"b": 1}})]),
-        ({"notes": {}}, [("notes", {})]),
-        ({"notes": []}, [("notes", [])]),
-    ],
+@rows(
+    "document, edits",
+    ({"nhs_number": "a", "name": "x", "notes": "n"}, [("nhs_number", "a"), ("notes", "n")]),
+    ({"address": {"postcode": "a", "city": "x"}}, [("address.postcode", "a")]),
+    ({"address": [{"postcode": "a"}, {"postcode": "b"}]}, [("address.postcode", v) for v in "ab"]),
+    ({"contacts": [[{"phone": "a"}], {"phone": "b"}, 5]}, [("contacts.phone", v) for v in "ab"]),
+    ({"contacts": {"phone": "a"}}, [("contacts.phone", "a")]),
+    ({"contacts": {"0": {"phone": "a"}}}, [("contacts.phone", "a")]),
+    ({"deep": [{"a": [{"b": ["n", ["m"]]}]}]}, [("deep.a.b", "n"), ("deep.a.b", "m")]),
+    ({"tags": ["a", ["b", [None, "c"]]]}, [("tags", v) for v in "abc"]),
+    ({"notes": ["a", {"b": 1}]}, [("notes", ["a", {"b": 1}])]),
+    ({"notes": {"a": {"b": 1}}}, [("notes", {"a": {"b": 1}})]),
+    ({"notes": {}}, [("notes", {})]),
+    ({"notes": []}, [("notes", [])]),
 )
 def test_covered_values_are_found(document: dict[str, Any], edits: list[tuple[str, Any]]) -> None:
     assert covered(insert(document)) == edits
 
 
-@pytest.mark.parametrize(
+@rows(
     "document",
-    [
-        {},
-        {"_id": {"nhs_number": "x"}},
-        {"nhs_number": None, "notes": None, "tags": None},
-        {"tags": [], "contacts": [], "address": {}},
-        {"tags": [None, [None]]},
-        {"address": "one line", "contacts": 5, "deep": {"a": "x"}},
-        {"address": {"city": "x", "Postcode": "x"}},
-        {"other": {"nhs_number": "x"}, "phone": "x"},
-        {"": "x", " nhs_number": "x"},
-        {"x.y": {"nhs_number": "x"}, "x.nhs_number": "x"},
-        {"any": [Code("f", {"a": 1}), MinKey(), MaxKey(), Timestamp(1, 2), ObjectId(), re.compile("x")]},
-    ],
+    {},
+    {"_id": {"nhs_number": "x"}},
+    {"nhs_number": None, "notes": None, "tags": None},
+    {"tags": [], "contacts": [], "address": {}},
+    {"tags": [None, [None]]},
+    {"address": "one line", "contacts": 5, "deep": {"a": "x"}},
+    {"address": {"city": "x", "Postcode": "x"}},
+    {"other": {"nhs_number": "x"}, "phone": "x"},
+    {"": "x", " nhs_number": "x"},
+    {"x.y": {"nhs_number": "x"}, "x.nhs_number": "x"},
+    {"any": [Code("f", {"a": 1}), MinKey(), MaxKey(), Timestamp(1, 2), ObjectId(), re.compile("x")]},
 )
 def test_what_no_covered_path_reaches_stays_as_it_is(document: dict[str, Any]) -> None:
     assert covered(insert(document)) == []
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [
-        *("text", 5, Int64(5), 5.5, True, ObjectId(), b"bytes", Binary(b"x", 6), Regex("x", "i")),
-        *(Code("f"), Code("f", {"a": 1}), Timestamp(1, 2), {"a": [1]}, [1, {"a": 2}]),
-        datetime(2000, 1, 1, tzinfo=UTC).replace(tzinfo=None),
-    ],
+    *("text", 5, Int64(5), 5.5, True, ObjectId(), b"bytes", Binary(b"x", 6), Regex("x", "i")),
+    *(Code("f"), Code("f", {"a": 1}), Timestamp(1, 2), {"a": [1]}, [1, {"a": 2}]),
+    datetime(2000, 1, 1, tzinfo=UTC).replace(tzinfo=None),
 )
 def test_a_random_class_takes_a_value_of_any_type_as_a_whole(value: object) -> None:
     assert covered(insert({"notes": value})) == [("notes", value)]
@@ -360,16 +343,14 @@ def test_undefined_cannot_be_stored_on_a_covered_path() -> None:
     assert reason(insert(document)) is Reason.TYPE
 
 
-@pytest.mark.parametrize(
-    ("document", "path"),
-    [
-        ({"nhs_number": 5}, "nhs_number"),
-        ({"nhs_number": {"x": 1}}, "nhs_number"),
-        ({"nhs_number": ["a", {"x": 1}]}, "nhs_number"),
-        ({"nhs_number": re.compile("a")}, "nhs_number"),
-        ({"contacts": [{"phone": "a"}, {"phone": 5}]}, "contacts.phone"),
-        ({"born": "2000-01-01"}, "born"),
-    ],
+@rows(
+    "document, path",
+    ({"nhs_number": 5}, "nhs_number"),
+    ({"nhs_number": {"x": 1}}, "nhs_number"),
+    ({"nhs_number": ["a", {"x": 1}]}, "nhs_number"),
+    ({"nhs_number": re.compile("a")}, "nhs_number"),
+    ({"contacts": [{"phone": "a"}, {"phone": 5}]}, "contacts.phone"),
+    ({"born": "2000-01-01"}, "born"),
 )
 def test_a_value_of_another_type_than_declared_is_refused_by_its_path(
     document: dict[str, Any], path: str
@@ -379,14 +360,12 @@ def test_a_value_of_another_type_than_declared_is_refused_by_its_path(
     assert getattr(caught.value, "path", "") == path
 
 
-@pytest.mark.parametrize(
+@rows(
     "document",
-    [
-        *({"address.postcode": "x"}, {"contacts.0.phone": "x"}),
-        *({"deep": {"a.b": "x"}}, {"nhs_number.x": "y"}),
-        *({"0.nhs_number": "x"}, {"contacts": [{"0.phone": "x"}]}, {"contacts": [{"$x.phone": "x"}]}),
-        *({"contacts": [{"0.$.phone": ["x"]}]}, {"0.1.address.city": "x"}),
-    ],
+    *({"address.postcode": "x"}, {"contacts.0.phone": "x"}),
+    *({"deep": {"a.b": "x"}}, {"nhs_number.x": "y"}),
+    *({"0.nhs_number": "x"}, {"contacts": [{"0.phone": "x"}]}, {"contacts": [{"$x.phone": "x"}]}),
+    *({"contacts": [{"0.$.phone": ["x"]}]}, {"0.1.address.city": "x"}),
 )
 def test_a_field_name_with_a_dot_that_reads_like_a_covered_path_is_refused(document: dict[str, Any]) -> None:
     assert reason(insert(document)) is Reason.SHAPE
@@ -532,15 +511,13 @@ def test_nor_on_those_of_other_collections(
     assert planned_alike(documents, chosen) == one_by_one(documents, chosen)
 
 
-@pytest.mark.parametrize(
-    ("good", "broken"),
-    [
-        (True, b"\x08\2"),
-        (Binary(b"x", 0), b"\x05\1\0\0\0\2x"),
-        ({}, b"\x03\x09\0\0\0\x08x\0\2\0"),
-        ([], b"\x04\x09\0\0\0\x080\0\2\0"),
-        (Code("x", {}), b"\x0f\x17\0\0\0\2\0\0\0x\0\x09\0\0\0\x08x\0\2\0"),
-    ],
+@rows(
+    "good, broken",
+    (True, b"\x08\2"),
+    (Binary(b"x", 0), b"\x05\1\0\0\0\2x"),
+    ({}, b"\x03\x09\0\0\0\x08x\0\2\0"),
+    ([], b"\x04\x09\0\0\0\x080\0\2\0"),
+    (Code("x", {}), b"\x0f\x17\0\0\0\2\0\0\0x\0\x09\0\0\0\x08x\0\2\0"),
 )
 def test_a_value_is_checked_in_every_document(good: Any, broken: bytes) -> None:
     documents = [raw(("name", value), ("nhs_number", "x")) for value in (good, good, broken)]

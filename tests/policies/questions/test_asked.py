@@ -25,6 +25,7 @@ from sealwire.policies.questions.conditions import Asks, HeldValue, SortOrder
 from sealwire.wire.raw_bson import find_element
 from tests.policies.questions.test_conditions import value
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 
 def operator(name: str, *operands: Any) -> AskedOperator:
@@ -125,13 +126,11 @@ def test_a_refusal_is_learned_as_well() -> None:
         answers.of(question())
 
 
-@pytest.mark.parametrize(
-    ("bad", "reason"),
-    [
-        (operator("$gt", None), Reason.RANGE),
-        (operator("$mod", 0, 1), Reason.SHAPE),
-        (pattern("("), Reason.PATTERN),
-    ],
+@rows(
+    "bad, reason",
+    (operator("$gt", None), Reason.RANGE),
+    (operator("$mod", 0, 1), Reason.SHAPE),
+    (pattern("("), Reason.PATTERN),
 )
 def test_nothing_is_asked_that_nobody_can_judge(bad: AskedOperator, reason: Reason) -> None:
     with raising(Refusal, reason):
@@ -181,13 +180,11 @@ def test_an_answer_has_bounds(monkeypatch: pytest.MonkeyPatch, bound: str) -> No
         go_on()
 
 
-@pytest.mark.parametrize(
-    ("bounds", "name"),
-    [
-        (QuestionBounds(values=20), "limits.question_values"),
-        (QuestionBounds(bytes=4000), "limits.question_bytes"),
-        (QuestionBounds(matches=10), "limits.question_matches"),
-    ],
+@rows(
+    "bounds, name",
+    (QuestionBounds(values=20), "limits.question_values"),
+    (QuestionBounds(bytes=4000), "limits.question_bytes"),
+    (QuestionBounds(matches=10), "limits.question_matches"),
 )
 def test_an_answer_has_the_bounds_of_settings(bounds: QuestionBounds, name: str) -> None:
     """The 21st value is one too many, the 21st reply, or the 11th that satisfies it, which is the 22nd."""
@@ -240,19 +237,17 @@ def test_the_values_that_do_not_satisfy_an_operator_are_kept_as_well() -> None:
     assert answer.all == (held("x"),)
 
 
-@pytest.mark.parametrize(
-    ("update", "is_met"),
-    [
-        ({"$set": {"a.b": 1}}, True),
-        ({"$set": {"a": {"b": 1}}}, True),
-        ({"$push": {"a.0.b.c": 1}}, True),
-        ({"$set": {"a.c": 1, "b": 1}}, False),
-        ({"$unset": {"a.b": 1}}, False),
-        ({"$rename": {"c": "d"}}, True),
-        ({"$set": 1}, True),
-        ({"a": 1}, True),
-        ([{"$set": {"c": 1}}], True),
-    ],
+@rows(
+    "update, is_met",
+    ({"$set": {"a.b": 1}}, True),
+    ({"$set": {"a": {"b": 1}}}, True),
+    ({"$push": {"a.0.b.c": 1}}, True),
+    ({"$set": {"a.c": 1, "b": 1}}, False),
+    ({"$unset": {"a.b": 1}}, False),
+    ({"$rename": {"c": "d"}}, True),
+    ({"$set": 1}, True),
+    ({"a": 1}, True),
+    ([{"$set": {"c": 1}}], True),
 )
 def test_what_an_earlier_statement_may_have_written_is_known(update: Any, is_met: bool) -> None:
     buf = encode({"u": update})

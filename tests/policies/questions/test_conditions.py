@@ -33,6 +33,7 @@ from sealwire.policies.questions.conditions import (
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.wire.raw_bson import elements
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 
 def value(given: Any) -> Value:
@@ -45,22 +46,20 @@ def holds(operator: str, operand: Any, stored: Any) -> bool:
     return compared(operator.encode(), *value(operand))(*value(stored))
 
 
-@pytest.mark.parametrize(
-    ("operand", "less", "other_types"),
-    [
-        ("b", "a", [1, True, None, Binary(b"a")]),
-        ("\U00010000", "\uffff", [b"x"]),
-        (2, 1.5, ["1", False]),
-        (Int64(2**53 + 1), Int64(2**53), []),
-        (2.5, 2, ["2"]),
-        (Decimal128("1E+400"), Int64(5), []),
-        (math.inf, 1e308, []),
-        (True, False, [0, 1]),
-        (ObjectId("b" * 24), ObjectId("a" * 24), ["a" * 24]),
-        (Timestamp(2, 0), Timestamp(1, 9), [1]),
-        (Binary(b"a"), Binary(b""), ["a"]),
-        (Binary(b"a", 5), Binary(b"z", 0), []),
-    ],
+@rows(
+    "operand, less, other_types",
+    ("b", "a", [1, True, None, Binary(b"a")]),
+    ("\U00010000", "\uffff", [b"x"]),
+    (2, 1.5, ["1", False]),
+    (Int64(2**53 + 1), Int64(2**53), []),
+    (2.5, 2, ["2"]),
+    (Decimal128("1E+400"), Int64(5), []),
+    (math.inf, 1e308, []),
+    (True, False, [0, 1]),
+    (ObjectId("b" * 24), ObjectId("a" * 24), ["a" * 24]),
+    (Timestamp(2, 0), Timestamp(1, 9), [1]),
+    (Binary(b"a"), Binary(b""), ["a"]),
+    (Binary(b"a", 5), Binary(b"z", 0), []),
 )
 def test_compares_within_a_type(operand: Any, less: Any, other_types: list[Any]) -> None:
     for stored, sign in ((less, -1), (operand, 0)):
@@ -117,17 +116,18 @@ def test_nan_is_a_number_beside_other_types_alone() -> None:
         compared_across(b"$lt", *value(1))(*value(math.nan))
 
 
-@pytest.mark.parametrize(
-    "operand", [None, {"a": 1}, [1], MinKey(), MaxKey(), Regex("a"), math.nan, Decimal128("NaN")]
-)
+@rows("operand", None, {"a": 1}, [1], MinKey(), MaxKey(), Regex("a"), math.nan, Decimal128("NaN"))
 def test_refuses_bounds_without_an_order_within_their_type(operand: Any) -> None:
     with raising(Refusal, Reason.RANGE):
         compared(b"$gt", *value(operand))
 
 
-@pytest.mark.parametrize(
-    ("operand", "stored"),
-    [(1, math.nan), (1, Decimal128("NaN")), (Decimal128("0.1"), 0.1), (0.1, Decimal128("0.1"))],
+@rows(
+    "operand, stored",
+    (1, math.nan),
+    (1, Decimal128("NaN")),
+    (Decimal128("0.1"), 0.1),
+    (0.1, Decimal128("0.1")),
 )
 def test_does_not_decide_where_servers_round(operand: Any, stored: Any) -> None:
     with pytest.raises(Undecided):
@@ -156,24 +156,22 @@ def test_a_pattern_is_for_strings() -> None:
         found(*value(Regex("^a")))
 
 
-@pytest.mark.parametrize(
-    ("divisor", "remainder", "stored", "found"),
-    [
-        (4, 1, 5, True),
-        (4, -1, -5, True),
-        (4, 3, -5, False),
-        (-4, 1, 5, True),
-        (4.9, 1, 5.9, True),
-        (4, 0, Decimal128("8"), True),
-        (4, 0, math.inf, False),
-        (4, 0, math.nan, False),
-        (4, 0, 1e300, False),
-        (4, 0, "8", False),
-        (4, 0, Int64(2**62), True),
-        (Int64(2**62), Int64(2**53 + 1), Int64(2**53 + 1), True),
-        (Int64(2**62), Int64(-(2**53) - 1), Int64(-(2**53) - 1), True),
-        (Int64(2**62), Int64(2**53), Int64(2**53 + 1), False),
-    ],
+@rows(
+    "divisor, remainder, stored, found",
+    (4, 1, 5, True),
+    (4, -1, -5, True),
+    (4, 3, -5, False),
+    (-4, 1, 5, True),
+    (4.9, 1, 5.9, True),
+    (4, 0, Decimal128("8"), True),
+    (4, 0, math.inf, False),
+    (4, 0, math.nan, False),
+    (4, 0, 1e300, False),
+    (4, 0, "8", False),
+    (4, 0, Int64(2**62), True),
+    (Int64(2**62), Int64(2**53 + 1), Int64(2**53 + 1), True),
+    (Int64(2**62), Int64(-(2**53) - 1), Int64(-(2**53) - 1), True),
+    (Int64(2**62), Int64(2**53), Int64(2**53 + 1), False),
 )
 def test_modulo_is_that_of_c(divisor: Any, remainder: Any, stored: Any, found: bool) -> None:
     assert modulo(value(divisor), value(remainder))(*value(stored)) is found
@@ -185,27 +183,25 @@ def test_refuses_a_modulo_that_the_server_refuses(operands: tuple[Any, Any]) -> 
         modulo(*map(value, operands))
 
 
-@pytest.mark.parametrize(
-    ("operator", "positions", "stored", "found"),
-    [
-        ("$bitsAllSet", [0, 2], 5, True),
-        ("$bitsAllSet", [0, 1], 5, False),
-        ("$bitsAnySet", [0, 1], 5, True),
-        ("$bitsAllClear", [1, 3], 5, True),
-        ("$bitsAnyClear", [0, 2], 5, False),
-        ("$bitsAllSet", [0, 200], -1, True),
-        ("$bitsAnySet", [64], 5, False),
-        ("$bitsAllSet", [9], Binary(b"\x00\x02"), True),
-        ("$bitsAllClear", [99], Binary(b"\xff"), True),
-        ("$bitsAnySet", [7], Binary(b"\x80"), True),
-        ("$bitsAllClear", [8, 2**31 - 1], Binary(b"\xff" * 1_000_000, 5), False),
-        ("$bitsAllSet", [0], 5.0, True),
-        ("$bitsAllClear", [1], 5.5, False),
-        ("$bitsAllClear", [0], 1e300, False),
-        ("$bitsAllClear", [0], "a", False),
-        ("$bitsAllSet", [], 1, True),
-        ("$bitsAnySet", [], 1, False),
-    ],
+@rows(
+    "operator, positions, stored, found",
+    ("$bitsAllSet", [0, 2], 5, True),
+    ("$bitsAllSet", [0, 1], 5, False),
+    ("$bitsAnySet", [0, 1], 5, True),
+    ("$bitsAllClear", [1, 3], 5, True),
+    ("$bitsAnyClear", [0, 2], 5, False),
+    ("$bitsAllSet", [0, 200], -1, True),
+    ("$bitsAnySet", [64], 5, False),
+    ("$bitsAllSet", [9], Binary(b"\x00\x02"), True),
+    ("$bitsAllClear", [99], Binary(b"\xff"), True),
+    ("$bitsAnySet", [7], Binary(b"\x80"), True),
+    ("$bitsAllClear", [8, 2**31 - 1], Binary(b"\xff" * 1_000_000, 5), False),
+    ("$bitsAllSet", [0], 5.0, True),
+    ("$bitsAllClear", [1], 5.5, False),
+    ("$bitsAllClear", [0], 1e300, False),
+    ("$bitsAllClear", [0], "a", False),
+    ("$bitsAllSet", [], 1, True),
+    ("$bitsAnySet", [], 1, False),
 )
 def test_looks_at_bits(operator: str, positions: list[int], stored: Any, found: bool) -> None:
     assert bits(operator.encode(), positions)(*value(stored)) is found
@@ -229,17 +225,15 @@ def test_refuses_bits_without_end() -> None:
         bits(b"$bitsAllSet", range(MAX_BITS + 1))
 
 
-@pytest.mark.parametrize(
-    ("operand", "equal", "others"),
-    [
-        (5, [5, Int64(5), 5.0, Decimal128("5.0")], [6, "5", True, math.nan, [5]]),
-        (0.0, [-0.0, 0], [math.nan, None]),
-        ("a", ["a"], ["A", b"a", "ab", Regex("a")]),
-        (True, [True], [1, False]),
-        (b"a", [b"a"], [Binary(b"a", 5), "a"]),
-        (Timestamp(1, 1), [Timestamp(1, 1)], [Timestamp(1, 2)]),
-        (Regex("^a", "i"), ["Ab"], ["b", 1]),
-    ],
+@rows(
+    "operand, equal, others",
+    (5, [5, Int64(5), 5.0, Decimal128("5.0")], [6, "5", True, math.nan, [5]]),
+    (0.0, [-0.0, 0], [math.nan, None]),
+    ("a", ["a"], ["A", b"a", "ab", Regex("a")]),
+    (True, [True], [1, False]),
+    (b"a", [b"a"], [Binary(b"a", 5), "a"]),
+    (Timestamp(1, 1), [Timestamp(1, 1)], [Timestamp(1, 2)]),
+    (Regex("^a", "i"), ["Ab"], ["b", 1]),
 )
 def test_equality_is_that_of_the_server(operand: Any, equal: list[Any], others: list[Any]) -> None:
     test = among([value("no such value"), value(operand)])
@@ -357,18 +351,16 @@ def test_arrays_of_numbers_that_servers_round_do_not_stand_anywhere() -> None:
             array_key(value(odd)[1], ASCENDING)
 
 
-@pytest.mark.parametrize(
-    ("enough", "descending", "found"),
-    [
-        (1, False, (Ranks((), 0, True), [])),
-        (2, False, (Ranks((), 0, True), [])),
-        (3, False, (Ranks((1,), 0, True), [1])),
-        (6, False, (Ranks((1, 2), 0, False), [1, 0])),
-        (99, False, (Ranks((1, 2), 0, False), [1, 0])),
-        (1, True, (Ranks((0,), None, True), [0])),
-        (2, True, (Ranks((0, 1), None, True), [0, 1])),
-        (5, True, (Ranks((0, 1), 2, False), [0, 1])),
-    ],
+@rows(
+    "enough, descending, found",
+    (1, False, (Ranks((), 0, True), [])),
+    (2, False, (Ranks((), 0, True), [])),
+    (3, False, (Ranks((1,), 0, True), [1])),
+    (6, False, (Ranks((1, 2), 0, False), [1, 0])),
+    (99, False, (Ranks((1, 2), 0, False), [1, 0])),
+    (1, True, (Ranks((0,), None, True), [0])),
+    (2, True, (Ranks((0, 1), None, True), [0, 1])),
+    (5, True, (Ranks((0, 1), 2, False), [0, 1])),
 )
 def test_the_first_values_are_as_many_as_a_window_needs(
     enough: int, descending: bool, found: tuple[Ranks, list[int]]

@@ -14,6 +14,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.questions.collation import MARKS, PUNCTUATION, SIMPLE, STRENGTHS, collated, strength_of
 from sealwire.policies.questions.patterns import MAX_PATTERN_BYTES, MAX_TEXT_BYTES, Pattern, Undecided
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 
 @given(
@@ -29,90 +30,93 @@ def test_plain_patterns_find_in_ascii_what_pcre2_finds(pattern: str, options: st
     assert found.matches(text.encode()) is by_re
 
 
-@pytest.mark.parametrize(
-    ("pattern", "options"),
-    [("a*", ""), ("a", "m"), ("a", "s"), ("a b", "x"), ("\\d", ""), ("[a]", ""), ("(a)", ""), ("ä", "i")],
+@rows(
+    "pattern, options",
+    ("a*", ""),
+    ("a", "m"),
+    ("a", "s"),
+    ("a b", "x"),
+    ("\\d", ""),
+    ("[a]", ""),
+    ("(a)", ""),
+    ("ä", "i"),
 )
 def test_other_patterns_are_left_to_pcre2(pattern: str, options: str) -> None:
     assert Pattern(pattern.encode(), options.encode())._alike is None
 
 
-@pytest.mark.parametrize(
-    ("pattern", "options", "text", "found"),
-    [
-        ("^Sab", "", "Sabine", True),
-        ("^sab", "", "Sabine", False),
-        ("^sab", "i", "Sabine", True),
-        ("^sä", "i", "SÄBINE", True),
-        ("ine$", "", "Sabine\n", True),
-        ("^b", "", "a\nb", False),
-        ("^b", "m", "a\nb", True),
-        ("a.b", "", "a\nb", False),
-        ("a.b", "s", "a\nb", True),
-        ("a b # c", "x", "ab", True),
-        (r"\d", "", "\u0663", False),
-        (r"\w", "", "ä", False),
-        (r"^.$", "", "ä", True),
-        (r"\Qa.b\E$", "", "a.b", True),
-        (r"\Qa.b\E", "", "axb", False),
-        (r"\x41", "u", "A", True),
-        ("[]a]b", "", "]b", True),
-        ("[[:upper:]]", "", "a", False),
-        ("(?i:s)ab", "", "Sab", True),
-        ("(?<=S)ab", "", "Sab", True),
-        (r"(a)\1", "", "aa", True),
-        ("", "", "", True),
-        ("^a{2}b{1,}$", "", "aab", True),
-        ("^a{x,2}{,}$", "", "a{x,2}{,}", True),
-        (r"^\{,2}$", "", "{,2}", True),
-        ("^[{,2}]$", "", "2", True),
-        ("^[\u0431-\u044f]+$", "i", "\u0416\u0411", True),
-        ("^[a-\uffff]$", "", "\u1c80", True),
-        ("b-\u4e2d", "", "b-\u4e2d", True),
-    ],
+@rows(
+    "pattern, options, text, found",
+    ("^Sab", "", "Sabine", True),
+    ("^sab", "", "Sabine", False),
+    ("^sab", "i", "Sabine", True),
+    ("^sä", "i", "SÄBINE", True),
+    ("ine$", "", "Sabine\n", True),
+    ("^b", "", "a\nb", False),
+    ("^b", "m", "a\nb", True),
+    ("a.b", "", "a\nb", False),
+    ("a.b", "s", "a\nb", True),
+    ("a b # c", "x", "ab", True),
+    (r"\d", "", "\u0663", False),
+    (r"\w", "", "ä", False),
+    (r"^.$", "", "ä", True),
+    (r"\Qa.b\E$", "", "a.b", True),
+    (r"\Qa.b\E", "", "axb", False),
+    (r"\x41", "u", "A", True),
+    ("[]a]b", "", "]b", True),
+    ("[[:upper:]]", "", "a", False),
+    ("(?i:s)ab", "", "Sab", True),
+    ("(?<=S)ab", "", "Sab", True),
+    (r"(a)\1", "", "aa", True),
+    ("", "", "", True),
+    ("^a{2}b{1,}$", "", "aab", True),
+    ("^a{x,2}{,}$", "", "a{x,2}{,}", True),
+    (r"^\{,2}$", "", "{,2}", True),
+    ("^[{,2}]$", "", "2", True),
+    ("^[\u0431-\u044f]+$", "i", "\u0416\u0411", True),
+    ("^[a-\uffff]$", "", "\u1c80", True),
+    ("b-\u4e2d", "", "b-\u4e2d", True),
 )
 def test_finds_what_the_server_finds(pattern: str, options: str, text: str, found: bool) -> None:
     assert Pattern(pattern.encode(), options.encode()).matches(text.encode()) is found
 
 
-@pytest.mark.parametrize(
-    ("pattern", "options"),
-    [
-        (b"a", b"g"),
-        (b"(*UTF)a", b""),
-        (b"(*LIMIT_MATCH=100000000)a", b""),
-        (rb"\x{e4}", b""),
-        (rb"\u00e4", b""),
-        (rb"\p{L}", b""),
-        (rb"\X", b""),
-        (rb"\C", b""),
-        (rb"\K", b""),
-        (rb"[\N{U+41}]", b""),
-        (b"(?C1)a", b""),
-        (b"(?R)", b""),
-        (b"a\0b", b""),
-        (b"#[\n(?R)]", b"x"),
-        (b"(?mx)#[\n(?R)]", b""),
-        (b"[\\Q\\E][](?R)", b""),
-        (b"[[:](?R)]", b""),
-        (b"[[.a.]](?R)", b""),
-        (b"(?1)(a)", b""),
-        (b"(?(1)a)", b""),
-        (b"(?|a)", b""),
-        (b"(?<=a+)b", b""),
-        (b"(?<=a|bc)d", b""),
-        (b"(?<!(?:a{1,2}))b", b""),
-        (b"(", b""),
-        (b"[a", b""),
-        (b"\\", b""),
-        (b"\xff", b""),
-        ("\U00010d50".encode(), b"i"),
-        *((each.encode(), b"i") for each in ("\uab70", "\u1e9e", "\u1fd3", "\ufb05", "[\u1c00-\u1d00]")),
-        *((each, b"") for each in (b"a{,2}", b"a{ 1}", b"a{1, 2}", b"a{1 ,}", b"(?:a){\t1,2}")),
-        ("a\u2028b".encode(), b"x"),
-        (b"(?xx)[a b]", b""),
-        (b"a" * (MAX_PATTERN_BYTES + 1), b""),
-    ],
+@rows(
+    "pattern, options",
+    (b"a", b"g"),
+    (b"(*UTF)a", b""),
+    (b"(*LIMIT_MATCH=100000000)a", b""),
+    (rb"\x{e4}", b""),
+    (rb"\u00e4", b""),
+    (rb"\p{L}", b""),
+    (rb"\X", b""),
+    (rb"\C", b""),
+    (rb"\K", b""),
+    (rb"[\N{U+41}]", b""),
+    (b"(?C1)a", b""),
+    (b"(?R)", b""),
+    (b"a\0b", b""),
+    (b"#[\n(?R)]", b"x"),
+    (b"(?mx)#[\n(?R)]", b""),
+    (b"[\\Q\\E][](?R)", b""),
+    (b"[[:](?R)]", b""),
+    (b"[[.a.]](?R)", b""),
+    (b"(?1)(a)", b""),
+    (b"(?(1)a)", b""),
+    (b"(?|a)", b""),
+    (b"(?<=a+)b", b""),
+    (b"(?<=a|bc)d", b""),
+    (b"(?<!(?:a{1,2}))b", b""),
+    (b"(", b""),
+    (b"[a", b""),
+    (b"\\", b""),
+    (b"\xff", b""),
+    ("\U00010d50".encode(), b"i"),
+    *((each.encode(), b"i") for each in ("\uab70", "\u1e9e", "\u1fd3", "\ufb05", "[\u1c00-\u1d00]")),
+    *((each, b"") for each in (b"a{,2}", b"a{ 1}", b"a{1, 2}", b"a{1 ,}", b"(?:a){\t1,2}")),
+    ("a\u2028b".encode(), b"x"),
+    (b"(?xx)[a b]", b""),
+    (b"a" * (MAX_PATTERN_BYTES + 1), b""),
 )
 def test_refuses_what_servers_may_read_differently(pattern: bytes, options: bytes) -> None:
     with raising(Refusal, Reason.PATTERN):
@@ -124,9 +128,7 @@ def test_ends_at_the_bound_of_steps() -> None:
         Pattern(b"(a+)+$", b"").matches(b"a" * 60 + b"b")
 
 
-@pytest.mark.parametrize(
-    "text", [b"a" * (MAX_TEXT_BYTES + 1), b"a\xff", "a\U00010d70".encode(), "\u1fe3".encode()]
-)
+@rows("text", b"a" * (MAX_TEXT_BYTES + 1), b"a\xff", "a\U00010d70".encode(), "\u1fe3".encode())
 def test_does_not_decide_on_text_that_servers_may_read_differently(text: bytes) -> None:
     with pytest.raises(Undecided):
         Pattern(b"x", b"i").matches(text)
@@ -211,19 +213,17 @@ def test_bytes_that_are_no_text_are_not_decided() -> None:
     assert collated(b"\xff", 1) is None
 
 
-@pytest.mark.parametrize(
-    ("said", "strength"),
-    [
-        ({"locale": "en"}, 3),
-        ({"locale": "en_US", "strength": 2}, 2),
-        ({"locale": "en", "strength": 1.0}, 1),
-        ({"locale": "simple"}, SIMPLE),
-        ({"locale": "sv", "strength": 2}, SIMPLE),
-        ({"locale": "en", "strength": 4}, SIMPLE),
-        ({"locale": "en", "strength": None}, SIMPLE),
-        ({"locale": "en", "strength": 2, "numericOrdering": True}, SIMPLE),
-        ({}, SIMPLE),
-    ],
+@rows(
+    "said, strength",
+    ({"locale": "en"}, 3),
+    ({"locale": "en_US", "strength": 2}, 2),
+    ({"locale": "en", "strength": 1.0}, 1),
+    ({"locale": "simple"}, SIMPLE),
+    ({"locale": "sv", "strength": 2}, SIMPLE),
+    ({"locale": "en", "strength": 4}, SIMPLE),
+    ({"locale": "en", "strength": None}, SIMPLE),
+    ({"locale": "en", "strength": 2, "numericOrdering": True}, SIMPLE),
+    ({}, SIMPLE),
 )
 def test_a_collation_is_known_or_taken_for_none(said: dict[str, Any], strength: int) -> None:
     assert strength_of(said) == strength

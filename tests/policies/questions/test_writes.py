@@ -8,6 +8,7 @@ from bson import Int64, Regex
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace
 from tests.policies.filters.test_asking import STORED, lists, plan
+from tests.support.rows import rows
 
 BEGINS = {"surname": {"$regex": "^S"}}
 LITERAL = {"surname": Regex("^S")}
@@ -26,19 +27,17 @@ def refused(command: dict[str, Any]) -> Reason:
     return caught.value.reason
 
 
-@pytest.mark.parametrize(
+@rows(
     "command",
-    [
-        update({"q": BEGINS}),
-        update({"q": BEGINS, "multi": True}),
-        update({"q": {"$or": [BEGINS, {"a": 1}]}, "u": [A_1]}),
-        update({"q": BEGINS, "u": {"surname": "Smith"}}),
-        {"delete": "patients", "deletes": [{"q": BEGINS, "limit": 0}]},
-        {"delete": "patients", "deletes": [{"q": BEGINS, "limit": 1}, {"q": {"a": 1}, "limit": 1}]},
-        {"findAndModify": "patients", "query": BEGINS, "remove": True},
-        {"findandmodify": "patients", "query": BEGINS, "update": A_1, "sort": {"a": 1}, "new": True},
-        update({"q": BEGINS}, **TRANSACTION),
-    ],
+    update({"q": BEGINS}),
+    update({"q": BEGINS, "multi": True}),
+    update({"q": {"$or": [BEGINS, {"a": 1}]}, "u": [A_1]}),
+    update({"q": BEGINS, "u": {"surname": "Smith"}}),
+    {"delete": "patients", "deletes": [{"q": BEGINS, "limit": 0}]},
+    {"delete": "patients", "deletes": [{"q": BEGINS, "limit": 1}, {"q": {"a": 1}, "limit": 1}]},
+    {"findAndModify": "patients", "query": BEGINS, "remove": True},
+    {"findandmodify": "patients", "query": BEGINS, "update": A_1, "sort": {"a": 1}, "new": True},
+    update({"q": BEGINS}, **TRANSACTION),
 )
 def test_the_filter_of_a_write_asks(command: dict[str, Any]) -> None:
     made, questions = plan(command, STORED)
@@ -70,24 +69,21 @@ def test_a_pattern_in_place_of_a_value_is_asked_about_in_what_is_pulled() -> Non
         assert lists(made) == [(ListPlace.VALUE, BEGINNING)]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [LITERAL, {"surname": {"$in": [Regex("^S")]}}, {"surname": {"$regex": "^S", "$not": {"$eq": "x"}}}],
+@rows(
+    "query", LITERAL, {"surname": {"$in": [Regex("^S")]}}, {"surname": {"$regex": "^S", "$not": {"$eq": "x"}}}
 )
 def test_an_upsert_stores_nothing_of_a_list(query: dict[str, Any]) -> None:
     assert refused(update({"q": query, "upsert": True}, **TRANSACTION)) is Reason.QUESTION
 
 
-@pytest.mark.parametrize(
+@rows(
     "first",
-    [
-        {"u": {"$set": {"surname": "x"}}},
-        {"u": {"$push": {"surname": "x"}}},
-        {"u": {"$rename": {"a": "b"}}},
-        {"u": {"a": 1}},
-        {"u": [A_1]},
-        {"upsert": True},
-    ],
+    {"u": {"$set": {"surname": "x"}}},
+    {"u": {"$push": {"surname": "x"}}},
+    {"u": {"$rename": {"a": "b"}}},
+    {"u": {"a": 1}},
+    {"u": [A_1]},
+    {"upsert": True},
 )
 @pytest.mark.parametrize("more", [{}, TRANSACTION])
 def test_what_an_earlier_statement_may_write_is_not_asked_about(
@@ -97,14 +93,12 @@ def test_what_an_earlier_statement_may_write_is_not_asked_about(
     assert plan(update({"q": BEGINS}, first, **more), STORED)[1]
 
 
-@pytest.mark.parametrize(
+@rows(
     "first",
-    [
-        {"u": {"$set": {"visits": Int64(1)}}},
-        {"u": {"$set": {"kin.0.surname": "x"}}},
-        {"u": {"$unset": {"surname": 1}}},
-        {"q": BEGINS},
-    ],
+    {"u": {"$set": {"visits": Int64(1)}}},
+    {"u": {"$set": {"kin.0.surname": "x"}}},
+    {"u": {"$unset": {"surname": 1}}},
+    {"q": BEGINS},
 )
 def test_what_it_does_not_write_is(first: dict[str, Any]) -> None:
     assert plan(update(first, {"q": BEGINS}), STORED)[1]
@@ -139,14 +133,12 @@ def test_bulk_write_asks_about_each_collection() -> None:
     assert lists(made) == [(ListPlace.OPERATOR, BEGINNING)] * 2
 
 
-@pytest.mark.parametrize(
+@rows(
     "operations",
-    [
-        [{"insert": 0, "document": {"surname": "Smith"}}, UPDATE_ONE],
-        [{"update": 0, "filter": {}, "updateMods": {"$set": {"surname": "S"}}}, UPDATE_ONE],
-        [{**UPDATE_ONE, "upsert": True}],
-        [{**UPDATE_ONE, "sort": {"surname": 1}}],
-    ],
+    [{"insert": 0, "document": {"surname": "Smith"}}, UPDATE_ONE],
+    [{"update": 0, "filter": {}, "updateMods": {"$set": {"surname": "S"}}}, UPDATE_ONE],
+    [{**UPDATE_ONE, "upsert": True}],
+    [{**UPDATE_ONE, "sort": {"surname": 1}}],
 )
 def test_bulk_write_has_the_limits_of_several_statements(operations: list[dict[str, Any]]) -> None:
     assert refused(bulk(*operations)) is Reason.QUESTION

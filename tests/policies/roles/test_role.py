@@ -32,6 +32,7 @@ from sealwire.policies.roles.screening import MASK, screened
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
 from tests.bson_types import BsonType
+from tests.support.rows import rows
 
 SEES = {"nhs": ClassAccess(CLEAR)}
 NOBODY = Wildcards((), are_subjects=True)
@@ -47,38 +48,34 @@ def role(name: str = "r", *users: str, certificates: tuple[str, ...] = ()) -> Ro
     return Role(name, tuple(map(user, users)), subjects, SEES, NO_ACCESS)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "name", "is_match"),
-    [
-        ("ann@admin", "ann@admin", True),
-        ("ann@admin", "ANN@admin", False),
-        ("ann@admin", "ann@clinic", False),
-        ("desk_*@clinic", "desk_3@clinic", True),
-        ("desk_*@clinic", "desk_3@clinic@evil", False),
-        ("*@clinic", "jane@nhs.net@clinic", True),
-        ("*@clinic", "bob@a%40clinic", False),
-        ("*@*", "ann@admin", True),
-        ("a.c@admin", "abc@admin", False),
-        ("a?c@admin", "abc@admin", False),
-        ("[ab]@admin", "a@admin", False),
-        ("a*c@admin", "a\nc@admin", True),
-    ],
+@rows(
+    "pattern, name, is_match",
+    ("ann@admin", "ann@admin", True),
+    ("ann@admin", "ANN@admin", False),
+    ("ann@admin", "ann@clinic", False),
+    ("desk_*@clinic", "desk_3@clinic", True),
+    ("desk_*@clinic", "desk_3@clinic@evil", False),
+    ("*@clinic", "jane@nhs.net@clinic", True),
+    ("*@clinic", "bob@a%40clinic", False),
+    ("*@*", "ann@admin", True),
+    ("a.c@admin", "abc@admin", False),
+    ("a?c@admin", "abc@admin", False),
+    ("[ab]@admin", "a@admin", False),
+    ("a*c@admin", "a\nc@admin", True),
 )
 def test_a_user_is_named_in_full_or_with_wildcards(pattern: str, name: str, is_match: bool) -> None:
     assert user(pattern).match(name) is is_match
 
 
-@pytest.mark.parametrize(
-    ("pattern", "subject", "is_match"),
-    [
-        ("CN=desk,*", "CN=desk,O=Clinic", True),
-        ("CN=desk,*", "CN=desk\\,O=Clinic", False),
-        ("*,O=Clinic", "CN=ann,O=Clinic", True),
-        ("*,O=Clinic", "CN=ann\\,O=Clinic", False),
-        ("*,O=Clinic", "CN=ann\\\\,O=Clinic", True),
-        ("*,O=Clinic", "CN=ann,O=Clinic,L=x", False),
-        ("CN=desk", "CN=desk2", False),
-    ],
+@rows(
+    "pattern, subject, is_match",
+    ("CN=desk,*", "CN=desk,O=Clinic", True),
+    ("CN=desk,*", "CN=desk\\,O=Clinic", False),
+    ("*,O=Clinic", "CN=ann,O=Clinic", True),
+    ("*,O=Clinic", "CN=ann\\,O=Clinic", False),
+    ("*,O=Clinic", "CN=ann\\\\,O=Clinic", True),
+    ("*,O=Clinic", "CN=ann,O=Clinic,L=x", False),
+    ("CN=desk", "CN=desk2", False),
 )
 def test_an_escaped_comma_ends_no_name_in_a_subject(pattern: str, subject: str, is_match: bool) -> None:
     assert Wildcards((pattern,), are_subjects=True).match(subject) is is_match
@@ -125,19 +122,17 @@ def test_no_certificate_is_not_a_certificate_with_any_subject() -> None:
     assert role("r", certificates=("*",)).lacks(Claim(certificate="CN=x")) == ""
 
 
-@pytest.mark.parametrize(
-    ("users", "certificates", "needs", "logins", "shown", "expected"),
-    [
-        (("a@b",), (), False, True, False, True),
-        (("a@b",), (), False, False, True, False),
-        (("a@b",), ("CN=a",), False, False, True, True),
-        ((), ("CN=a",), False, True, False, False),
-        ((), ("CN=a",), False, False, True, True),
-        (("a@b",), (), True, True, False, False),
-        (("a@b",), (), True, False, True, False),
-        (("a@b",), (), True, True, True, True),
-        ((), ("CN=a",), True, False, True, True),
-    ],
+@rows(
+    "users, certificates, needs, logins, shown, expected",
+    (("a@b",), (), False, True, False, True),
+    (("a@b",), (), False, False, True, False),
+    (("a@b",), ("CN=a",), False, False, True, True),
+    ((), ("CN=a",), False, True, False, False),
+    ((), ("CN=a",), False, False, True, True),
+    (("a@b",), (), True, True, False, False),
+    (("a@b",), (), True, False, True, False),
+    (("a@b",), (), True, True, True, True),
+    ((), ("CN=a",), True, False, True, True),
 )
 def test_a_role_that_nobody_can_have_is_known(
     users: tuple[str, ...],
@@ -361,32 +356,27 @@ def test_what_a_role_does_not_say_it_does_not_allow() -> None:
     assert (role.deletes, role.break_glass, role.needs_certificate) == (False, False, False)
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("roles: {}", "no roles"),
-        ("roles: {r: {classes: {nhs: {}}}}", "a role that nobody has"),
-        ("roles: {r: {users: [], classes: {nhs: {}}}}", "an empty list"),
-        ("roles: {r: {users: [reception], classes: {nhs: {}}}}", "a user without a database"),
-        ("roles: {r: {users: ['@admin'], classes: {nhs: {}}}}", "a user without a database"),
-        ("roles: {r: {users: [a@b]}}", "missing key 'classes'"),
-        ("roles: {r: {users: [a@b], classes: {}}}", "no classes"),
-        ("roles: {r: {users: [a@b], classes: {other: {read: clear}}}}", "'other' is no class of this policy"),
-        ("roles: {r: {users: [a@b], classes: {nhs: {read: all}}}}", "'all' is not known here"),
-        ("roles: {r: {users: [a@b], classes: {nhs: {read: {mask: half}}}}}", "'half' is not known here"),
-        ("roles: {r: {users: [a@b], classes: {nhs: {filter: 1}}}}", "expected true or false"),
-        ("roles: {r: {users: [a@b], classes: {nhs: {reads: clear}}}}", "unknown key 'reads'"),
-        ("roles: {r: {users: [a@b], documents_per_hour: 0, classes: {nhs: {}}}}", "expected a whole number"),
-        (
-            "roles: {r: {users: [a@b], comparisons_per_hour: 0, classes: {nhs: {}}}}",
-            "expected a whole number",
-        ),
-        ("roles: {r: {users: [a@b], purposes: ['a;b'], classes: {nhs: {}}}}", "not a purpose"),
-        ("roles: {r: {users: [a@b], purposes: [' a'], classes: {nhs: {}}}}", "not a purpose"),
-        ("roles: {r: {certificates: [a], issuer: '', classes: {nhs: {}}}}", "expected a non-empty string"),
-        ("roles: {r: {users: [a@b], issuer: CN=x, classes: {nhs: {}}}}", "no certificate that it could"),
-        ("roles: {'no name': {users: [a@b], classes: {nhs: {}}}}", "is not a role's name"),
-    ],
+@rows(
+    "text, problem",
+    ("roles: {}", "no roles"),
+    ("roles: {r: {classes: {nhs: {}}}}", "a role that nobody has"),
+    ("roles: {r: {users: [], classes: {nhs: {}}}}", "an empty list"),
+    ("roles: {r: {users: [reception], classes: {nhs: {}}}}", "a user without a database"),
+    ("roles: {r: {users: ['@admin'], classes: {nhs: {}}}}", "a user without a database"),
+    ("roles: {r: {users: [a@b]}}", "missing key 'classes'"),
+    ("roles: {r: {users: [a@b], classes: {}}}", "no classes"),
+    ("roles: {r: {users: [a@b], classes: {other: {read: clear}}}}", "'other' is no class of this policy"),
+    ("roles: {r: {users: [a@b], classes: {nhs: {read: all}}}}", "'all' is not known here"),
+    ("roles: {r: {users: [a@b], classes: {nhs: {read: {mask: half}}}}}", "'half' is not known here"),
+    ("roles: {r: {users: [a@b], classes: {nhs: {filter: 1}}}}", "expected true or false"),
+    ("roles: {r: {users: [a@b], classes: {nhs: {reads: clear}}}}", "unknown key 'reads'"),
+    ("roles: {r: {users: [a@b], documents_per_hour: 0, classes: {nhs: {}}}}", "expected a whole number"),
+    ("roles: {r: {users: [a@b], comparisons_per_hour: 0, classes: {nhs: {}}}}", "expected a whole number"),
+    ("roles: {r: {users: [a@b], purposes: ['a;b'], classes: {nhs: {}}}}", "not a purpose"),
+    ("roles: {r: {users: [a@b], purposes: [' a'], classes: {nhs: {}}}}", "not a purpose"),
+    ("roles: {r: {certificates: [a], issuer: '', classes: {nhs: {}}}}", "expected a non-empty string"),
+    ("roles: {r: {users: [a@b], issuer: CN=x, classes: {nhs: {}}}}", "no certificate that it could"),
+    ("roles: {'no name': {users: [a@b], classes: {nhs: {}}}}", "is not a role's name"),
 )
 def test_what_cannot_be_meant_is_an_error_with_its_place(text: str, problem: str) -> None:
     with pytest.raises(SourceError, match=problem) as caught:
@@ -414,43 +404,41 @@ def as_python(kind: int, value: bytes) -> Any:
     return decode(size.to_bytes(4, "little") + bytes((kind,)) + b"v\0" + value + b"\0")["v"]
 
 
-@pytest.mark.parametrize(
-    ("mask", "value", "expected"),
-    [
-        (Mask.LAST4, "943 476 5919", "****5919"),
-        (Mask.LAST4, "12345678", "****5678"),
-        (Mask.LAST4, "1234567", FIXED),
-        (Mask.LAST4, "", FIXED),
-        (Mask.LAST4, 12345678, "****5678"),
-        (Mask.LAST4, -12345678, "****5678"),
-        (Mask.LAST4, Int64(-(2**63)), "****5808"),
-        (Mask.LAST4, 1234567, FIXED),
-        (Mask.LAST4, 12345678.0, FIXED),
-        (Mask.LAST4, "ééééßßßß", "****ßßßß"),
-        (Mask.YEAR, datetime(1950, 3, 1, tzinfo=UTC), "1950"),
-        (Mask.YEAR, datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC), "1969"),
-        (Mask.YEAR, datetime(2000, 2, 29, tzinfo=UTC), "2000"),
-        (Mask.YEAR, datetime(1, 1, 1, tzinfo=UTC), "0001"),
-        (Mask.YEAR, "1950-03-01", "1950"),
-        (Mask.YEAR, "1950-03-01T10:00:00Z", "1950"),
-        (Mask.YEAR, "1950", FIXED),
-        (Mask.YEAR, "943-47-6591", FIXED),
-        (Mask.YEAR, 1950, FIXED),
-        (Mask.OUTWARD, "SW1A 1AA", "SW1A ***"),
-        (Mask.OUTWARD, "m11ae", "M1 ***"),
-        (Mask.OUTWARD, "M1", FIXED),
-        (Mask.OUTWARD, "9434765919", FIXED),
-        (Mask.INITIALS, "Jane Maria Smith", "J.M.S. ***"),
-        (Mask.INITIALS, "J S", FIXED),
-        (Mask.INITIALS, "9434765919", FIXED),
-        (Mask.INITIALS, "one two three four five six seven", FIXED),
-        (Mask.INITIALS, "", FIXED),
-        (Mask.FIXED, "Jane Maria Smith", FIXED),
-        (Mask.FIXED, "SW1A 1AA", FIXED),
-        (Mask.FIXED, 12345678, FIXED),
-        (Mask.INITIALS, 12345678, FIXED),
-        (Mask.OUTWARD, 12345678, FIXED),
-    ],
+@rows(
+    "mask, value, expected",
+    (Mask.LAST4, "943 476 5919", "****5919"),
+    (Mask.LAST4, "12345678", "****5678"),
+    (Mask.LAST4, "1234567", FIXED),
+    (Mask.LAST4, "", FIXED),
+    (Mask.LAST4, 12345678, "****5678"),
+    (Mask.LAST4, -12345678, "****5678"),
+    (Mask.LAST4, Int64(-(2**63)), "****5808"),
+    (Mask.LAST4, 1234567, FIXED),
+    (Mask.LAST4, 12345678.0, FIXED),
+    (Mask.LAST4, "ééééßßßß", "****ßßßß"),
+    (Mask.YEAR, datetime(1950, 3, 1, tzinfo=UTC), "1950"),
+    (Mask.YEAR, datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC), "1969"),
+    (Mask.YEAR, datetime(2000, 2, 29, tzinfo=UTC), "2000"),
+    (Mask.YEAR, datetime(1, 1, 1, tzinfo=UTC), "0001"),
+    (Mask.YEAR, "1950-03-01", "1950"),
+    (Mask.YEAR, "1950-03-01T10:00:00Z", "1950"),
+    (Mask.YEAR, "1950", FIXED),
+    (Mask.YEAR, "943-47-6591", FIXED),
+    (Mask.YEAR, 1950, FIXED),
+    (Mask.OUTWARD, "SW1A 1AA", "SW1A ***"),
+    (Mask.OUTWARD, "m11ae", "M1 ***"),
+    (Mask.OUTWARD, "M1", FIXED),
+    (Mask.OUTWARD, "9434765919", FIXED),
+    (Mask.INITIALS, "Jane Maria Smith", "J.M.S. ***"),
+    (Mask.INITIALS, "J S", FIXED),
+    (Mask.INITIALS, "9434765919", FIXED),
+    (Mask.INITIALS, "one two three four five six seven", FIXED),
+    (Mask.INITIALS, "", FIXED),
+    (Mask.FIXED, "Jane Maria Smith", FIXED),
+    (Mask.FIXED, "SW1A 1AA", FIXED),
+    (Mask.FIXED, 12345678, FIXED),
+    (Mask.INITIALS, 12345678, FIXED),
+    (Mask.OUTWARD, 12345678, FIXED),
 )
 def test_a_mask_shows_a_part_of_what_it_fits(mask: Mask, value: Any, expected: str) -> None:
     assert shown(mask, value) == expected
@@ -485,33 +473,29 @@ def test_no_text_is_shown_whole_or_by_its_length(text: str, mask: Mask) -> None:
 # What a log shows of text that a client wrote.
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
-    [
-        *("direct-care", "audit", "unconscious", "", "Ward 7 round", "patient-portal 2.14.1"),
-        *("billing run 2026", "PyMongo|c 4.15.0", "nodejs|Mongoose 6.8.0|8.0.1", "team A"),
-    ],
+    *("direct-care", "audit", "unconscious", "", "Ward 7 round", "patient-portal 2.14.1"),
+    *("billing run 2026", "PyMongo|c 4.15.0", "nodejs|Mongoose 6.8.0|8.0.1", "team A"),
 )
 def test_text_without_an_identifier_stands_as_it_is(text: str) -> None:
     assert screened(text, 64) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("care of 9434765919", f"care of {MASK}"),
-        ("care of 943 476 5919 today", f"care of {MASK} today"),
-        ("care of 943-476-5919", f"care of {MASK}"),
-        ("9434765919 Smith, ward 3", f"{MASK} {MASK}, ward 3"),
-        ("mail ann.smith@nhs.example now", f"mail {MASK} now"),
-        ("lives at SW1A 2AA", f"lives at {MASK}"),
-        ("ni AB 12 34 56 C or AB123456C", f"ni {MASK} or {MASK}"),
-        ("born 1961-04-12", f"born {MASK}"),
-        ("tel +44 (0)20 7946 0018", f"tel +{MASK}"),
-        ("review of Ann Smith", f"review of {MASK}"),
-        ("review of Ann-Marie O'Neill", f"review of {MASK}"),
-        ("\u0669\u0664\u0663\u0664\u0667\u0666\u0665\u0669\u0661\u0669", MASK),
-    ],
+@rows(
+    "text, shown",
+    ("care of 9434765919", f"care of {MASK}"),
+    ("care of 943 476 5919 today", f"care of {MASK} today"),
+    ("care of 943-476-5919", f"care of {MASK}"),
+    ("9434765919 Smith, ward 3", f"{MASK} {MASK}, ward 3"),
+    ("mail ann.smith@nhs.example now", f"mail {MASK} now"),
+    ("lives at SW1A 2AA", f"lives at {MASK}"),
+    ("ni AB 12 34 56 C or AB123456C", f"ni {MASK} or {MASK}"),
+    ("born 1961-04-12", f"born {MASK}"),
+    ("tel +44 (0)20 7946 0018", f"tel +{MASK}"),
+    ("review of Ann Smith", f"review of {MASK}"),
+    ("review of Ann-Marie O'Neill", f"review of {MASK}"),
+    ("\u0669\u0664\u0663\u0664\u0667\u0666\u0665\u0669\u0661\u0669", MASK),
 )
 def test_identifiers_and_names_beside_them_are_masked(text: str, shown: str) -> None:
     assert screened(text, 64) == shown

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from bson import Int64
 
 from sealwire.policies.errors import Reason
@@ -11,24 +10,22 @@ from tests.policies.planning.test_contexts_beside import contexts as contexts_be
 from tests.policies.planning.test_contexts_beside import five, reason
 from tests.policies.support import Command, plan_of, refusal_of, value_edits
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 
 def update(condition: dict[str, Any], change: Any, **more: Any) -> Command:
     return {"update": "people", "updates": [{"q": condition, "u": change, **more}]}
 
 
-@pytest.mark.parametrize(
-    ("condition", "change"),
-    [
-        ({"tenant": 5}, {"$set": {"ssn": "x"}}),
-        ({"$and": [{"tenant": 5}, {"_id": 1}]}, {"$set": {"ssn": "x"}}),
-        ({"tenant": 5}, {"$set": {"ssn": "x", "tenant": Int64(5)}}),
-        ({"tenant": 5}, {"$push": {"visits": {"ssn": "x"}}}),
-        ({"tenant": 5}, {"$set": {"visits.0.ssn": "x"}}),
-        ({"_id": 1}, {"tenant": 5, "ssn": "x"}),
-        ({"tenant": 6}, {"tenant": 5, "ssn": "x"}),
-    ],
-    ids=repr,
+@rows(
+    "condition, change",
+    ({"tenant": 5}, {"$set": {"ssn": "x"}}),
+    ({"$and": [{"tenant": 5}, {"_id": 1}]}, {"$set": {"ssn": "x"}}),
+    ({"tenant": 5}, {"$set": {"ssn": "x", "tenant": Int64(5)}}),
+    ({"tenant": 5}, {"$push": {"visits": {"ssn": "x"}}}),
+    ({"tenant": 5}, {"$set": {"visits.0.ssn": "x"}}),
+    ({"_id": 1}, {"tenant": 5, "ssn": "x"}),
+    ({"tenant": 6}, {"tenant": 5, "ssn": "x"}),
 )
 def test_a_value_is_stored_in_the_context_that_is_fixed(condition: dict[str, Any], change: Any) -> None:
     (found,) = contexts(update(condition, change))
@@ -49,25 +46,22 @@ def test_what_an_upsert_seeds_is_stored() -> None:
     assert refusal_of(listed, POLICY).reason is Reason.CONTEXT
 
 
-@pytest.mark.parametrize(
-    ("condition", "change"),
-    [
-        ({"_id": 1}, {"$set": {"ssn": "x"}}),
-        ({"tenant": {"$gte": 5}}, {"$set": {"ssn": "x"}}),
-        ({"_id": 1}, {"$set": {"ssn": "x", "tenant": 5}}),
-        ({"_id": 1}, {"ssn": "x"}),
-        ({"tenant": 5}, {"ssn": "x"}),
-        ({"tenant": 5}, {"$set": {"tenant": 6}}),
-        ({"tenant": 5}, {"$set": {"tenant.id": 5}}),
-        ({"tenant": 5}, {"$unset": {"tenant": 1}}),
-        ({"tenant": 5}, {"$inc": {"tenant": 1}}),
-        ({"tenant": 5}, {"$rename": {"tenant": "other"}}),
-        ({"tenant": 5}, {"$rename": {"other": "tenant"}}),
-        ({"tenant": 5}, {"$push": {"tenant": 1}}),
-        ({"owner.id": 5}, {"$set": {"owner": {"id": 5}}}),
-        ({"tenant": 5}, [{"$set": {"plain": "p"}}]),
-    ],
-    ids=repr,
+@rows(
+    "condition, change",
+    ({"_id": 1}, {"$set": {"ssn": "x"}}),
+    ({"tenant": {"$gte": 5}}, {"$set": {"ssn": "x"}}),
+    ({"_id": 1}, {"$set": {"ssn": "x", "tenant": 5}}),
+    ({"_id": 1}, {"ssn": "x"}),
+    ({"tenant": 5}, {"ssn": "x"}),
+    ({"tenant": 5}, {"$set": {"tenant": 6}}),
+    ({"tenant": 5}, {"$set": {"tenant.id": 5}}),
+    ({"tenant": 5}, {"$unset": {"tenant": 1}}),
+    ({"tenant": 5}, {"$inc": {"tenant": 1}}),
+    ({"tenant": 5}, {"$rename": {"tenant": "other"}}),
+    ({"tenant": 5}, {"$rename": {"other": "tenant"}}),
+    ({"tenant": 5}, {"$push": {"tenant": 1}}),
+    ({"owner.id": 5}, {"$set": {"owner": {"id": 5}}}),
+    ({"tenant": 5}, [{"$set": {"plain": "p"}}]),
 )
 def test_what_leaves_it_open_or_would_change_it_is_refused(condition: dict[str, Any], change: Any) -> None:
     assert refusal_of(update(condition, change), POLICY).reason is Reason.CONTEXT
@@ -118,20 +112,17 @@ def update_wards(condition: dict[str, Any], change: Any, **more: Any) -> Command
     return {"update": "wards", "updates": [{"q": condition, "u": change, **more}]}
 
 
-@pytest.mark.parametrize(
+@rows(
     "change",
-    [
-        {"$push": {"visits": VISIT}},
-        {"$push": {"visits": {"$each": [VISIT], "$slice": 9, "$sort": {"patient": 1}}}},
-        {"$addToSet": {"visits": VISIT}},
-        {"$set": {"visits": [VISIT]}},
-        {"$set": {"visits": VISIT}},
-        {"$set": {"visits.0": VISIT}},
-        {"$set": {"visits.$": VISIT}},
-        {"$setOnInsert": {"visits": [VISIT]}},
-        {"visits": [VISIT]},
-    ],
-    ids=repr,
+    {"$push": {"visits": VISIT}},
+    {"$push": {"visits": {"$each": [VISIT], "$slice": 9, "$sort": {"patient": 1}}}},
+    {"$addToSet": {"visits": VISIT}},
+    {"$set": {"visits": [VISIT]}},
+    {"$set": {"visits": VISIT}},
+    {"$set": {"visits.0": VISIT}},
+    {"$set": {"visits.$": VISIT}},
+    {"$setOnInsert": {"visits": [VISIT]}},
+    {"visits": [VISIT]},
 )
 def test_a_whole_sub_document_says_its_context(change: Any) -> None:
     assert contexts_beside(update_wards({"visits.patient": 6}, change)) == five("visits.code", is_stored=True)
@@ -171,20 +162,17 @@ def test_an_array_filter_fixes_it_for_the_elements_that_it_chooses() -> None:
         assert contexts_beside(tags) == five("visits.tags", is_stored=True)
 
 
-@pytest.mark.parametrize(
-    ("way", "filters"),
-    [
-        ("$[e]", [{"e.x": 5}]),
-        ("$[e]", [{"e.patient": {"$gte": 5}}]),
-        ("$[e]", [{"$or": [{"e.patient": 5}]}]),
-        ("$[e]", [{"e.0.patient": 5}]),
-        ("$[e].0", [{"e.patient": 5}]),
-        ("$[e].$[]", [{"e.patient": 5}]),
-        ("0", None),
-        ("$", None),
-        ("$[]", None),
-    ],
-    ids=repr,
+@rows(
+    "way, filters",
+    ("$[e]", [{"e.x": 5}]),
+    ("$[e]", [{"e.patient": {"$gte": 5}}]),
+    ("$[e]", [{"$or": [{"e.patient": 5}]}]),
+    ("$[e]", [{"e.0.patient": 5}]),
+    ("$[e].0", [{"e.patient": 5}]),
+    ("$[e].$[]", [{"e.patient": 5}]),
+    ("0", None),
+    ("$", None),
+    ("$[]", None),
 )
 def test_elements_of_which_it_is_not_fixed_are_refused(way: str, filters: list[Any] | None) -> None:
     more = {} if filters is None else {"arrayFilters": filters}
@@ -192,10 +180,11 @@ def test_elements_of_which_it_is_not_fixed_are_refused(way: str, filters: list[A
     assert reason(update_wards(condition, {"$set": {f"visits.{way}.code": "b"}}, **more)) is Reason.CONTEXT
 
 
-@pytest.mark.parametrize(
+@rows(
     "filters",
-    [[{"e.patient": 5, "e.0.code": "a"}], [{"e.x": 1, "e.code": "a"}], [{"e.x": 1, "e": {"code": "a"}}]],
-    ids=repr,
+    [{"e.patient": 5, "e.0.code": "a"}],
+    [{"e.x": 1, "e.code": "a"}],
+    [{"e.x": 1, "e": {"code": "a"}}],
 )
 def test_an_array_filter_compares_where_it_fixes(filters: list[Any]) -> None:
     found = update_wards({}, {"$set": {"visits.$[e].x": 1}}, arrayFilters=filters)
@@ -232,26 +221,23 @@ def test_one_sub_document_is_reached_by_its_path() -> None:
     assert reason(update_wards({"visits.patient": 5}, {"$push": {"visits": {"code": "a"}}})) is Reason.CONTEXT
 
 
-@pytest.mark.parametrize(
+@rows(
     "change",
-    [
-        {"$set": {"visits.$[e].patient": 5}},
-        {"$set": {"visits.0.patient": 5}},
-        {"$set": {"visits.$.patient": 6}},
-        {"$set": {"visits.0.0.patient": 6}},
-        {"$set": {"visits.patient": 6}},
-        {"$set": {"visits.patient.x": 6}},
-        {"$set": {"letters.0.owner": {"id": 5}}},
-        {"$unset": {"visits.$[].patient": 1}},
-        {"$inc": {"visits.0.patient": 1}},
-        {"$push": {"letters.0.owner.id": 1}},
-        {"$rename": {"visits.patient": "x"}},
-        {"$rename": {"x": "visits.patient"}},
-        {"$rename": {"visits.code": "old.code"}},
-        {"$rename": {"old.code": "code"}},
-        [{"$set": {"visits.x": 1}}],
-    ],
-    ids=repr,
+    {"$set": {"visits.$[e].patient": 5}},
+    {"$set": {"visits.0.patient": 5}},
+    {"$set": {"visits.$.patient": 6}},
+    {"$set": {"visits.0.0.patient": 6}},
+    {"$set": {"visits.patient": 6}},
+    {"$set": {"visits.patient.x": 6}},
+    {"$set": {"letters.0.owner": {"id": 5}}},
+    {"$unset": {"visits.$[].patient": 1}},
+    {"$inc": {"visits.0.patient": 1}},
+    {"$push": {"letters.0.owner.id": 1}},
+    {"$rename": {"visits.patient": "x"}},
+    {"$rename": {"x": "visits.patient"}},
+    {"$rename": {"visits.code": "old.code"}},
+    {"$rename": {"old.code": "code"}},
+    [{"$set": {"visits.x": 1}}],
 )
 def test_what_an_element_says_is_not_changed_and_values_are_not_moved(change: Any) -> None:
     filters = {"arrayFilters": [{"e.patient": 5}]} if "$[e]" in str(change) else {}

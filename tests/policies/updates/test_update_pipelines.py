@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-import pytest
 from bson import decode
 
 from sealwire.policies.errors import Reason, Refusal
 from tests.policies.support import covered, is_sealed, plan_message, plan_of, planned, reason, seal
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 
 def update(*stages: Any, **more: Any) -> dict[str, Any]:
@@ -16,10 +16,9 @@ def update(*stages: Any, **more: Any) -> dict[str, Any]:
     return {"update": "patients", "updates": [{"q": {"name": "x"}, "u": list(stages), **more}]}
 
 
-@pytest.mark.parametrize(
-    ("stage", "edits"),
-    [
-        ({"$set": {"nhs_number": "a"}}, [("nhs_number", "a")]),
+@rows(
+    "stage, edits",
+    ({"$set": {"nhs_number": "a"}}, [("nhs_number", "a")]),
         ({"$addFields": {"nhs_number": "a", "name": "b"}}, [("nhs_number", "a")]),
         ({"$set": {"nhs_number": {"$literal": "$a"}}}, [("nhs_number", "$a")]),
         ({"$set": {"visits": 5.0}}, [("visits", 5)]),
@@ -90,7 +89,7 @@ def update(*stages: Any, **more: Any) -> dict[str, Any]:
         ({"$set": {"n": {"$add": ["$n", 1]}, "same": {"$eq": ["$nhs_number", "a"]}}}, [("nhs_number", "a")]),
         ({"$set": {"count": {"$size": "$tags"}, "at": "$$NOW", "x": "$$v"}}, []),
         ({"$set": {"contacts.0.kind": 1}}, []),
-    ],
+
 )  # fmt: skip
 def test_what_is_stored_at_a_covered_path_is_covered(stage: Any, edits: list[tuple[str, Any]]) -> None:
     assert covered(update(stage)) == edits
@@ -121,10 +120,9 @@ def test_a_sealed_pipeline_is_the_one_that_was_sent_but_for_its_covered_constant
     assert is_sealed(merged["address"]["postcode"])
 
 
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [
-        # the server would put something in clear at a covered path
+@rows(
+    "stage, expected",
+    # the server would put something in clear at a covered path
         *(
             ({"$set": {"nhs_number": expression}}, Reason.PIPELINE_UPDATE)
             for expression in (
@@ -207,7 +205,7 @@ def test_a_sealed_pipeline_is_the_one_that_was_sent_but_for_its_covered_constant
         ({"$set": {"nhs_number": {"$switch": "a"}}}, Reason.SHAPE),
         ({"$set": {"nhs_number": {"$literal": "a", "$cond": []}}}, Reason.SHAPE),
         (5, Reason.SHAPE),
-    ],
+
 )  # fmt: skip
 def test_what_would_leave_a_document_unlike_the_policy_is_refused(stage: Any, expected: Reason) -> None:
     assert reason(update(stage)) is expected
@@ -239,9 +237,10 @@ def test_the_equalities_of_an_upsert_are_covered_beside_a_pipeline() -> None:
     assert reason({"update": "patients", "updates": [statement]}) is Reason.TYPE
 
 
-@pytest.mark.parametrize(
-    ("innermost", "around"),
-    [("a", lambda inner: {"$ifNull": [inner]}), ({"postcode": "a"}, lambda inner: {"address": {"x": inner}})],
+@rows(
+    "innermost, around",
+    ("a", lambda inner: {"$ifNull": [inner]}),
+    ({"postcode": "a"}, lambda inner: {"address": {"x": inner}}),
 )
 def test_expressions_deeper_than_the_server_takes_are_refused(innermost: Any, around: Any) -> None:
     for _ in range(120):
@@ -251,13 +250,11 @@ def test_expressions_deeper_than_the_server_takes_are_refused(innermost: Any, ar
         plan_message({"update": "patients"}, {"updates": [statement]})
 
 
-@pytest.mark.parametrize(
-    ("value", "edits"),
-    [
-        ([{"0": {"phone": "a"}, "kind": "b"}], [("contacts.phone", "a")]),
-        ([{"1": {"phone": "a"}}, {"phone": "b"}], [("contacts.phone", "a"), ("contacts.phone", "b")]),
-        ({"x": {"phone": "a"}}, []),
-    ],
+@rows(
+    "value, edits",
+    ([{"0": {"phone": "a"}, "kind": "b"}], [("contacts.phone", "a")]),
+    ([{"1": {"phone": "a"}}, {"phone": "b"}], [("contacts.phone", "a"), ("contacts.phone", "b")]),
+    ({"x": {"phone": "a"}}, []),
 )
 def test_a_number_for_a_name_in_a_document_is_a_place_in_an_array(value: Any, edits: list[Any]) -> None:
     command = {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"contacts": value}}]}]}
