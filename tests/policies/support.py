@@ -65,6 +65,28 @@ Command = Mapping[str, Any]
 Row = tuple[str, str, str, Any]
 
 
+EVERYTHING: dict[str, Any] = {}
+"""A filter."""
+
+
+def find(filter_: Any = EVERYTHING, **more: Any) -> dict[str, Any]:
+    return {"find": "patients", "filter": filter_, **more}
+
+
+def insert(*documents: Any) -> dict[str, Any]:
+    return {"insert": "patients", "documents": list(documents)}
+
+
+def run(*stages: Any, on: Any = "patients", **more: Any) -> dict[str, Any]:
+    """An aggregate command of these stages."""
+    return {"aggregate": on, "pipeline": list(stages), "cursor": {}, **more}
+
+
+def update(change: Any, **more: Any) -> dict[str, Any]:
+    """An update of all documents by one statement; `more` are its other fields."""
+    return {"update": "patients", "updates": [{"q": {}, "u": change, **more}]}
+
+
 class Message(NamedTuple):
     """An OP_MSG with a command, and its plan."""
 

@@ -24,7 +24,7 @@ from sealwire.policies.planning.arguments import Signature
 from sealwire.policies.roles.role import Rights
 from tests.policies.commands.test_passed_commands import PROBES
 from tests.policies.signature_calls import fitting
-from tests.policies.support import POLICY, Command, plan_of, reason
+from tests.policies.support import POLICY, Command, find, plan_of, reason, run, update
 from tests.policies.test_budgets import calls
 from tests.retyped import retyped_within
 from tests.support.reasons import raising
@@ -39,14 +39,6 @@ _FOR_A_BYTE, _FOR_A_VISIT = 12, 20
 DOUBLED = {"$replaceWith": {"a": "$$ROOT", "b": "$$ROOT"}}
 UNION = {"$unionWith": "appointments"}
 WIDE = {"$set": {f"f{number}": "$nhs_number" for number in range(200)}}
-
-
-def run(*stages: Any) -> Command:
-    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
-
-
-def update(*stages: Any) -> Command:
-    return {"update": "patients", "updates": [{"q": {}, "u": list(stages)}]}
 
 
 def work_of(command: Command, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -92,7 +84,7 @@ def towers_of_operator(name: str, signature: Signature) -> Iterator[Command]:
     for path in ("nhs_number", "notes", "ward"):
         nested = _nested(name, signature, f"${path}")
         yield run({"$set": {"x": nested}})
-        yield update({"$set": {path: nested}})
+        yield update([{"$set": {path: nested}}])
     yield run(*[{"$replaceWith": {name: [{"a": "$$ROOT", "b": "$$ROOT"}, "$$ROOT"]}}] * 8, *[UNION] * 60)
     for operand in fitting(signature, "$$ROOT"):
         doubled = {"$replaceWith": {"a": {name: operand}, "b": "$$ROOT"}}
@@ -228,7 +220,7 @@ FOUND: dict[str, Command] = {
     ),
     "many fields": run({"$set": MANY_FIELDS}, *[{"$set": {"x": 1, "y": "$nhs_number"}}] * 300),
     "unknown operators": run({"$set": {"x": _FROB}}),
-    "$ifNull at a random path": update({"$set": {"notes": _IF_NULL}}),
+    "$ifNull at a random path": update([{"$set": {"notes": _IF_NULL}}]),
 }
 
 
@@ -256,7 +248,7 @@ def visits_of(command: Command, work: trees.Work | None = None) -> int:
     run(WIDE, {"$match": {"f1": "a"}}, {"$group": {"_id": "$f2", "all": {"$push": "$$ROOT"}}}, UNION),
     run(*[{"$lookup": {"from": "appointments", "pipeline": [DOUBLED], "as": f"l{n}"}} for n in range(40)]),
     run({"$match": {"nhs_number": {"$in": ["a"] * 10_000}}}),
-    {"find": "patients", "filter": {"$expr": {"$in": ["$nhs_number", ["a"] * 10_000]}}},
+    find({"$expr": {"$in": ["$nhs_number", ["a"] * 10_000]}}),
     {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"tags": "$tags"}}]}] * 10_000},
     {"insert": "patients", "documents": [{"nhs_number": "a", "address": {"postcode": "b"}}] * 10_000},
 )
@@ -276,8 +268,8 @@ def test_a_pipeline_has_as_many_stages_as_a_server_takes_at_all_levels() -> None
     assert reason(run(*[match] * (most + 1))) is Reason.WORK
     inner = {"$unionWith": {"coll": "patients", "pipeline": [match] * (most // 2)}}
     assert reason(run(inner, inner)) is Reason.WORK
-    assert plan_of(update(*[{"$set": {"nhs_number": "a"}}] * most)).edits
-    assert reason(update(*[{"$set": {"nhs_number": "a"}}] * (most + 1))) is Reason.WORK
+    assert plan_of(update([*[{"$set": {"nhs_number": "a"}}] * most])).edits
+    assert reason(update([*[{"$set": {"nhs_number": "a"}}] * (most + 1)])) is Reason.WORK
 
 
 @pytest.mark.plain_core(reason="replaces a constant of the core")
@@ -338,23 +330,22 @@ _STAGES: list[dict[str, Any]] = [
     {"$changeStream": {"fullDocument": "updateLookup", "fullDocumentBeforeChange": "off"}},
 ]  # fmt: skip
 _COMMANDS: list[dict[str, Any]] = [
-    {
-        "find": "patients",
-        "filter": {"$expr": {"$eq": ["$nhs_number", "$$n"]}, "$comment": "c"},
-        "let": {"n": "a"},
-        "projection": {"tags": {"$elemMatch": {"$eq": "a"}}},
-        "hint": "nhs_number_1",
-        "min": {"nhs_number": "a"},
-        "max": {"nhs_number": "a"},
-        "collation": {"locale": "simple"},
-    },
+    find(
+        {"$expr": {"$eq": ["$nhs_number", "$$n"]}, "$comment": "c"},
+        let={"n": "a"},
+        projection={"tags": {"$elemMatch": {"$eq": "a"}}},
+        hint="nhs_number_1",
+        min={"nhs_number": "a"},
+        max={"nhs_number": "a"},
+        collation={"locale": "simple"},
+    ),
     {
         "findAndModify": "patients",
         "query": {},
         "update": {"$set": {"contacts.$[c].phone": "a"}},
         "arrayFilters": [{"c.phone": "b"}],
     },
-    {"explain": {"find": "patients", "filter": {"nhs_number": "a"}}, "verbosity": "queryPlanner"},
+    {"explain": find({"nhs_number": "a"}), "verbosity": "queryPlanner"},
     {"getMore": 5, "collection": "patients"},
     {
         "createIndexes": "patients",

@@ -28,7 +28,7 @@ from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.policies.planning.test_contexts_beside import POLICY as CONTEXTS
 from tests.policies.range_policy import POLICY as RANGES
-from tests.policies.support import POLICY, Command, plan_of, reason, refusal_of
+from tests.policies.support import POLICY, Command, find, insert, plan_of, reason, refusal_of, run, update
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
@@ -63,18 +63,6 @@ def calls(command: bytes, policies: PolicySet = POLICY) -> int:
     return count
 
 
-def _find(query: Any, **more: Any) -> Command:
-    return {"find": "patients", "filter": query, **more}
-
-
-def _run(*stages: Any, on: Any = "patients", **more: Any) -> Command:
-    return {"aggregate": on, "pipeline": list(stages), "cursor": {}, **more}
-
-
-def _update(update: Any, **more: Any) -> Command:
-    return {"update": "patients", "updates": [{"q": {}, "u": update, **more}]}
-
-
 def _fields(n: int, value: Any, prefix: str = "f") -> dict[str, Any]:
     return {f"{prefix}{i}": value for i in range(n)}
 
@@ -89,21 +77,21 @@ def _nested(n: int, innermost: list[Any], width: int) -> list[Any]:
 
 
 SHAPES: dict[str, Shape] = {
-    "branches of a filter": lambda n: _find({"$or": [{"nhs_number": "a"}] * n}),
-    "fields of a filter": lambda n: _find(_fields(n, "a")),
-    "items of $in": lambda n: _find({"nhs_number": {"$in": ["a"] * n}}),
-    "items of $in, elsewhere": lambda n: _find({"x": {"$in": ["a"] * n}}),
+    "branches of a filter": lambda n: find({"$or": [{"nhs_number": "a"}] * n}),
+    "fields of a filter": lambda n: find(_fields(n, "a")),
+    "items of $in": lambda n: find({"nhs_number": {"$in": ["a"] * n}}),
+    "items of $in, elsewhere": lambda n: find({"x": {"$in": ["a"] * n}}),
     "documents": lambda n: {"insert": "patients", "documents": [{"nhs_number": "a"}] * n},
-    "items of a covered array": lambda n: {"insert": "patients", "documents": [{"tags": ["a"] * n}]},
-    "fields of a document": lambda n: {"insert": "patients", "documents": [_fields(n, "a")]},
+    "items of a covered array": lambda n: insert({"tags": ["a"] * n}),
+    "fields of a document": lambda n: insert(_fields(n, "a")),
     "statements of an update": lambda n: {
         "update": "patients",
         "updates": [{"q": {"nhs_number": "a"}, "u": {"$set": {"x": 1}}}] * n,
     },
     "statements of a delete": lambda n: {"delete": "patients", "deletes": [{"q": {"nhs_number": "a"}}] * n},
-    "paths of an update": lambda n: _update({"$set": _fields(n, "a")}),
-    "covered paths of an update": lambda n: _update({"$set": _fields(n, "a", "contacts.0.")}),
-    "items of $push": lambda n: _update({"$push": {"tags": {"$each": ["a"] * n}}}),
+    "paths of an update": lambda n: update({"$set": _fields(n, "a")}),
+    "covered paths of an update": lambda n: update({"$set": _fields(n, "a", "contacts.0.")}),
+    "items of $push": lambda n: update({"$push": {"tags": {"$each": ["a"] * n}}}),
     "operations": lambda n: {
         "bulkWrite": 1,
         "ops": [{"insert": i % 2, "document": {"nhs_number": "a"}} for i in range(n)],
@@ -127,19 +115,19 @@ SHAPES: dict[str, Shape] = {
     "arguments that nobody knows": lambda n: {"find": "patients", **_fields(n, 1)},
     "arguments of another command": lambda n: {"currentOp": 1, **_fields(n, 1)},
     "arguments of a collection without protection": lambda n: {"aggregate": "wards", **_fields(n, 1)},
-    "stages": lambda n: _run(*[{"$match": {"nhs_number": "a"}}] * n),
-    "stages of a collection without protection": lambda n: _run(
+    "stages": lambda n: run(*[{"$match": {"nhs_number": "a"}}] * n),
+    "stages of a collection without protection": lambda n: run(
         *[{"$match": {"x": 1}}] * n, {"$unionWith": "patients"}, on="wards"
     ),
-    "unions": lambda n: _run(*[{"$unionWith": "wards"}] * n, on="wards"),
-    "unions before a protected one": lambda n: _run(
+    "unions": lambda n: run(*[{"$unionWith": "wards"}] * n, on="wards"),
+    "unions before a protected one": lambda n: run(
         *[{"$unionWith": "wards"}] * n, {"$unionWith": "appointments"}, on="wards"
     ),
-    "pipelines in pipelines": lambda n: _run(*_nested(n, [{"$unionWith": "patients"}], 4), on="wards"),
-    "pipelines in pipelines without protection": lambda n: _run(
+    "pipelines in pipelines": lambda n: run(*_nested(n, [{"$unionWith": "patients"}], 4), on="wards"),
+    "pipelines in pipelines without protection": lambda n: run(
         *_nested(n, [{"$unionWith": "wards"}], 4), on="wards"
     ),
-    "stages that name a collection inside each other": lambda n: _run(
+    "stages that name a collection inside each other": lambda n: run(
         {"$facet": {f"f{i}": [{"$lookup": {"from": "wards", "as": "z"}}] for i in range(n)}}, on="wards"
     ),
     "fields of a view": lambda n: {
@@ -147,19 +135,19 @@ SHAPES: dict[str, Shape] = {
         "viewOn": "patients",
         "pipeline": [{"$match": {"nhs_number": "a"}}] * n,
     },
-    "fields of a sort": lambda n: _find({}, sort=_fields(n, 1)),
-    "fields of a projection": lambda n: _find({}, projection=_fields(n, 1)),
+    "fields of a sort": lambda n: find({}, sort=_fields(n, 1)),
+    "fields of a projection": lambda n: find({}, projection=_fields(n, 1)),
     "branches of a filter on the server's own": lambda n: {
         "find": "oplog.rs",
         "filter": {"$or": [{"ns": "a"}] * n},
         "$db": "local",
     },
     "branches of currentOp": lambda n: {"currentOp": 1, "$or": [{"ns": "x"}] * n},
-    "parts of a path": lambda n: _find({".".join(["contacts", *["a"] * n]): 1}),
-    "variables of let that are used": lambda n: _find(
+    "parts of a path": lambda n: find({".".join(["contacts", *["a"] * n]): 1}),
+    "variables of let that are used": lambda n: find(
         {"$expr": {"$and": [{"$eq": ["$nhs_number", f"$$f{i}"]} for i in range(n)]}}, let=_fields(n, "a")
     ),
-    "variables of a join": lambda n: _run(
+    "variables of a join": lambda n: run(
         {
             "$lookup": {
                 "from": "appointments",
@@ -169,23 +157,23 @@ SHAPES: dict[str, Shape] = {
             }
         }
     ),
-    "variables of $let": lambda n: _run(
+    "variables of $let": lambda n: run(
         {"$set": {"x": {"$let": {"vars": _fields(n, "$nhs_number"), "in": 1}}}}
     ),
-    "array filters": lambda n: _update(
+    "array filters": lambda n: update(
         {"$set": {f"contacts.$[a{i}].x": 1 for i in range(n)}},
         arrayFilters=[{f"a{i}.phone": "a"} for i in range(n)],
     ),
-    "variables of let": lambda n: _find({}, let=_fields(n, "a")),
-    "fields of $addFields": lambda n: _run({"$addFields": _fields(n, 1)}),
-    "covered fields of $addFields": lambda n: _run({"$addFields": _fields(n, "$nhs_number")}),
-    "covered fields of $project": lambda n: _run({"$project": _fields(n, "$nhs_number")}),
-    "fields of $project": lambda n: _run({"$project": _fields(n, 1)}),
-    "accumulators": lambda n: _run({"$group": {"_id": "$ward", **_fields(n, {"$first": "$nhs_number"})}}),
-    "names of $unset": lambda n: _run({"$unset": [f"f{i}" for i in range(n)]}),
-    "pipelines of $facet": lambda n: _run({"$facet": _fields(n, [{"$match": {"nhs_number": "a"}}])}),
-    "operands": lambda n: _run({"$match": {"$expr": {"$and": [{"$eq": ["$nhs_number", "a"]}] * n}}}),
-    "branches of $switch": lambda n: _run(
+    "variables of let": lambda n: find({}, let=_fields(n, "a")),
+    "fields of $addFields": lambda n: run({"$addFields": _fields(n, 1)}),
+    "covered fields of $addFields": lambda n: run({"$addFields": _fields(n, "$nhs_number")}),
+    "covered fields of $project": lambda n: run({"$project": _fields(n, "$nhs_number")}),
+    "fields of $project": lambda n: run({"$project": _fields(n, 1)}),
+    "accumulators": lambda n: run({"$group": {"_id": "$ward", **_fields(n, {"$first": "$nhs_number"})}}),
+    "names of $unset": lambda n: run({"$unset": [f"f{i}" for i in range(n)]}),
+    "pipelines of $facet": lambda n: run({"$facet": _fields(n, [{"$match": {"nhs_number": "a"}}])}),
+    "operands": lambda n: run({"$match": {"$expr": {"$and": [{"$eq": ["$nhs_number", "a"]}] * n}}}),
+    "branches of $switch": lambda n: run(
         {"$set": {"x": {"$switch": {"branches": [{"case": True, "then": "$nhs_number"}] * n}}}}
     ),
 }
@@ -261,8 +249,8 @@ def test_a_range_that_a_class_allows_is_within_the_budget_of_a_command() -> None
 def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
     value = len(encode({"a": "a"})) - len(encode({"a": None}))
     monkeypatch.setattr(walk, "MAX_MADE_BYTES", 3 * (walk.ENVELOPE_BYTES + value))
-    assert len(plan_of({"insert": "patients", "documents": [{"tags": ["a"] * 3}]}).edits) == 3
-    refusal = refusal_of({"insert": "patients", "documents": [{"tags": ["a"] * 4}]})
+    assert len(plan_of(insert({"tags": ["a"] * 3})).edits) == 3
+    refusal = refusal_of(insert({"tags": ["a"] * 4}))
     assert refusal.reason is Reason.TOO_LARGE
 
 
@@ -278,10 +266,10 @@ def test_names_nested_without_end_are_refused(key: str) -> None:
     inner: Any = "patients"
     for _ in range(150):
         inner = {key: inner}
-    assert reason(_run({"$merge": inner}, on="wards")) is not None
+    assert reason(run({"$merge": inner}, on="wards")) is not None
     for _ in range(100):
         inner = {key: inner}
-    assert reason(_run({"$merge": inner}, on="wards")) is Reason.SHAPE
+    assert reason(run({"$merge": inner}, on="wards")) is Reason.SHAPE
 
 
 # ----------------------------------------------------------------------------------------------------- limits
@@ -345,7 +333,7 @@ def test_a_constant_may_be_nested_as_deep_as_documents_and_no_deeper() -> None:
         value: Any = 1
         for _ in range(depth):
             value = [value]
-        return {"find": "patients", "filter": {}, "let": {"v": value}}
+        return find({}, let={"v": value})
 
     assert plan_of(finding(MAX_DEPTH)).edits == []
     assert refusal_of(finding(MAX_DEPTH + 1)).rule == "nesting"

@@ -23,8 +23,8 @@ from sealwire.sidecars.migration.definitions.constants import Width
 from sealwire.sidecars.migration.definitions.conversions import ViewPaths
 from sealwire.sidecars.migration.definitions.filters import Way, convert_filter
 from tests.build_context import ROOT
-from tests.policies.filters.test_asking import find, plan
-from tests.policies.support import POLICY, covered, plan_of, reason
+from tests.policies.filters.test_asking import plan
+from tests.policies.support import POLICY, covered, find, insert, plan_of, reason, update
 from tests.sidecars.migration.definitions.samples import ENCRYPTING, MOVED, TREE, form
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
@@ -110,16 +110,12 @@ collections:
     ({"find": "patients", "filter": {"nhs_number": {"$in": [re.compile("a")]}}}, "$in on 'nhs_number'", ""),
     ({"find": "patients", "filter": {"nhs_number": re.compile("a")}}, "find on 'nhs_number'", ""),
     ({"find": "patients", "filter": {"notes": "x"}}, "find on 'notes'", ""),
-    (
-        {"update": "patients", "updates": [{"q": {}, "u": {"$set": {"nhs_number": 7}}}]},
-        "$set on 'nhs_number'",
-        "declared: string",
-    ),
-    ({"insert": "patients", "documents": [{"nhs_number": 7}]}, "insert on 'nhs_number'", "declared: string"),
-    ({"insert": "patients", "documents": [{"ratio": float("nan")}]}, "NaN on 'ratio'", "many encodings"),
-    ({"insert": "patients", "documents": [{"ratio": Decimal128("NaN")}]}, "NaN on 'ratio'", "double;"),
-    ({"insert": "patients", "documents": [{"ratio": -0.0}]}, "-0.0 on 'ratio'", "as the 0 that"),
-    ({"insert": "patients", "documents": [{"big": float("nan")}]}, "insert on 'big'", "declared: long"),
+    (update({"$set": {"nhs_number": 7}}), "$set on 'nhs_number'", "declared: string"),
+    (insert({"nhs_number": 7}), "insert on 'nhs_number'", "declared: string"),
+    (insert({"ratio": float("nan")}), "NaN on 'ratio'", "many encodings"),
+    (insert({"ratio": Decimal128("NaN")}), "NaN on 'ratio'", "double;"),
+    (insert({"ratio": -0.0}), "-0.0 on 'ratio'", "as the 0 that"),
+    (insert({"big": float("nan")}), "insert on 'big'", "declared: long"),
     (
         {"insert": "people", "documents": [{"born": datetime(1970, 1, 1, 12, tzinfo=UTC)}]},
         "insert on 'born'",

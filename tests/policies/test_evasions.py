@@ -10,7 +10,7 @@ from bson.raw_bson import RawBSONDocument
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.wire.errors import BsonError, WireReason
-from tests.policies.support import POLICY, Command, covered, plan_message, reason
+from tests.policies.support import POLICY, Command, covered, find, plan_message, reason, run
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
@@ -114,7 +114,7 @@ def test_what_a_stage_takes_away_stays_covered_below_a_field_with_a_number_for_a
     stage: dict[str, Any], path: str, value: str
 ) -> None:
     pipeline = [stage, {"$match": {path: value}}]
-    command = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}}
+    command = run(*pipeline)
     assert [found for _, found in covered(command)] == [value]
     without_number = path.replace("5.", "").replace("7.", "")
     found = covered({**command, "pipeline": [stage, {"$match": {without_number: value}}]})
@@ -124,7 +124,7 @@ def test_what_a_stage_takes_away_stays_covered_below_a_field_with_a_number_for_a
 
 def test_a_copy_is_not_covered_below_a_field_with_a_number_for_a_name() -> None:
     pipeline = [{"$set": {"copy": "$nhs_number"}}, {"$match": {"5.copy": "a", "copy": "b"}}]
-    command = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}}
+    command = run(*pipeline)
     assert covered(command) == [("nhs_number", "b")]
 
 
@@ -145,7 +145,7 @@ def test_an_empty_timestamp_is_not_hidden_in_a_random_class() -> None:
 
 def test_a_collation_does_not_name_its_locale_twice() -> None:
     twice = encode({"locale": "simple", "locali": "en"}).replace(b"locali", b"locale")
-    command = {"find": "patients", "filter": NUMBER, "collation": RawBSONDocument(twice)}
+    command = find(NUMBER, collation=RawBSONDocument(twice))
     assert reason(command) is Reason.SHAPE
 
 
@@ -155,14 +155,6 @@ HERE = {"damaged": 5}
 """The test gives this field a type that is none."""
 
 JOIN = {"$lookup": {"from": "patients", "pipeline": [], "as": "x"}}
-
-
-def run(*stages: Any, **more: Any) -> Command:
-    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}, **more}
-
-
-def find(filter_: Any = None, **more: Any) -> Command:
-    return {"find": "patients", "filter": filter_ or {}, **more}
 
 
 def update(change: Any) -> Command:

@@ -24,10 +24,14 @@ from tests.policies.support import (
     MARK,
     POLICY,
     Command,
+    find,
+    insert,
     is_sealed,
     plan_message,
     plan_of,
+    run,
     seal,
+    update,
 )
 from tests.strategies import bson_documents, python_scalars
 from tests.support.policies import policy_of
@@ -129,7 +133,7 @@ def test_no_covered_value_of_a_stored_document_is_left_and_all_else_stays(docume
         assume(False)
     sealed = seal(message.plan)
     assert int.from_bytes(sealed[:4], "little") == len(sealed)
-    as_array = decode(seal(plan_of({"insert": "patients", "documents": documents})))["documents"]
+    as_array = decode(seal(plan_of(insert(*documents))))["documents"]
     for document in as_array:
         assert_no_covered_value_is_left(document)
     assert opened(as_array) == documents
@@ -147,7 +151,7 @@ def test_no_covered_value_of_a_stored_document_is_left_and_all_else_stays(docume
 def test_no_covered_value_of_an_update_is_left(document: Document, form: str) -> None:
     change = document if form == "replacement" else {form: document}
     try:
-        plan = plan_of({"update": "patients", "updates": [{"q": {}, "u": change}]})
+        plan = plan_of(update(change))
     except Refusal:
         assume(False)
     written = decode(seal(plan))["updates"][0]["u"]
@@ -164,10 +168,8 @@ def test_a_value_set_by_a_dotted_path_and_the_filter_for_it_are_the_same_ciphert
     parts = data.draw(st.sampled_from([*with_indexes(path)]))
     written_path = ".".join(parts)
     try:
-        stored_plan = plan_of(
-            {"update": "patients", "updates": [{"q": {}, "u": {"$set": {written_path: value}}}]}
-        )
-        asked_plan = plan_of({"find": "patients", "filter": {written_path: value}})
+        stored_plan = plan_of(update({"$set": {written_path: value}}))
+        asked_plan = plan_of(find({written_path: value}))
     except Refusal:
         assume(False)
     written = decode(seal(stored_plan))["updates"][0]["u"]["$set"][written_path]
@@ -179,10 +181,8 @@ def test_a_value_set_by_a_dotted_path_and_the_filter_for_it_are_the_same_ciphert
 @given(stored)
 def test_a_sub_document_to_compare_with_is_the_one_that_is_stored(document: Document) -> None:
     try:
-        inserted = decode(seal(plan_of({"insert": "patients", "documents": [document]})))["documents"][0]
-        asked = plan_of(
-            {"find": "patients", "filter": {"$and": [{name: value} for name, value in document.items()]}}
-        )
+        inserted = decode(seal(plan_of(insert(document))))["documents"][0]
+        asked = plan_of(find({"$and": [{name: value} for name, value in document.items()]}))
     except Refusal:
         assume(False)
     conditions = decode(seal(asked))["filter"].get("$and", [])
@@ -198,27 +198,15 @@ BROKEN = RawBSONDocument(b"\x09\0\0\0\x08x\0\x02\0")
 """{x: true}, and the same with a boolean that is neither true nor false."""
 
 
-def find(filter_: Any, **more: Any) -> Command:
-    return {"find": "patients", "filter": filter_, **more}
-
-
-def run(*stages: Any, on: str = "patients") -> Command:
-    return {"aggregate": on, "pipeline": list(stages), "cursor": {}}
-
-
-def update(change: Any) -> Command:
-    return {"update": "patients", "updates": [{"q": {}, "u": change}]}
-
-
 def bulk(operation: Command) -> Command:
     targets = [{"ns": "clinic.wards"}, {"ns": "clinic.patients"}]
     return {"bulkWrite": 1, "$db": "admin", "ops": [operation], "nsInfo": targets}
 
 
 PLACES: dict[str, Callable[[Any], Command]] = {
-    "stored": lambda value: {"insert": "patients", "documents": [{"name": value}]},
-    "stored, random": lambda value: {"insert": "patients", "documents": [{"notes": value}]},
-    "stored, in an array": lambda value: {"insert": "patients", "documents": [{"contacts": [{"x": value}]}]},
+    "stored": lambda value: insert({"name": value}),
+    "stored, random": lambda value: insert({"notes": value}),
+    "stored, in an array": lambda value: insert({"contacts": [{"x": value}]}),
     "compared": lambda value: find({"name": value}),
     "compared, in operators": lambda value: find({"name": {"$gt": value}}),
     "compared with a class of another type": lambda value: find({"nhs_number": value}),
@@ -290,9 +278,9 @@ def test_a_boolean_in_place_of_a_document_with_covered_fields_is_true_or_false(p
         content = b"\x08%s\0%c\0" % (path.encode(), value)
         return RawBSONDocument((len(content) + 4).to_bytes(4, "little") + content)
 
-    assert plan_of({"insert": "patients", "documents": [document(1)]}).edits == []
+    assert plan_of(insert(document(1))).edits == []
     with raising(BsonError, WireReason.BSON_VALUE):
-        plan_of({"insert": "patients", "documents": [document(2)]})
+        plan_of(insert(document(2)))
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from tests.policies.aggregation.test_pipelines import run
-from tests.policies.support import covered, plan_of, reason, refusal_of
+from tests.policies.support import covered, plan_of, reason, refusal_of, run
 from tests.support.policies import policy_of
 from tests.support.rows import rows
 

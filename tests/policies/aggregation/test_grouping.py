@@ -15,15 +15,11 @@ from sealwire.wire.raw_bson import Edit, splice
 from tests.policies.aggregation.test_sorting import plan, ranked
 from tests.policies.filters.test_asking import POLICY
 from tests.policies.questions.test_conditions import value
-from tests.policies.support import Command, covered, plan_of, reason
+from tests.policies.support import Command, covered, plan_of, reason, run
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
 Stage = dict[str, Any]
-
-
-def run(*stages: Stage) -> Command:
-    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
 
 
 def gather(accumulator: Any) -> Stage:

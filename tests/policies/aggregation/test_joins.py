@@ -5,16 +5,11 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from tests.policies.support import covered, plan_of, planned, reason, refusal_of
+from tests.policies.support import covered, plan_of, planned, reason, refusal_of, run
 from tests.support.policies import policy_of
 from tests.support.rows import rows
 
 Stage = dict[str, Any]
-
-
-def run(*stages: Any, on: str = "patients", **more: Any) -> dict[str, Any]:
-    """An aggregate of these stages."""
-    return {"aggregate": on, "pipeline": list(stages), "cursor": {}, **more}
 
 
 def by_field(from_: Any, local: Any, foreign: Any, as_: Any = "z", **more: Any) -> Stage:
@@ -394,5 +389,5 @@ collections: {clinic.patients: {born: day, seen: day}}
             *stages,
             {"$merge": {"into": "patients", "whenMatched": [{"$set": {"born": "$$new.born"}}]}},
         ]
-        command = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}}
+        command = run(*pipeline)
         assert refusal_of(command, ranged).reason in (Reason.PIPELINE_UPDATE, Reason.TARGET)

@@ -6,15 +6,10 @@ import pytest
 from bson import Binary, Code, Regex
 
 from sealwire.policies.errors import Reason
-from tests.policies.support import covered, plan_of, reason
+from tests.policies.support import covered, plan_of, reason, run
 from tests.support.rows import rows
 
 Stage = dict[str, Any]
-
-
-def run(*stages: Any, on: str = "patients", **more: Any) -> dict[str, Any]:
-    """An aggregate of these stages."""
-    return {"aggregate": on, "pipeline": list(stages), "cursor": {}, **more}
 
 
 FOLLOWED: list[tuple[list[Stage], list[tuple[str, Any]]]] = [

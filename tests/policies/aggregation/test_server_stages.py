@@ -11,16 +11,11 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import follow
 from sealwire.policies.planning.walk import Draft
 from sealwire.wire.raw_bson import elements
-from tests.policies.support import Command, covered, plan_of, reason
+from tests.policies.support import Command, covered, plan_of, reason, run
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
 Stage = dict[str, Any]
-
-
-def run(*stages: Stage) -> dict[str, Any]:
-    """An aggregate of these stages on a protected collection."""
-    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
 
 
 def checked(stage: Stage) -> Draft:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from sealwire.policies.aggregation.stages import STAGES
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from tests.policies.aggregation.test_pipelines import run
 from tests.policies.commands.test_passed_commands import STAGES as PROBES
-from tests.policies.support import POLICY, Command, covered, reason, seal
+from tests.policies.support import POLICY, Command, covered, reason, run, seal
 from tests.support.rows import rows
 
 Stage = dict[str, Any]

@@ -8,7 +8,18 @@ from bson import SON, Binary, Int64, ObjectId, Timestamp
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.wire.raw_bson import validate
-from tests.policies.support import covered, plan_message, plan_of, planned, reason, seal
+from tests.policies.support import (
+    covered,
+    find,
+    insert,
+    plan_message,
+    plan_of,
+    planned,
+    reason,
+    run,
+    seal,
+    update,
+)
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
@@ -36,7 +47,7 @@ ENGLISH = {"locale": "en", "strength": 2}
     "command, edits",
     (
         {
-            **{"find": "patients", "filter": {"nhs_number": "a"}, "projection": {"_id": 0}, "sort": {"n": 1}},
+            **find({"nhs_number": "a"}, projection={"_id": 0}, sort={"n": 1}),
             **{"hint": "name_1", "skip": 1, "limit": 2, "batchSize": 3, "singleBatch": True, "let": {"x": 1}},
             **{"returnKey": False, "showRecordId": False, "tailable": False, "awaitData": False},
             **{"oplogReplay": False, "noCursorTimeout": True, "allowPartialResults": False},
@@ -45,9 +56,9 @@ ENGLISH = {"locale": "en", "strength": 2}
         },
         [("nhs_number", "a")],
     ),
-    ({"find": "patients", "filter": {}, "sort": {"$natural": -1}, "hint": {"$natural": 1}}, []),
+    (find({}, sort={"$natural": -1}, hint={"$natural": 1}), []),
     ({"find": "patients"}, []),
-    ({"find": "patients", "filter": None, "projection": None, "sort": None, "collation": None}, []),
+    (find(None, projection=None, sort=None, collation=None), []),
     (
         {
             "count": "patients",
@@ -110,20 +121,13 @@ ENGLISH = {"locale": "en", "strength": 2}
     ({"findandmodify": "patients", "query": {"nhs_number": "a"}, "remove": True}, [("nhs_number", "a")]),
     (
         {
-            **{"aggregate": "patients", "pipeline": [{"$match": {"nhs_number": "a"}}], "cursor": {}},
+            **run({"$match": {"nhs_number": "a"}}),
             **{"allowDiskUse": True, "bypassDocumentValidation": False, "hint": "x", "let": {"x": 1}},
             **{"explain": True},
         },
         [("nhs_number", "a")],
     ),
-    (
-        {
-            "aggregate": "patients",
-            "pipeline": [{"$match": {"nhs_number": "a"}}, {"$group": {"_id": 1, "n": {"$sum": 1}}}],
-            "cursor": {},
-        },
-        [("nhs_number", "a")],
-    ),
+    (run({"$match": {"nhs_number": "a"}}, {"$group": {"_id": 1, "n": {"$sum": 1}}}), [("nhs_number", "a")]),
     (
         {"insert": "fs.files", "documents": [{"filename": "x", "metadata": {"nhs": "a"}}]},
         [("metadata.nhs", "a")],
@@ -146,7 +150,7 @@ def test_commands_as_drivers_send_them_are_covered(
     ({"find": "patients", "max": {"address": {}}}, Reason.RANGE),
     ({"find": "patients", "unheardOf": 1}, Reason.SHAPE),
     ({"find": "patients", "encryptionInformation": {}}, Reason.SHAPE),
-    ({"find": "patients", "filter": 5}, Reason.SHAPE),
+    (find(5), Reason.SHAPE),
     ({"count": "patients", "query": {"notes": "x"}}, Reason.RANDOM_EQUALITY),
     ({"distinct": "patients", "key": "notes"}, Reason.RANDOM_EQUALITY),
     ({"distinct": "patients", "key": "contacts"}, Reason.RANDOM_EQUALITY),
@@ -155,16 +159,13 @@ def test_commands_as_drivers_send_them_are_covered(
     ({"distinct": "patients", "key": 5}, Reason.SHAPE),
     ({"insert": "patients", "documents": {"nhs_number": "a"}}, Reason.SHAPE),
     ({"insert": "patients", "documents": None}, Reason.SHAPE),
-    ({"insert": "patients", "documents": ["a"]}, Reason.SHAPE),
+    (insert("a"), Reason.SHAPE),
     # what is no document is found before any is planned, on the plain core as on the compiled one
-    ({"insert": "patients", "documents": [{"nhs_number": 5}, "a"]}, Reason.SHAPE),
+    (insert({"nhs_number": 5}, "a"), Reason.SHAPE),
     ({"delete": "patients", "deletes": [{"q": {"nhs_number": {"$gt": "a"}}}, "a"]}, Reason.SHAPE),
-    (
-        {"find": "patients", "filter": {"contacts": {"$elemMatch": {"$or": [{"phone": {"$gt": "a"}}, "a"]}}}},
-        Reason.SHAPE,
-    ),
-    ({"update": "patients", "updates": [{"q": {}, "u": {}, "unheardOf": 1}]}, Reason.SHAPE),
-    ({"update": "patients", "updates": [{"q": {}, "u": {}, "sort": {"visits": 1}}]}, Reason.SORT),
+    (find({"contacts": {"$elemMatch": {"$or": [{"phone": {"$gt": "a"}}, "a"]}}}), Reason.SHAPE),
+    (update({}, unheardOf=1), Reason.SHAPE),
+    (update({}, sort={"visits": 1}), Reason.SORT),
     ({"update": "patients", "updates": [{"q": {"$where": "1"}, "u": {}}]}, Reason.JAVASCRIPT),
     ({"delete": "patients", "deletes": [{"q": {"visits": {"$gt": 5}}, "limit": 0}]}, Reason.RANGE),
     ({"delete": "patients", "deletes": [{"q": {}, "unheardOf": 1}]}, Reason.SHAPE),
@@ -184,7 +185,7 @@ def test_commands_as_drivers_send_them_are_covered(
         for name in ("find", "update", "delete", "findAndModify", "aggregate")
         for variable in ("CURRENT", "ROOT", "Current", "C")
     ),
-    ({"update": "patients", "updates": [{"q": {}, "u": {}, "c": {"CURRENT": {}}}]}, Reason.SHAPE),
+    (update({}, c={"CURRENT": {}}), Reason.SHAPE),
 )
 def test_arguments_that_cannot_be_followed_are_refused(command: dict[str, Any], expected: Reason) -> None:
     assert reason(command) is expected
@@ -192,8 +193,8 @@ def test_arguments_that_cannot_be_followed_are_refused(command: dict[str, Any], 
 
 @rows(
     "command",
-    {"find": "patients", "filter": {"postcode": "a"}},
-    {"find": "patients", "filter": {"$expr": {"$eq": ["$nhs_number", "$other_nhs"]}}},
+    find({"postcode": "a"}),
+    find({"$expr": {"$eq": ["$nhs_number", "$other_nhs"]}}),
     {"count": "patients", "query": {"postcode": {"$ne": "a"}}},
     {"distinct": "patients", "key": "postcode"},
     {"aggregate": "patients", "pipeline": [{"$match": {"postcode": "a"}}]},
@@ -219,7 +220,7 @@ def test_a_collation_is_refused_wherever_it_stands_in_the_command() -> None:
 
 @rows(
     "command",
-    {"find": "patients", "filter": {"name": "a", "nhs_number": None}, "sort": {"name": 1}},
+    find({"name": "a", "nhs_number": None}, sort={"name": 1}),
     {"aggregate": "patients", "pipeline": [{"$group": {"_id": "$sex"}}]},
     {"findAndModify": "patients", "query": {"name": "x"}, "update": {"$set": {"tags": "a"}}},
 )

@@ -19,7 +19,19 @@ from sealwire.policies.planning.rules import Verdict
 from sealwire.wire.errors import BsonError
 from tests.policies.mongodb_names import BY_FAMILY, COLLECTION_COMMANDS, OTHER_COMMANDS
 from tests.policies.signature_calls import fitting
-from tests.policies.support import POLICY, Command, plan_message, plan_of, reason, refusal_of, target
+from tests.policies.support import (
+    POLICY,
+    Command,
+    find,
+    insert,
+    plan_message,
+    plan_of,
+    reason,
+    refusal_of,
+    run,
+    target,
+    update,
+)
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.support.rows import rows
@@ -38,7 +50,7 @@ UNKNOWN: list[Command] = [
     },
     {"_clusterQueryWithoutShardKey": 1, "writeCmd": {"update": "patients", "updates": [{"q": SECRET}]}},
     {"_clusterWriteWithoutShardKey": "patients", "writeCmd": {}},
-    {"testInternalTransactions": 1, "commandInfos": [{"command": {"find": "patients", "filter": SECRET}}]},
+    {"testInternalTransactions": 1, "commandInfos": [{"command": find(SECRET)}]},
     {"configureFailPoint": "failCommand", "mode": "off", "$db": "admin"},
     {"unheardOf": 1, "filter": SECRET},
     {"unheardOf": "wards", "filter": SECRET},
@@ -102,7 +114,7 @@ def test_known_ones_pass(command: Command) -> None:
 @rows(
     "command",
     {"currentOp": 1, "command.filter.nhs_number": "a"},
-    {"currentOp": 1, "command": {"find": "patients", "filter": SECRET}},
+    {"currentOp": 1, "command": find(SECRET)},
     {"currentOp": 1, "$or": [{"ns": "x"}, {"command.filter.nhs_number": "a"}]},
     {"currentOp": 1, "$and": [{"$or": [{"cursor.originatingCommand.filter.nhs_number": "a"}]}]},
     {"currentOp": 1, "$expr": {"$eq": ["$command.filter.nhs_number", "a"]}},
@@ -142,7 +154,7 @@ RAW: list[Any] = [True, 1, {}, "false"]
 @rows(
     "command",
     {"find": "patients"},
-    {"insert": "patients", "documents": []},
+    insert(),
     {"listIndexes": "patients"},
     {"createIndexes": "patients", "indexes": []},
     {"create": "patients"},
@@ -250,20 +262,8 @@ collections:
 _RANGES = ("$gt", "$gte", "$lt", "$lte")
 
 
-def _find(query: Any) -> Command:
-    return {"find": "patients", "filter": query}
-
-
-def _update(update: Any) -> Command:
-    return {"update": "patients", "updates": [{"q": {}, "u": update}]}
-
-
-def _aggregate(*stages: Any) -> Command:
-    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
-
-
 def _yields(expression: Any) -> Command:
-    return _aggregate({"$set": {"x": expression}})
+    return run({"$set": {"x": expression}})
 
 
 _JOIN = {"from": "appointments", "as": "z"}
@@ -271,7 +271,7 @@ _GRAPH = {**_JOIN, "startWith": "a", "connectFromField": "patient_nhs", "connect
 _SAME = {"$set": {"nhs_number": "a"}}
 
 COMMANDS: dict[str, Command] = {
-    "aggregate": _aggregate({"$match": {NHS: "a"}}),
+    "aggregate": run({"$match": {NHS: "a"}}),
     "bulkWrite": {
         "bulkWrite": 1,
         "ops": [{"insert": 0, "document": {NHS: "a"}}],
@@ -287,11 +287,11 @@ COMMANDS: dict[str, Command] = {
     },
     "delete": {"delete": "patients", "deletes": [{"q": {NHS: "a"}, "limit": 1}]},
     "distinct": {"distinct": "patients", "key": NHS, "query": {NHS: "a"}},
-    "find": _find({NHS: "a"}),
+    "find": find({NHS: "a"}),
     "findAndModify": {"findAndModify": "patients", "query": {NHS: "a"}, "remove": True},
     "findandmodify": {"findandmodify": "patients", "query": {NHS: "a"}, "remove": True},
-    "insert": {"insert": "patients", "documents": [{NHS: "a"}]},
-    "update": _update(_SAME),
+    "insert": insert({NHS: "a"}),
+    "update": update(_SAME),
     "dropIndexes": {"dropIndexes": "patients", "index": {NHS: 1}},
     "killCursors": {"killCursors": "patients", "cursors": [5]},
     "renameCollection": {"renameCollection": "tenant_1.patients", "to": "tenant_2.patients", "$db": "admin"},
@@ -423,13 +423,13 @@ PROBES: dict[str, Probe] = {
     "command": lambda name: COMMANDS.get(name, {name: "patients"}),
     "beyond": lambda name: BEYOND.get(name, {name: 1}),
     "passed": lambda name: {name: 1},
-    "condition": lambda name: _find({NHS: {name: CONDITIONS.get(name, "a")}}),
-    "filter": lambda name: _find({name: FILTERS.get(name, "a")}),
-    "update": lambda name: _update({name: UPDATES.get(name, {NHS: "a"})}),
-    "push": lambda name: _update({"$push": {"tags": PUSH.get(name, {"$each": [], name: 1})}}),
-    "update stage": lambda name: _update([{name: UPDATE_STAGES.get(name, {})}]),
-    "stage": lambda name: _aggregate({name: STAGES.get(name, {})}),
-    "accumulator": lambda name: _aggregate(
+    "condition": lambda name: find({NHS: {name: CONDITIONS.get(name, "a")}}),
+    "filter": lambda name: find({name: FILTERS.get(name, "a")}),
+    "update": lambda name: update({name: UPDATES.get(name, {NHS: "a"})}),
+    "push": lambda name: update({"$push": {"tags": PUSH.get(name, {"$each": [], name: 1})}}),
+    "update stage": lambda name: update([{name: UPDATE_STAGES.get(name, {})}]),
+    "stage": lambda name: run({name: STAGES.get(name, {})}),
+    "accumulator": lambda name: run(
         {"$group": {"_id": 1, "x": {name: ACCUMULATORS.get(name) or _operand("accumulator", name)}}}
     ),
     "expression": lambda name: _yields({name: EXPRESSIONS.get(name) or _operand("expression", name)}),

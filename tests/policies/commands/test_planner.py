@@ -8,7 +8,17 @@ from bson import Binary, Int64, encode
 from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS, plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.roles.role import DENIED, ClassAccess, Rights
-from tests.policies.support import POLICY, covered, plan_of, planned_with, reason, refusal_of
+from tests.policies.support import (
+    POLICY,
+    covered,
+    find,
+    insert,
+    plan_of,
+    planned_with,
+    reason,
+    refusal_of,
+    run,
+)
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.support.rows import rows
@@ -55,10 +65,10 @@ def test_what_touches_no_protected_collection_passes_untouched(command: dict[str
 
 @rows(
     "command, edits",
-    ({"find": "patients", "filter": {"nhs_number": "a"}}, [("nhs_number", "a")]),
+    (find({"nhs_number": "a"}), [("nhs_number", "a")]),
     ({"count": "patients", "query": {"nhs_number": "a"}}, [("nhs_number", "a")]),
     ({"delete": "patients", "deletes": [{"q": {"nhs_number": "a"}, "limit": 0}]}, [("nhs_number", "a")]),
-    ({"aggregate": "patients", "pipeline": [{"$match": {"tags": "a"}}], "cursor": {}}, [("tags", "a")]),
+    (run({"$match": {"tags": "a"}}), [("tags", "a")]),
     ({"find": "patients", "filter": {"nhs_number": "a"}, "$db": "clinic"}, [("nhs_number", "a")]),
 )
 def test_a_command_inside_explain_is_covered_like_any_other(
@@ -72,7 +82,7 @@ def test_a_command_inside_explain_is_covered_like_any_other(
 
 @rows(
     "command, expected",
-    ({"explain": {"find": "patients", "filter": {"nhs_number": {"$gt": "a"}}}}, Reason.RANGE),
+    ({"explain": find({"nhs_number": {"$gt": "a"}})}, Reason.RANGE),
     ({"explain": {"explain": {"find": "wards"}}}, Reason.SHAPE),
     ({"explain": {}}, Reason.SHAPE),
     ({"explain": 1}, Reason.SHAPE),
@@ -127,7 +137,7 @@ def test_an_argument_that_stands_twice_is_refused_on_any_collection(twice: dict[
 def test_the_names_of_a_plan_can_be_encoded_when_a_client_sends_what_is_not_utf_8() -> None:
     name = b"tenant_\xff"
     database = b"\x02$db\0" + (len(name) + 1).to_bytes(4, "little") + name + b"\0"
-    head = encode({"find": "patients", "filter": {"nhs_number": "a"}})
+    head = encode(find({"nhs_number": "a"}))
     command = (len(head) + len(database)).to_bytes(4, "little") + head[4:-1] + database + b"\0"
     plan = plan_command(POLICY, command, 0)
     assert (plan.protected, plan.namespace.encode()) == (True, b"tenant_?.patients")
@@ -138,7 +148,7 @@ def test_the_names_of_a_plan_can_be_encoded_when_a_client_sends_what_is_not_utf_
 
 
 def test_a_refusal_names_the_rule_and_the_path_and_never_a_value() -> None:
-    refusal = refusal_of({"find": "patients", "filter": {"nhs_number": {"$gt": "9434765919"}}})
+    refusal = refusal_of(find({"nhs_number": {"$gt": "9434765919"}}))
     assert (refusal.path, refusal.rule) == ("nhs_number", "$gt")
     assert "9434765919" not in refusal.message
     assert "9434765919" not in repr(refusal)
@@ -170,7 +180,7 @@ WATCH: dict[str, Any] = {"aggregate": 1, "cursor": {}}
 @rows(
     "command",
     {"find": "patients"},
-    {"insert": "patients", "documents": []},
+    insert(),
     {"listIndexes": "patients"},
     {"explain": {"find": "patients"}},
     {"aggregate": "wards", "pipeline": [LOOKUP], "cursor": {}},

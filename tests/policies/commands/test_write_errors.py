@@ -9,7 +9,7 @@ from bson.raw_bson import RawBSONDocument
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.write_errors import CODES, MAX_STATEMENTS, STATEMENTS, RefusedStatements
 from sealwire.policies.errors import Reason, Refusal
-from tests.policies.support import POLICY
+from tests.policies.support import POLICY, insert
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
@@ -23,10 +23,6 @@ def refused(command: dict[str, Any], *, ordered: bool = False) -> list[tuple[int
     judged = RefusedStatements(next(iter(command)).encode(), body, ordered=ordered)
     plan_command(POLICY, body, 0, refused=judged.note)
     return [(place, refusal.reason) for place, refusal in judged.found]
-
-
-def insert(*documents: Any) -> dict[str, Any]:
-    return {"insert": "patients", "documents": list(documents)}
 
 
 def update(*statements: Any) -> dict[str, Any]:

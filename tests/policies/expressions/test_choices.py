@@ -10,13 +10,13 @@ from sealwire.policies.errors import Reason
 from sealwire.policies.expressions.choices import infer_computed
 from sealwire.policies.expressions.operators import OPERATORS
 from tests.policies.signature_calls import fitting
-from tests.policies.support import covered, planned, reason
+from tests.policies.support import covered, find, planned, reason
 from tests.support.rows import rows
 
 
 def where(expression: Any) -> dict[str, Any]:
     """A find whose filter is this expression."""
-    return {"find": "patients", "filter": {"$expr": expression}}
+    return find({"$expr": expression})
 
 
 def yields(expression: Any, then: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.walk import Draft, Walk
 from sealwire.wire.raw_bson import elements
 from tests.policies.signature_calls import doubled
-from tests.policies.support import POLICY, Command, covered, plan_of, planned, reason, refusal_of
+from tests.policies.support import POLICY, Command, covered, plan_of, planned, reason, refusal_of, run
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
@@ -53,7 +53,7 @@ def test_a_variable_that_is_compared_with_one_class_is_covered(value: Any, edits
 
 @rows(
     "command",
-    {"aggregate": "patients", "pipeline": [{"$match": SAME}], "cursor": {}, "let": {"n": "a"}},
+    run({"$match": SAME}, let={"n": "a"}),
     {"findAndModify": "patients", "query": SAME, "remove": True, "let": {"n": "a"}},
     {"delete": "patients", "deletes": [{"q": SAME, "limit": 1}], "let": {"n": "a"}},
     {"update": "patients", "updates": [{"q": SAME, "u": {"$set": {"w": 1}}}], "let": {"n": "a"}},
@@ -154,10 +154,10 @@ def test_a_name_that_mongodb_does_not_take_is_refused_wherever_it_is_bound(name:
     merge = {"into": "patients", "let": {name: 1}, "whenMatched": stages}
     commands: list[Command] = [
         {"find": "patients", "filter": {}, "let": {name: 1}},
-        {"aggregate": "patients", "pipeline": [], "cursor": {}, "let": {name: 1}},
+        run(let={name: 1}),
         {"update": "patients", "updates": [{"q": {}, "u": stages, "c": {name: 1}}]},
-        {"aggregate": "patients", "pipeline": [{"$lookup": join}], "cursor": {}},
-        {"aggregate": "patients", "pipeline": [{"$merge": merge}], "cursor": {}},
+        run({"$lookup": join}),
+        run({"$merge": merge}),
         *(
             {"find": "patients", "filter": {"$expr": expression}}
             for expression in (

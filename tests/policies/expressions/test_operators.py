@@ -16,7 +16,7 @@ from sealwire.policies.expressions.operators import (
     infer_part,
 )
 from tests.policies.expressions.test_choices import where, yields
-from tests.policies.support import covered, reason
+from tests.policies.support import covered, reason, update
 from tests.support.rows import rows
 
 
@@ -262,7 +262,7 @@ _NUMBERED: dict[str, Callable[[Any], Any]] = {
 _PLACES: list[Callable[[Any], Any]] = [
     where,
     lambda expression: yields(expression, {"$limit": 1}),
-    lambda expression: {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"tags": expression}}]}]},
+    lambda expression: update([{"$set": {"tags": expression}}]),
 ]
 
 

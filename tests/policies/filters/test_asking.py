@@ -18,6 +18,7 @@ from sealwire.policies.questions.conditions import HeldValue, SortOrder
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import enclosed
 from tests.policies.questions.test_conditions import value
+from tests.policies.support import find, run
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.support.rows import rows
@@ -56,10 +57,6 @@ def plan(
             if not is_single:
                 unknown.judgement.take_several()
             answers.learn(unknown.question, unknown.judgement.answer())
-
-
-def find(query: dict[str, Any]) -> dict[str, Any]:
-    return {"find": "patients", "filter": query}
 
 
 def lists(made: Plan) -> list[tuple[ListPlace, list[Any]]]:
@@ -488,7 +485,7 @@ def nested(name: bytes, levels: int) -> bytes:
 def test_a_filter_that_is_too_deep_is_refused(name: bytes) -> None:
     found = nested(name, 2000)
     query: Any = RawBSONDocument(len(found).to_bytes(4, "little") + found[4:])
-    match: dict[str, Any] = {"aggregate": "patients", "pipeline": [{"$match": query}], "cursor": {}}
+    match: dict[str, Any] = run({"$match": query})
     update: list[dict[str, Any]] = [
         {"updateMods": {"$set": {"a": 1}}, "filter": {"_id": 1}},
         {"updateMods": [], "filter": query},

@@ -11,7 +11,8 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.asking import CandidatesUnknown
 from sealwire.policies.planning.plan import ListPlace, RangeEdit
 from sealwire.policies.questions.asked import Answers, ValuesUnknown
-from tests.policies.filters.test_asking import IN, VALUE, find, lists, plan
+from tests.policies.filters.test_asking import IN, VALUE, lists, plan
+from tests.policies.support import find
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.support.rows import rows

@@ -11,15 +11,10 @@ from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.errors import Reason
 from sealwire.policies.planning.plan import FormPlace
-from tests.policies.support import covered, plan_of, planned, reason, value_edits
+from tests.policies.support import covered, find, plan_of, planned, reason, value_edits
 from tests.support.rows import rows
 
 Filter = dict[str, Any]
-
-
-def find(filter_: Filter) -> dict[str, Any]:
-    """A find with this filter."""
-    return {"find": "patients", "filter": filter_}
 
 
 def test_an_equality_says_path_class_and_use() -> None:
@@ -333,8 +328,8 @@ def test_a_repeated_operator_is_covered_each_time() -> None:
 def test_branches_in_a_condition_on_a_field_are_refused(name: str) -> None:
     branches = {name: [{"nhs_number": "secret"}]}
     for condition in (branches, {"$not": branches}, {"$exists": True, **branches}):
-        assert reason({"find": "patients", "filter": {"ward": condition}}) is Reason.OPERATOR
-    assert covered({"find": "patients", "filter": {"ward": {"$elemMatch": branches}}}) == []
+        assert reason(find({"ward": condition})) is Reason.OPERATOR
+    assert covered(find({"ward": {"$elemMatch": branches}})) == []
 
 
 def places(command: dict[str, Any]) -> list[FormPlace]:
@@ -372,7 +367,7 @@ def test_a_value_that_a_list_may_replace_is_told_from_others(filter_: Filter, ex
 
 
 def find_by_schema(schema: Any) -> dict[str, Any]:
-    return {"find": "patients", "filter": {"$jsonSchema": schema}}
+    return find({"$jsonSchema": schema})
 
 
 @rows(

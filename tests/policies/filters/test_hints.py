@@ -9,7 +9,7 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.hints import fixed_by_bounds
 from sealwire.wire.raw_bson import elements
-from tests.policies.support import POLICY, covered, plan_of, reason, refusal_of
+from tests.policies.support import POLICY, covered, find, plan_of, reason, refusal_of, run
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.support.rows import rows
@@ -17,12 +17,8 @@ from tests.support.rows import rows
 Command = dict[str, Any]
 
 
-def find(**parts: Any) -> Command:
-    return {"find": "patients", "filter": {}, **parts}
-
-
 def aggregate(hint: Any, *stages: Any) -> Command:
-    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}, "hint": hint}
+    return run(*list(stages), hint=hint)
 
 
 def update(filter_: Any, hint: Any, **parts: Any) -> Command:
@@ -225,7 +221,7 @@ def test_a_name_may_mean_each_field_that_can_be_read_in_it(
     find(),
     {"count": "patients", "query": {}},
     {"distinct": "patients", "key": "ward"},
-    {"aggregate": "patients", "pipeline": [], "cursor": {}},
+    run(),
     modify(sort={"name": 1}),
 )
 def test_a_value_in_place_of_a_direction_is_refused(command: Command, kind: Any) -> None:

@@ -10,8 +10,8 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.plan import ListPlace, Plan, RangeEdit
 from sealwire.wire.raw_bson import Edit, splice
-from tests.policies.filters.test_asking import STORED, find, lists, plan
-from tests.policies.support import POLICY, plan_of, reason
+from tests.policies.filters.test_asking import STORED, lists, plan
+from tests.policies.support import POLICY, find, plan_of, reason
 from tests.support.reasons import raising
 from tests.support.rows import rows
 

@@ -17,7 +17,18 @@ from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import without_row
 from sealwire.policies.planning.walk import ForeignNames
 from tests.policies.signature_calls import doubled, fitting, left_in_clear, misfits
-from tests.policies.support import Command, plan_of, reason, refusal_of, value_edits, value_of
+from tests.policies.support import (
+    Command,
+    find,
+    insert,
+    plan_of,
+    reason,
+    refusal_of,
+    run,
+    update,
+    value_edits,
+    value_of,
+)
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
@@ -49,15 +60,15 @@ def test_a_name_of_any_length_and_bytes_is_named_in_one_line() -> None:
 
 
 def _filtered(condition: object) -> Command:
-    return {"find": "patients", "filter": condition}
+    return find(condition)
 
 
 def _updated(change: object) -> Command:
-    return {"update": "patients", "updates": [{"q": {}, "u": change}]}
+    return update(change)
 
 
 def _piped(stage: object) -> Command:
-    return {"aggregate": "patients", "pipeline": [stage], "cursor": {}}
+    return run(stage)
 
 
 @rows(
@@ -92,11 +103,11 @@ def test_an_unknown_name_passes_where_nothing_covered_is_in_reach() -> None:
 
 
 def stored(path: str, value: Any) -> Command:
-    return {"insert": "patients", "documents": [{path: value}]}
+    return insert({path: value})
 
 
 def compared(path: str, value: Any) -> Command:
-    return {"find": "patients", "filter": {path: value}}
+    return find({path: value})
 
 
 def seeded(path: str, value: Any) -> Command:
@@ -240,32 +251,24 @@ ROWS = {
 _NOT_LITERAL = sorted(row for row in ROWS if row[1] != "$literal")
 
 
-def aggregate(*stages: Any) -> Command:
-    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
-
-
-def update(*stages: Any) -> Command:
-    return {"update": "patients", "updates": [{"q": {}, "u": list(stages)}]}
-
-
 def expression_in_places(expression: Any) -> Iterator[Command]:
     """Commands that have an expression in a place of each kind."""
-    yield {"find": "patients", "filter": {"$expr": expression}}
+    yield find({"$expr": expression})
     yield {"find": "patients", "projection": {"x": {"$ifNull": [expression, 1]}}}
-    yield aggregate({"$set": {"x": expression}})
-    yield aggregate({"$group": {"_id": expression, "x": {"$push": expression}}})
-    yield aggregate({"$replaceWith": {"x": [expression]}})
+    yield run({"$set": {"x": expression}})
+    yield run({"$group": {"_id": expression, "x": {"$push": expression}}})
+    yield run({"$replaceWith": {"x": [expression]}})
     for path in ("name", "nhs_number", "address", "notes"):
-        yield update({"$set": {path: expression}})
-    yield update({"$set": {"nhs_number": {"$ifNull": [expression, None]}}})
+        yield update([{"$set": {path: expression}}])
+    yield update([{"$set": {"nhs_number": {"$ifNull": [expression, None]}}}])
 
 
 def accumulator_in_places(accumulator: Any) -> Iterator[Command]:
     """Commands that have an accumulator in a place of each kind."""
-    yield aggregate({"$group": {"_id": 1, "x": accumulator}})
-    yield aggregate({"$bucket": {"groupBy": "$age", "boundaries": [0, 1], "output": {"x": accumulator}}})
-    yield aggregate({"$bucketAuto": {"groupBy": "$age", "buckets": 1, "output": {"x": accumulator}}})
-    yield aggregate({"$setWindowFields": {"sortBy": {"age": 1}, "output": {"x": accumulator}}})
+    yield run({"$group": {"_id": 1, "x": accumulator}})
+    yield run({"$bucket": {"groupBy": "$age", "boundaries": [0, 1], "output": {"x": accumulator}}})
+    yield run({"$bucketAuto": {"groupBy": "$age", "buckets": 1, "output": {"x": accumulator}}})
+    yield run({"$setWindowFields": {"sortBy": {"age": 1}, "output": {"x": accumulator}}})
 
 
 def commands_of(family: str, name: str, operand: Any) -> Iterator[Command]:
@@ -340,15 +343,15 @@ def test_an_argument_too_many_is_refused_wherever_it_stands(expression: Any) -> 
 
 def test_an_operator_beside_other_fields_is_refused() -> None:
     expression = {"a": 1, "$eq": ["$nhs_number", MARKER]}
-    assert reason({"find": "patients", "filter": {"$expr": expression}}) is Reason.SHAPE
-    assert reason(aggregate({"$group": {"_id": expression}})) is Reason.SHAPE
-    assert reason(update({"$set": {"name": {"x": expression}}})) is Reason.SHAPE
+    assert reason(find({"$expr": expression})) is Reason.SHAPE
+    assert reason(run({"$group": {"_id": expression}})) is Reason.SHAPE
+    assert reason(update([{"$set": {"name": {"x": expression}}}])) is Reason.SHAPE
 
 
 def test_one_argument_may_stand_without_its_array() -> None:
     alone: list[Any] = [{"$abs": "$age"}, {"$abs": ["$age"]}, {"$size": [["a"]]}, {"$year": {"date": "$x"}}]
     for expression in alone:
-        assert plan_of({"find": "patients", "filter": {"$expr": {"$eq": [expression, 1]}}}).edits == []
+        assert plan_of(find({"$expr": {"$eq": [expression, 1]}})).edits == []
 
 
 def test_the_notation_says_how_many_and_which() -> None:
@@ -371,6 +374,6 @@ def test_the_notation_says_how_many_and_which() -> None:
 )
 def test_a_refusal_says_which_argument_is_too_many_or_missing(argument: Any, named: str) -> None:
     pipeline = [{"$set": {"x": {"$map": argument}}}]
-    refusal = refusal_of({"aggregate": "patients", "pipeline": pipeline, "cursor": {}})
+    refusal = refusal_of(run(*pipeline))
     assert refusal.reason is Reason.SHAPE
     assert refusal.rule.split()[-1] == named

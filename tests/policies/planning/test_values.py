@@ -34,7 +34,17 @@ from sealwire.policies.roles.role import CLEAR, DENIED, ClassAccess, Rights
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import Element, elements
-from tests.policies.support import POLICY, covered, plan_message, plan_of, planned, reason, value_edits
+from tests.policies.support import (
+    POLICY,
+    covered,
+    find,
+    insert,
+    plan_message,
+    plan_of,
+    planned,
+    reason,
+    value_edits,
+)
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
 from tests.support.rows import rows
@@ -45,8 +55,8 @@ ZEROS = [-0.0, Decimal128("-0"), Decimal128("-0E+3")]
 @pytest.mark.parametrize("zero", ZEROS)
 @rows(
     "command",
-    lambda zero: {"insert": "patients", "documents": [{"ratio": zero}]},
-    lambda zero: {"insert": "patients", "documents": [{"ratio": [1.0, zero]}]},
+    lambda zero: insert({"ratio": zero}),
+    lambda zero: insert({"ratio": [1.0, zero]}),
     lambda zero: {"findAndModify": "patients", "update": {"$set": {"ratio": zero}}},
     lambda zero: {"findAndModify": "patients", "update": {"$push": {"ratio": zero}}},
     lambda zero: {
@@ -276,11 +286,6 @@ def test_a_node_that_stands_many_times_in_a_tree_is_looked_at_once() -> None:
 # -------------------------------------------------------------------------------------------------- documents
 
 
-def insert(*documents: Any) -> dict[str, Any]:
-    """An insert of these documents."""
-    return {"insert": "patients", "documents": list(documents)}
-
-
 def test_an_inserted_value_is_for_storing() -> None:
     assert planned(insert({"nhs_number": "a"})) == [("nhs_number", "nhs", "store", "a")]
 
@@ -389,7 +394,7 @@ def test_documents_nested_without_end_are_not_well_formed(path: str) -> None:
 @pytest.mark.parametrize("path", ["name", "contacts", "tags"])
 def test_values_to_compare_with_nested_without_end_are_not_well_formed(path: str) -> None:
     with raising(BsonError, WireReason.BSON_DEPTH):
-        plan_of({"find": "patients", "filter": nested_arrays(path, 3000)})
+        plan_of(find(nested_arrays(path, 3000)))
 
 
 def nested_arrays(path: str, levels: int) -> Any:

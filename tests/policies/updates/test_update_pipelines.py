@@ -6,14 +6,9 @@ from typing import Any
 from bson import decode
 
 from sealwire.policies.errors import Reason, Refusal
-from tests.policies.support import covered, is_sealed, plan_message, plan_of, planned, reason, seal
+from tests.policies.support import covered, is_sealed, plan_message, plan_of, planned, reason, seal, update
 from tests.support.reasons import raising
 from tests.support.rows import rows
-
-
-def update(*stages: Any, **more: Any) -> dict[str, Any]:
-    """An update command whose one statement is a pipeline."""
-    return {"update": "patients", "updates": [{"q": {"name": "x"}, "u": list(stages), **more}]}
 
 
 @rows(
@@ -92,7 +87,7 @@ def update(*stages: Any, **more: Any) -> dict[str, Any]:
 
 )  # fmt: skip
 def test_what_is_stored_at_a_covered_path_is_covered(stage: Any, edits: list[tuple[str, Any]]) -> None:
-    assert covered(update(stage)) == edits
+    assert covered(update([stage])) == edits
     assert covered({"findAndModify": "patients", "query": {}, "update": [stage]}) == edits
     op = {"update": 0, "filter": {}, "updateMods": [stage], "constants": {"v": 1}}
     namespaces = [{"ns": "clinic.patients"}]
@@ -101,7 +96,7 @@ def test_what_is_stored_at_a_covered_path_is_covered(stage: Any, edits: list[tup
 
 def test_constants_are_for_storing_or_for_matching_by_where_they_stand() -> None:
     kept = {"$cond": [{"$eq": ["$nhs_number", "a"]}, "b", "$nhs_number"]}
-    rows = [(use, value) for _, _, use, value in planned(update({"$set": {"nhs_number": kept}}))]
+    rows = [(use, value) for _, _, use, value in planned(update([{"$set": {"nhs_number": kept}}]))]
     assert rows == [("match", "a"), ("store", "b")]
 
 
@@ -110,7 +105,7 @@ def test_a_sealed_pipeline_is_the_one_that_was_sent_but_for_its_covered_constant
         {"$set": {"tags": {"$concatArrays": ["$tags", ["a", "b"]]}, "name": "c"}},
         {"$replaceWith": {"$mergeObjects": ["$$ROOT", {"address": {"postcode": "d", "city": "e"}}]}},
     ]
-    first, second = decode(seal(plan_of(update(*stages))))["updates"][0]["u"]
+    first, second = decode(seal(plan_of(update([*stages]))))["updates"][0]["u"]
     joined = first["$set"]["tags"]["$concatArrays"]
     assert joined[0] == "$tags"
     assert all(is_sealed(value) for value in joined[1])
@@ -208,26 +203,26 @@ def test_a_sealed_pipeline_is_the_one_that_was_sent_but_for_its_covered_constant
 
 )  # fmt: skip
 def test_what_would_leave_a_document_unlike_the_policy_is_refused(stage: Any, expected: Reason) -> None:
-    assert reason(update(stage)) is expected
+    assert reason(update([stage])) is expected
 
 
 def test_every_stage_leaves_the_document_as_the_policy_has_it() -> None:
-    assert reason(update({"$set": {"x": "$nhs_number"}}, {"$unset": "x"})) is Reason.PIPELINE_UPDATE
-    assert reason(update({"$set": {"x": "a"}}, {"$set": {"nhs_number": "$x"}})) is Reason.PIPELINE_UPDATE
+    assert reason(update([{"$set": {"x": "$nhs_number"}}, {"$unset": "x"}])) is Reason.PIPELINE_UPDATE
+    assert reason(update([{"$set": {"x": "a"}}, {"$set": {"nhs_number": "$x"}}])) is Reason.PIPELINE_UPDATE
 
 
 def test_constants_and_array_filters_beside_a_pipeline() -> None:
     stage = {"$set": {"nhs_number": "a"}}
-    assert covered(update(stage, c={"v": "b"}, arrayFilters=None)) == [("nhs_number", "a")]
-    assert reason(update(stage, c={"CURRENT": {"other_nhs": "b"}})) is Reason.SHAPE
-    assert reason(update(stage, arrayFilters=[{"v": 1}])) is Reason.SHAPE
+    assert covered(update([stage], c={"v": "b"}, arrayFilters=None)) == [("nhs_number", "a")]
+    assert reason(update([stage], c={"CURRENT": {"other_nhs": "b"}})) is Reason.SHAPE
+    assert reason(update([stage], arrayFilters=[{"v": 1}])) is Reason.SHAPE
 
 
 def test_a_collation_is_refused_where_a_pipeline_compares() -> None:
     english = {"locale": "en", "strength": 2}
     compared = {"$set": {"same": {"$eq": ["$nhs_number", "a"]}}}
-    assert reason(update(compared, collation=english)) is Reason.COLLATION
-    assert covered(update({"$set": {"nhs_number": "a"}}, collation=english)) == [("nhs_number", "a")]
+    assert reason(update([compared], collation=english)) is Reason.COLLATION
+    assert covered(update([{"$set": {"nhs_number": "a"}}], collation=english)) == [("nhs_number", "a")]
 
 
 def test_the_equalities_of_an_upsert_are_covered_beside_a_pipeline() -> None:
@@ -257,5 +252,5 @@ def test_expressions_deeper_than_the_server_takes_are_refused(innermost: Any, ar
     ({"x": {"phone": "a"}}, []),
 )
 def test_a_number_for_a_name_in_a_document_is_a_place_in_an_array(value: Any, edits: list[Any]) -> None:
-    command = {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"contacts": value}}]}]}
+    command = update([{"$set": {"contacts": value}}])
     assert covered(command) == edits

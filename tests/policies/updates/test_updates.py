@@ -10,14 +10,9 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.roles.role import DENIED, ClassAccess, Rights
 from sealwire.policies.updates.updates import arrays_in
 from sealwire.wire.raw_bson import Edit, splice
-from tests.policies.support import covered, plan_message, plan_of, planned, planned_with, reason
+from tests.policies.support import covered, plan_message, plan_of, planned, planned_with, reason, update
 from tests.support.reasons import raising
 from tests.support.rows import rows
-
-
-def update(change: Any, **more: Any) -> dict[str, Any]:
-    """An update command with one statement that selects by an uncovered field."""
-    return {"update": "patients", "updates": [{"q": {"name": "x"}, "u": change, **more}]}
 
 
 @rows(
@@ -399,7 +394,7 @@ SECRET = "943 476 5919"
 
 def sent(operand: Any, path: str = "nhs_number") -> Any:
     """What the server gets for an operand."""
-    command = {"update": "patients", "updates": [{"q": {}, "u": {"$unset": {path: operand}}}]}
+    command = update({"$unset": {path: operand}})
     plan = plan_of(command)
     edits = [Edit(put.element.start, put.element.end, put.data, put.parents) for put in plan.replacements]
     return decode(splice(plan.buf, edits))["updates"][0]["u"]["$unset"][path]
@@ -425,7 +420,7 @@ def test_an_operand_of_a_field_in_clear_stays() -> None:
 
 
 def update_at(change: Any, *array_filters: Any) -> dict[str, Any]:
-    return {"update": "patients", "updates": [{"q": {}, "u": change, "arrayFilters": [*array_filters]}]}
+    return update(change, arrayFilters=[*array_filters])
 
 
 @rows(
@@ -499,11 +494,11 @@ def test_every_name_of_an_operator_is_looked_at(operator: str, plain: Any, value
             "tags": ["x"] if operator == "$pullAll" else "x",
         }
     }
-    command = {"update": "patients", "updates": [{"q": {}, "u": change}]}
+    command = update(change)
     assert covered(command) == [("visits", 5), ("tags", "x")]
 
 
 @pytest.mark.parametrize("operator", ["$inc", "$mul", "$min", "$max", "$bit", "$currentDate", "$pop"])
 def test_every_name_of_an_operator_that_computes_is_looked_at(operator: str) -> None:
-    command = {"update": "patients", "updates": [{"q": {}, "u": {operator: {"list": 1, "notes": 1}}}]}
+    command = update({operator: {"list": 1, "notes": 1}})
     assert reason(command) in (Reason.OPERATOR, Reason.RANDOM_EQUALITY)
