@@ -1,7 +1,6 @@
 """Ways round the policy: commands and arguments through which a covered value could pass in clear."""
 
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from bson import Binary, Timestamp, encode
@@ -24,6 +23,15 @@ NUMBER = {"nhs_number": "a"}
     {"dataSize": "clinic.patients", "keyPattern": {"nhs_number": 1}, "min": NUMBER, "max": NUMBER},
     {"datasize": "clinic.patients", "min": NUMBER, "$db": "admin"},
     {"validate": "patients", "whatever": [NUMBER]},
+    # a collection is not named by its uuid
+    *(
+        {name: Binary(bytes(range(16)), 4), "query": NUMBER}
+        for name in ("planCacheClear", "listIndexes", "drop", "find", "count")
+    ),
+    # a second collection is named by a string
+    {"renameCollection": "stats.x", "to": Binary(b"clinic.patients")},
+    {"cloneCollectionAsCapped": "x", "toCollection": Binary(b"patients")},
+    {"create": "v", "viewOn": Binary(b"patients")},
 )
 def test_administration_carries_no_query(command: Command) -> None:
     assert reason(command) is Reason.SHAPE
@@ -42,11 +50,6 @@ def test_administration_carries_no_query(command: Command) -> None:
 )
 def test_administration_passes(command: Command) -> None:
     assert covered(command) == []
-
-
-@pytest.mark.parametrize("name", ["planCacheClear", "listIndexes", "drop", "find", "count"])
-def test_a_collection_is_not_named_by_its_uuid(name: str) -> None:
-    assert reason({name: Binary.from_uuid(uuid4()), "query": NUMBER}) is Reason.SHAPE
 
 
 @pytest.mark.parametrize("name", ["insert", "update", "delete", "findAndModify", "drop", "create"])
@@ -70,16 +73,6 @@ def test_a_bulk_write_names_its_collections_where_they_are_looked_for() -> None:
     for command, sequences, expected in cases:
         with raising(Refusal, expected):
             plan_message(command, sequences)
-
-
-@rows(
-    "command",
-    {"renameCollection": "stats.x", "to": Binary(b"clinic.patients")},
-    {"cloneCollectionAsCapped": "x", "toCollection": Binary(b"patients")},
-    {"create": "v", "viewOn": Binary(b"patients")},
-)
-def test_a_second_collection_is_named_by_a_string(command: Command) -> None:
-    assert reason(command) is Reason.SHAPE
 
 
 def test_a_rename_by_the_servers_inner_command_is_refused() -> None:

@@ -225,10 +225,27 @@ def test_collections_are_made_with_their_validator_covered(
         ({name: 1, "$db": "admin"}, Reason.COMMAND)
         for name in ("applyOps", "doTxn", "eval", "$eval", "copydb", "clone", "setQuerySettings")
     ),
+    # an unsafe command on a protected collection is refused
+    *(
+        ({name: "patients"}, Reason.COMMAND)
+        for name in ("planCacheSetFilter", "godinsert", "filemd5", "createSearchIndexes", "_isSelf")
+    ),
+    # an unknown command on a protected collection is refused
+    *(({name: "patients"}, Reason.UNKNOWN_COMMAND) for name in ("unheardOf", "clone2", "fnd")),
+    # an unknown command on the whole name of a protected collection is refused
+    *(
+        ({name: "clinic.patients", "find": {"nhs_number": "a"}, "$db": "admin"}, Reason.COMMAND)
+        for name in ("split", "moveChunk", "mergeChunks")
+    ),
+    # what could compare a covered value in clear is refused
+    ({"collMod": "v", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
+    ({"create": "v", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
+    ({"collMod": "v", "viewOn": "patients"}, Reason.SHAPE),
+    ({"create": "v", "viewOn": 5, "pipeline": [{"$unionWith": 5}, {"$out": "patients"}]}, Reason.TARGET),
+    # no view is made under a name that a pattern covers
+    ({"create": "patients", "viewOn": "wards", "$db": "tenant_1"}, Reason.NAMESPACE),
 )
-def test_definitions_that_would_pass_by_the_policy_are_refused(
-    command: dict[str, Any], expected: Reason
-) -> None:
+def test_definitions_that_would_pass_by_the_policy_are_refused(command: Command, expected: Reason) -> None:
     assert reason(command) is expected
 
 
@@ -261,38 +278,35 @@ def test_a_collection_may_not_be_renamed_to_one_with_other_classes(target: str) 
 
 
 @rows(
-    "command",
-    {"renameCollection": "stats.a", "to": "stats.b", "$db": "admin"},
-    {"cloneCollectionAsCapped": "a", "toCollection": "b"},
-    {"create": "wards", "validator": {"$jsonSchema": {}}},
-    {"create": "view", "viewOn": "wards", "pipeline": [{"$match": {}}]},
-    {"mapReduce": "x", "map": "f", "reduce": "g", "out": {"inline": 1}, "$db": "stats"},
-    {"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"inline": 1}},
-    {"mapReduce": "wards", "map": "f", "reduce": "g", "out": "sums"},
-    {"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"merge": "sums", "db": "stats"}},
-    {"createIndexes": "wards", "indexes": [{"key": {"$**": "text"}}]},
+    "command, expected",
+    # definitions that touch no protected collection pass
+    ({"renameCollection": "stats.a", "to": "stats.b", "$db": "admin"}, (False, [])),
+    ({"cloneCollectionAsCapped": "a", "toCollection": "b"}, (False, [])),
+    ({"create": "wards", "validator": {"$jsonSchema": {}}}, (False, [])),
+    ({"create": "view", "viewOn": "wards", "pipeline": [{"$match": {}}]}, (False, [])),
+    ({"mapReduce": "x", "map": "f", "reduce": "g", "out": {"inline": 1}, "$db": "stats"}, (False, [])),
+    ({"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"inline": 1}}, (False, [])),
+    ({"mapReduce": "wards", "map": "f", "reduce": "g", "out": "sums"}, (False, [])),
+    ({"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"merge": "sums", "db": "stats"}}, (False, [])),
+    ({"createIndexes": "wards", "indexes": [{"key": {"$**": "text"}}]}, (False, [])),
+    # administration of a protected collection passes
+    *(
+        ({name: "patients", "force": True}, (True, []))
+        for name in sorted(
+            name.decode() for name, rule in ADMINISTRATION.items() if rule.verdict is Verdict.PASSED
+        )
+    ),
+    # what compares nothing may be left out of a view
+    ({"collMod": "v", "pipeline": []}, (True, [])),
+    ({"collMod": "v", "pipeline": [{"$project": {"ward": 1}}, {"$limit": 5}]}, (True, [])),
+    ({"create": "v", "viewOn": "patients"}, (True, [])),
+    ({"create": "v", "viewOn": "patients", "pipeline": None}, (True, [])),
 )
-def test_definitions_that_touch_no_protected_collection_pass(command: dict[str, Any]) -> None:
+def test_definitions_that_touch_no_covered_value_pass(
+    command: Command, expected: tuple[bool, list[Any]]
+) -> None:
     plan = plan_of(command)
-    assert (plan.protected, plan.edits) == (False, [])
-
-
-@pytest.mark.parametrize(
-    "name", sorted(name.decode() for name, rule in ADMINISTRATION.items() if rule.verdict is Verdict.PASSED)
-)
-def test_administration_of_a_protected_collection_passes(name: str) -> None:
-    plan = plan_of({name: "patients", "force": True})
-    assert (plan.protected, plan.edits) == (True, [])
-
-
-@rows("name", "planCacheSetFilter", "godinsert", "filemd5", "createSearchIndexes", "_isSelf")
-def test_an_unsafe_command_on_a_protected_collection_is_refused(name: str) -> None:
-    assert reason({name: "patients"}) is Reason.COMMAND
-
-
-@pytest.mark.parametrize("name", ["unheardOf", "clone2", "fnd"])
-def test_an_unknown_command_on_a_protected_collection_is_refused(name: str) -> None:
-    assert reason({name: "patients"}) is Reason.UNKNOWN_COMMAND
+    assert (plan.protected, plan.edits) == expected
 
 
 @rows(
@@ -304,11 +318,6 @@ def test_administration_that_carries_values_is_refused(command: str, argument: d
     whole = {command: "clinic.patients", "key": {"nhs_number": 1}, "$db": "admin"}
     assert plan_of(whole).edits == []
     assert reason({**whole, **argument}) is Reason.SHAPE
-
-
-@pytest.mark.parametrize("name", ["split", "moveChunk", "mergeChunks"])
-def test_an_unknown_command_on_the_whole_name_of_a_protected_collection_is_refused(name: str) -> None:
-    assert reason({name: "clinic.patients", "find": {"nhs_number": "a"}, "$db": "admin"}) is Reason.COMMAND
 
 
 def test_sharding_a_protected_collection_passes() -> None:
@@ -347,18 +356,6 @@ PLAIN = replace(POLICY, plain=("clinic.plain", "clinic.log_*", "other.plain"))
 
 @rows(
     "command",
-    {"collMod": "v", "pipeline": []},
-    {"collMod": "v", "pipeline": [{"$project": {"ward": 1}}, {"$limit": 5}]},
-    {"create": "v", "viewOn": "patients"},
-    {"create": "v", "viewOn": "patients", "pipeline": None},
-)
-def test_what_compares_nothing_may_be_left_out_of_a_view(command: Command) -> None:
-    plan = plan_of(command)
-    assert (plan.protected, plan.edits) == (True, [])
-
-
-@rows(
-    "command",
     {"collMod": "v", "pipeline": [{"$match": {"nhs_number": "a"}}], "$db": "other"},
     {"collMod": "v", "viewOn": "wards"},
     {"collMod": "v", "viewOn": None, "pipeline": None},
@@ -371,17 +368,6 @@ def test_what_reads_nothing_protected_passes(command: Command) -> None:
     assert (plan.protected, plan.reveals, plan.edits) == (False, False, [])
 
 
-@rows(
-    "command, expected",
-    ({"collMod": "v", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
-    ({"create": "v", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
-    ({"collMod": "v", "viewOn": "patients"}, Reason.SHAPE),
-    ({"create": "v", "viewOn": 5, "pipeline": [{"$unionWith": 5}, {"$out": "patients"}]}, Reason.TARGET),
-)
-def test_what_could_compare_a_covered_value_in_clear_is_refused(command: Command, expected: Reason) -> None:
-    assert reason(command) is expected
-
-
 @pytest.mark.parametrize("name", ["create", "collMod"])
 @pytest.mark.parametrize("collection", ["plain", "log_5", "patients"])
 def test_no_view_is_made_under_a_name_that_is_never_asked_about(name: str, collection: str) -> None:
@@ -390,10 +376,6 @@ def test_no_view_is_made_under_a_name_that_is_never_asked_about(name: str, colle
         assert refusal_of({name: collection, **definition}, PLAIN).reason is Reason.NAMESPACE
     assert plan_of({name: collection}, PLAIN).edits == []
     assert plan_of({name: "plain", "viewOn": "wards", "$db": "other"}, PLAIN).edits == []
-
-
-def test_no_view_is_made_under_a_name_that_a_pattern_covers() -> None:
-    assert reason({"create": "patients", "viewOn": "wards", "$db": "tenant_1"}) is Reason.NAMESPACE
 
 
 # Change streams over databases and the cluster: events are followed as documents are.

@@ -105,6 +105,8 @@ def test_a_policy_that_protects_nothing_refuses_nothing(command: Command) -> Non
     {"listCollections": 1, "filter": {"options.validator": {"$exists": True}}},
     {"listCollections": 1, "filter": {"options.validator": "a"}, "$db": "other"},
     {"listDatabases": 1, "filter": {"name": "clinic"}, "$db": "admin"},
+    # a command that names no collection passes
+    *({name: 1} for name in OTHER_COMMANDS),
 )
 def test_known_ones_pass(command: Command) -> None:
     plan = plan_of(command)
@@ -462,12 +464,6 @@ def test_every_command_of_the_manual_that_names_a_collection_has_a_row() -> None
     passed = {name.decode() for family in MATRIX if family.key == "passed" for name in family.rules}
     assert rows.isdisjoint(passed)
     assert set(OTHER_COMMANDS) - passed == set()
-
-
-@pytest.mark.parametrize("name", OTHER_COMMANDS)
-def test_a_command_that_names_no_collection_passes(name: str) -> None:
-    plan = plan_of({name: 1})
-    assert (plan.protected, plan.edits) == (False, [])
 
 
 @pytest.mark.parametrize("family", MATRIX, ids=lambda family: family.key)

@@ -71,27 +71,23 @@ def test_a_single_batch_leaves_no_cursor(given: dict[str, int], limit: int) -> N
 
 
 @rows(
-    "given",
-    {"returnKey": True},
-    {"showRecordId": True},
-    {"noCursorTimeout": True},
-    {"min": {"a": 1}},
-    {"max": {"a": 1}},
-    {"tailable": True},
-    {"unknown": 1},
-    {"singleBatch": True},
-    {"projection": {"a": {"$slice": 1}}},
-    {"projection": {"a.$": 1}},
-    {"projection": {"a": "$b"}},
+    "reason, given",
+    (Reason.SORT, {"returnKey": True}),
+    (Reason.SORT, {"showRecordId": True}),
+    (Reason.SORT, {"noCursorTimeout": True}),
+    (Reason.SORT, {"min": {"a": 1}}),
+    (Reason.SORT, {"max": {"a": 1}}),
+    (Reason.SORT, {"tailable": True}),
+    (Reason.SORT, {"unknown": 1}),
+    (Reason.SORT, {"singleBatch": True}),
+    (Reason.SORT, {"projection": {"a": {"$slice": 1}}}),
+    (Reason.SORT, {"projection": {"a.$": 1}}),
+    (Reason.SORT, {"projection": {"a": "$b"}}),
+    # what no find has is refused
+    *((Reason.SHAPE, given) for given in ({"limit": -1}, {"skip": "x"}, {"filter": 5})),
 )
-def test_what_only_find_knows_is_refused(given: dict[str, Any]) -> None:
-    with raising(Refusal, Reason.SORT):
-        turned(sort={"surname": 1}, **given)
-
-
-@pytest.mark.parametrize("given", [{"limit": -1}, {"skip": "x"}, {"filter": 5}])
-def test_what_no_find_has_is_refused(given: dict[str, Any]) -> None:
-    with raising(Refusal, Reason.SHAPE):
+def test_what_only_find_knows_is_refused(reason: Reason, given: dict[str, Any]) -> None:
+    with raising(Refusal, reason):
         turned(sort={"surname": 1}, **given)
 
 

@@ -20,6 +20,11 @@ from tests.policies.range_policy import POLICY, days, listed, plan, reason
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
+_LONG_AGO, _FAR_AHEAD = DatetimeMS(-(10**16)), DatetimeMS(10**16)
+"""Days that no calendar has a date for."""
+_YEARS = [datetime(year, 1, 1) for year in range(1990, 2011)]
+_MONTHS = [datetime(year, month, 1) for year in (2000, 2001) for month in range(1, 13)]
+
 
 @rows(
     "field, condition, values",
@@ -50,21 +55,7 @@ from tests.support.rows import rows
     ("l", {"$gte": -1, "$lte": float("inf")}, [-1, 0, 1, 2, 3, 4, 5]),
     ("l", {"$lt": Int64(-(2**63))}, []),
     ("s.b", {"$gte": datetime(2099, 12, 31)}, [datetime(2099, 12, 31)]),
-)
-def test_a_range_becomes_the_list_of_its_values(
-    field: str, condition: dict[str, Any], values: list[Any]
-) -> None:
-    assert listed(field, condition) == values
-
-
-_LONG_AGO, _FAR_AHEAD = DatetimeMS(-(10**16)), DatetimeMS(10**16)
-"""Days that no calendar has a date for."""
-_YEARS = [datetime(year, 1, 1) for year in range(1990, 2011)]
-_MONTHS = [datetime(year, month, 1) for year in (2000, 2001) for month in range(1, 13)]
-
-
-@rows(
-    "field, condition, values",
+    # a bound beside on and beyond each end
     *[
         ("l", {"$gt": bound, "$lt": -2}, values)
         for bound, values in (
@@ -138,7 +129,7 @@ _MONTHS = [datetime(year, month, 1) for year in (2000, 2001) for month in range(
     ("m", {"$gte": datetime(2001, 11, 2)}, _MONTHS[-1:]),
     ("m", {"$lt": datetime(2000, 2, 1)}, _MONTHS[:1]),
 )
-def test_a_bound_beside_on_and_beyond_each_end(
+def test_a_range_becomes_the_list_of_its_values(
     field: str, condition: dict[str, Any], values: list[Any]
 ) -> None:
     assert listed(field, condition) == values

@@ -143,35 +143,41 @@ def test_a_read_asks_wherever_its_filter_is_on_stored_documents(command: dict[st
 
 @rows(
     "command, reason",
-    (find({"mute": {"$regex": "^S"}}), Reason.PATTERN),
-    (find({"notes": {"$regex": "^S"}}), Reason.PATTERN),
-    (find({"surname": {"$all": [re.compile("^S")]}}), Reason.PATTERN),
-    (find({"surname": {"$eq": re.compile("^S")}}), Reason.PATTERN),
-    (find({"surname": {"$regex": "(?R)"}}), Reason.PATTERN),
-    (find({"surname": {"$regex": 5}}), Reason.SHAPE),
-    (find({"surname": {"$regex": re.compile("S", re.I), "$options": "i"}}), Reason.SHAPE),
-    (find({"surname": {"$gt": MinKey()}}), Reason.RANGE),
-    (find({"visits": {"$mod": [4]}}), Reason.SHAPE),
-    (find({"visits": {"$bitsAllSet": -1}}), Reason.SHAPE),
-    (find({"visits": {"$bitsAllSet": [-1]}}), Reason.SHAPE),
-    (find({"visits": {"$bitsAllSet": Binary(bytes(4096))}}), Reason.SHAPE),
-    (find({"visits": {"$bitsAllSet": "x"}}), Reason.SHAPE),
-    ({**find({"surname": {"$gt": "S"}}), "collation": {"locale": "sv", "strength": 2}}, Reason.COLLATION),
-    ({**find({"surname": {"$gt": "S"}}), "tailable": True}, Reason.RANGE),
-    ({**find({"surname": {"$gt": "S"}}), "readConcern": {"level": "linearizable"}}, Reason.RANGE),
-    ({"explain": {**find({"surname": {"$gt": "S"}}), "tailable": True}}, Reason.RANGE),
+    (Reason.PATTERN, find({"mute": {"$regex": "^S"}})),
+    (Reason.PATTERN, find({"notes": {"$regex": "^S"}})),
+    (Reason.PATTERN, find({"surname": {"$all": [re.compile("^S")]}})),
+    (Reason.PATTERN, find({"surname": {"$eq": re.compile("^S")}})),
+    (Reason.PATTERN, find({"surname": {"$regex": "(?R)"}})),
+    (Reason.SHAPE, find({"surname": {"$regex": 5}})),
+    (Reason.SHAPE, find({"surname": {"$regex": re.compile("S", re.I), "$options": "i"}})),
+    (Reason.RANGE, find({"surname": {"$gt": MinKey()}})),
+    (Reason.SHAPE, find({"visits": {"$mod": [4]}})),
+    (Reason.SHAPE, find({"visits": {"$bitsAllSet": -1}})),
+    (Reason.SHAPE, find({"visits": {"$bitsAllSet": [-1]}})),
+    (Reason.SHAPE, find({"visits": {"$bitsAllSet": Binary(bytes(4096))}})),
+    (Reason.SHAPE, find({"visits": {"$bitsAllSet": "x"}})),
+    (Reason.COLLATION, {**find({"surname": {"$gt": "S"}}), "collation": {"locale": "sv", "strength": 2}}),
+    (Reason.RANGE, {**find({"surname": {"$gt": "S"}}), "tailable": True}),
+    (Reason.RANGE, {**find({"surname": {"$gt": "S"}}), "readConcern": {"level": "linearizable"}}),
+    (Reason.RANGE, {"explain": {**find({"surname": {"$gt": "S"}}), "tailable": True}}),
     (
+        Reason.RANGE,
         {
             "aggregate": "patients",
             "cursor": {},
             "pipeline": [{"$set": {"surname": "$kin.surname"}}, {"$match": {"surname": {"$gt": "S"}}}],
         },
-        Reason.RANGE,
     ),
+    # what leads into arrays in arrays is not asked
+    (Reason.RANGE, find({"kin.0.surname": {"$gt": "S"}})),
+    (Reason.RANGE, find({"surname.0": {"$gt": "S"}})),
+    (Reason.RANGE, find({"kin": {"$elemMatch": {"0.surname": {"$gt": "S"}}}})),
+    (Reason.RANGE, find({"kin.0": {"$elemMatch": {"surname": {"$gt": "S"}}}})),
+    (Reason.RANGE, find({"kin": {"$elemMatch": {"$elemMatch": {"surname": {"$gt": "S"}}}}})),
 )
-def test_anything_else_is_refused_as_ever(command: dict[str, Any], reason: Reason) -> None:
-    with raising(Refusal, reason):
-        plan(command, STORED)
+def test_anything_else_is_refused_as_ever(command: Reason, reason: Any) -> None:
+    with raising(Refusal, command):
+        plan(reason, STORED)
 
 
 NULL, ARRAY = (10, b""), (4, b"\5\0\0\0\0")
@@ -399,19 +405,6 @@ def test_a_long_range_keeps_its_list_where_nothing_may_be_asked() -> None:
 def test_no_operator_is_put_into_a_document_twice(condition: dict[str, Any]) -> None:
     with raising(Refusal, Reason.QUESTION):
         plan(find({"year": condition}), [1990])
-
-
-@rows(
-    "query",
-    {"kin.0.surname": {"$gt": "S"}},
-    {"surname.0": {"$gt": "S"}},
-    {"kin": {"$elemMatch": {"0.surname": {"$gt": "S"}}}},
-    {"kin.0": {"$elemMatch": {"surname": {"$gt": "S"}}}},
-    {"kin": {"$elemMatch": {"$elemMatch": {"surname": {"$gt": "S"}}}}},
-)
-def test_what_leads_into_arrays_in_arrays_is_not_asked(query: dict[str, Any]) -> None:
-    with raising(Refusal, Reason.RANGE):
-        plan(find(query), STORED)
 
 
 def test_a_name_that_is_not_utf_8_is_not_asked_for() -> None:
