@@ -16,9 +16,9 @@ from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
     "modules": 394,
-    "lines": 103_473,
+    "lines": 103_449,
     "modules of 50 lines or fewer": 12,
-    "modules with one importer": 60,
+    "modules with one importer": 61,
     "modules that import the envelope": 40,
     "longest chain of imports": 22,
     "floors of policies": 12,

@@ -1,16 +1,22 @@
 """The state of one session that its two sides share."""
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, final
 
-from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.policies.commands.views import ViewCatalog
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.questions.asked import ValuesJudgement, ValuesQuestion
 from sealwire.policies.roles.role import Claim, Rights, Roles
 from sealwire.proxy.session.compression import Compression
-from sealwire.proxy.session.effects import Close, CloseReason
+from sealwire.proxy.session.effects import (
+    Close,
+    CloseReason,
+    Count,
+    Counter,
+    Effect,
+    PauseClient,
+    ToServer,
+)
 from sealwire.proxy.session.login.authentication import OTHER
 from sealwire.proxy.session.login.caller import Caller, Stated
 from sealwire.proxy.session.login.handshake import (
@@ -20,48 +26,68 @@ from sealwire.proxy.session.login.handshake import (
     prepare_hello,
     rewrite_hello,
 )
-from sealwire.proxy.session.login.identities import NOT_CERTIFIED, LoginSteps
+from sealwire.proxy.session.login.identities import NOT_CERTIFIED, Certified, UpstreamIdentity
 from sealwire.proxy.session.moving.moves import Hold
-from sealwire.proxy.session.requests import Again, AwaitedRequests
+from sealwire.proxy.session.requests import Again, AwaitedRequests, Request, RequestKind
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, State, States
-from sealwire.wire.framing import Framer, LongMessage
-
-# ------------------------------ what a client's roles allow: of who it is, and of what it says of a command
-#
-# Each session has one. What it remembers goes with every login, every logout and every other policy, so
-# that no right outlives its reason.
+from sealwire.proxy.session.write_errors import without_envelopes
+from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.framing import Framer, LongMessage, request_id_of, response_to_of
+from sealwire.wire.op_msg import OpMsg, build_op_msg
+from sealwire.wire.raw_bson import int32_at
 
 MAX_REMEMBERED: Final = 64
 """A purpose is whatever a client writes."""
 
 
 @final
-class Entitled:
-    """From what is stated of a command to the rights that count for it."""
+class ClientLogin:
+    """Who the client is: what it has proved, what the server has said of it, and what its roles allow.
 
-    __slots__ = ("_claim", "_known", "roles")
+    Rights are remembered until the next login, logout or other policy, so that none outlives its reason.
+    """
 
-    def __init__(self, roles: Roles | None) -> None:
-        self.roles = roles
+    __slots__ = (
+        "_claim",
+        "_known",
+        "_shared",
+        "_states",
+        "caller",
+        "certified",
+        "has_failed_early",
+        "mechanism",
+        "roles",
+        "speculation",
+    )
+
+    def __init__(self, shared: Shared, states: States) -> None:
+        self._shared = shared
+        self._states = states
+        self.roles = shared.settings.policy.roles
         """Those of the policy; without any, everybody may do everything."""
         self._claim = Claim()
         self._known: dict[tuple[str, bool], Rights] = {}
+        self.caller = Caller()
+        """Who the client is, as far as anybody has said."""
+        self.mechanism = OTHER
+        """By which one the client logs in, or did last; a label."""
+        self.certified = NOT_CERTIFIED
+        """What the client has proved by its certificate."""
+        self.speculation = b""
+        """The command of the login by certificate that began with the last hello; empty without one."""
+        self.has_failed_early = False
+        """Whether that one has failed, and nobody has asked for the login by itself since."""
 
-    def use_roles(self, roles: Roles | None) -> None:
-        """Another policy counts."""
-        self.roles = roles
-        self._known.clear()
+    @property
+    def is_let_in(self) -> bool:
+        """Whether commands pass: the server has said yes to a login on this connection, or asks for none."""
+        return self._states.login is not State.ANONYMOUS or not self._shared.settings.login_required
 
-    def use_users(self, users: tuple[str, ...]) -> None:
-        """The server has said who has logged in, or nobody knows."""
-        self._claim = replace(self._claim, users=users)
-        self._known.clear()
-
-    def use_certificate(self, subject: str, issuer: str = "") -> None:
-        """The client has proved that it holds a certificate with this subject, signed by `issuer`."""
-        self._claim = replace(self._claim, certificate=subject, issuer=issuer)
-        self._known.clear()
+    @property
+    def identity(self) -> UpstreamIdentity | None:
+        """As whom the client is logged in by its certificate; None if it has none, or none that counts."""
+        return self.certified.identity(self._shared.settings.identities)
 
     @property
     def client(self) -> str:
@@ -85,82 +111,157 @@ class Entitled:
             found = self._known[key] = roles.rights(claim)
         return found
 
+    def use_roles(self, roles: Roles | None) -> None:
+        """Another policy counts."""
+        self.roles = roles
+        self._known.clear()
 
-@dataclass(frozen=True, slots=True)
-class LookUp:
-    """A question to the server, on behalf of a command that waits."""
+    def certify(self, subject: str, certified: Certified) -> None:
+        """The client has proved that it holds a certificate with this subject."""
+        self.certified = certified
+        self._claim = replace(self._claim, certificate=subject, issuer=certified.issuer)
+        self._known.clear()
 
-    database: str
-    names: tuple[str, ...]
-    """The names of collections or views in it."""
-    api: dict[str, object]
-    """The options of the waiting command that say which API it speaks."""
+    def introduce(self, application: str, driver: str) -> None:
+        """The client says what it is. The first time counts, as for the server."""
+        if not self.caller.driver and not self.caller.application:
+            self.caller = replace(self.caller, application=application, driver=driver)
 
-    @property
-    def namespaces(self) -> tuple[str, ...]:
-        """The names in full."""
-        return tuple(f"{self.database}.{name}" for name in self.names)
+    def step(self, mechanism: str | None = None) -> None:
+        """A step of a login goes to the server, the first one by this mechanism.
 
+        The server has to say again who is there.
+        """
+        self.mechanism = mechanism or self.mechanism
+        self._states.happened(Event.LOGIN_STEP)
+        self.name_users(())
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the server is being asked of the values of a field."""
+    def name_users(self, users: tuple[str, ...]) -> None:
+        """These have logged in, as the server has said."""
+        self.caller = replace(self.caller, users=users)
+        self._claim = replace(self._claim, users=users)
+        self._known.clear()
 
-    question: ValuesQuestion
-    judgement: ValuesJudgement
-    options: bytes
-    """The elements of the waiting command that go with each command of the question."""
-    hold: Hold | None
-    """What it uses of classes that move."""
-    needs_time: bool
-    """Whether the server has to say at which time it reads, for the command to read then as well."""
-    cipher: ContextCipher | None = None
-    """That of the question's context; None if it is about none, or nothing is stored under that one."""
+    def succeed(self) -> Count:
+        """The server has said yes to a login. Whose it is, it is asked before the next command."""
+        self._states.happened(Event.LOGGED_IN)
+        return Count(Counter.LOGINS, label=self.mechanism)
+
+    def log_out(self) -> None:
+        """The client takes its login back."""
+        self._states.happened(Event.LOGGED_OUT)
+        self.take_outcome()
+        self.name_users(())
+
+    def take_outcome(self) -> State:
+        """What came of a login by certificate; from now on nothing waits for it."""
+        outcome = self._states.certificate
+        if outcome is not State.UNDECIDED:
+            self._states.happened(Event.LOGIN_ANSWERED)
+        return outcome
 
 
 @final
-class LoginByCertificate:
-    """What a login by certificate needs besides its states."""
+class CommandAtHand:
+    """What was learned for the client's command that is being planned, each time that it comes again."""
 
-    __slots__ = ("api", "certified", "has_failed_early", "speculation", "steps")
+    __slots__ = ("again", "due", "read_concern", "unanswered", "views")
 
-    def __init__(self) -> None:
-        self.certified = NOT_CERTIFIED
-        """What the client has proved by its certificate."""
-        self.steps: LoginSteps | None = None
-        """The steps of the login that is under way at the server."""
-        self.api: dict[str, object] = {}
-        """What its questions say of the API."""
-        self.speculation = b""
-        """The command of the login that began with the last hello; empty without one."""
-        self.has_failed_early = False
-        """Whether that one has failed, and nobody has asked for the login by itself since."""
+    def __init__(self, policy: PolicySet) -> None:
+        self.views = ViewCatalog(policy)
+        """What the server has said of the names in it, and of stored values."""
+        self.read_concern: bytes | None = None
+        """The element by which it reads what a question has read for it. Empty: the question has begun its
+        transaction. None: it reads as the client says."""
+        self.unanswered: tuple[str, bytes] | None = None
+        """Why it cannot be planned, and with which error body the server has said so."""
+        self.again: Again | None = None
+        """What it was when it was sent before and has found nothing; None: it was not sent before."""
+        self.due = b""
+        """A command that comes once more, before all that came after it."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a question has begun its transaction."""
+        return self.read_concern == b""
+
+    def once_more(self, again: Again, reply: list[Effect]) -> None:
+        """A write has found nothing: it comes once more. If that is so, the client gets `reply`."""
+        again.reply = reply
+        self.again, self.due = again, again.message
+
+    def take_due(self) -> bytes:
+        """The command that is due; empty if none is."""
+        due, self.due = self.due, b""
+        return due
+
+
+class Question:
+    """What the server is being asked, on the client's own connection, while the client's messages wait.
+
+    Each answer comes to `answered`, which asks on or is `over`. Then what waits comes again.
+    """
+
+    __slots__ = ("_conversation",)
+
+    def __init__(self, conversation: "Conversation") -> None:
+        self._conversation = conversation
+
+    def answered(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """What follows from an answer. Raises BsonError, ProtocolError."""
+        raise NotImplementedError
+
+    def unreadable(self, message: bytes, parsed: OpMsg, error: Exception) -> list[Effect]:
+        """What follows if `answered` has raised `error` for want of a key, and there is none to be had."""
+        del message, parsed
+        raise error
+
+    def send(self, command: str, content: bytes, hold: Hold | None = None) -> ToServer:
+        """Ask by the document `content`. Raises ProtocolError when too much is awaited."""
+        conversation = self._conversation
+        request_id = conversation.new_id()
+        while not conversation.awaited.has_room_for(request_id):
+            if conversation.awaited.full:
+                raise ProtocolError(WireReason.REQUEST_ID, 4)
+            request_id = conversation.new_id()
+        conversation.awaited.add(request_id, Request(RequestKind.QUESTION, command, "", hold=hold))
+        conversation.states.happened(Event.ASKED)
+        conversation.question = self
+        return ToServer(build_op_msg(request_id, 0, content))
+
+    def take(self, answer: bytes) -> None:
+        """The message that was asked last has this answer."""
+        response_to, request_id = response_to_of(answer), request_id_of(answer)
+        self._conversation.awaited.answer(response_to, request_id, more_to_come=False)
+
+    def error_in(self, answer: bytes, body: int) -> bytes:
+        """The body of the server's error, as the client may see it. Raises BsonError."""
+        if self._conversation.login.roles is not None:
+            answer = without_envelopes(answer)
+        return answer[body : body + int32_at(answer, body)]
+
+    def over(self) -> PauseClient:
+        """All is answered: what waits goes on."""
+        self._conversation.states.happened(Event.ANSWERED)
+        self._conversation.question = None
+        return PauseClient(False)
 
 
 @final
 class Conversation:
-    """What the two sides of a session share: what requests leave behind for their replies, and its states."""
+    """What the two sides of a session share, and that none of them can own."""
 
     __slots__ = (
         "_last_id",
-        "again",
+        "at_hand",
         "awaited",
-        "by_certificate",
-        "caller",
         "compression",
-        "due",
-        "entitled",
-        "has_begun",
         "is_balanced",
-        "look_up",
-        "mechanism",
-        "observed",
-        "read_at",
+        "login",
+        "question",
         "shared",
         "states",
         "topology",
-        "unanswered",
-        "views",
     )
 
     def __init__(self, shared: Shared, topology: Topology) -> None:
@@ -169,64 +270,17 @@ class Conversation:
         """What the client is told of addresses."""
         self.states = States()
         self.awaited = AwaitedRequests()
-        self.look_up: LookUp | Asked | None = None
-        """What the server is being asked, or was asked last."""
-        self.again: Again | None = None
-        """A write that has found nothing, while it is asked about once more."""
-        self.due = b""
-        """A command of the client that comes once more, before all that came after it."""
-        self.has_begun = False
-        """Whether a question has begun the transaction of the command that waits."""
-        self.read_at = b""
-        """The read concern of that command, with the time at which a question has read; empty without one."""
-        self.unanswered: tuple[str, bytes] | None = None
-        """Why the command that waits cannot be planned, and with which error body the server has said so."""
+        self.question: Question | None = None
+        """What the server is being asked; None: nothing."""
+        settings = shared.settings
+        self.at_hand = CommandAtHand(settings.policy)
+        self.login = ClientLogin(shared, self.states)
         self.is_balanced = False
         """Whether the client has said that a load balancer lies between."""
-        settings = shared.settings
         ours = (settings.compress_to_clients, settings.compress_to_server)
         self.compression = Compression(*ours) if any(ours) else None
         """What is compressed; None where this proxy offers it to nobody."""
-        self.views = ViewCatalog(settings.policy)
-        """What the server has said of names for the command that is being planned."""
-        self.observed = observing(settings.policy)
-        """By what commands are planned that are only observed; None: there are none."""
-        self.mechanism = OTHER
-        """By which mechanism the client logs in, or did last; a label."""
-        self.by_certificate = LoginByCertificate()
         self._last_id = 0
-        self.caller = Caller()
-        """Who the client is, as far as anybody has said."""
-        self.entitled = Entitled(settings.policy.roles)
-        """What its roles allow."""
-
-    @property
-    def is_let_in(self) -> bool:
-        """Whether commands pass: the server has said yes to a login on this connection, or asks for none."""
-        return self.states.login is not State.ANONYMOUS or not self.shared.settings.login_required
-
-    def log_out(self) -> None:
-        """The client takes its login back."""
-        self.states.happened(Event.LOGGED_OUT)
-        self.take_outcome()
-        self.name_users(())
-
-    def take_outcome(self) -> State:
-        """What came of a login by certificate; from now on nothing waits for it."""
-        outcome = self.states.certificate
-        if outcome is not State.UNDECIDED:
-            self.states.happened(Event.LOGIN_ANSWERED)
-        return outcome
-
-    def forget_users(self) -> None:
-        """A step of a login goes to the server: who is there, it has to say again."""
-        self.states.happened(Event.LOGIN_STEP)
-        self.name_users(())
-
-    def name_users(self, users: tuple[str, ...]) -> None:
-        """These have logged in, as the server has said."""
-        self.caller = replace(self.caller, users=users)
-        self.entitled.use_users(users)
 
     def hello_request(self, message: bytes, document: int) -> bytes:
         """A handshake as the server gets it. Raises BsonError, BalancerMismatch."""
@@ -237,20 +291,14 @@ class Conversation:
             raise BalancerMismatch
         return prepared
 
-    def hello_reply(self, message: bytes, document: int) -> bytes:
-        """What the client is told of the server's answer. Raises BsonError, UnknownMember."""
+    def hello_reply(self, message: bytes, document: int) -> tuple[bytes, bool]:
+        """What the client is told of the server's answer, as `rewrite_hello` says it."""
         return rewrite_hello(message, document, self.topology, self.compression, balanced=self.is_balanced)
-
-    def introduce(self, application: str, driver: str) -> None:
-        """The client says what it is. The first time counts, as for the server."""
-        if not self.caller.driver and not self.caller.application:
-            self.caller = replace(self.caller, application=application, driver=driver)
 
     def use_policy(self, policy: PolicySet) -> None:
         """Another policy counts from now on. A login that was made stays."""
-        self.views = ViewCatalog(policy)
-        self.observed = observing(policy)
-        self.entitled.use_roles(policy.roles)
+        self.at_hand.views = ViewCatalog(policy)
+        self.login.use_roles(policy.roles)
 
     def new_id(self) -> int:
         """Request ids of our own replies; clients match replies by responseTo only."""
@@ -266,11 +314,6 @@ class Conversation:
             moves.leave(hold)
         self.states.happened(Event.ENDED)
         return Close(reason, detail)
-
-
-def observing(policy: PolicySet) -> ViewCatalog | None:
-    """What plans by the policy as it is written, where not all of it is enforced."""
-    return None if policy.written is None else ViewCatalog(policy.written)
 
 
 class Side:

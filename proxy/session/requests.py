@@ -137,16 +137,10 @@ class RequestKind(Enum):
     """A step of an authentication."""
     MEMBERS = "members"
     """What a replica set says of its members."""
-    LOOK_UP = "look-up"
-    """Our own question to the server: what a name is."""
+    QUESTION = "question"
+    """Our own question to the server (`conversation.Question`)."""
     ABORT = "abort"
     """An abort in place of the client's commit, which is answered with an error (`moving.abandoned`)."""
-    CERTIFICATE_LOGIN = "certificate-login"
-    """Our own question to the server: a step of a login for a client that has shown a certificate."""
-    USERS = "users"
-    """Our own question to the server: who has logged in."""
-    VALUES = "values"
-    """Our own question to the server: which values a field holds."""
 
 
 @dataclass(slots=True)
@@ -214,7 +208,6 @@ class Request:
         opens: Openings | None = None,
         look: Look | None = None,
         hold: Hold | None = None,
-        stated: Stated = NOTHING_STATED,
     ) -> None:
         self.kind = kind
         self.command = command
@@ -225,7 +218,7 @@ class Request:
         self.opens = opens
         self.look = look
         self.hold = hold
-        self.stated = stated
+        self.stated = NOTHING_STATED
         self.client = ""
         self.documents = UNKNOWN
         self.users = None
@@ -274,7 +267,7 @@ class AwaitedRequests:
         """
         for request in {id(each): each for each in self._requests.values()}.values():
             is_held = request.reveals or request.hold is not None
-            if is_held and request.kind in (RequestKind.COMMAND, RequestKind.VALUES):
+            if is_held and request.kind in (RequestKind.COMMAND, RequestKind.QUESTION):
                 request.hold = adopted(request.hold)
 
     @property

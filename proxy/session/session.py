@@ -86,7 +86,7 @@ class Session:
     @property
     def is_anonymous(self) -> bool:
         """Whether the server asks for a login, and the client has none."""
-        return not self._conversation.is_let_in
+        return not self._conversation.login.is_let_in
 
     @property
     def oldest_awaited(self) -> int | None:
@@ -95,7 +95,7 @@ class Session:
 
     def unanswered(self) -> list[CommandRecord]:
         """Commands on record whose reply the client does not have, for when the connection has ended."""
-        again = self._conversation.again
+        again = self._conversation.at_hand.again
         held_back = [] if again is None else [each.record for each in again.reply if isinstance(each, Done)]
         return self._conversation.awaited.unanswered() + held_back
 
@@ -135,13 +135,12 @@ class Session:
 
         `subject` is the whole one, for roles; `certified` is for logins.
         """
-        self._conversation.entitled.use_certificate(subject, certified.issuer)
-        self._conversation.by_certificate.certified = certified
+        self._conversation.login.certify(subject, certified)
 
     @property
     def caller(self) -> Caller:
         """Who the client is."""
-        return self._conversation.caller
+        return self._conversation.login.caller
 
     @property
     def is_streaming(self) -> bool:
@@ -175,6 +174,7 @@ class Session:
         if policy is not self._policy:
             self._policy = policy
             self._conversation.use_policy(policy)
+            self._client.use_policy(policy)
         self._client.judge_access()
 
     def tick(self, now_s: float) -> list[Effect]:
@@ -269,14 +269,14 @@ class Session:
             self._held.append((side, message))
         elif after is State.OPEN and before is not State.OPEN:
             effects += self._release()
-        if self._conversation.due or states.stay is State.DRAINING:
+        if self._conversation.at_hand.due or states.stay is State.DRAINING:
             effects += self._at_last()
         return effects
 
     def _at_last(self) -> list[Effect]:
         """What comes of a message when it has been handled: a command once more, or the end."""
         effects: list[Effect] = []
-        due, self._conversation.due = self._conversation.due, b""
+        due = self._conversation.at_hand.take_due()
         if due:
             self._client.behind.appendleft(due)
             effects = self._catch_up(self._client)
@@ -288,7 +288,7 @@ class Session:
         """Say whom lines are about: with the next message a login may begin, before anybody writes them."""
         for place, effect in enumerate(effects):
             if isinstance(effect, Audit) and effect.users is None:
-                effects[place] = replace(effect, users=self._conversation.caller.users)
+                effects[place] = replace(effect, users=self._conversation.login.caller.users)
 
     def _is_put_off(self, side: Side, message: bytes | LongMessage) -> bool:
         """Whether a message is not handled now: it comes again, as it is, or the session has ended."""

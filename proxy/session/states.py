@@ -17,16 +17,8 @@ class State(Enum):
 
     OPEN = "open"
     """The messages of both peers are handled."""
-    ASKING_NAMES = "asking names"
-    """The server is being asked what names are. The client's messages wait."""
-    ASKING_SHOWN_NAMES = "asking shown names"
-    """It is asked again, for a user who may not see definitions. The client's messages wait."""
-    ASKING_USERS = "asking users"
-    """The server is being asked who is there. The client's messages wait."""
-    LOGGING_IN = "logging in"
-    """The proxy logs the client in by its certificate. The client's messages wait."""
-    ASKING_VALUES = "asking-values"
-    """The server is being asked which values a field holds. The client's messages wait."""
+    ASKING = "asking"
+    """The server is being asked a question (`conversation.Question`). The client's messages wait."""
     WAITING_FOR_WINDOW = "waiting for window"
     """A command uses values that move at this moment. The client's messages wait."""
     KEYS_AT_HAND = "keys at hand"
@@ -62,24 +54,14 @@ class State(Enum):
 class Event(Enum):
     """What changes a state."""
 
-    NAMES_ASKED = "names asked"
-    """The server was asked what names are."""
-    NAMES_WITHHELD = "names withheld"
-    """It does not show definitions to this user, and is asked for the names that it shows."""
-    NAMES_TOLD = "names told"
-    """It has answered, or said that it will not."""
-    USERS_ASKED = "users asked"
-    """The server was asked who has logged in."""
-    USERS_TOLD = "users told"
-    """It has answered, or said that it will not."""
-    VALUES_ASKED = "values asked"
-    """The server was asked which values a field holds, or for more of them."""
-    VALUES_TOLD = "values told"
+    ASKED = "asked"
+    """The server was asked a question, or for the rest of an answer."""
+    ANSWERED = "answered"
     """It has said all, or that it will not; or no more is needed."""
-    LOGIN_ASKED = "login asked"
-    """The server was asked a question of a login by certificate."""
+    USERS_TOLD = "users told"
+    """It has said who has logged in, or that it will not."""
     LOGIN_ACCEPTED = "login accepted"
-    """It has said yes at the end of that login."""
+    """It has said yes at the end of a login by certificate."""
     LOGIN_REJECTED = "login rejected"
     """It has said no, or has not proved that it knows the password."""
     LOGIN_ANSWERED = "login answered"
@@ -116,13 +98,8 @@ class Transition(NamedTuple):
     after: State
 
 
-_ASKING: Final = (
-    *(State.ASKING_NAMES, State.ASKING_SHOWN_NAMES, State.ASKING_USERS, State.ASKING_VALUES),
-    State.LOGGING_IN,
-)
-
 PARTS: Final = {
-    "messages": (State.OPEN, *_ASKING, State.WAITING_FOR_WINDOW),
+    "messages": (State.OPEN, State.ASKING, State.WAITING_FOR_WINDOW),
     "keys": (State.KEYS_AT_HAND, State.KEYS_AWAITED),
     "command": (State.UNHINDERED, State.HINDERED, State.OUT_OF_PATIENCE),
     "login": (State.ANONYMOUS, State.UNNAMED, State.NAMED),
@@ -132,26 +109,15 @@ PARTS: Final = {
 """The states of each part, of which it has one at a time; the first one to begin with. CLOSED ends two."""
 
 TRANSITIONS: Final = (
-    Transition(State.OPEN, Event.NAMES_ASKED, State.ASKING_NAMES),
-    Transition(State.ASKING_NAMES, Event.NAMES_WITHHELD, State.ASKING_SHOWN_NAMES),
-    Transition(State.ASKING_NAMES, Event.NAMES_TOLD, State.OPEN),
-    Transition(State.ASKING_SHOWN_NAMES, Event.NAMES_TOLD, State.OPEN),
-    Transition(State.OPEN, Event.USERS_ASKED, State.ASKING_USERS),
-    Transition(State.ASKING_USERS, Event.USERS_TOLD, State.OPEN),
-    Transition(State.OPEN, Event.VALUES_ASKED, State.ASKING_VALUES),
-    # they come in batches
-    Transition(State.ASKING_VALUES, Event.VALUES_ASKED, State.ASKING_VALUES),
-    Transition(State.ASKING_VALUES, Event.VALUES_TOLD, State.OPEN),
-    Transition(State.OPEN, Event.LOGIN_ASKED, State.LOGGING_IN),
-    # two or three questions with a password
-    Transition(State.LOGGING_IN, Event.LOGIN_ASKED, State.LOGGING_IN),
-    Transition(State.LOGGING_IN, Event.LOGIN_ACCEPTED, State.OPEN),
-    Transition(State.LOGGING_IN, Event.LOGIN_REJECTED, State.OPEN),
+    Transition(State.OPEN, Event.ASKED, State.ASKING),
+    # an answer may come in batches, and a login by password takes two or three questions
+    Transition(State.ASKING, Event.ASKED, State.ASKING),
+    Transition(State.ASKING, Event.ANSWERED, State.OPEN),
     Transition(State.OPEN, Event.WINDOW_MET, State.WAITING_FOR_WINDOW),
     Transition(State.WAITING_FOR_WINDOW, Event.FRONTIER_MOVED, State.OPEN),
     Transition(State.OPEN, Event.KEY_MISSED, State.OPEN),
     # a reply to an earlier command may come while a question is open
-    *(Transition(state, Event.KEY_MISSED, state) for state in _ASKING),
+    Transition(State.ASKING, Event.KEY_MISSED, State.ASKING),
     # the command waits on among the messages that are held, and is tried again when the key is there
     Transition(State.WAITING_FOR_WINDOW, Event.KEY_MISSED, State.OPEN),
     Transition(State.KEYS_AT_HAND, Event.KEY_MISSED, State.KEYS_AWAITED),

@@ -133,19 +133,6 @@ def is_balanced(message: bytes, document: int) -> bool:
     return said is not None and said.kind == kinds.BOOL and any(message[said.value : said.end])
 
 
-def names_stranger(message: bytes, document: int, topology: Topology) -> bool:
-    """Whether a hello reply names a member without a listener. Raises BsonError. Cost: as `rewrite_hello`."""
-    for element in elements(message, document):
-        if element.name in _ADDRESSES and element.kind == kinds.STRING:
-            if not _is_known(message, element, topology):
-                return True
-        elif element.name in _ADDRESS_LISTS and element.kind == kinds.ARRAY:
-            for item in elements(message, element.value):
-                if not _is_known(message, item, topology):
-                    return True
-    return False
-
-
 def rewrite_hello(
     message: bytes,
     document: int,
@@ -153,11 +140,11 @@ def rewrite_hello(
     compression: Compression | None = None,
     *,
     balanced: bool = False,
-) -> bytes:
-    """A hello reply that names only addresses of the proxy; an OP_MSG's checksum is the caller's to refresh.
+) -> tuple[bytes, bool]:
+    """A hello reply that names only addresses of the proxy, and whether a member that has none was left out.
 
-    `compression` takes what the server has answered, and says what is answered instead. `balanced`: the
-    client needs a service id.
+    An OP_MSG's checksum is the caller's to refresh. `compression` takes what the server has answered, and
+    says what is answered instead. `balanced`: the client needs a service id.
 
     Raises UnknownMember; BsonError, also for an address in a type that a driver might read and this does not.
     Cost: O(elements of the reply).
@@ -166,36 +153,31 @@ def rewrite_hello(
     end = document + int32_at(message, document)
     if not topology.members:
         _require_one_member(message, document)
-    edits = list(_hello_edits(message, document, topology, compression))
-    if compression is not None and compression.for_client:
-        edits.append(_added("compression", compression.for_client, end, parents))
-    if balanced and topology.service_id and find_element(message, document, b"serviceId") is None:
-        edits.append(_added("serviceId", ObjectId(topology.service_id), end, parents))
-    return splice(message, edits) if edits else message
-
-
-def _hello_edits(
-    message: bytes, document: int, topology: Topology, compression: Compression | None
-) -> Iterator[Edit]:
-    parents = (0, document)
+    edits: list[Edit] = []
+    has_strangers = False
     for element in elements(message, document):
         if element.name == b"compression":
             if compression is not None:
                 compression.server_answers(_names(message, element))
-            yield Edit(element.start, element.end, b"", parents)
+            edits.append(Edit(element.start, element.end, b"", parents))
         elif element.name in _ADDRESSES and element.kind != kinds.NULL:
-            if (
-                element.name == b"primary"
-                and topology.withholds
-                and not _is_known(message, element, topology)
-            ):
-                yield Edit(element.start, element.end, b"", parents)
+            is_stranger = topology.withholds and not _is_known(message, element, topology)
+            if is_stranger and element.name == b"primary":
+                has_strangers = True
+                edits.append(Edit(element.start, element.end, b"", parents))
             else:
-                yield _address(message, element, topology, parents)
+                edits.append(_address(message, element, topology, parents))
         elif element.name in _ADDRESS_LISTS and element.kind != kinds.NULL:
-            yield from _address_list(message, element, topology, parents)
+            told, left_out = _address_list(message, element, topology, parents)
+            edits += told
+            has_strangers = has_strangers or left_out
         elif element.name == b"maxMessageSizeBytes":
-            yield from _message_size(message, element, parents)
+            edits += _message_size(message, element, parents)
+    if compression is not None and compression.for_client:
+        edits.append(_added("compression", compression.for_client, end, parents))
+    if balanced and topology.service_id and find_element(message, document, b"serviceId") is None:
+        edits.append(_added("serviceId", ObjectId(topology.service_id), end, parents))
+    return splice(message, edits) if edits else message, has_strangers
 
 
 def _require_one_member(message: bytes, document: int) -> None:
@@ -234,17 +216,16 @@ def _message_size(message: bytes, element: Element, parents: tuple[int, ...]) ->
 
 def _address_list(
     message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]
-) -> Iterator[Edit]:
+) -> tuple[list[Edit], bool]:
+    """The edits of a list, and whether a member was left out of it."""
     if element.kind != kinds.ARRAY:
         raise BsonError(WireReason.BSON_TYPE, element.start)
     items = list(elements(message, element.value))
     if topology.withholds and not all(_is_known(message, item, topology) for item in items):
         names = [_name_in(message, item) for item in items if _is_known(message, item, topology)]
         told = encode({str(place): topology.advertised(name) for place, name in enumerate(names)})
-        yield Edit(element.value, element.end, told, parents)
-        return
-    for item in items:
-        yield _address(message, item, topology, (*parents, element.value))
+        return [Edit(element.value, element.end, told, parents)], True
+    return [_address(message, item, topology, (*parents, element.value)) for item in items], False
 
 
 def _address(message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]) -> Edit:

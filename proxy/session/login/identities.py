@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, final
 
@@ -199,7 +199,10 @@ NOT_CERTIFIED: Final = Certified(())
 
 _MAX_PAYLOAD_BYTES: Final = 4096
 
-Question = dict[str, object]
+Command = dict[str, object]
+Steps = Generator[Command, tuple[bytes, int], None]
+"""The commands of a login. It is sent each answer, as a message and where its body begins, and ends with the
+login. Raises NotLoggedIn, BsonError."""
 
 
 class NotLoggedIn(Exception):
@@ -210,80 +213,50 @@ class NotLoggedIn(Exception):
         self.why = why
 
 
-@final
-class CertificateSteps:
-    """One question: the server has seen the certificate that the proxy shows for this client."""
+def certificate_steps() -> Steps:
+    """One command: the server has seen the certificate that the proxy shows for this client."""
+    message, body = yield {"authenticate": 1, "mechanism": "MONGODB-X509", "$db": "$external"}
+    _require_ok(message, body)
 
-    __slots__ = ()
 
-    def first(self) -> Question:
-        """The first question."""
-        return {"authenticate": 1, "mechanism": "MONGODB-X509", "$db": "$external"}
-
-    def after(self, message: bytes, body: int) -> Question | None:
-        """The next question after this answer; None once it is done. Raises NotLoggedIn, BsonError."""
+def scram_steps(identity: ScramIdentity, nonce: bytes) -> Steps:
+    """Two or three commands: the first message, the proof, and an empty one where the server waits."""
+    exchange = ScramExchange(identity.user, identity.secret, nonce)
+    message, body = yield {
+        "saslStart": 1,
+        "mechanism": identity.secret.mechanism.value,
+        "payload": Binary(exchange.first()),
+        "options": {"skipEmptyExchange": True},
+        "$db": identity.database,
+    }
+    _require_ok(message, body)
+    try:
+        if is_done(message, body):
+            # a server that lets somebody in without a proof is not the one that knows the password
+            raise ScramFailed
+        proof = exchange.proof(_payload(message, body))
+        message, body = yield _continued(identity, message, body, proof)
         _require_ok(message, body)
-        return None
-
-
-@final
-class ScramSteps:
-    """Two or three questions: the first message, the proof, and an empty one where the server waits."""
-
-    __slots__ = ("_database", "_exchange", "_has_proved", "_is_verified", "_mechanism")
-
-    def __init__(self, identity: ScramIdentity, nonce: bytes) -> None:
-        self._exchange = ScramExchange(identity.user, identity.secret, nonce)
-        self._mechanism = identity.secret.mechanism.value
-        self._database = identity.database
-        self._has_proved = False
-        self._is_verified = False
-
-    def first(self) -> Question:
-        """The first question."""
-        return {
-            "saslStart": 1,
-            "mechanism": self._mechanism,
-            "payload": Binary(self._exchange.first()),
-            "options": {"skipEmptyExchange": True},
-            "$db": self._database,
-        }
-
-    def after(self, message: bytes, body: int) -> Question | None:
-        """The next question after this answer; None once it is done. Raises NotLoggedIn, BsonError."""
+        exchange.verify(_payload(message, body))
+    except ScramFailed:
+        raise NotLoggedIn("server not proved") from None
+    if not is_done(message, body):
+        message, body = yield _continued(identity, message, body, b"")
         _require_ok(message, body)
-        done = is_done(message, body)
-        if self._is_verified:
-            if not done:
-                raise NotLoggedIn("never done")
-            return None
-        payload = _payload(message, body)
-        try:
-            if self._has_proved:
-                self._exchange.verify(payload)
-                self._is_verified = True
-                return None if done else self._go_on(message, body, b"")
-            if done:
-                # a server that lets somebody in without a proof is not the one that knows the password
-                raise ScramFailed
-            self._has_proved = True
-            return self._go_on(message, body, self._exchange.proof(payload))
-        except ScramFailed:
-            raise NotLoggedIn("server not proved") from None
-
-    def _go_on(self, message: bytes, body: int, payload: bytes) -> Question:
-        number = find_element(message, body, b"conversationId")
-        if number is None or number.kind != kinds.INT:
-            raise NotLoggedIn("no conversation")
-        return {
-            "saslContinue": 1,
-            "conversationId": int32_at(message, number.value),
-            "payload": Binary(payload),
-            "$db": self._database,
-        }
+        if not is_done(message, body):
+            raise NotLoggedIn("never done")
 
 
-LoginSteps = CertificateSteps | ScramSteps
+def _continued(identity: ScramIdentity, message: bytes, body: int, payload: bytes) -> Command:
+    number = find_element(message, body, b"conversationId")
+    if number is None or number.kind != kinds.INT:
+        raise NotLoggedIn("no conversation")
+    return {
+        "saslContinue": 1,
+        "conversationId": int32_at(message, number.value),
+        "payload": Binary(payload),
+        "$db": identity.database,
+    }
 
 
 def _require_ok(message: bytes, body: int) -> None:

@@ -16,7 +16,7 @@ from sealwire.policies.planning.plan import Plan
 from sealwire.policies.questions.asked import Answers, ValuesAnswer, ValuesQuestion
 from sealwire.policies.questions.conditions import Value
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.conversation import Conversation
+from sealwire.proxy.session.conversation import CommandAtHand
 from sealwire.proxy.session.effects import Effect
 from sealwire.proxy.session.requests import Again
 from sealwire.wire import kinds
@@ -39,13 +39,13 @@ class NothingNew(Exception):
         """What the client gets."""
 
 
-def again_for(conversation: Conversation, plan: Plan) -> Again | None:
+def again_for(at_hand: CommandAtHand, plan: Plan) -> Again | None:
     """What is needed to send a planned write once more; None for any command that is not sent again.
 
     In a transaction nothing changes meanwhile. Raises BsonError; Refusal(QUESTION) for a write in an order
     of stored values that nobody awaits. Cost: O(elements, values listed).
     """
-    before, answers = conversation.again, conversation.views.answers
+    before, answers = at_hand.again, at_hand.views.answers
     if answers.has_order and parse_op_msg(plan.buf).flags & MORE_TO_COME:
         raise Refusal(Reason.QUESTION, rule="an unacknowledged write that is sorted by stored values")
     left = MOST_TIMES if before is None else before.left
@@ -65,23 +65,23 @@ def found_nothing(message: bytes, parsed: OpMsg) -> bool:
     return value is not None and value.value == value.end
 
 
-def check(conversation: Conversation, message: bytes) -> None:
+def check(at_hand: CommandAtHand, message: bytes) -> None:
     """A command is planned: raises NothingNew if it was sent before, with the same values at least.
 
     One that writes the first document in an order raises it only if the server has no document for it now:
     the document that was the first is gone, and another one was behind it all the time. Raises
     SortDisturbed if that has happened too often.
     """
-    again = conversation.again
+    again = at_hand.again
     if again is None or again.message != message:
         return
     if again.is_sorted:
-        if not conversation.views.answers.has_first:
+        if not at_hand.views.answers.has_first:
             raise NothingNew(again.reply)
         if again.left < 1:
             raise replies.SortDisturbed
         return
-    for question, values in _listed(conversation.views.answers).items():
+    for question, values in _listed(at_hand.views.answers).items():
         if not values <= again.listed.get(question, frozenset()):
             return
     raise NothingNew(again.reply)

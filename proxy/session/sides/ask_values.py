@@ -17,6 +17,7 @@ from typing import Final, final
 from bson import Int64, encode
 from bson.raw_bson import RawBSONDocument
 
+from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import (
     BINARY_HEAD,
     EnvelopeMode,
@@ -30,29 +31,26 @@ from sealwire.crypto.envelope import (
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, KeysError, UnknownKey
 from sealwire.keys.frontier.frontier import LeaseAwaited, SnapshotOutdated
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.aggregation.sorting import OrderUnknown
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters.asking import Among, CandidatesUnknown
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import Plan, Replacement
-from sealwire.policies.questions.asked import ValuesAnswer, ValuesJudgement, ValuesUnknown
+from sealwire.policies.questions.asked import ValuesAnswer, ValuesJudgement, ValuesQuestion, ValuesUnknown
 from sealwire.policies.questions.conditions import HeldValue, Value
 from sealwire.policies.questions.patterns import Undecided
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.conversation import Asked, Conversation
+from sealwire.proxy.session.conversation import Conversation, Question
 from sealwire.proxy.session.effects import Count, Counter, Effect, PauseClient, ToServer
 from sealwire.proxy.session.moving.lasting import held_by_question, transaction_of
 from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.ranking import array_of
-from sealwire.proxy.session.requests import VALUES_UNKNOWN, RequestKind
+from sealwire.proxy.session.requests import VALUES_UNKNOWN
 from sealwire.proxy.session.rewriting import cipher_of, rewritten_part
 from sealwire.proxy.session.shared import KnownBatch, Verdicts
-from sealwire.proxy.session.sides.questions import asking
-from sealwire.proxy.session.states import Event
-from sealwire.proxy.session.write_errors import without_envelopes
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.framing import request_id_of, response_to_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, enclosed, find_element, int32_at, is_at
 
@@ -90,36 +88,29 @@ def ask(conversation: Conversation, unknown: ValuesUnknown, message: bytes, body
     sorted, as `rewritten_part`; ContextsMissing, Refusal(QUESTION) for a class with a key for each context;
     BsonError; ProtocolError when too much is awaited.
     """
-    question, among = unknown.question, _among(unknown)
+    question, among, at_hand = unknown.question, _among(unknown), conversation.at_hand
     cipher = cipher_of(question, chain.from_iterable(each.edits for each in among), conversation.shared)
     pipeline = _pipeline_of(conversation, unknown)
     parts = _parts(message, body)
     for_all, for_first = _FOR_ALL, _FOR_FIRST
-    if conversation.read_at:
-        parts[b"readConcern"] = conversation.read_at
+    if at_hand.read_concern:
+        parts[b"readConcern"] = at_hand.read_concern
     if b"autocommit" in parts:
         for_all, for_first = for_all | _OF_TRANSACTION, for_first | _OF_TRANSACTION | _BEGINNING
-        if conversation.has_begun:
+        if at_hand.has_begun:
             for_first -= _BEGINNING
-    needs_time = _needs_time(parts)
-    hold = _hold(conversation, message, body, begins=b"startTransaction" in parts)
-    database, _, collection = question.namespace.partition(".")
+    begins = {b"autocommit", b"startTransaction"} <= parts.keys() and not at_hand.has_begun
+    hold = _hold(conversation, message, body, begins=begins)
     unknown.judgement.bounds = conversation.shared.settings.questions
     copied = [question.options]
     copied += [part for name, part in parts.items() if name in for_first]
     if b"autocommit" not in parts and not _WRITING.isdisjoint(parts):
         copied.append(_LOCAL)
-    kept = [part for name, part in parts.items() if name in for_all]
-    conversation.look_up = Asked(question, unknown.judgement, b"".join(kept), hold, needs_time, cipher)
-    others = {"cursor": {"batchSize": _BATCH}, "allowDiskUse": True, "$db": database}
-    content = b"".join((_elements({"aggregate": collection}), pipeline, _elements(others), *copied))
-    try:
-        sent = _sent(conversation, "aggregate", content, hold)
-    except ProtocolError:
-        if hold is not None:
-            hold.end()  # nothing is awaited that would end it
-        raise
-    conversation.has_begun = conversation.has_begun or b"startTransaction" in parts
+    kept = b"".join(part for name, part in parts.items() if name in for_all)
+    asked = ValuesAsked(conversation, unknown, kept, hold, cipher, needs_time=_needs_time(parts))
+    sent = asked.ask(pipeline, b"".join(copied))
+    if begins:
+        at_hand.read_concern = b""
     return [Count(Counter.VALUE_QUESTIONS), PauseClient(True), sent]
 
 
@@ -129,12 +120,15 @@ def go_on(conversation: Conversation, plan: Plan, body: int) -> None:
     It goes on with the transaction that the question has begun, or reads at the same time. Raises
     SnapshotOutdated if values may have moved since.
     """
-    if conversation.read_at and conversation.shared.moves.have_begun:
+    concern = conversation.at_hand.read_concern
+    if concern is None:
+        return
+    if concern and conversation.shared.moves.have_begun:
         raise SnapshotOutdated
     plan.replacements.extend(
-        Replacement(each, (0, body), conversation.read_at if each.name == b"readConcern" else b"")
+        Replacement(each, (0, body), concern)
         for each in elements(plan.buf, body)
-        if each.name in (_BEGINNING if conversation.has_begun else (b"readConcern",))
+        if each.name in (_BEGINNING if conversation.at_hand.has_begun else (b"readConcern",))
     )
 
 
@@ -154,66 +148,164 @@ def _hold(conversation: Conversation, message: bytes, body: int, *, begins: bool
         raise LeaseAwaited
     transaction = transaction_of(message, body)
     if transaction and (moves.is_leased or moves.classes):
-        return held_by_question(moves, transaction, begins=begins and not conversation.has_begun)
+        return held_by_question(moves, transaction, begins=begins)
     return moves.begin(dict.fromkeys(moves.classes)) if moves.is_leased or moves.marks_cursors else None
 
 
-def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
-    """A batch of the answer: the next one is asked for, or the waiting command goes on.
+@final
+class ValuesAsked(Question):
+    """Which values a field holds, for the command at hand."""
 
-    Raises BsonError, ProtocolError; what `Keyring.open_envelope` raises, and then nothing has changed.
-    """
-    if parsed.flags & MORE_TO_COME:
-        raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    asked = _asked(conversation)
-    effects: list[Effect] = []
-    cursor_id = 0
-    if replies.is_ok(message, parsed.body):
-        cursor_id, batch = _batch(message, parsed.body)
-        seen = asked.judgement.seen
+    __slots__ = ("_cipher", "_hold", "_judgement", "_needs_time", "_options", "_question")
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        unknown: ValuesUnknown,
+        options: bytes,
+        hold: Hold | None,
+        cipher: ContextCipher | None,
+        *,
+        needs_time: bool,
+    ) -> None:
+        """`options`: the elements of the command at hand that go with each command of the question. `hold`:
+        what it uses of classes that move. `cipher`: that of its context; None if it is about none, or nothing
+        is stored under that one.
+        """
+        super().__init__(conversation)
+        self._question: Final = unknown.question
+        self._judgement: Final = unknown.judgement
+        self._options = options
+        self._hold = hold
+        self._cipher = cipher
+        self._needs_time = needs_time
+        """Whether the server has to say at which time it reads, for the command to read then as well."""
+
+    def ask(self, pipeline: bytes, copied: bytes) -> ToServer:
+        """The first command, with `copied` elements. Raises ProtocolError when too much is awaited."""
+        database, _, collection = self._question.namespace.partition(".")
+        others = {"cursor": {"batchSize": _BATCH}, "allowDiskUse": True, "$db": database}
+        return self._send(
+            "aggregate",
+            b"".join((_elements({"aggregate": collection}), pipeline, _elements(others), copied)),
+        )
+
+    def _send(self, name: str, content: bytes) -> ToServer:
         try:
-            _note_time(conversation, asked, message, parsed.body)
-            opened = _judged(conversation, asked, message, batch)
+            return self.send(name, enclosed(content), self._hold)
+        except ProtocolError:
+            if self._hold is not None:
+                self._hold.end()  # nothing is awaited that would end it
+            raise
+
+    def answered(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """A batch of the answer: the next one is asked for, or the waiting command goes on.
+
+        Raises BsonError, ProtocolError; what `Keyring.open_envelope` raises, and then nothing has changed.
+        """
+        body = parsed.body
+        if not replies.is_ok(message, body):
+            self._conversation.at_hand.unanswered = VALUES_UNKNOWN, self.error_in(message, body)
+            if self._hold is not None:
+                self._hold.transaction = b""  # an error ends it
+            return [self._conclude(message)]
+        cursor_id, batch = _batch(message, body)
+        seen = self._judgement.seen
+        try:
+            self._note_time(message, body)
+            opened = self._judged(message, batch)
         except (Undecided, Refusal) as error:
-            ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
-            return [*ended, *_over(conversation, message, _refusal(error, asked))]
-        effects = [Count(Counter.QUESTION_VALUES, asked.judgement.seen - seen)]
+            return [*self._killed(cursor_id), self._conclude(message, self._refusal(error))]
+        effects: list[Effect] = [Count(Counter.QUESTION_VALUES, self._judgement.seen - seen)]
         if opened:
             effects.append(Count(Counter.VALUES_DECRYPTED, opened))
         if not cursor_id:
-            return effects + _over(conversation, message)
-        _done(conversation, message)
-        database, _, collection = asked.question.namespace.partition(".")
+            return [*effects, self._conclude(message)]
+        self.take(message)
+        database, _, collection = self._question.namespace.partition(".")
         more = {"getMore": Int64(cursor_id), "collection": collection, "batchSize": _BATCH, "$db": database}
-        return [*effects, _sent(conversation, "getMore", _elements(more) + asked.options, asked.hold)]
-    said = message if conversation.entitled.roles is None else without_envelopes(message)
-    body = said[parsed.body : parsed.body + int32_at(said, parsed.body)]
-    conversation.unanswered = VALUES_UNKNOWN, body
-    if asked.hold is not None:
-        asked.hold.transaction = b""  # an error ends it
-    return _over(conversation, message)
+        return [*effects, self._send("getMore", _elements(more) + self._options)]
 
+    def unreadable(self, message: bytes, parsed: OpMsg, error: Exception) -> list[Effect]:
+        """An envelope of a batch cannot be opened: the waiting command is refused. Raises BsonError."""
+        rule = f"a stored value that does not open ({type(error).__name__})"
+        refusal = Refusal(Reason.QUESTION, path=self._question.path, rule=rule)
+        cursor_id, _ = _batch(message, parsed.body)
+        return [*self._killed(cursor_id), self._conclude(message, refusal)]
 
-def _note_time(conversation: Conversation, asked: Asked, message: bytes, body: int) -> None:
-    """At which time the server has read, if that is needed. Raises Refusal(QUESTION) if it does not say."""
-    cursor = find_element(message, body, b"cursor")
-    if not asked.needs_time or conversation.read_at or cursor is None:
-        return
-    at = find_element(message, cursor.value, b"atClusterTime")
-    if at is None or at.kind != kinds.TIMESTAMP:
-        raise Refusal(Reason.QUESTION, rule="a snapshot of which the server does not say the time")
-    content = _SNAPSHOT + message[at.start : at.end]
-    conversation.read_at = b"\x03readConcern\0" + enclosed(content)
+    def _note_time(self, message: bytes, body: int) -> None:
+        """Note when the server has read, if that is needed. Raises Refusal(QUESTION) if it does not say."""
+        at_hand = self._conversation.at_hand
+        cursor = find_element(message, body, b"cursor")
+        if not self._needs_time or at_hand.read_concern or cursor is None:
+            return
+        at = find_element(message, cursor.value, b"atClusterTime")
+        if at is None or at.kind != kinds.TIMESTAMP:
+            raise Refusal(Reason.QUESTION, rule="a snapshot of which the server does not say the time")
+        content = _SNAPSHOT + message[at.start : at.end]
+        at_hand.read_concern = b"\x03readConcern\0" + enclosed(content)
 
+    def _killed(self, cursor_id: int) -> list[ToServer]:
+        """No more batches are needed. No reply is awaited."""
+        if not cursor_id:
+            return []
+        database, _, collection = self._question.namespace.partition(".")
+        content = _elements({"killCursors": collection, "cursors": [Int64(cursor_id)], "$db": database})
+        whole = enclosed(content + self._options)
+        return [ToServer(build_op_msg(self._conversation.new_id(), 0, whole, MORE_TO_COME))]
 
-def failed(conversation: Conversation, message: bytes, parsed: OpMsg, error: Exception) -> list[Effect]:
-    """An envelope of a batch cannot be opened: the waiting command is refused. Raises as `answered`."""
-    asked = _asked(conversation)
-    path, cursor_id = asked.question.path, _batch(message, parsed.body)[0]
-    rule = f"a stored value that does not open ({type(error).__name__})"
-    refusal = Refusal(Reason.QUESTION, path=path, rule=rule)
-    ended = [_killed(conversation, asked, cursor_id)] if cursor_id else []
-    return [*ended, *_over(conversation, message, refusal)]
+    def _conclude(self, message: bytes, refusal: Refusal | None = None) -> PauseClient:
+        """The question has its last answer, or needs none; the command that waits goes on."""
+        self.take(message)
+        if self._hold is not None:
+            self._conversation.shared.moves.keep_for(self._hold, b"")
+        try:
+            learned = refusal or self._judgement.answer()
+            if self._question.needs_newest and isinstance(learned, ValuesAnswer):
+                _check_newest(self._conversation, self._question.class_name, learned)
+        except (Undecided, Refusal) as error:
+            learned = self._refusal(error)
+        self._conversation.at_hand.views.answers.learn(self._question, learned)
+        return self.over()
+
+    def _refusal(self, error: Undecided | Refusal) -> Refusal:
+        path = self._question.path
+        if isinstance(error, Refusal):
+            return Refusal(error.reason, path=path, rule=error.rule, instead=error.instead)
+        return Refusal(Reason.QUESTION, path=path, rule="a stored value that servers judge in several ways")
+
+    def _judged(self, message: bytes, batch: Element) -> int:
+        """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
+        judgement, rejected = self._judgement, self._conversation.shared.rejected
+        judgement.begin_batch(len(message))
+        known = rejected.of(self._question)
+        digest = rejected.digest_of(message[batch.value : batch.end]) if judgement.has_one_list else b""
+        same = known.batches.get(digest)
+        if same is None:
+            number, starts = _unknown(judgement, known, message, batch)
+        else:
+            judgement.count(same.rejected)
+            number, starts = same.rejected + len(same.left), [batch.value + at for at in same.left]
+        reading = self._reading(message)
+        reading.open_together(starts)
+        left: list[int] = []
+        for start in starts:
+            if reading.judge(start):
+                rejected.add(known, message[start : start + int32_at(message, start)])
+            else:
+                left.append(start - batch.value)
+        if digest:
+            rejected.add_batch(known, digest, KnownBatch(number - len(left), tuple(left)))
+        opened = reading.opened
+        for whole in judgement.overdue():
+            one = self._reading(whole)
+            one.judge(0)
+            opened += one.opened
+        return opened
+
+    def _reading(self, message: bytes) -> "_Reading":
+        keyring = self._conversation.shared.keyring
+        return _Reading(keyring, self._question, self._judgement, self._cipher, message)
 
 
 def _parts(message: bytes, body: int) -> dict[bytes, bytes]:
@@ -229,20 +321,6 @@ def _parts(message: bytes, body: int) -> dict[bytes, bytes]:
 
 def _elements(document: Mapping[str, object]) -> bytes:
     return encode(document)[4:-1]
-
-
-def _sent(conversation: Conversation, name: str, content: bytes, hold: Hold | None) -> ToServer:
-    request_id = asking(conversation, RequestKind.VALUES, name, hold)
-    conversation.states.happened(Event.VALUES_ASKED)
-    return ToServer(build_op_msg(request_id, 0, enclosed(content)))
-
-
-def _killed(conversation: Conversation, asked: Asked, cursor_id: int) -> ToServer:
-    """No more batches are needed. No reply is awaited."""
-    database, _, collection = asked.question.namespace.partition(".")
-    content = _elements({"killCursors": collection, "cursors": [Int64(cursor_id)], "$db": database})
-    content += asked.options
-    return ToServer(build_op_msg(conversation.new_id(), 0, enclosed(content), MORE_TO_COME))
 
 
 def _among(unknown: ValuesUnknown) -> list[Among]:
@@ -309,36 +387,6 @@ def _pipeline(path: str) -> list[dict[str, object]]:
     return [*stages, {"$group": group}]
 
 
-def _judged(conversation: Conversation, asked: Asked, message: bytes, batch: Element) -> int:
-    """Judge the values of a batch; how many were opened. Raises as `answered`, Undecided, Refusal."""
-    judgement, rejected = asked.judgement, conversation.shared.rejected
-    judgement.begin_batch(len(message))
-    known = rejected.of(asked.question)
-    digest = rejected.digest_of(message[batch.value : batch.end]) if judgement.has_one_list else b""
-    same = known.batches.get(digest)
-    if same is None:
-        number, starts = _unknown(judgement, known, message, batch)
-    else:
-        judgement.count(same.rejected)
-        number, starts = same.rejected + len(same.left), [batch.value + at for at in same.left]
-    reading = _Reading(conversation, asked, message)
-    reading.open_together(starts)
-    left: list[int] = []
-    for start in starts:
-        if reading.judge(start):
-            rejected.add(known, message[start : start + int32_at(message, start)])
-        else:
-            left.append(start - batch.value)
-    if digest:
-        rejected.add_batch(known, digest, KnownBatch(number - len(left), tuple(left)))
-    opened = reading.opened
-    for whole in judgement.overdue():
-        one = _Reading(conversation, asked, whole)
-        one.judge(0)
-        opened += one.opened
-    return opened
-
-
 def _unknown(
     judgement: ValuesJudgement, known: Verdicts, message: bytes, batch: Element
 ) -> tuple[int, list[int]]:
@@ -365,23 +413,33 @@ class _Reading:
     """Judges documents of one reply."""
 
     __slots__ = (
-        "_asked",
+        "_cipher",
         "_class_name",
+        "_judgement",
         "_keyring",
         "_may_be_clear",
         "_message",
         "_needs_envelopes",
+        "_question",
         "_together",
         "opened",
     )
 
-    def __init__(self, conversation: Conversation, asked: Asked, message: bytes) -> None:
-        question = asked.question
-        self._asked: Final = asked
+    def __init__(
+        self,
+        keyring: Keyring,
+        question: ValuesQuestion,
+        judgement: ValuesJudgement,
+        cipher: ContextCipher | None,
+        message: bytes,
+    ) -> None:
+        self._keyring: Final = keyring
+        self._question: Final = question
+        self._judgement: Final = judgement
+        self._cipher: Final = cipher
         self._message: Final = message
-        self._keyring: Final = conversation.shared.keyring
         self._class_name: Final = question.class_name
-        self._may_be_clear: Final = question.class_name in self._keyring.partly_plaintext
+        self._may_be_clear: Final = question.class_name in keyring.partly_plaintext
         # under a collation, a list of values in clear would find others than those
         self._needs_envelopes: Final = question.is_random or (self._may_be_clear and question.is_collated)
         self._together: dict[int, HeldValue] = {}
@@ -396,7 +454,7 @@ class _Reading:
         """
         message = self._message
         batch = self._keyring.batch(self._keyring.open_envelope, len(message))
-        if batch is None or self._asked.question.context:
+        if batch is None or self._question.context:
             return
         is_ours: dict[bytes, bool] = {}
         found: list[tuple[int, int, int]] = []
@@ -434,10 +492,10 @@ class _Reading:
 
         Raises as `answered`, Undecided, Refusal.
         """
-        if self._asked.question.is_random:
+        if self._question.is_random:
             return self._judge_candidate(document)
-        message, judgement = self._message, self._asked.judgement
-        is_ordered = self._asked.question.order is not None
+        message, judgement = self._message, self._judgement
+        is_ordered = self._question.order is not None
         held = None if is_ordered else self._together.get(document + _VALUE)
         if held is not None and _VALUE + len(held.stored[1]) + 1 == int32_at(message, document):
             self.opened += 1
@@ -471,11 +529,11 @@ class _Reading:
     def _judge_candidate(self, document: int) -> bool:
         """The same of a document with values of a random class at their path."""
         message, before = self._message, self.opened
-        first, *further = self._asked.question.path.encode().split(b".")
+        first, *further = self._question.path.encode().split(b".")
         part = find_element(message, document, first)
         items = [] if part is None else list(_along(message, part, further))
         if len(items) > 1:
-            self._asked.judgement.take_several()
+            self._judgement.take_several()
         # each is judged, whatever the others are
         are_rejected = [self._takes_no(item, 1) for item in items]
         return len(items) <= 1 and all(are_rejected) and self.opened > before
@@ -483,7 +541,7 @@ class _Reading:
     def _takes_no(self, item: Element, documents: int) -> bool:
         """Judge a value that is stored in so many documents: whether it does not satisfy all operators."""
         held = self._held(item)
-        return held is None or not self._asked.judgement.take(held, documents)
+        return held is None or not self._judgement.take(held, documents)
 
     def _held(self, item: Element) -> HeldValue | None:
         """A value as it is stored; None for one that no list has to find."""
@@ -491,7 +549,7 @@ class _Reading:
         if held is not None:
             self.opened += 1
             return held
-        message, keyring, judgement = self._message, self._keyring, self._asked.judgement
+        message, keyring, judgement = self._message, self._keyring, self._judgement
         stored = item.kind, message[item.value : item.end]
         if not is_envelope(item.kind, message, item.value):
             if self._may_be_clear and not self._needs_envelopes:
@@ -502,7 +560,7 @@ class _Reading:
         names = keyring.classes_of(class_id_of(message, item.value + BINARY_HEAD))
         if names and self._class_name not in names:
             raise Refusal(Reason.QUESTION, rule="a stored value of another class")
-        if self._asked.question.context:
+        if self._question.context:
             return self._held_in_context(message[item.value + BINARY_HEAD : item.end], stored)
         try:
             value = keyring.open_envelope(message, item.value + BINARY_HEAD, item.end)
@@ -515,7 +573,7 @@ class _Reading:
 
     def _held_in_context(self, envelope: bytes, stored: Value) -> HeldValue | None:
         """The same of an envelope, if the key of the context has made it: no other one can be meant."""
-        cipher = self._asked.cipher
+        cipher = self._cipher
         if cipher is None or not is_of_context(envelope) or context_key_id(envelope, 0) != cipher.key_id:
             return None
         value = cipher.decrypt(envelope)
@@ -529,7 +587,7 @@ class _Reading:
         """
         items = list[HeldValue]()
         for item in elements(self._message, part.value):
-            self._asked.judgement.count()
+            self._judgement.count()
             held = _NULL if item.kind == kinds.NULL else self._held(item)
             if held is None or item.kind == kinds.ARRAY:
                 rule = "a sort by arrays with a value that cannot be judged, or with arrays in them"
@@ -581,31 +639,6 @@ def _batch(message: bytes, body: int) -> tuple[int, Element]:
     return int.from_bytes(message[number.value : number.end], "little", signed=True), batch
 
 
-def _refusal(error: Undecided | Refusal, asked: Asked) -> Refusal:
-    path = asked.question.path
-    if isinstance(error, Refusal):
-        return Refusal(error.reason, path=path, rule=error.rule, instead=error.instead)
-    return Refusal(Reason.QUESTION, path=path, rule="a stored value that servers judge in several ways")
-
-
-def _over(conversation: Conversation, message: bytes, refusal: Refusal | None = None) -> list[Effect]:
-    """The question is answered; the command that waits goes on."""
-    asked = _asked(conversation)
-    _done(conversation, message)
-    conversation.states.happened(Event.VALUES_TOLD)
-    conversation.look_up = None
-    if asked.hold is not None:
-        conversation.shared.moves.keep_for(asked.hold, b"")
-    try:
-        learned = refusal or asked.judgement.answer()
-        if asked.question.needs_newest and isinstance(learned, ValuesAnswer):
-            _check_newest(conversation, asked.question.class_name, learned)
-    except (Undecided, Refusal) as error:
-        learned = _refusal(error, asked)
-    conversation.views.answers.learn(asked.question, learned)
-    return [PauseClient(False)]
-
-
 def _check_newest(conversation: Conversation, class_name: str, answer: ValuesAnswer) -> None:
     """Raises Refusal(QUESTION) for a value under an older key: a job may be about to encrypt it anew."""
     try:
@@ -619,15 +652,3 @@ def _check_newest(conversation: Conversation, class_name: str, answer: ValuesAns
         if header.mode is not EnvelopeMode.RANDOM or header.key_version != version:
             rule = "a value under an older key, outside of transactions"
             raise Refusal(Reason.QUESTION, rule=rule)
-
-
-def _asked(conversation: Conversation) -> Asked:
-    """What is being asked. Raises ProtocolError where that is something else."""
-    asked = conversation.look_up
-    if not isinstance(asked, Asked):
-        raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    return asked
-
-
-def _done(conversation: Conversation, message: bytes) -> None:
-    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)

@@ -1,9 +1,15 @@
 """From the client: a handshake is prepared, a command is planned and sent on, or refused.
 
-The way of a command through `ClientSide`: `message` parses it; `_op_msg` answers it where it cannot go on, or
-lets it wait; `_command` asks whether the client is let in, whether the command may pass without a plan, what
-the client's roles allow, then plans it, puts envelopes in (`rewriting`), notes what its reply needs
-(`request_for`) and what it holds up, and puts it on record; `_send_on` waits for the reply.
+The way of a command through `ClientSide`:
+
+1. `message` parses it.
+2. `_op_msg` has it carried out. It ends there, or it waits and comes again.
+3. `_met` says what follows from each thing that can be in the way: a question, a wait, or an error.
+4. `_tried` leaves out statements that are refused, if the others may go.
+5. `_command` asks whether the client is let in, and sends it on if it may pass without a plan.
+6. `_planned` plans it, puts envelopes in (`rewriting`), notes what its reply needs (`request_for`) and what
+   it holds up, and puts it on record.
+7. `_send_on` waits for the reply.
 """
 
 from collections import Counter as Tally
@@ -19,13 +25,14 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.commands.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.arguments import one_line, printable
 from sealwire.policies.planning.plan import Openings, Plan
 from sealwire.policies.questions.asked import ValuesUnknown
 from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.choices import Reveal
-from sealwire.proxy.session.conversation import Conversation, Side
+from sealwire.proxy.session.conversation import CommandAtHand, Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
     CloseReason,
@@ -64,9 +71,10 @@ from sealwire.proxy.session.revealing.cursors import Opened
 from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting import Settled, apply_plan, forms_of
-from sealwire.proxy.session.sides import ask_again, ask_values, observing, on_record, questions
+from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
 from sealwire.proxy.session.sides.denying import denials, denied, described, failed, refused
 from sealwire.proxy.session.sides.entitlement import count_comparisons, judged, note_client
+from sealwire.proxy.session.sides.observing import observed, observing
 from sealwire.proxy.session.states import Event, State
 from sealwire.proxy.session.write_errors import WriteErrors, leave_out
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
@@ -105,16 +113,14 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
     Raises Refusal, BsonError. Cost: some 1 us.
     """
     if name in LOGIN_COMMANDS:
-        if name == b"saslStart":
-            conversation.mechanism = authentication.mechanism_in(plan.buf, body)
-        conversation.forget_users()
+        conversation.login.step(authentication.mechanism_in(plan.buf, body) if name == b"saslStart" else None)
         return Request(RequestKind.LOGIN, plan.command, "")
     if name in handshake.MEMBERS_COMMANDS:
         return Request(RequestKind.MEMBERS, plan.command, "")
     if name in handshake.NAMING_MEMBERS:
         _check_members(conversation, plan.buf, body)
     if name == b"logout":
-        conversation.log_out()
+        conversation.login.log_out()
     settings = conversation.shared.settings
     # of a command that nobody knows, the first argument may be anything, and not a name
     namespace = one_line(plan.namespace) if label != OTHER or plan.protected else ""
@@ -130,7 +136,7 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
         reveals, marks, opens = True, False, None
     look: Look | None = None
     watch = conversation.shared.plaintext
-    if plan.protected and name in SHOWING_COMMANDS and not conversation.views.consulted:
+    if plan.protected and name in SHOWING_COMMANDS and not conversation.at_hand.views.consulted:
         # what rests on an answer of the server may be a view, which shows documents as it likes
         look = watch.look_for(settings.policy, namespace, name, plan)
     elif name == b"getMore" and opened is Opened.BY_NAME:
@@ -145,17 +151,17 @@ def request_for(  # noqa: PLR0913, PLR0917 - what a command is, and what became 
         opens=opens,
         look=look,
     )
-    request.users = conversation.caller.users
-    if conversation.views.answers.known:
-        _note_answers(conversation, plan, request)
+    request.users = conversation.login.caller.users
+    if conversation.at_hand.views.answers.known:
+        _note_answers(conversation.at_hand, plan, request)
     return request
 
 
-def _note_answers(conversation: Conversation, plan: Plan, request: Request) -> None:
+def _note_answers(at_hand: CommandAtHand, plan: Plan, request: Request) -> None:
     """What the reply to a command needs that rests on stored values. Raises and costs as `again_for`."""
-    request.is_sorted = conversation.views.answers.has_order
+    request.is_sorted = at_hand.views.answers.has_order
     if request.errors is None:
-        request.again = ask_again.again_for(conversation, plan)
+        request.again = ask_again.again_for(at_hand, plan)
     elif request.is_sorted:
         # it had other statements, and would not be asked about again
         raise Refusal(Reason.QUESTION, rule="a sort by stored values beside other statements")
@@ -183,7 +189,7 @@ _COMMAND_COUNTS: Final = {label: Count(Counter.COMMANDS, label=label) for label 
 class ClientSide(Side):
     """Handles the client's messages, each whole."""
 
-    __slots__ = ("_searches", "legacy")
+    __slots__ = ("_observed", "_searches", "legacy")
 
     def __init__(self, conversation: Conversation) -> None:
         framer = Framer(_accepted_bytes(conversation))
@@ -192,6 +198,12 @@ class ClientSide(Side):
         """What the client has asked in legacy queries, and awaits."""
         self._searches = 0
         """How often in a row the keys of contexts were searched for on behalf of the command at hand."""
+        self._observed = observing(conversation.shared.settings.policy)
+        """By what commands are planned that are only observed; None: there are none."""
+
+    def use_policy(self, policy: PolicySet) -> None:
+        """Another policy counts from now on."""
+        self._observed = observing(policy)
 
     def judge_access(self) -> None:
         """A login, or other rules, may let the client in or not: before that its messages are short."""
@@ -204,7 +216,7 @@ class ClientSide(Side):
             parsed = parse_op_msg(message)
             watch = self._conversation.shared.watch
             if watch is not None:
-                watch.met(message, parsed.body, is_let_in=self._conversation.is_let_in)
+                watch.met(message, parsed.body, is_let_in=self._conversation.login.is_let_in)
             return self._op_msg(message, parsed)
         if op_code == OpCode.QUERY:
             return self._op_query(message)
@@ -239,48 +251,42 @@ class ClientSide(Side):
         return [self._send_on(hello, request)]
 
     def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
-        conversation = self._conversation
-        unanswered, conversation.unanswered = conversation.unanswered, None
-        if unanswered is not None:
-            # the command waited for an answer, and the server could give none
-            command, namespace = described(message, parsed)
-            reason, said = unanswered
-            audit = Audit("refused", namespace, command, reason)
-            is_alike = reason == VALUES_UNKNOWN
-            body = replies.unanswered_body(said, message, parsed.body, is_alike=is_alike)
-            effects = denied(conversation, audit, body, message, parsed)
+        """A command. If it does not have to wait, it has been sent on or answered."""
+        effects = self._met(message, parsed)
+        states = self._conversation.states
+        is_asking = states.messages is not State.OPEN and states.messages is not State.CLOSED
+        if not is_asking and states.keys is State.KEYS_AT_HAND:
+            if self._observed is not None:
+                sequences = _document_sequences(message, parsed)
+                effects += observed(self._conversation, self._observed, message, parsed, sequences)
             self._done()
-            return effects
+        return effects
+
+    def _met(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """Carry a command out, or do what follows from what is in the way: ask, wait, or answer."""
+        conversation = self._conversation
+        if conversation.at_hand.unanswered is not None:
+            return _unanswered(conversation, *conversation.at_hand.unanswered, message, parsed)
         try:
             try:
-                effects = self._tried(message, parsed)
+                return self._tried(message, parsed)
             except ValuesUnknown as asking:
                 # not the name below: a compiled function has one type for each
                 return self._ask_values(asking, message, parsed)
-        except (NamespaceUnknown, UsersUnknown) as unknown:
-            return self._ask(unknown, message, parsed)
+        except UsersUnknown:
+            return questions.ask_users(conversation, questions.api_of(message, parsed.body))
+        except NamespaceUnknown as unknown:
+            return self._ask_names(unknown, message, parsed)
         except ContextsMissing as missing:
-            # the last search is for keys that left the cache before the command was tried again
-            if self._searches < _MAX_SEARCHES:
-                self._searches += 1
-                conversation.states.happened(Event.KEY_MISSED)
-                return [NeedKeys((), contexts=tuple(missing.wanted))]
-            effects = failed(conversation, missing, message, parsed)
+            return self._search(missing, message, parsed)
         except WindowMet as window:
-            if conversation.states.command is not State.OUT_OF_PATIENCE:
-                return [self._meet_window()]
-            effects = failed(conversation, window, message, parsed)
+            return self._meet_window(window, message, parsed)
         except Refusal as refusal:
-            effects = refused(conversation, refusal, message, parsed)
+            return refused(conversation, refusal, message, parsed)
         except TransactionLost:
-            effects = self._abandoned(message, parsed)
+            return self._abandoned(message, parsed)
         except FAILURES as failure:
-            effects = questions.failed_or_begun(conversation, failure, message, parsed)
-        if conversation.observed is not None:
-            sequences = _document_sequences(message, parsed)
-            effects += observing.observed(conversation, conversation.observed, message, parsed, sequences)
-        self._done()
-        return effects
+            return questions.failed_or_begun(conversation, failure, message, parsed)
 
     def _tried(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Plan a command and send it on, without the statements that are refused. Raises as `_command`."""
@@ -291,22 +297,34 @@ class ClientSide(Side):
         except ask_again.NothingNew as nothing:
             return nothing.reply
 
-    def _meet_window(self) -> PauseClient:
-        """The client's command waits until values that it uses have moved."""
+    def _search(self, missing: ContextsMissing, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """The command waits for keys of contexts."""
+        # the last search is for keys that left the cache before the command was tried again
+        if self._searches >= _MAX_SEARCHES:
+            return failed(self._conversation, missing, message, parsed)
+        self._searches += 1
+        self._conversation.states.happened(Event.KEY_MISSED)
+        return [NeedKeys((), contexts=tuple(missing.wanted))]
+
+    def _meet_window(self, window: WindowMet, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """The command waits until values that it uses have moved."""
+        states = self._conversation.states
+        if states.command is State.OUT_OF_PATIENCE:
+            return failed(self._conversation, window, message, parsed)
         # what was searched for was found, and may be forgotten until the command is tried again
         self._searches = 0
-        self._conversation.views.clear()
-        self._conversation.states.happened(Event.WINDOW_MET)
-        return PauseClient(True)
+        self._conversation.at_hand.views.clear()
+        states.happened(Event.WINDOW_MET)
+        return [PauseClient(True)]
 
     def _done(self) -> None:
         """The command at hand was sent on, or has its answer: the next one begins anew."""
         states = self._conversation.states
         if states.command is not State.UNHINDERED:
             states.happened(Event.COMMAND_DONE)
-        self._conversation.views.clear()
-        self._conversation.has_begun, self._conversation.again = False, None
-        self._conversation.read_at = b""
+        at_hand = self._conversation.at_hand
+        at_hand.views.clear()
+        at_hand.again = at_hand.read_concern = at_hand.unanswered = None
         self._searches = 0
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -315,11 +333,11 @@ class ClientSide(Side):
         Raises the refusal where it stands for the whole command, and as `_command`.
         """
         conversation = self._conversation
-        views = conversation.views
+        views = conversation.at_hand.views
         if parsed.flags & MORE_TO_COME or views.unseen:
             raise refusal
         sequences = _document_sequences(message, parsed)
-        rights = conversation.entitled.rights(stated_in(message, parsed.body))
+        rights = conversation.login.rights(stated_in(message, parsed.body))
 
         def judge(note: Refused) -> None:
             plan_command(
@@ -373,38 +391,72 @@ class ClientSide(Side):
     def _command(
         self, message: bytes, parsed: OpMsg, errors: WriteErrors | None = None, written_as: str = ""
     ) -> list[Effect]:
-        """Plan a command and send it on; `errors` are those of statements that it had and were left out."""
+        """Send a command on that may pass as it is; plan any other, and handshakes apart.
+
+        `errors` are those of statements that it had and were left out; `written_as`: see `plan_command`.
+        """
         conversation = self._conversation
         shared = conversation.shared
-        settings, keyring, known, moves = shared.settings, shared.keyring, shared.passing, shared.moves
-        if conversation.states.login is not State.NAMED and settings.login_required:
+        if conversation.states.login is not State.NAMED and shared.settings.login_required:
             self._check_access(message, parsed)
         if message.find(MARKER) >= 0 and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
-        unanswered = parsed.flags & MORE_TO_COME
-        is_moving = bool(moves.classes)
-        forms = forms_of(shared)
-        target = None if is_moving or conversation.has_begun else self._target(message, parsed.body)
-        passing = None if target is None else known.get(target)
+        is_planned = bool(shared.moves.classes) or conversation.at_hand.read_concern is not None
+        target = None if is_planned else self._target(message, parsed.body)
+        passing = None if target is None else shared.passing.get(target)
         if passing is not None:
             request, count = passing
-            return [count, self._send_on(message, None if unanswered else request)]
+            return [count, self._send_on(message, None if parsed.flags & MORE_TO_COME else request)]
         cursor = Cursor(message, parsed.body)
         name = cursor.name if cursor.advance() else b""
         if name in handshake.HELLO_COMMANDS:
             return self._hello(message, parsed)
         if name in authentication.LOGINS_BY_CERTIFICATE:
             authentication.check_login(message, parsed.body, name)
+        return self._planned(message, parsed, name, target, errors, written_as)
+
+    def _planned(
+        self,
+        message: bytes,
+        parsed: OpMsg,
+        name: bytes,
+        target: Target | None,
+        errors: WriteErrors | None,
+        written_as: str,
+    ) -> list[Effect]:
+        """Plan a command, put envelopes in, note what its reply needs, put it on record, send it on."""
+        conversation = self._conversation
+        shared, at_hand = conversation.shared, conversation.at_hand
+        settings = shared.settings
         opened, opens = Opened.NO, None
         if name in cursors.CURSOR_COMMANDS:
-            message, opened, opens = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
+            message, opened, opens = cursors.unmark(
+                message, parsed.body, name, shared.keyring, settings.policies
+            )
             parsed = parse_op_msg(message)
         stated, rights = self._entitled(message, parsed)
         tally = (
             None if settings.audit is None else shared.auditor.tally(settings.audit, settings.policy, name)
         )
+        forms = forms_of(shared)
         settled = Settled(shared, forms, tally) if len(message) > LONG_BYTES else None
-        plan = self._planned(message, parsed, settled, rights, written_as)
+        plan = plan_command(
+            settings.policy,
+            message,
+            parsed.body,
+            (0,),
+            _document_sequences(message, parsed) if parsed.sequences else (),
+            at_hand.views.covered,
+            None if settled is None else settled.take,
+            rights=rights,
+            work=at_hand.views.work,
+            answers=at_hand.views.answers,
+            written_as=written_as,
+        )
+        if at_hand.read_concern is not None:
+            ask_values.go_on(conversation, plan, parsed.body)
+        if at_hand.again is not None:
+            ask_again.check(at_hand, message)
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
@@ -413,7 +465,7 @@ class ClientSide(Side):
         if rights is not None:
             count_comparisons(conversation, rights, plan.namespace, plan.comparisons)
             note_client(conversation, stated, plan, parsed.body, request)
-        if is_moving or moves.is_leased:
+        if shared.moves.classes or shared.moves.is_leased:
             self._hold_up(forms, plan, parsed, name, opened, request)
         effects.append(count)
         if tally is not None:
@@ -421,41 +473,19 @@ class ClientSide(Side):
         if plan.edits or plan.settled:
             in_clear = 0 if forms is None else forms.in_clear
             effects.append(Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear))
-        passes_always = not plan.protected and not conversation.views.consulted and request.audited is None
-        if target is not None and passes_always and stated is NOTHING_STATED:
+        rests_on_answer = plan.protected or at_hand.views.consulted
+        if (
+            target is not None
+            and not rests_on_answer
+            and request.audited is None
+            and stated is NOTHING_STATED
+        ):
             request.client, request.users = "", None  # from now on it is awaited for everybody
-            known.remember(target, request, count)
-        effects.append(self._send_on(rewritten[0], None if unanswered else request, rewritten))
-        return effects
-
-    def _planned(
-        self,
-        message: bytes,
-        parsed: OpMsg,
-        settled: Settled | None,
-        rights: Rights | None,
-        written_as: str,
-    ) -> Plan:
-        """The plan of the command at hand, with what was learned for it; `written_as`: see `plan_command`."""
-        conversation = self._conversation
-        plan = plan_command(
-            conversation.shared.settings.policy,
-            message,
-            parsed.body,
-            (0,),
-            _document_sequences(message, parsed) if parsed.sequences else (),
-            conversation.views.covered,
-            None if settled is None else settled.take,
-            rights=rights,
-            work=conversation.views.work,
-            answers=conversation.views.answers,
-            written_as=written_as,
+            shared.passing.remember(target, request, count)
+        effects.append(
+            self._send_on(rewritten[0], None if parsed.flags & MORE_TO_COME else request, rewritten)
         )
-        if conversation.has_begun or conversation.read_at:
-            ask_values.go_on(conversation, plan, parsed.body)
-        if conversation.again is not None:
-            ask_again.check(conversation, message)
-        return plan
+        return effects
 
     def _target(self, message: bytes, body: int) -> Target | None:
         """By what a command is known that may pass without a plan; None if such are planned as well."""
@@ -468,11 +498,11 @@ class ClientSide(Side):
 
     def _entitled(self, message: bytes, parsed: OpMsg) -> tuple[Stated, Rights | None]:
         """What the client says of a command, where roles ask, and the rights that count for it."""
-        entitled = self._conversation.entitled
-        if entitled.roles is None:
+        login = self._conversation.login
+        if login.roles is None:
             return NOTHING_STATED, None
         stated = stated_in(message, parsed.body)
-        return stated, entitled.rights(stated)
+        return stated, login.rights(stated)
 
     def _hello(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         if parsed.sequences:
@@ -528,7 +558,7 @@ class ClientSide(Side):
         name = cursor.name if cursor.advance() else b""
         if name in OPEN_COMMANDS:
             return
-        if not self._conversation.is_let_in:
+        if not self._conversation.login.is_let_in:
             raise LoginNeeded(printable(name))
         raise UsersUnknown
 
@@ -541,11 +571,9 @@ class ClientSide(Side):
         self._searches = 0  # the next question may be about another context
         return effects
 
-    def _ask(self, unknown: NamespaceUnknown | UsersUnknown, message: bytes, parsed: OpMsg) -> list[Effect]:
-        """Ask the server who is there, or what names are; the message comes again when it has answered."""
-        if isinstance(unknown, UsersUnknown):
-            return questions.ask_users(self._conversation, questions.api_of(message, parsed.body))
-        views, namespace = self._conversation.views, unknown.namespace
+    def _ask_names(self, unknown: NamespaceUnknown, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """Ask the server what names are; the message comes again when it has answered."""
+        views, namespace = self._conversation.at_hand.views, unknown.namespace
         wanted = [namespace]
         if len(message) <= LONG_BYTES and next(elements(message, parsed.body)).name not in _OF_ONE_NAME:
             sequences = _document_sequences(message, parsed)
@@ -554,8 +582,7 @@ class ClientSide(Side):
             views.clear()
             refusal = Refusal(Reason.TOO_LARGE, rule=f"a command that leads to more than {MAX_NAMES} names")
             return refused(self._conversation, refusal, message, parsed)
-        api = questions.api_of(message, parsed.body)
-        return questions.ask_names(self._conversation, wanted, api)
+        return questions.ask_names(self._conversation, wanted, questions.api_of(message, parsed.body))
 
     def _send_on(
         self, message: bytes, request: Request | None, pieces: Sequence[bytes] = ()
@@ -574,9 +601,20 @@ class ClientSide(Side):
         return LongToServer(list(pieces)) if len(pieces) > 1 else ToServer(message)
 
 
+def _unanswered(
+    conversation: Conversation, reason: str, said: bytes, message: bytes, parsed: OpMsg
+) -> list[Effect]:
+    """A command that has waited for an answer, and the server could give none: it has `said` why."""
+    command, namespace = described(message, parsed)
+    audit = Audit("refused", namespace, command, reason)
+    body = replies.unanswered_body(said, message, parsed.body, is_alike=reason == VALUES_UNKNOWN)
+    return denied(conversation, audit, body, message, parsed)
+
+
 def _accepted_bytes(conversation: Conversation) -> int:
     """The longest message that the client may send."""
-    longest = handshake.ACCEPTED_CLIENT_MESSAGE_BYTES if conversation.is_let_in else MAX_BYTES_BEFORE_LOGIN
+    is_let_in = conversation.login.is_let_in
+    longest = handshake.ACCEPTED_CLIENT_MESSAGE_BYTES if is_let_in else MAX_BYTES_BEFORE_LOGIN
     return min(conversation.shared.settings.max_message_bytes, longest)
 
 

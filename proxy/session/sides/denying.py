@@ -25,14 +25,14 @@ _ABOUT_COMMANDS: Final = frozenset({Reason.COMMAND, Reason.UNKNOWN_COMMAND})
 def refused(conversation: Conversation, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
     """A command that the policy, or the client's role, does not allow."""
     command, namespace = described(message, parsed)
-    unseen = conversation.views.unseen
+    unseen = conversation.at_hand.views.unseen
     if unseen:
         # what stands in the way is that nobody knows what the name is
         refusal = Refusal(Reason.UNSEEN, path=printable(unseen.encode("utf-8", "replace")), rule=command)
     path = path_of(refusal, command, conversation.shared.settings.policy)
     stated = stated_in(message, parsed.body)
-    rights = conversation.entitled.rights(stated)
-    shown = on_record(stated, conversation.entitled.roles)
+    rights = conversation.login.rights(stated)
+    shown = on_record(stated, conversation.login.roles)
     audit = Audit(
         "refused",
         namespace,

@@ -63,7 +63,7 @@ def count_comparisons(conversation: Conversation, rights: Rights, namespace: str
     limit = rights.comparisons_per_hour
     if limit is None:
         return
-    client = _counted_as(conversation.entitled.client, rights)
+    client = _counted_as(conversation.login.client, rights)
     try:
         shared.comparisons.take(client, comparisons, limit, shared.settings.workers)
     except replies.TooManyDocuments:
@@ -73,12 +73,12 @@ def count_comparisons(conversation: Conversation, rights: Rights, namespace: str
 def note_client(conversation: Conversation, stated: Stated, plan: Plan, body: int, request: Request) -> None:
     """What is to be known of a client with roles when the reply comes. Raises BsonError."""
     request.stated = stated
-    request.client = conversation.entitled.client
+    request.client = conversation.login.client
     request.documents = _documents_of(conversation, plan, body)
 
 
 def _documents_of(conversation: Conversation, plan: Plan, body: int) -> ReplyDocuments:
-    policy, views = conversation.shared.settings.policy, conversation.views
+    policy, views = conversation.shared.settings.policy, conversation.at_hand.views
     if plan.command == "getMore":
         known = conversation.shared.read_cursors.of_get_more(plan.buf, body)
         return known or ReplyDocuments(policy.covered(namespace_of(plan.buf, body)))
@@ -108,7 +108,7 @@ def _check_reach(conversation: Conversation, rights: Rights, plan: Plan) -> None
     if not _shows_what_is_in_clear(rights, shared):
         raise Refusal(Reason.ROLE, path=plan.namespace, rule="a class in clear")
     limit = rights.documents_per_hour
-    client = _counted_as(conversation.entitled.client, rights)
+    client = _counted_as(conversation.login.client, rights)
     if limit is not None and shared.reads.left(client, limit, shared.settings.workers) <= 0:
         raise Refusal(Reason.ROLE, path=plan.namespace, rule="more documents in this hour")
 
@@ -123,7 +123,7 @@ def shown_reply(
 ) -> tuple[bytes, int]:
     """As `reveal`, as far as the rights go. Raises ReadDenied, TooManyDocuments besides."""
     shared = conversation.shared
-    rights = conversation.entitled.rights(request.stated) or Rights()
+    rights = conversation.login.rights(request.stated) or Rights()
     if not _shows_what_is_in_clear(rights, shared):
         raise replies.ReadDenied
     is_write = request.command in _WRITES
@@ -146,7 +146,7 @@ def shown_reply(
             documents = documents_in(message, parsed.body, gathered=known.gathers)
             documents = max(documents, values) if known.gathers else documents
         # a step of a login may have been sent since, which makes the client another until it is known
-        client = request.client or conversation.entitled.client
+        client = request.client or conversation.login.client
         shared.reads.take(_counted_as(client, rights), documents, limit, shared.settings.workers)
     return revealed, opened
 

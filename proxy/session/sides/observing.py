@@ -14,6 +14,7 @@ from sealwire.policies.commands.planner import KNOWN_COMMANDS, MATRIX, plan_comm
 from sealwire.policies.commands.sorted_commands import FindSortsByValues, as_aggregate
 from sealwire.policies.commands.views import NamespaceUnknown, ViewCatalog
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.arguments import one_line
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
 from sealwire.policies.planning.walk import Parents
@@ -37,6 +38,11 @@ _LONGEST_NAME: Final = 64
 """How much is shown of a name that an application gives itself."""
 
 
+def observing(policy: PolicySet) -> ViewCatalog | None:
+    """What plans by the policy as it is written, if not all of it is enforced."""
+    return None if policy.written is None else ViewCatalog(policy.written)
+
+
 def observed(
     conversation: Conversation,
     views: ViewCatalog,
@@ -49,12 +55,12 @@ def observed(
     Nothing before a login, and nothing of handshakes and logins. Cost: that of `plan_unasked`.
     """
     cursor = Cursor(message, parsed.body)
-    if not conversation.is_let_in or not cursor.advance() or cursor.name in OPEN_COMMANDS:
+    if not conversation.login.is_let_in or not cursor.advance() or cursor.name in OPEN_COMMANDS:
         return []
     command, namespace = described(message, parsed)
     operator, path, reason = "", "", ""
     try:
-        rights = conversation.entitled.rights(stated_in(message, parsed.body))
+        rights = conversation.login.rights(stated_in(message, parsed.body))
         planned = plan_unasked(views, message, parsed.body, (0,), sequences, _let_go, rights)
         plan = planned.plan
         if planned.asks_values:
@@ -71,7 +77,7 @@ def observed(
         verdict, reason = ObservedVerdict.REFUSED, Reason.SHAPE.value
     finally:
         views.clear()
-    application = one_line(conversation.caller.application, _LONGEST_NAME)
+    application = one_line(conversation.login.caller.application, _LONGEST_NAME)
     label, where = command_label(command), one_line(namespace)
     return [ObservedCommand(verdict, label, where, operator, path, reason, application)]
 

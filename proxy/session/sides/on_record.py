@@ -4,6 +4,7 @@ from typing import final
 
 from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
 from sealwire.policies.planning.plan import Plan
+from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session.auditing.answers import Answer, AuditedCommand
 from sealwire.proxy.session.auditing.commands import Sent
 from sealwire.proxy.session.auditing.subjects import SentTally
@@ -30,16 +31,16 @@ def of_command(
     kind = request.kind
     if audit is None or (kind is not RequestKind.COMMAND and kind is not RequestKind.MEMBERS):
         return []
-    rights = conversation.entitled.rights(request.stated)
+    rights = conversation.login.rights(request.stated)
     roles = "" if rights is None else ",".join(rights.roles)
     request.audited = audited = shared.auditor.sent(
         audit,
         shared.settings.policy,
         tally,
-        Sent(plan, name, parsed, request.namespace, request.stated, roles, conversation.caller.users),
+        Sent(plan, name, parsed, request.namespace, request.stated, roles, conversation.login.caller.users),
         reveals=request.reveals,
         # what rests on an answer of the server may be a view, which shows documents as it likes
-        is_own=not conversation.views.consulted,
+        is_own=not conversation.at_hand.views.consulted,
     )
     if audited is None:
         return []
@@ -84,19 +85,22 @@ def of_withheld(request: Request, reason: str) -> list[Effect]:
 class LongOpening:
     """A long reply that is opened as it arrives, and what the audit log is told of it: a `Reader`."""
 
-    __slots__ = ("_answer", "_command", "_read", "_shared", "is_raw", "reply")
+    __slots__ = ("_answer", "_command", "_read", "_shared", "is_raw", "reply", "rights", "stated")
 
-    def __init__(self, message: LongMessage, request: Request, shared: Shared, *, is_raw: bool) -> None:
-        """`is_raw`: the log is told of what the server sent; the client sees less, or some is in clear."""
+    def __init__(self, message: LongMessage, request: Request, shared: Shared, rights: Rights | None) -> None:
         self._shared = shared
-        self.is_raw = is_raw
+        self.rights = rights
+        """Under which it was begun."""
+        self.stated = request.stated
+        self.is_raw = rights is not None or bool(shared.keyring.partly_plaintext)
+        """Whether the log is told of what the server sent: the client sees less, or some is in clear."""
         self._command = command = request.audited
         self._answer = None
         if command is not None:
             keyring = shared.keyring
             names = keyring.class_names_by_id
             self._answer = command.answer(self._open_envelope, keyring.partly_plaintext, names)
-            self.is_raw = is_raw or command.gathers
+            self.is_raw = self.is_raw or command.gathers
         self._read: dict[str, int] = {}
         """By class, what was opened in the runs so far."""
         self.reply = LongReply(message, reader=None if command is None else self)

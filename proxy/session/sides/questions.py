@@ -19,7 +19,7 @@ import secrets
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, final
 
 from bson import encode
 
@@ -29,20 +29,18 @@ from sealwire.policies.commands.views import MAX_NAMES, UNREADABLE, UNSEEN, Name
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PathNode
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.conversation import Conversation, LoginByCertificate, LookUp
+from sealwire.proxy.session.conversation import ClientLogin, Conversation, Question
 from sealwire.proxy.session.effects import Audit, Count, Counter, Effect, PauseClient, ToClient, ToServer
 from sealwire.proxy.session.login import authentication, identities
 from sealwire.proxy.session.login.caller import described, users_in
-from sealwire.proxy.session.moving.moves import Hold
-from sealwire.proxy.session.requests import NAME_UNKNOWN, Request, RequestKind
+from sealwire.proxy.session.requests import NAME_UNKNOWN
 from sealwire.proxy.session.sides.denying import failed
 from sealwire.proxy.session.states import Event, State
-from sealwire.proxy.session.write_errors import without_envelopes
 from sealwire.wire import kinds
-from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.framing import request_id_of, response_to_of
+from sealwire.wire.errors import BsonError, WireReason
+from sealwire.wire.framing import request_id_of
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
-from sealwire.wire.raw_bson import Element, elements, enclosed, find_element, int32_at, string_bytes
+from sealwire.wire.raw_bson import Element, elements, enclosed, find_element, string_bytes
 
 API_VERSION: Final = "apiVersion"
 _API_OPTIONS: Final = (API_VERSION.encode(), b"apiStrict", b"apiDeprecationErrors")
@@ -55,36 +53,63 @@ _MAX_API_BYTES: Final = 16
 _DENIED: Final = frozenset({13, 8000})
 
 
+@final
+class NamesAsked(Question):
+    """What names of one database are, for the command at hand."""
+
+    __slots__ = ("_api", "_names_only", "_namespaces")
+
+    def __init__(self, conversation: Conversation, namespaces: Sequence[str], api: dict[str, object]) -> None:
+        """`api`: the options that say which API the client speaks."""
+        super().__init__(conversation)
+        self._namespaces = namespaces
+        self._api = api
+        self._names_only = False
+        """Whether it is asked again, for a user who may not see definitions."""
+
+    def ask(self) -> ToServer:
+        """The command that asks. Raises ProtocolError when too much is awaited."""
+        names = [_name_of(each) for each in self._namespaces]
+        command: dict[str, object] = {
+            "listCollections": 1,
+            "filter": {"name": names[0] if len(names) == 1 else {"$in": names}},
+            "cursor": {"batchSize": MAX_NAMES},
+            # a secondary answers only those who say that it may
+            "$readPreference": {"mode": "primaryPreferred"},
+        }
+        if self._names_only:
+            command |= {"nameOnly": True, "authorizedCollections": True}
+        database = self._namespaces[0].partition(".")[0]
+        return self.send("listCollections", encode({**command, **self._api, "$db": database}))
+
+    def answered(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """It is asked again, or the waiting command has what it needs. Raises BsonError, ProtocolError."""
+        self.take(message)
+        body, at_hand = parsed.body, self._conversation.at_hand
+        denied = _is_denied(message, body)
+        if denied and not self._names_only:
+            self._names_only = True
+            return [self.ask()]
+        if denied or replies.is_ok(message, body):
+            told = {} if denied else _names_in(message, body, names_only=self._names_only)
+            # what an answer leaves out is no such name only when the whole answer is here, and for all eyes
+            is_whole = not denied and not self._names_only and _is_all_told(message, body)
+            for namespace in self._namespaces:
+                at_hand.views.learn(namespace, told.get(_name_of(namespace), None if is_whole else UNSEEN))
+        else:
+            deque(elements(message, body), maxlen=0)  # if it is malformed, that is the server's fault
+            at_hand.unanswered = NAME_UNKNOWN, self.error_in(message, body)
+        return [self.over()]
+
+
+def _name_of(namespace: str) -> str:
+    return namespace.partition(".")[2]
+
+
 def ask_names(conversation: Conversation, namespaces: Sequence[str], api: dict[str, object]) -> list[Effect]:
-    """The question for names of one database; its answer is awaited.
-
-    `api` are the options that say which API the client speaks. Raises ProtocolError when too much is awaited.
-    """
-    database = namespaces[0].partition(".")[0]
-    asked = LookUp(database, tuple(name.partition(".")[2] for name in namespaces), api)
-    conversation.look_up = asked
-    return [Count(Counter.LOOK_UPS), PauseClient(True), _ask_names(conversation, asked, Event.NAMES_ASKED)]
-
-
-def _ask_names(conversation: Conversation, asked: LookUp, event: Event) -> ToServer:
-    """The first question, or the second one."""
-    request_id = asking(conversation, RequestKind.LOOK_UP, "listCollections")
-    conversation.states.happened(event)
-    names_only = event is Event.NAMES_WITHHELD
-    return ToServer(_question(request_id, asked, names_only=names_only))
-
-
-def asking(conversation: Conversation, kind: RequestKind, command: str, hold: Hold | None = None) -> int:
-    """The id of a question of ours, whose answer is awaited. Raises ProtocolError when too much is."""
-    request_id = conversation.new_id()
-    while not conversation.awaited.has_room_for(request_id):
-        if conversation.awaited.full:
-            raise ProtocolError(WireReason.REQUEST_ID, 4)
-        request_id = conversation.new_id()
-    request = Request(kind, command, "")
-    request.hold = hold
-    conversation.awaited.add(request_id, request)
-    return request_id
+    """Ask for names of one database. Raises ProtocolError when too much is awaited."""
+    question = NamesAsked(conversation, namespaces, api)
+    return [Count(Counter.LOOK_UPS), PauseClient(True), question.ask()]
 
 
 def api_of(message: bytes, body: int) -> dict[str, object]:
@@ -116,65 +141,17 @@ def other_names(
 
     def note(name: str) -> PathNode | None:
         try:
-            return conversation.views.covered(name)
+            return conversation.at_hand.views.covered(name)
         except NamespaceUnknown as unknown:
             if unknown.namespace.partition(".")[0] == database:
                 found[unknown.namespace] = None
             return None
 
     with suppress(Refusal, BsonError):
-        policy, work = conversation.shared.settings.policy, conversation.views.work
+        policy, work = conversation.shared.settings.policy, conversation.at_hand.views.work
         plan_command(policy, message, body, sequences=sequences, covered=note, work=work)
     found.pop(namespace, None)
     return list(found)
-
-
-def names_told(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
-    """The reply to the question that is open: another question, or what the waiting command needs.
-
-    Raises BsonError, ProtocolError.
-    """
-    _take_answer(conversation, message, parsed)
-    asked, names_only = conversation.look_up, conversation.states.messages is State.ASKING_SHOWN_NAMES
-    if not isinstance(asked, LookUp):
-        raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    denied = _is_denied(message, parsed.body)
-    if denied and not names_only:
-        return [_ask_names(conversation, asked, Event.NAMES_WITHHELD)]
-    if denied or replies.is_ok(message, parsed.body):
-        told = {} if denied else _names_in(message, parsed.body, names_only=names_only)
-        # what an answer leaves out is no such name only when the whole answer is here, and for all eyes
-        is_whole = not denied and not names_only and _is_all_told(message, parsed.body)
-        for name, namespace in zip(asked.names, asked.namespaces, strict=True):
-            conversation.views.learn(namespace, told.get(name, None if is_whole else UNSEEN))
-    else:
-        deque(elements(message, parsed.body), maxlen=0)  # if it is malformed, that is the server's fault
-        said = message if conversation.entitled.roles is None else without_envelopes(message)
-        conversation.unanswered = NAME_UNKNOWN, said[parsed.body : parsed.body + int32_at(said, parsed.body)]
-    conversation.states.happened(Event.NAMES_TOLD)
-    return [PauseClient(False)]
-
-
-def _take_answer(conversation: Conversation, message: bytes, parsed: OpMsg) -> None:
-    """The question that is open has its answer. Raises ProtocolError where more is to come."""
-    if parsed.flags & MORE_TO_COME:
-        raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
-
-
-def _question(request_id: int, asked: LookUp, *, names_only: bool) -> bytes:
-    """The command that asks for names."""
-    sought: object = asked.names[0] if len(asked.names) == 1 else {"$in": list(asked.names)}
-    command: dict[str, object] = {
-        "listCollections": 1,
-        "filter": {"name": sought},
-        "cursor": {"batchSize": MAX_NAMES},
-        # a secondary answers only those who say that it may
-        "$readPreference": {"mode": "primaryPreferred"},
-    }
-    if names_only:
-        command |= {"nameOnly": True, "authorizedCollections": True}
-    return build_op_msg(request_id, 0, encode({**command, **asked.api, "$db": asked.database}))
 
 
 def _is_denied(message: bytes, body: int) -> bool:
@@ -247,31 +224,35 @@ def introduced(conversation: Conversation, message: bytes, hello: int) -> None:
 
     Raises BsonError.
     """
-    conversation.introduce(*described(message, hello))
+    login = conversation.login
+    login.introduce(*described(message, hello))
     speculation = find_element(message, hello, b"speculativeAuthenticate")
     if speculation is not None:
-        if speculation.kind == kinds.OBJECT:
-            conversation.mechanism = authentication.mechanism_in(message, speculation.value)
-        conversation.forget_users()
-    _speculated(conversation, message, hello)
+        is_document = speculation.kind == kinds.OBJECT
+        login.step(authentication.mechanism_in(message, speculation.value) if is_document else None)
+    _speculated(login, message, hello)
+
+
+@final
+class UsersAsked(Question):
+    """Who has logged in."""
+
+    __slots__ = ()
+
+    def answered(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """The waiting command goes on, also where the server does not say. Raises BsonError."""
+        self.take(message)
+        conversation = self._conversation
+        said = users_in(message, parsed.body) if replies.is_ok(message, parsed.body) else ()
+        conversation.states.happened(Event.USERS_TOLD)
+        conversation.login.name_users(said)
+        return [Audit("login", "", ""), self.over()] if said else [self.over()]
 
 
 def ask_users(conversation: Conversation, api: dict[str, object]) -> list[Effect]:
-    """The question; its answer is awaited. `api` and errors as of `ask_names`."""
-    request_id = asking(conversation, RequestKind.USERS, "connectionStatus")
-    conversation.states.happened(Event.USERS_ASKED)
-    question = {"connectionStatus": 1, **_version_of(api), "$db": "admin"}
-    return [PauseClient(True), ToServer(build_op_msg(request_id, 0, encode(question)))]
-
-
-def users_told(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
-    """The reply: the waiting command goes on, also where the server does not say. Raises as `names_told`."""
-    _take_answer(conversation, message, parsed)
-    said = users_in(message, parsed.body) if replies.is_ok(message, parsed.body) else ()
-    conversation.states.happened(Event.USERS_TOLD)
-    conversation.name_users(said)
-    effects: list[Effect] = [PauseClient(False)]
-    return [Audit("login", "", ""), *effects] if said else effects
+    """Ask who has logged in. `api` and errors as of `ask_names`."""
+    question = encode({"connectionStatus": 1, **_version_of(api), "$db": "admin"})
+    return [PauseClient(True), UsersAsked(conversation).send("connectionStatus", question)]
 
 
 _COMMAND: Final = "authenticate"
@@ -293,29 +274,27 @@ def _login(
     conversation: Conversation, failure: authentication.CertificateLogin, message: bytes, parsed: OpMsg
 ) -> list[Effect]:
     """A login by certificate, for the first time or again: ask the server, answer, or refuse."""
-    outcome = conversation.take_outcome()
+    login = conversation.login
+    outcome = login.take_outcome()
     is_plain = not parsed.sequences and not parsed.flags & MORE_TO_COME
-    if not is_plain or not authentication.is_own_claim(
-        message, parsed.body, b"$db", conversation.by_certificate.certified.names
-    ):
+    if not is_plain or not authentication.is_own_claim(message, parsed.body, b"$db", login.certified.names):
         return failed(conversation, failure, message, parsed)
     if outcome is not State.UNDECIDED:
         return [_answer(conversation, message, parsed, is_yes=outcome is State.ACCEPTED)]
-    identity = _identity(conversation)
+    identity = login.identity
     if identity is None:
         return failed(conversation, failure, message, parsed)
     return _begin(conversation, identity, api_of(message, parsed.body))
 
 
-def _speculated(conversation: Conversation, message: bytes, hello: int) -> None:
+def _speculated(login: ClientLogin, message: bytes, hello: int) -> None:
     """Note the command of a login by certificate that would begin with a hello. Raises BsonError."""
-    login = conversation.by_certificate
     login.speculation = b""
-    conversation.take_outcome()
-    if _identity(conversation) is None:
+    login.take_outcome()
+    if login.identity is None:
         return
+    names = login.certified.names
     for each in authentication.certificate_speculations(message, hello):
-        names = login.certified.names
         if each.kind == kinds.OBJECT and authentication.is_own_claim(message, each.value, b"db", names):
             first = next(elements(message, each.value), None)
             login.speculation = b"" if first is None else first.name
@@ -326,7 +305,8 @@ def before_hello_reply(conversation: Conversation) -> list[Effect]:
 
     Nothing where there is none to wait for. Raises ProtocolError when too much is awaited.
     """
-    identity, login, states = _identity(conversation), conversation.by_certificate, conversation.states
+    login, states = conversation.login, conversation.states
+    identity = login.identity
     if not login.speculation or states.certificate is not State.UNDECIDED or identity is None:
         return []
     if states.messages is not State.OPEN:
@@ -336,39 +316,48 @@ def before_hello_reply(conversation: Conversation) -> list[Effect]:
     return _begin(conversation, identity, {})
 
 
-def hello_reply(conversation: Conversation, message: bytes, hello: int) -> bytes:
+def hello_reply(login: ClientLogin, message: bytes, hello: int) -> bytes:
     """A hello's reply with what the client learns of logins by certificate. Raises BsonError."""
-    login = conversation.by_certificate
-    if _identity(conversation) is None:
+    if login.identity is None:
         message = authentication.without_certificate_mechanism(message, hello)
-    outcome = conversation.take_outcome()
+    outcome = login.take_outcome()
     name, login.speculation = login.speculation, b""
     if name and outcome is State.ACCEPTED:
         return authentication.with_speculation(message, hello, name, login.certified.names[0])
     return message
 
 
-def login_answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
-    """The server's answer to one of our questions. Raises ProtocolError, BsonError."""
-    _take_answer(conversation, message, parsed)
-    login = conversation.by_certificate
-    if login.steps is None:
-        raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    try:
-        question = login.steps.after(message, parsed.body)
-    except identities.NotLoggedIn as failure:
-        return [*_lines_of_failure(login, failure), *_ended(conversation, Event.LOGIN_REJECTED)]
-    if question is not None:
-        return [_ask(conversation, question)]
-    conversation.states.happened(Event.LOGGED_IN)
-    login.has_failed_early = False
-    return [
-        Count(Counter.LOGINS, label=authentication.CERTIFICATE),
-        *_ended(conversation, Event.LOGIN_ACCEPTED),
-    ]
+@final
+class LoginAsked(Question):
+    """The commands of a login by certificate, one after the other."""
+
+    __slots__ = ("_api", "_steps")
+
+    def __init__(self, conversation: Conversation, steps: identities.Steps, api: dict[str, object]) -> None:
+        super().__init__(conversation)
+        self._steps = steps
+        self._api = api
+
+    def ask(self, command: identities.Command) -> ToServer:
+        """The next one. Raises ProtocolError when too much is awaited."""
+        return self.send(_COMMAND, encode({**command, **self._api}))
+
+    def answered(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """It goes on, or what waits finds what came of it. Raises BsonError, ProtocolError."""
+        self.take(message)
+        login, states = self._conversation.login, self._conversation.states
+        try:
+            return [self.ask(self._steps.send((message, parsed.body)))]
+        except StopIteration:
+            login.has_failed_early = False
+            states.happened(Event.LOGIN_ACCEPTED)
+            return [login.succeed(), self.over()]
+        except identities.NotLoggedIn as failure:
+            states.happened(Event.LOGIN_REJECTED)
+            return [*_lines_of_failure(login, failure), self.over()]
 
 
-def _lines_of_failure(login: LoginByCertificate, failure: identities.NotLoggedIn) -> list[Effect]:
+def _lines_of_failure(login: ClientLogin, failure: identities.NotLoggedIn) -> list[Effect]:
     """What is said of a login that has failed, once: a driver asks again for the one of its handshake."""
     is_early, is_known = bool(login.speculation), login.has_failed_early
     login.has_failed_early = is_early
@@ -378,42 +367,24 @@ def _lines_of_failure(login: LoginByCertificate, failure: identities.NotLoggedIn
     return [line, Count(Counter.LOGIN_FAILURES, label=authentication.CERTIFICATE)]
 
 
-def _identity(conversation: Conversation) -> identities.UpstreamIdentity | None:
-    return conversation.by_certificate.certified.identity(conversation.shared.settings.identities)
-
-
 def _begin(
     conversation: Conversation, identity: identities.UpstreamIdentity, api: dict[str, object]
 ) -> list[Effect]:
     """The first question. Who was there before is not there any more, whatever comes of it."""
-    conversation.mechanism = authentication.CERTIFICATE
-    conversation.log_out()
-    login = conversation.by_certificate
+    conversation.login.mechanism = authentication.CERTIFICATE
+    conversation.login.log_out()
     if isinstance(identity, identities.ScramIdentity):
-        login.steps = identities.ScramSteps(identity, secrets.token_bytes(identities.NONCE_BYTES))
+        steps = identities.scram_steps(identity, secrets.token_bytes(identities.NONCE_BYTES))
     else:
-        login.steps = identities.CertificateSteps()
-    login.api = _version_of(api)
-    return [PauseClient(True), _ask(conversation, login.steps.first())]
-
-
-def _ask(conversation: Conversation, question: identities.Question) -> ToServer:
-    request_id = asking(conversation, RequestKind.CERTIFICATE_LOGIN, _COMMAND)
-    conversation.states.happened(Event.LOGIN_ASKED)
-    return ToServer(build_op_msg(request_id, 0, encode({**question, **conversation.by_certificate.api})))
-
-
-def _ended(conversation: Conversation, event: Event) -> list[Effect]:
-    """What waits comes again, and finds this."""
-    conversation.by_certificate.steps = None
-    conversation.states.happened(event)
-    return [PauseClient(False)]
+        steps = identities.certificate_steps()
+    question = LoginAsked(conversation, steps, _version_of(api))
+    return [PauseClient(True), question.ask(next(steps))]
 
 
 def _answer(conversation: Conversation, message: bytes, parsed: OpMsg, *, is_yes: bool) -> ToClient:
     if is_yes:
         name = next(elements(message, parsed.body)).name
-        body = encode(authentication.answer_of(name, conversation.by_certificate.certified.names[0]))
+        body = encode(authentication.answer_of(name, conversation.login.certified.names[0]))
     else:
         body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_NOT_TAKEN)
     return ToClient(build_op_msg(conversation.new_id(), request_id_of(message), body))

@@ -1,4 +1,17 @@
-"""From the server: handshake replies get our addresses, envelopes are opened, other replies pass."""
+"""From the server: handshake replies get our addresses, envelopes are opened, other replies pass.
+
+The way of a reply through `ServerSide`:
+
+1. `message` parses it, and `_op_msg` finds the request that it answers.
+2. `_to_us` reads what is an answer to our own question.
+3. `_revealed` opens envelopes, as far as the client's roles go (`entitlement`). If a key is missing,
+   `_ask_for_key` asks for it, and the reply comes again.
+4. `_answered` takes the request from those that await a reply.
+5. `_withheld` answers with an error if the client may not see it; `handshake_reply` answers what is no
+   command; `_passed_on` puts it on record and passes it on, unless `_held_back` has a write sent once more.
+
+A long reply takes the same way in parts: `arriving` opens what there is, and `long_message` ends it.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +25,6 @@ from sealwire.keys.keyring.keyring import EnvelopeBatch, TakeEnvelope
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.numbers import is_true
-from sealwire.policies.roles.role import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
@@ -30,12 +42,12 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login import handshake
 from sealwire.proxy.session.login.caller import is_speculative_yes, is_yes
 from sealwire.proxy.session.moving.lasting import answered
-from sealwire.proxy.session.requests import Request, RequestKind, command_label, write_label
+from sealwire.proxy.session.requests import Again, Request, RequestKind, command_label, write_label
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope, reveal
-from sealwire.proxy.session.sides import ask_again, ask_values, on_record, questions
+from sealwire.proxy.session.sides import ask_again, on_record, questions
 from sealwire.proxy.session.sides.entitlement import opener_for, reveal_for, shown_reply
 from sealwire.proxy.session.sides.on_record import LongOpening
 from sealwire.proxy.session.states import Event, State
@@ -153,11 +165,10 @@ def handshake_reply(
         return [ToClient(build_op_msg(conversation.new_id(), response_to_of(message), error))]
     reply: list[Effect] = [ToClient(message)]
     if is_yes(message, body):
-        conversation.states.happened(Event.LOGGED_IN)
-        reply.append(Count(Counter.LOGINS, label=conversation.mechanism))
+        reply.append(conversation.login.succeed())
     if not replies.is_ok(message, body):
         failed = Audit("login-failed", "", request.command, replies.code_text(message, body))
-        reply = [failed, Count(Counter.LOGIN_FAILURES, label=conversation.mechanism), *reply]
+        reply = [failed, Count(Counter.LOGIN_FAILURES, label=conversation.login.mechanism), *reply]
     return reply
 
 
@@ -168,19 +179,17 @@ def hello_reply(
 
     A member without an address here ends the session. Raises BsonError.
     """
-    topology = conversation.topology
-    strangers: list[Effect] = []
-    if topology.withholds and handshake.names_stranger(message, document, topology):
-        strangers.append(StrangerMet())
     try:
-        told = questions.hello_reply(conversation, message, document)
-        rewritten = finish(conversation.hello_reply(told, document))
+        told = questions.hello_reply(conversation.login, message, document)
+        rewritten, has_strangers = conversation.hello_reply(told, document)
     except handshake.UnknownMember as error:
-        return [*strangers, conversation.end(CloseReason.TOPOLOGY, str(error))]
-    reply: list[Effect] = [ToClient(rewritten), *strangers]
+        met = [StrangerMet()] if conversation.topology.withholds else []
+        return [*met, conversation.end(CloseReason.TOPOLOGY, str(error))]
+    reply: list[Effect] = [ToClient(finish(rewritten))]
+    if has_strangers:
+        reply.append(StrangerMet())
     if is_speculative_yes(message, document):
-        conversation.states.happened(Event.LOGGED_IN)
-        reply.append(Count(Counter.LOGINS, label=conversation.mechanism))
+        reply.append(conversation.login.succeed())
     return reply
 
 
@@ -194,15 +203,8 @@ _UNREADABLE: Final = (
     ContextKeysMissing,
     *_DENIED,
     replies.SortDisturbed,
+    replies.EnvelopeObserved,
 )
-
-# Who reads the answers to our own questions.
-_QUESTIONS: Final = {
-    RequestKind.LOOK_UP: questions.names_told,
-    RequestKind.USERS: questions.users_told,
-    RequestKind.VALUES: ask_values.answered,
-    RequestKind.CERTIFICATE_LOGIN: questions.login_answered,
-}
 
 # Rotations that one session lives through; a session that meets more unknown keys is shown made-up ones.
 MAX_ASKED_KEYS: Final = 64
@@ -218,15 +220,13 @@ _MAX_SEARCHES: Final = 256
 class ServerSide(Side):
     """Handles the server's messages, each whole."""
 
-    __slots__ = ("_asked_contexts", "_asked_keys", "_rights", "_searches", "_unfinished")
+    __slots__ = ("_asked_contexts", "_asked_keys", "_searches", "_unfinished")
 
     def __init__(self, conversation: Conversation) -> None:
         framer = Framer(conversation.shared.settings.max_message_bytes, long_messages=True)
         super().__init__(conversation, framer, CloseReason.SERVER_PROTOCOL)
         # A long reply that is still arriving, or waits for a key: it goes on where it stopped.
         self._unfinished: LongOpening | None = None
-        # Under which it was begun.
-        self._rights: Rights | None = None
         self._asked_keys: set[tuple[int, int]] = set()
         self._asked_contexts: frozenset[bytes] = frozenset()
         """Ids of keys that were looked up last."""
@@ -258,90 +258,80 @@ class ServerSide(Side):
             return questions.before_hello_reply(self._conversation)
         return []
 
-    def _ours(self, kind: RequestKind, message: bytes, parsed: OpMsg) -> list[Effect]:
+    def _to_us(self, kind: RequestKind, message: bytes, parsed: OpMsg) -> list[Effect]:
         """What follows from an answer to us, or comes before a reply; nothing: the reply goes on."""
-        read = _QUESTIONS.get(kind)
-        if read is not None:
-            return read(self._conversation, message, parsed)
-        return self._login_begun(kind)
-
-    def _ours_or_key(self, kind: RequestKind, message: bytes, parsed: OpMsg) -> list[Effect]:
-        """As `_ours`; a key that it lacks is looked for."""
+        if kind is not RequestKind.QUESTION:
+            return self._login_begun(kind)
+        question = self._conversation.question
+        if question is None or parsed.flags & MORE_TO_COME:
+            raise ProtocolError(WireReason.RESPONSE_TO, 8)
         try:
-            return self._ours(kind, message, parsed)
+            return question.answered(message, parsed)
         except _UNREADABLE as error:
             asked = self._ask_for_key(error, message)
-            if asked is not None:
-                return [asked]
-            return ask_values.failed(self._conversation, message, parsed, error)
+            return question.unreadable(message, parsed, error) if asked is None else [asked]
 
     def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
-        conversation = self._conversation
-        response_to = response_to_of(message)
-        awaited = conversation.awaited.find(response_to)
+        shared = self._conversation.shared
+        awaited = self._conversation.awaited.find(response_to_of(message))
         if awaited is not None and awaited.kind is not RequestKind.COMMAND:
             # hashing an enum's member runs interpreted: 0.7 % of a find-one's instructions
-            ours = self._ours_or_key(awaited.kind, message, parsed)
+            ours = self._to_us(awaited.kind, message, parsed)
             if ours:
                 return ours
         revealed, opened = message, 0
         failure: Exception | None = None
-        if awaited is not None and awaited.reveals:
-            try:
+        try:
+            if awaited is not None and awaited.reveals:
                 revealed, opened = self._revealed(message, parsed, awaited)
-            except _UNREADABLE as error:
-                asked = self._ask_for_key(error, message)
-                if asked is not None:
-                    return [asked]
-                failure = error
-        elif self._conversation.observed is not None and awaited is not None:
-            failure = self._is_misplaced(self._conversation.observed.policies, awaited, message, parsed)
-        if self._searches:
-            self._searched()
+            elif awaited is not None and shared.settings.policy.written is not None:
+                self._check_place(shared.settings.policy.written, awaited, message, parsed)
+        except _UNREADABLE as error:
+            asked = self._ask_for_key(error, message)
+            if asked is not None:
+                return [asked]
+            failure = error
         more_to_come = bool(parsed.flags & MORE_TO_COME)
         request = self._answered(message, more_to_come=more_to_come)
         if request.hold is not None and not more_to_come:
-            answered(conversation.shared.moves, request.hold, message, parsed.body)
+            answered(shared.moves, request.hold, message, parsed.body)
         if len(revealed) > handshake.MAX_CLIENT_MESSAGE_BYTES:
             failure = replies.ReplyTooLong()
         if failure is not None:
-            return self._withheld(failure, response_to, request, more_to_come=more_to_come)
+            return self._withheld(failure, message, request, more_to_come=more_to_come)
         if request.kind is not RequestKind.COMMAND:
             return handshake_reply(self._conversation, request, message, parsed)
         effects = self._passed_on(request, message, parsed, ToClient(revealed), opened)
-        return effects if request.again is None else self._held_back(request, effects, message, parsed)
+        if request.again is None:
+            return effects
+        return self._held_back(request.again, request, effects, message, parsed)
 
-    def _is_misplaced(
-        self, written: PolicySet, request: Request, message: bytes, parsed: OpMsg
-    ) -> Exception | None:
-        """Why a reply about a collection that is only observed is withheld, if it has encrypted values.
+    def _check_place(self, written: PolicySet, request: Request, message: bytes, parsed: OpMsg) -> None:
+        """Raises EnvelopeObserved for a reply with encrypted values about a collection that is only observed.
 
         Its application would take them for its own, and its filters would not have found them.
         """
         if message.find(MARKER) < 0 or not holds_envelope(message, [parsed.body]):
-            return None
-        of_cursor = cursors.yielded_by(message, parsed.body)
+            return
         enforced = self._conversation.shared.settings.policy
-        is_observed = any(
-            written.covered(name) is not enforced.covered(name) for name in (request.namespace, of_cursor)
-        )
-        return replies.EnvelopeObserved() if is_observed else None
+        names = request.namespace, cursors.yielded_by(message, parsed.body)
+        if any(written.covered(name) is not enforced.covered(name) for name in names):
+            raise replies.EnvelopeObserved
 
     def _held_back(
-        self, request: Request, reply: list[Effect], message: bytes, parsed: OpMsg
+        self, again: Again, request: Request, reply: list[Effect], message: bytes, parsed: OpMsg
     ) -> list[Effect]:
         """The reply to a write that may be asked about once more; nothing: it is. Raises BsonError."""
-        conversation, again = self._conversation, request.again
-        is_alone = conversation.states.messages is State.OPEN and conversation.awaited.idle
-        if again is None or not ask_again.found_nothing(message, parsed):
+        conversation = self._conversation
+        if not ask_again.found_nothing(message, parsed):
             return reply
-        if not is_alone:
-            # what the client has sent meanwhile was answered without it
-            disturbed, response_to = replies.SortDisturbed(), response_to_of(message)
-            is_wrong = again.is_sorted
-            return self._withheld(disturbed, response_to, request, more_to_come=False) if is_wrong else reply
-        again.reply, conversation.again, conversation.due = reply, again, again.message
-        return []
+        if conversation.states.messages is State.OPEN and conversation.awaited.idle:
+            conversation.at_hand.once_more(again, reply)
+            return []
+        # what the client has sent meanwhile was answered without it
+        if again.is_sorted:
+            return self._withheld(replies.SortDisturbed(), message, request, more_to_come=False)
+        return reply
 
     def _passed_on(
         self, request: Request, message: bytes, parsed: OpMsg, reply: ToClient, opened: int
@@ -349,13 +339,13 @@ class ServerSide(Side):
         """`reply` is what the client gets of `message`. Raises BsonError."""
         conversation = self._conversation
         errors = counted_errors(request, message, parsed.body)
-        if errors and conversation.entitled.roles is not None:
+        if errors and conversation.login.roles is not None:
             reply = ToClient(without_envelopes(reply.data))
         effects = self._to_client(reply, opened)
         effects += errors
         if request.audited is not None:
             shared = conversation.shared
-            is_raw = conversation.entitled.rights(request.stated) is not None or request.errors is not None
+            is_raw = conversation.login.rights(request.stated) is not None or request.errors is not None
             is_raw = is_raw or request.opens is not None or request.audited.gathers
             shown = message if is_raw or shared.keyring.partly_plaintext else reply.data
             effects = on_record.of_reply(shared, request, shown, parsed) + effects
@@ -378,7 +368,7 @@ class ServerSide(Side):
             parsed = parse_op_msg(message)
         if request.audited is not None:
             shared.keyring.opened.clear()
-        if self._conversation.entitled.roles is not None:
+        if self._conversation.login.roles is not None:
             revealed, opened = shown_reply(self._conversation, request, message, parsed)
         elif message.find(MARKER) < 0:
             return message, 0
@@ -403,7 +393,12 @@ class ServerSide(Side):
         return [PlaintextMet(look.namespace, path, amount) for path, amount in found.items()]
 
     def _answered(self, head: bytes, *, more_to_come: bool) -> Request:
-        """The request that the message with this head answers. Raises ProtocolError when there is none."""
+        """The request that the message with this head answers. It needs no search for keys any more.
+
+        Raises ProtocolError when there is none.
+        """
+        if self._searches:
+            self._asked_contexts, self._searches = frozenset(), 0
         awaited = self._conversation.awaited
         request = awaited.answer(response_to_of(head), request_id_of(head), more_to_come=more_to_come)
         if request is None:
@@ -423,42 +418,35 @@ class ServerSide(Side):
     def arriving(self, message: LongMessage) -> None:
         """More of a long message has come: open what there is. What fails is judged when all is here."""
         if self._unfinished is None:
-            if MARKER not in message.parts[-1]:
-                return
-            request = self._ordinary(message)
+            request = self._ordinary(message) if MARKER in message.parts[-1] else None
             if request is None or not request.reveals:
                 return
-            self._begin(message, request)
-        if self._unfinished is not None:
-            with suppress(BsonError, *_UNREADABLE):
-                take, batch = self._opener_in_parts(message)
-                self._unfinished.advance(take, batch)
+            self._unfinished = self._begun(message, request)
+        with suppress(BsonError, *_UNREADABLE):
+            take, batch = self._opener_in_parts(self._unfinished, message.size)
+            self._unfinished.advance(take, batch)
 
-    def _begin(self, message: LongMessage, request: Request) -> LongOpening:
+    def _begun(self, message: LongMessage, request: Request) -> LongOpening:
         """A long reply is opened from here on, all of it under the rights that count now."""
-        self._rights = self._conversation.entitled.rights(request.stated)
-        shared = self._conversation.shared
-        is_raw = self._rights is not None or bool(shared.keyring.partly_plaintext)
-        self._unfinished = LongOpening(message, request, shared, is_raw=is_raw)
-        return self._unfinished
+        conversation = self._conversation
+        return LongOpening(message, request, conversation.shared, conversation.login.rights(request.stated))
 
-    def _opener_in_parts(self, message: LongMessage) -> tuple[TakeEnvelope, EnvelopeBatch | None]:
+    def _opener_in_parts(self, reply: LongOpening, size: int) -> tuple[TakeEnvelope, EnvelopeBatch | None]:
         """Raises ReadDenied where other rights count than when the reply began."""
-        request = self._conversation.awaited.find(response_to_of(message.head))
-        if request is None or self._conversation.entitled.rights(request.stated) is not self._rights:
+        if self._conversation.login.rights(reply.stated) is not reply.rights:
             raise replies.ReadDenied
-        return opener_for(self._conversation, self._rights, message.size)
+        return opener_for(self._conversation, reply.rights, size)
 
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""
         request = self._conversation.awaited.find(response_to_of(message.head))
-        if self._conversation.observed is not None:
+        if self._conversation.shared.settings.policy.written is not None:
             return None  # it is looked at whole
         if request is None or request.kind is not RequestKind.COMMAND or request.marks:
             return None  # also one that is opened at some paths only, which has a mark
         if request.hold is not None or request.errors is not None or request.command in DUPLICATING_WRITES:
             return None
-        rights = self._conversation.entitled.rights(request.stated)
+        rights = self._conversation.login.rights(request.stated)
         if rights is not None and (
             rights.documents_per_hour is not None
             or self._conversation.shared.keyring.partly_plaintext
@@ -472,19 +460,21 @@ class ServerSide(Side):
 
     def long_message(self, message: LongMessage) -> list[Effect]:
         """As `message`, for one in parts, which are taken from it. Anything unusual is put together first."""
-        reply = self._unfinished
+        reply, self._unfinished = self._unfinished, None
         if reply is None:
             request = self._ordinary(message)
             if request is None:
                 return self.message(message.joined())
             if request.reveals and (request.audited is not None or message.holds(MARKER)):
-                reply = self._begin(message, request)
-        self._unfinished = None
+                reply = self._begun(message, request)
         pieces, opened = [], 0
         failure: Exception | None = None
-        if reply is not None:
+        if reply is None:
+            pieces = list(message.parts)
+            message.parts.clear()
+        else:
             try:
-                take, batch = self._opener_in_parts(message)
+                take, batch = self._opener_in_parts(reply, message.size)
                 pieces = reply.reveal(take, batch)
                 opened = reply.reply.opened
             except _UNREADABLE as error:
@@ -493,11 +483,6 @@ class ServerSide(Side):
                     self._unfinished = reply
                     return [asked]
                 failure = error
-        else:
-            pieces = list(message.parts)
-            message.parts.clear()
-        if self._searches:
-            self._searched()
         more_to_come = has_more_to_come(message)
         request = self._answered(message.head, more_to_come=more_to_come)
         if request.hold is not None and not more_to_come:
@@ -505,8 +490,7 @@ class ServerSide(Side):
         if sum(map(len, pieces)) > handshake.MAX_CLIENT_MESSAGE_BYTES:
             failure = replies.ReplyTooLong()
         if failure is not None:
-            response_to = response_to_of(message.head)
-            return self._withheld(failure, response_to, request, more_to_come=more_to_come)
+            return self._withheld(failure, message.head, request, more_to_come=more_to_come)
         done = [] if reply is None else reply.done()
         return done + self._to_client(LongToClient(pieces), opened)
 
@@ -538,14 +522,10 @@ class ServerSide(Side):
         self._conversation.states.happened(Event.KEY_MISSED)
         return NeedKeys((), context_keys=tuple(wanted[:MAX_ASKED_CONTEXTS]))
 
-    def _searched(self) -> None:
-        """The reply at hand needs no search any more."""
-        self._asked_contexts, self._searches = frozenset(), 0
-
     def _withheld(
-        self, failure: Exception, response_to: int, request: Request, *, more_to_come: bool
+        self, failure: Exception, head: bytes, request: Request, *, more_to_come: bool
     ) -> list[Effect]:
-        """Withhold the whole reply: a part of it would be a wrong answer."""
+        """Withhold the whole reply that begins with `head`: a part of it would be a wrong answer."""
         name = type(failure).__name__
         counter, event = Counter.DECRYPTION_FAILURES, "undecryptable"
         if isinstance(failure, _NOT_OF_VALUES):
@@ -557,7 +537,7 @@ class ServerSide(Side):
             Count(counter, label=name),
             Audit(event, request.namespace, request.command, name, users=request.users),
             *on_record.of_withheld(request, name),
-            ToClient(build_op_msg(self._conversation.new_id(), response_to, body)),
+            ToClient(build_op_msg(self._conversation.new_id(), response_to_of(head), body)),
         ]
         if more_to_come:
             # the server goes on with the stream that the client now takes for ended

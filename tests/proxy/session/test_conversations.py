@@ -8,9 +8,10 @@ from bson import Int64
 
 from sealwire.policies.roles.role import CLEAR, NO_ACCESS, ClassAccess, NamedUser, Role, Roles, Wildcards
 from sealwire.proxy.session.choices import Reveal
-from sealwire.proxy.session.conversation import MAX_REMEMBERED, Entitled
+from sealwire.proxy.session.conversation import MAX_REMEMBERED, ClientLogin
 from sealwire.proxy.session.effects import CloseReason, Counter
 from sealwire.proxy.session.login.caller import NOTHING_STATED, Stated
+from sealwire.proxy.session.login.identities import NOT_CERTIFIED, Certified
 from tests.proxy.session.playbook import (
     Playbook,
     audit,
@@ -372,59 +373,76 @@ ROLES = Roles(
 )
 
 
-def has_role(entitled: Entitled, stated: Stated = NOTHING_STATED) -> bool:
-    rights = entitled.rights(stated)
+MOST_SHARED = 10
+"""So many things do the two sides of a session share. Whatever one of them can own, it owns."""
+
+
+def test_the_sides_share_few_things() -> None:
+    conversation = session()._conversation
+    shared = {name for name in dir(conversation) if not name.startswith("__")}
+    held = {name for name in shared if not callable(getattr(conversation, name))}
+    assert len(held) <= MOST_SHARED
+
+
+def login_under(roles: Roles | None) -> ClientLogin:
+    login = session()._conversation.login
+    login.use_roles(roles)
+    return login
+
+
+def has_role(login: ClientLogin, stated: Stated = NOTHING_STATED) -> bool:
+    rights = login.rights(stated)
     assert rights is not None
     return not rights.is_empty
 
 
 def test_without_roles_there_are_no_rights_to_ask_for() -> None:
-    entitled = Entitled(None)
-    assert entitled.rights(NOTHING_STATED) is None
-    assert entitled.roles is None
+    login = login_under(None)
+    assert login.rights(NOTHING_STATED) is None
+    assert login.roles is None
 
 
 def test_a_login_gives_rights_and_another_takes_them() -> None:
-    entitled = Entitled(ROLES)
-    assert not has_role(entitled)
-    entitled.use_users(("ann@admin",))
-    assert has_role(entitled)
-    entitled.use_users(("bob@admin",))
-    assert not has_role(entitled)
-    entitled.use_users(())
-    assert not has_role(entitled)
+    login = login_under(ROLES)
+    assert not has_role(login)
+    login.name_users(("ann@admin",))
+    assert has_role(login)
+    login.name_users(("bob@admin",))
+    assert not has_role(login)
+    login.name_users(())
+    assert not has_role(login)
 
 
 def test_a_certificate_stays_through_logins() -> None:
-    entitled = Entitled(ROLES)
-    entitled.use_certificate("CN=ann")
-    entitled.use_users(("bob@admin",))
-    assert has_role(entitled)
-    assert entitled.client == "bob@admin"
-    entitled.use_users(())
-    assert entitled.client == "CN=ann"
+    login = login_under(ROLES)
+    login.certify("CN=ann", NOT_CERTIFIED)
+    login.name_users(("bob@admin",))
+    assert has_role(login)
+    assert login.client == "bob@admin"
+    login.name_users(())
+    assert login.client == "CN=ann"
 
 
 def test_the_same_subject_of_two_authorities_is_told_apart() -> None:
-    one, two = Entitled(ROLES), Entitled(ROLES)
-    one.use_certificate("CN=ann", "CN=Clinic CA")
-    two.use_certificate("CN=ann", "CN=Supplier CA")
+    one, two = login_under(ROLES), login_under(ROLES)
+    one.certify("CN=ann", Certified((), issuer="CN=Clinic CA"))
+    two.certify("CN=ann", Certified((), issuer="CN=Supplier CA"))
     assert one.client != two.client
 
 
 def test_another_policy_counts_at_once() -> None:
-    entitled = Entitled(ROLES)
-    entitled.use_users(("ann@admin",))
-    before = entitled.rights(NOTHING_STATED)
-    assert entitled.rights(NOTHING_STATED) is before
-    entitled.use_roles(ROLES)
-    assert entitled.rights(NOTHING_STATED) is not before
-    entitled.use_roles(None)
-    assert entitled.rights(NOTHING_STATED) is None
+    login = login_under(ROLES)
+    login.name_users(("ann@admin",))
+    before = login.rights(NOTHING_STATED)
+    assert login.rights(NOTHING_STATED) is before
+    login.use_roles(ROLES)
+    assert login.rights(NOTHING_STATED) is not before
+    login.use_roles(None)
+    assert login.rights(NOTHING_STATED) is None
 
 
 def test_what_clients_state_is_not_remembered_without_end() -> None:
-    entitled = Entitled(ROLES)
+    login = login_under(ROLES)
     for number in range(3 * MAX_REMEMBERED):
-        entitled.rights(Stated(purpose=str(number)))
-    assert len(entitled._known) <= MAX_REMEMBERED
+        login.rights(Stated(purpose=str(number)))
+    assert len(login._known) <= MAX_REMEMBERED

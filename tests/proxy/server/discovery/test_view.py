@@ -116,7 +116,7 @@ def test_a_primary_that_names_nobody_takes_no_member_away() -> None:
 # Which port stands for which member: the same for everybody, over restarts.
 
 MEMBERS = [Address(f"m{number}", 27017) for number in range(6)]
-ON_A, ON_B, ON_C, ON_D, *_ = MEMBERS
+ON_A, ON_B, ON_C, *_ = MEMBERS
 PORTS = range(100, 104)
 some_members = st.lists(st.sampled_from(MEMBERS), unique=True)
 

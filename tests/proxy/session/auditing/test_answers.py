@@ -156,7 +156,7 @@ def test_what_a_reply_that_failed_had_opened_counts_for_nobody() -> None:
 def test_who_reads_on_with_anothers_cursor_does_not_say_its_purpose() -> None:
     ann, bob = pair()
     for each, user in ((ann, "ann@admin"), (bob, "bob@admin")):
-        each._conversation.name_users((user,))
+        each._conversation.login.name_users((user,))
     ann.client_data(command(FIND | {"comment": "purpose=direct-care"}))
     cursor = {"firstBatch": [], "id": bson.Int64(7), "ns": "clinic.patients"}
     ann.server_data(reply({"cursor": cursor, "ok": 1.0}))

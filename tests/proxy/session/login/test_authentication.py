@@ -1,7 +1,7 @@
 """Logins: by certificate they end here; all others pass, and their payloads are never repeated."""
 
 import base64
-from typing import Any
+from typing import Any, cast
 
 import bson
 import pytest
@@ -21,13 +21,14 @@ from sealwire.proxy.session.login.authentication import (
 )
 from sealwire.proxy.session.login.identities import (
     NONCE_BYTES,
-    CertificateSteps,
     NotLoggedIn,
     ScramExchange,
     ScramFailed,
     ScramIdentity,
     ScramSecret,
-    ScramSteps,
+    Steps,
+    certificate_steps,
+    scram_steps,
 )
 from sealwire.proxy.session.session import Session
 from sealwire.wire.framing import OpCode, op_code_of, request_id_of, response_to_of
@@ -350,19 +351,22 @@ def test_no_repr_shows_a_password() -> None:
 IDENTITY = ScramIdentity("app", "admin", ScramSecret(ScramHash.SHA_1, b"pencil"))
 
 
-def scram() -> ScramSteps:
-    return ScramSteps(IDENTITY, bytes(NONCE_BYTES))
+def scram() -> Steps:
+    return scram_steps(IDENTITY, bytes(NONCE_BYTES))
 
 
 def test_a_certificate_needs_one_yes() -> None:
-    assert CertificateSteps().after(encoded({"ok": 1.0}), 0) is None
+    steps, others = certificate_steps(), certificate_steps()
+    assert next(steps) == next(others)
+    with pytest.raises(StopIteration):
+        steps.send((encoded({"ok": 1.0}), 0))
     with pytest.raises(NotLoggedIn) as caught:
-        CertificateSteps().after(encoded({"ok": 0.0, "code": 18, "errmsg": "user app"}), 0)
+        others.send((encoded({"ok": 0.0, "code": 18, "errmsg": "user app"}), 0))
     assert caught.value.why == "code 18"
 
 
 def test_the_mechanism_is_the_one_that_is_configured() -> None:
-    assert scram().first()["mechanism"] == "SCRAM-SHA-1"
+    assert next(scram())["mechanism"] == "SCRAM-SHA-1"
 
 
 @pytest.mark.parametrize(
@@ -377,13 +381,11 @@ def test_the_mechanism_is_the_one_that_is_configured() -> None:
 )
 def test_an_answer_of_another_shape_ends_the_login(change: dict[str, Any]) -> None:
     steps = scram()
-    nonce = bytes(steps.first()["payload"]).partition(b",r=")[2]  # type: ignore[call-overload]
+    nonce = bytes(cast(Binary, next(steps)["payload"])).partition(b",r=")[2]
     payload = Binary(b"r=" + nonce + b"x,s=c2FsdHNhbHQ=,i=4096")
     answer = {"ok": 1.0, "conversationId": 7, "done": False, "payload": payload}
-    assert scram_next(scram, answer) is not None
+    others = scram()
+    next(others)
+    assert others.send((encoded(answer), 0))["conversationId"] == 7
     with pytest.raises(NotLoggedIn):
-        steps.after(encoded({**answer, **change}), 0)
-
-
-def scram_next(make: Any, answer: dict[str, Any]) -> object:
-    return make().after(encoded(answer), 0)
+        steps.send((encoded({**answer, **change}), 0))

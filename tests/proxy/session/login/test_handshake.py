@@ -208,12 +208,12 @@ def test_an_unknown_single_address_is_not_told(field: str) -> None:
 
 def test_compression_is_taken_out_of_a_reply_too() -> None:
     message = reply({"compression": ["zlib"], "ok": 1})
-    assert rewrite_hello(message, BODY, Topology(OWN_ADDRESS)) == reply({"ok": 1})
+    assert rewrite_hello(message, BODY, Topology(OWN_ADDRESS)) == (reply({"ok": 1}), False)
 
 
 def test_what_is_no_address_passes_as_it_is() -> None:
     odd = reply({"hosts": None, "me": None, "primary": None, "maxMessageSizeBytes": "x", "arbiters": []})
-    assert rewrite_hello(odd, BODY, Topology(OWN_ADDRESS)) is odd
+    assert rewrite_hello(odd, BODY, Topology(OWN_ADDRESS))[0] is odd
 
 
 SYMBOL = element(BsonType.SYMBOL, b"0", string(b"x:27017"))
@@ -236,7 +236,7 @@ def test_an_address_in_another_type_is_not_told(play: Playbook, field: bytes) ->
 
 @pytest.mark.parametrize("size", [Int64(48_000_000), 48_000_000.0, Int64(2**40)])
 def test_the_limit_is_lowered_whichever_number_it_is(size: Any) -> None:
-    rewritten = rewrite_hello(reply({"maxMessageSizeBytes": size, "ok": 1}), BODY, Topology(OWN_ADDRESS))
+    rewritten, _ = rewrite_hello(reply({"maxMessageSizeBytes": size, "ok": 1}), BODY, Topology(OWN_ADDRESS))
     assert rewritten == reply({"maxMessageSizeBytes": MAX_CLIENT_MESSAGE_BYTES, "ok": 1})
 
 

@@ -270,7 +270,7 @@ def test_sessions_of_a_process_take_turns_and_namespaces_have_their_own() -> Non
     assert answered(second, FIND) == []
     other = {"cursor": {"firstBatch": [{"name": "x"}], "id": Int64(0), "ns": "ward.a"}}
     for core in (first, second):
-        core._conversation.views._collections.add("ward.a")
+        core._conversation.at_hand.views._collections.add("ward.a")
     query = {"find": "a", "$db": "ward"}
     assert answered(first, query, other) == [PlaintextMet("ward.a", "name", 1)]
     assert answered(second, query, other) == []

@@ -591,7 +591,7 @@ def test_where_the_server_does_not_say_the_command_goes_on_and_nobody_is_named(
 ) -> None:
     _, question = wire.session.client_data(command(FIND, 90))
     assert isinstance(question, ToServer)
-    assert wire.session._states.messages is State.ASKING_USERS
+    assert wire.session._states.messages is State.ASKING
     _, *others = wire.session.server_data(reply(answer, request_id_of(question.data)))
     assert any(isinstance(each, ToServer) for each in others)
     assert wire.callers == ()
