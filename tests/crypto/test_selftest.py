@@ -1,6 +1,7 @@
 """The self-test passes here, and fails with every kind of broken cryptography that it is there to find."""
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -80,27 +81,21 @@ def test_sound_cryptography_passes() -> None:
     selftest.run()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_the_library_is_found(fault: type[BrokenSiv], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selftest, "AESSIV", fault)
-    with pytest.raises(SelfTestFailed):
-        selftest.run()
-
-
 _SHORT = pytest.mark.plain_core(reason="the compiled core seals short values without the library")
 
 
-@rows("fault", *FAULTS, SkipsAuthentication, pytest.param(WrongForShortNumbers, marks=_SHORT))
-def test_a_fault_under_the_value_cipher_is_found(
-    fault: type[BrokenSiv], monkeypatch: pytest.MonkeyPatch
+@rows(
+    "module, name, fault",
+    *((selftest, "AESSIV", fault) for fault in FAULTS),
+    *((cipher, "AESSIV", fault) for fault in (*FAULTS, SkipsAuthentication)),
+    pytest.param(cipher, "AESSIV", WrongForShortNumbers, marks=_SHORT),
+    # a nonce that repeats
+    (cipher, "urandom", bytes),
+)
+def test_a_fault_in_the_library_or_under_the_value_cipher_is_found(
+    module: ModuleType, name: str, fault: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cipher, "AESSIV", fault)
-    with pytest.raises(SelfTestFailed):
-        selftest.run()
-
-
-def test_a_nonce_that_repeats_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cipher, "urandom", bytes)
+    monkeypatch.setattr(module, name, fault)
     with pytest.raises(SelfTestFailed):
         selftest.run()
 

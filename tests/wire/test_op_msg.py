@@ -86,6 +86,16 @@ def test_an_unknown_optional_flag_is_ignored(bit: int) -> None:
     assert parse_op_msg(_flagged(1 << bit, b"\0" + _BODY)).flags == 1 << bit
 
 
+def _behind(sections: bytes) -> bytes:
+    """A message of a body and these sections."""
+    return _flagged(0, b"\0" + _BODY + sections)
+
+
+def _sized(size: int, content: bytes) -> bytes:
+    """A sequence that says this size."""
+    return b"\1" + int32(size) + content
+
+
 _FULL_SEQUENCE = b"\1" + int32(4 + 10 + len(_DOC)) + b"documents\0" + _DOC
 
 _MALFORMED: dict[str, tuple[bytes, WireReason]] = {
@@ -99,72 +109,51 @@ _MALFORMED: dict[str, tuple[bytes, WireReason]] = {
     "declared longer than its body": (int32(len(_PING) + 1) + _PING[4:], WireReason.MESSAGE_LENGTH),
     "another opcode": (_framed(_PING[16:], 2012), WireReason.OPCODE),
     "kind 2": (_flagged(0, b"\2" + _BODY), WireReason.SECTION_KIND),
-    "kind 255 behind the body": (_flagged(0, b"\0" + _BODY + b"\xff"), WireReason.SECTION_KIND),
+    "kind 255 behind the body": (_behind(b"\xff"), WireReason.SECTION_KIND),
     "no body": (_flagged(0, _FULL_SEQUENCE), WireReason.SECTION_MISSING_BODY),
-    "two bodies": (_flagged(0, b"\0" + _BODY + b"\0" + _BODY), WireReason.SECTION_DUPLICATE),
-    "two sequences of one name": (
-        _flagged(0, b"\0" + _BODY + _FULL_SEQUENCE + _FULL_SEQUENCE),
-        WireReason.SECTION_DUPLICATE,
-    ),
+    "two bodies": (_behind(b"\0" + _BODY), WireReason.SECTION_DUPLICATE),
+    "two sequences of one name": (_behind(_FULL_SEQUENCE + _FULL_SEQUENCE), WireReason.SECTION_DUPLICATE),
     "a sequence inside another's field": (
-        _flagged(0, b"\0" + _BODY + _FULL_SEQUENCE + b"\1" + int32(16) + b"documents.x\0"),
+        _behind(_FULL_SEQUENCE + _sized(16, b"documents.x\0")),
         WireReason.SECTION_DUPLICATE,
     ),
-    "a sequence for a field of the body": (
-        _flagged(0, b"\0" + _BODY + b"\1" + int32(9) + b"ping\0"),
-        WireReason.SECTION_DUPLICATE,
-    ),
+    "a sequence for a field of the body": (_behind(_sized(9, b"ping\0")), WireReason.SECTION_DUPLICATE),
     "a sequence inside a field of the body": (
-        _flagged(0, b"\1" + int32(11) + b"ping.x\0" + b"\0" + _BODY),
+        _flagged(0, _sized(11, b"ping.x\0") + b"\0" + _BODY),
         WireReason.SECTION_DUPLICATE,
     ),
     "more sequences than any command has": (
-        _flagged(0, b"\0" + _BODY + b"".join(b"\1" + int32(6) + b"%c\0" % (65 + i) for i in range(17))),
+        _behind(b"".join(_sized(6, b"%c\0") % (65 + i) for i in range(17))),
         WireReason.SECTION_COUNT,
     ),
     "body shorter than its length": (_flagged(0, b"\0" + int32(27) + _BODY[4:]), WireReason.BSON_LENGTH),
     "body of length four": (_flagged(0, b"\0" + int32(4) + _BODY[4:]), WireReason.BSON_LENGTH),
     "body of negative length": (_flagged(0, b"\0" + int32(-26) + _BODY[4:]), WireReason.BSON_LENGTH),
     "body without terminator": (_flagged(0, b"\0" + _BODY[:-1] + b"\1"), WireReason.BSON_TERMINATOR),
-    "body with a byte behind it": (_flagged(0, b"\0" + _BODY + b"\0"), WireReason.SECTION_DUPLICATE),
+    "body with a byte behind it": (_behind(b"\0"), WireReason.SECTION_DUPLICATE),
     "body kind byte at the very end": (_flagged(0, _FULL_SEQUENCE + b"\0"), WireReason.BSON_LENGTH),
     "body damaged where the duplicate rule looks": (
         _flagged(0, b"\0" + document(b"\x42a\0") + _FULL_SEQUENCE),
         WireReason.BSON_TYPE,
     ),
-    "sequence size cut off": (_flagged(0, b"\0" + _BODY + b"\1\0\0\0"), WireReason.SECTION_LENGTH),
-    "sequence size zero": (_flagged(0, b"\0" + _BODY + b"\1" + int32(0) + b"d\0"), WireReason.SECTION_LENGTH),
-    "sequence size four": (_flagged(0, b"\0" + _BODY + b"\1" + int32(4)), WireReason.SECTION_LENGTH),
-    "sequence size negative": (
-        _flagged(0, b"\0" + _BODY + b"\1" + int32(-9) + b"d\0"),
-        WireReason.SECTION_LENGTH,
-    ),
-    "sequence overruns the message": (
-        _flagged(0, b"\0" + _BODY + b"\1" + int32(7) + b"d\0"),
-        WireReason.SECTION_LENGTH,
-    ),
-    "sequence size largest": (
-        _flagged(0, b"\0" + _BODY + b"\1" + int32(2**31 - 1) + b"d\0"),
-        WireReason.SECTION_LENGTH,
-    ),
-    "identifier without NUL": (
-        _flagged(0, b"\0" + _BODY + b"\1" + int32(7) + b"doc"),
-        WireReason.SECTION_IDENTIFIER,
-    ),
+    "sequence size cut off": (_behind(b"\1\0\0\0"), WireReason.SECTION_LENGTH),
+    "sequence size zero": (_behind(_sized(0, b"d\0")), WireReason.SECTION_LENGTH),
+    "sequence size four": (_behind(b"\1" + int32(4)), WireReason.SECTION_LENGTH),
+    "sequence size negative": (_behind(_sized(-9, b"d\0")), WireReason.SECTION_LENGTH),
+    "sequence overruns the message": (_behind(_sized(7, b"d\0")), WireReason.SECTION_LENGTH),
+    "sequence size largest": (_behind(_sized(2**31 - 1, b"d\0")), WireReason.SECTION_LENGTH),
+    "identifier without NUL": (_behind(_sized(7, b"doc")), WireReason.SECTION_IDENTIFIER),
     "identifier whose NUL lies past the sequence": (
-        _flagged(0, b"\1" + int32(7) + b"doc" + b"\0" + _BODY),
+        _flagged(0, _sized(7, b"doc") + b"\0" + _BODY),
         WireReason.SECTION_IDENTIFIER,
     ),
-    "sequence with a cut document": (
-        _flagged(0, b"\0" + _BODY + b"\1" + int32(9) + b"d\0" + b"\5\0\0"),
-        WireReason.BSON_LENGTH,
-    ),
+    "sequence with a cut document": (_behind(_sized(9, b"d\0") + b"\5\0\0"), WireReason.BSON_LENGTH),
     "sequence whose document overruns it": (
-        _flagged(0, b"\1" + int32(11) + b"d\0" + int32(6) + b"\0" + b"\0" + _BODY),
+        _flagged(0, _sized(11, b"d\0") + int32(6) + b"\0" + b"\0" + _BODY),
         WireReason.BSON_LENGTH,
     ),
     "sequence whose document has no terminator": (
-        _flagged(0, b"\0" + _BODY + b"\1" + int32(11) + b"d\0" + int32(5) + b"\1"),
+        _behind(_sized(11, b"d\0") + int32(5) + b"\1"),
         WireReason.BSON_TERMINATOR,
     ),
     "checksum wrong": (_signed(b"\0" + _BODY)[:-1] + b"\xee", WireReason.CHECKSUM),
@@ -173,7 +162,7 @@ _MALFORMED: dict[str, tuple[bytes, WireReason]] = {
     "checksum where the body should be": (_signed(b"\0\5"), WireReason.BSON_LENGTH),
     "checksum and no sections": (_signed(b"") + b"", WireReason.MESSAGE_TRUNCATED),
     "sequence swallows the checksum": (
-        _signed(b"\0" + _BODY + b"\1" + int32(4 + 2 + 4) + b"d\0"),
+        _signed(b"\0" + _BODY + _sized(4 + 2 + 4, b"d\0")),
         WireReason.SECTION_LENGTH,
     ),
     "body swallows the checksum": (_signed(b"\0" + int32(30) + _BODY[4:]), WireReason.BSON_LENGTH),

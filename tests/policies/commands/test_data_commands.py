@@ -41,52 +41,41 @@ SESSION = {
 """What drivers add to any command."""
 
 ENGLISH = {"locale": "en", "strength": 2}
+NUMBER = {"nhs_number": "a"}
+COVERED = [("nhs_number", "a")]
 
 
 @rows(
     "command, edits",
     (
         {
-            **find({"nhs_number": "a"}, projection={"_id": 0}, sort={"n": 1}),
+            **find(NUMBER, projection={"_id": 0}, sort={"n": 1}),
             **{"hint": "name_1", "skip": 1, "limit": 2, "batchSize": 3, "singleBatch": True, "let": {"x": 1}},
             **{"returnKey": False, "showRecordId": False, "tailable": False, "awaitData": False},
             **{"oplogReplay": False, "noCursorTimeout": True, "allowPartialResults": False},
             **{"allowDiskUse": True, "min": {"name": "a"}, "max": {"name": "b"}},
             **{"collation": {"locale": "simple"}},
         },
-        [("nhs_number", "a")],
+        COVERED,
     ),
     (find({}, sort={"$natural": -1}, hint={"$natural": 1}), []),
     ({"find": "patients"}, []),
     (find(None, projection=None, sort=None, collation=None), []),
-    (
-        {
-            "count": "patients",
-            "query": {"nhs_number": "a"},
-            "limit": 1,
-            "skip": 0,
-            "hint": "x",
-            "fields": None,
-        },
-        [("nhs_number", "a")],
-    ),
+    ({"count": "patients", "query": NUMBER, "limit": 1, "skip": 0, "hint": "x", "fields": None}, COVERED),
     ({"count": "patients"}, []),
     ({"count": "patients", "query": None}, []),
-    ({"distinct": "patients", "key": "postcode", "query": {"nhs_number": "a"}}, [("nhs_number", "a")]),
+    ({"distinct": "patients", "key": "postcode", "query": NUMBER}, COVERED),
     ({"distinct": "patients", "key": "contacts.phone"}, []),
     ({"distinct": "patients", "key": "name", "collation": ENGLISH}, []),
-    ({"insert": "patients", "documents": [{"nhs_number": "a"}], "ordered": True}, [("nhs_number", "a")]),
-    (
-        {"insert": "patients", "documents": [{"nhs_number": "a"}], "bypassDocumentValidation": True},
-        [("nhs_number", "a")],
-    ),
+    ({"insert": "patients", "documents": [NUMBER], "ordered": True}, COVERED),
+    ({"insert": "patients", "documents": [NUMBER], "bypassDocumentValidation": True}, COVERED),
     (
         {
             "update": "patients",
             "updates": [
                 SON(
                     [
-                        *{"q": {"nhs_number": "a"}, "u": {"$set": {"tags": "b"}}, "multi": False}.items(),
+                        *{"q": NUMBER, "u": {"$set": {"tags": "b"}}, "multi": False}.items(),
                         *{"upsert": True, "hint": {"x": 1}, "collation": None, "sort": {"name": 1}}.items(),
                     ]
                 ),
@@ -101,10 +90,7 @@ ENGLISH = {"locale": "en", "strength": 2}
     (
         {
             "delete": "patients",
-            "deletes": [
-                {"q": {"nhs_number": "a"}, "limit": 1, "hint": "name_1"},
-                {"q": {"tags": "b"}, "limit": 0},
-            ],
+            "deletes": [{"q": NUMBER, "limit": 1, "hint": "name_1"}, {"q": {"tags": "b"}, "limit": 0}],
             "ordered": True,
             "let": {},
         },
@@ -112,28 +98,28 @@ ENGLISH = {"locale": "en", "strength": 2}
     ),
     (
         {
-            **{"findAndModify": "patients", "query": {"nhs_number": "a"}, "update": {"$set": {"tags": "b"}}},
+            **{"findAndModify": "patients", "query": NUMBER, "update": {"$set": {"tags": "b"}}},
             **{"new": True, "upsert": True, "remove": False, "fields": {"tags": 1}, "sort": {"name": 1}},
             **{"arrayFilters": None, "hint": "x", "bypassDocumentValidation": False, "let": {}},
         },
         [("nhs_number", "a"), ("tags", "b")],
     ),
-    ({"findandmodify": "patients", "query": {"nhs_number": "a"}, "remove": True}, [("nhs_number", "a")]),
+    ({"findandmodify": "patients", "query": NUMBER, "remove": True}, COVERED),
     (
         {
-            **run({"$match": {"nhs_number": "a"}}),
+            **run({"$match": NUMBER}),
             **{"allowDiskUse": True, "bypassDocumentValidation": False, "hint": "x", "let": {"x": 1}},
             **{"explain": True},
         },
-        [("nhs_number", "a")],
+        COVERED,
     ),
-    (run({"$match": {"nhs_number": "a"}}, {"$group": {"_id": 1, "n": {"$sum": 1}}}), [("nhs_number", "a")]),
+    (run({"$match": NUMBER}, {"$group": {"_id": 1, "n": {"$sum": 1}}}), COVERED),
     (
         {"insert": "fs.files", "documents": [{"filename": "x", "metadata": {"nhs": "a"}}]},
         [("metadata.nhs", "a")],
     ),
     ({"find": "fs.files", "filter": {"metadata.nhs": "a"}}, [("metadata.nhs", "a")]),
-    ({"find": "patients", "$db": "tenant_7", "filter": {"nhs_number": "a"}}, [("nhs_number", "a")]),
+    ({"find": "patients", "$db": "tenant_7", "filter": NUMBER}, COVERED),
 )
 def test_commands_as_drivers_send_them_are_covered(
     command: dict[str, Any], edits: list[tuple[str, Any]]
@@ -146,7 +132,7 @@ def test_commands_as_drivers_send_them_are_covered(
     "command, expected",
     ({"find": "patients", "sort": {"nhs_number": 1}}, Reason.SORT),
     ({"find": "patients", "sort": {"contacts.0.phone": 1}}, Reason.SORT),
-    ({"find": "patients", "min": {"nhs_number": "a"}}, Reason.RANGE),
+    ({"find": "patients", "min": NUMBER}, Reason.RANGE),
     ({"find": "patients", "max": {"address": {}}}, Reason.RANGE),
     ({"find": "patients", "unheardOf": 1}, Reason.SHAPE),
     ({"find": "patients", "encryptionInformation": {}}, Reason.SHAPE),
@@ -157,7 +143,7 @@ def test_commands_as_drivers_send_them_are_covered(
     ({"distinct": "patients", "key": "notes.x"}, Reason.BELOW_ENCRYPTED),
     ({"distinct": "patients"}, Reason.SHAPE),
     ({"distinct": "patients", "key": 5}, Reason.SHAPE),
-    ({"insert": "patients", "documents": {"nhs_number": "a"}}, Reason.SHAPE),
+    ({"insert": "patients", "documents": NUMBER}, Reason.SHAPE),
     ({"insert": "patients", "documents": None}, Reason.SHAPE),
     (insert("a"), Reason.SHAPE),
     # what is no document is found before any is planned, on the plain core as on the compiled one
@@ -181,7 +167,7 @@ def test_commands_as_drivers_send_them_are_covered(
     ),
     ({"aggregate": "patients", "pipeline": [], "unheardOf": 1}, Reason.SHAPE),
     *(
-        ({name: "patients", "let": {variable: {"nhs_number": "a"}}}, Reason.SHAPE)
+        ({name: "patients", "let": {variable: NUMBER}}, Reason.SHAPE)
         for name in ("find", "update", "delete", "findAndModify", "aggregate")
         for variable in ("CURRENT", "ROOT", "Current", "C")
     ),
@@ -247,8 +233,8 @@ def test_a_collation_is_judged_with_its_own_statement() -> None:
         "documents",
         [{"_id": ObjectId(bytes(12)), "nhs_number": "a"}, {"nhs_number": "b", "at": datetime(2000, 1, 1)}],
     ),
-    ("update", "updates", [{"q": {"nhs_number": "a"}, "u": {"$set": {"nhs_number": "b"}}}]),
-    ("delete", "deletes", [{"q": {"nhs_number": "a"}, "limit": 1}, {"q": {"nhs_number": "b"}, "limit": 1}]),
+    ("update", "updates", [{"q": NUMBER, "u": {"$set": {"nhs_number": "b"}}}]),
+    ("delete", "deletes", [{"q": NUMBER, "limit": 1}, {"q": {"nhs_number": "b"}, "limit": 1}]),
 )
 def test_document_sequences_are_covered_like_arrays(
     command: str, identifier: str, documents: list[Any]
@@ -260,7 +246,7 @@ def test_document_sequences_are_covered_like_arrays(
 
 
 def test_a_sequence_to_an_unprotected_collection_passes() -> None:
-    message = plan_message({"insert": "wards"}, {"documents": [{"nhs_number": "a"}]})
+    message = plan_message({"insert": "wards"}, {"documents": [NUMBER]})
     assert (message.plan.protected, message.plan.edits) == (False, [])
 
 
@@ -308,7 +294,7 @@ def bulk(*ops: Any, **more: Any) -> dict[str, Any]:
             ("contacts.phone", "phone", "match", "d"),
         ],
     ),
-    ({"update": 1, "filter": {}, "updateMods": {"nhs_number": "a"}}, [("nhs_number", "nhs", "store", "a")]),
+    ({"update": 1, "filter": {}, "updateMods": NUMBER}, [("nhs_number", "nhs", "store", "a")]),
     (
         {
             "delete": 1,
@@ -319,7 +305,7 @@ def bulk(*ops: Any, **more: Any) -> dict[str, Any]:
         },
         [("nhs_number", "nhs", "match", "a")],
     ),
-    ({"insert": 0, "document": {"nhs_number": "a"}}, []),
+    ({"insert": 0, "document": NUMBER}, []),
     ({"update": 0, "filter": {"nhs_number": {"$gt": "a"}}, "updateMods": [{"$set": {"x": 1}}]}, []),
     ({"delete": 0, "filter": {"$where": "1"}, "future": 1}, []),
 )
@@ -333,7 +319,7 @@ def test_an_operation_is_covered_by_the_collection_that_its_number_points_to(op:
 
 def test_operations_on_many_collections_stand_in_one_message() -> None:
     command = bulk(
-        {"insert": 1, "document": {"nhs_number": "a"}},
+        {"insert": 1, "document": NUMBER},
         {"insert": 0, "document": {"nhs_number": "b"}},
         {"delete": 2, "filter": {"patient_nhs": "c"}},
         {"update": 3, "filter": {"nhs_number": "d"}, "updateMods": {"$set": {"postcode": "e"}}},
@@ -345,10 +331,7 @@ def test_operations_on_many_collections_stand_in_one_message() -> None:
 @pytest.mark.parametrize("order", [("ops", "nsInfo"), ("nsInfo", "ops"), ("nsInfo",), ("ops",)])
 def test_sequences_come_in_any_order_and_each_may_be_an_array(order: tuple[str, ...]) -> None:
     parts: dict[str, list[dict[str, Any]]] = {
-        "ops": [
-            {"insert": 1, "document": {"nhs_number": "a"}},
-            {"insert": 0, "document": {"nhs_number": "b"}},
-        ],
+        "ops": [{"insert": 1, "document": NUMBER}, {"insert": 0, "document": {"nhs_number": "b"}}],
         "nsInfo": NAMESPACES,
     }
     body = {name: value for name, value in parts.items() if name not in order}
@@ -376,20 +359,20 @@ def test_sequences_come_in_any_order_and_each_may_be_an_array(order: tuple[str, 
     ({"insert": 1, "document": 5}, Reason.SHAPE),
     ({"insert": 1, "document": {}, "future": 1}, Reason.SHAPE),
     ({"insert": 1, "document": {"nhs_number": 5}}, Reason.TYPE),
-    ({"insert": 1, "documents": [{"nhs_number": "a"}]}, Reason.SHAPE),
+    ({"insert": 1, "documents": [NUMBER]}, Reason.SHAPE),
     ({"update": 1, "filter": {"visits": {"$gt": 5}}, "updateMods": {}}, Reason.RANGE),
     ({"update": 1, "filter": {}, "updateMods": {"$inc": {"visits": 1}}}, Reason.OPERATOR),
     ({"update": 1, "filter": {}, "updateMods": {}, "sort": {"visits": 1}}, Reason.SORT),
     ({"update": 1, "filter": {}, "updateMods": {}, "upsertSupplied": True}, Reason.SHAPE),
-    ({"update": 1, "q": {"nhs_number": "a"}, "u": {}}, Reason.SHAPE),
+    ({"update": 1, "q": NUMBER, "u": {}}, Reason.SHAPE),
     (
         {"update": 1, "filter": {"nhs_number": 5}, "updateMods": {"$set": {"x": 1}}, "upsert": True},
         Reason.TYPE,
     ),
-    ({"update": 1, "filter": {"nhs_number": "a"}, "updateMods": {}, "collation": ENGLISH}, Reason.COLLATION),
+    ({"update": 1, "filter": NUMBER, "updateMods": {}, "collation": ENGLISH}, Reason.COLLATION),
     ({"update": 1, "filter": {}, "updateMods": {}, "constants": {"CURRENT": {}}}, Reason.SHAPE),
     ({"delete": 1, "filter": {"notes": "a"}}, Reason.RANDOM_EQUALITY),
-    ({"delete": 1, "filter": {"nhs_number": "a"}, "collation": ENGLISH}, Reason.COLLATION),
+    ({"delete": 1, "filter": NUMBER, "collation": ENGLISH}, Reason.COLLATION),
     ({"delete": 1, "filter": {}, "return": True}, Reason.SHAPE),
 )
 def test_an_operation_that_cannot_be_followed_is_refused(op: Any, expected: Reason) -> None:
@@ -409,7 +392,7 @@ def test_an_operation_that_cannot_be_followed_is_refused(op: Any, expected: Reas
     {"nsInfo": "clinic.patients"},
     {"nsInfo": [["clinic.patients"]]},
     {"future": 1},
-    {"let": {"CURRENT": {"nhs_number": "a"}}},
+    {"let": {"CURRENT": NUMBER}},
     {"let": {"ROOT": 1}},
 )
 def test_what_else_cannot_be_followed_is_refused(more: dict[str, Any]) -> None:
@@ -428,9 +411,9 @@ def test_what_else_cannot_be_followed_is_refused(more: dict[str, Any]) -> None:
     ({"explain": {"find": "patients"}}, {"documents": [{}]}),
     ({"renameCollection": "clinic.a", "$db": "admin"}, {"to": [{"to": "clinic.patients"}]}),
     # a sequence to an administrative command is refused
-    ({"drop": "patients"}, {"documents": [{"nhs_number": "a"}]}),
+    ({"drop": "patients"}, {"documents": [NUMBER]}),
     # sequences that no driver sends are refused
-    ({"bulkWrite": 1, "nsInfo": NAMESPACES, "$db": "admin"}, {"documents": [{"nhs_number": "a"}]}),
+    ({"bulkWrite": 1, "nsInfo": NAMESPACES, "$db": "admin"}, {"documents": [NUMBER]}),
     ({"bulkWrite": 1, "$db": "admin"}, {"nsInfo.0": [{"ns": "clinic.patients"}]}),
 )
 def test_a_sequence_where_no_driver_sends_one_is_refused(body: Any, sequences: Any) -> None:
@@ -440,7 +423,7 @@ def test_a_sequence_where_no_driver_sends_one_is_refused(body: Any, sequences: A
 
 @pytest.mark.parametrize("malformed", [[], None, 5, True, [5], [{"ns": 5}], [{}], [{"ns": "x.y"}, {"ns": 1}]])
 def test_what_no_server_takes_for_a_list_of_collections_is_left_to_it(malformed: Any) -> None:
-    plan = plan_of(bulk({"insert": 9, "document": {"nhs_number": "a"}}, nsInfo=malformed))
+    plan = plan_of(bulk({"insert": 9, "document": NUMBER}, nsInfo=malformed))
     assert (plan.protected, plan.reveals, plan.edits) == (False, False, [])
 
 

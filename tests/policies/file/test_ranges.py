@@ -55,63 +55,27 @@ _MONTHS = [datetime(year, month, 1) for year in (2000, 2001) for month in range(
     ("l", {"$gte": -1, "$lte": float("inf")}, [-1, 0, 1, 2, 3, 4, 5]),
     ("l", {"$lt": Int64(-(2**63))}, []),
     ("s.b", {"$gte": datetime(2099, 12, 31)}, [datetime(2099, 12, 31)]),
-    # a bound beside on and beyond each end
-    *[
-        ("l", {"$gt": bound, "$lt": -2}, values)
-        for bound, values in (
-            (-6, [-5, -4, -3]),
-            (-6.5, [-5, -4, -3]),
-            (-5, [-4, -3]),
-            (-5.0, [-4, -3]),
-            (-4.5, [-4, -3]),
-        )
-    ],
-    *[
-        ("l", {"$gte": bound, "$lt": -2.0}, values)
-        for bound, values in (
-            (-6, [-5, -4, -3]),
-            (-6.5, [-5, -4, -3]),
-            (-5.0, [-5, -4, -3]),
-            (-4.5, [-4, -3]),
-        )
-    ],
-    *[
-        ("l", {"$lt": bound, "$gt": 2.0}, values)
-        for bound, values in (
-            (4.0, [3]),
-            (4.5, [3, 4]),
-            (5, [3, 4]),
-            (5.0, [3, 4]),
-            (5.5, [3, 4, 5]),
-            (6, [3, 4, 5]),
-            (7.5, [3, 4, 5]),
-        )
-    ],
-    *[
-        ("l", {"$lte": bound, "$gt": 2.5}, values)
-        for bound, values in (
-            (3.5, [3]),
-            (4.0, [3, 4]),
-            (5.0, [3, 4, 5]),
-            (5.5, [3, 4, 5]),
-            (6.0, [3, 4, 5]),
-            (7.5, [3, 4, 5]),
-        )
-    ],
-    *[
-        ("l", condition, [])
-        for condition in (
-            {"$lt": -5},
-            {"$lt": -5.0},
-            {"$lt": -5.5},
-            {"$lte": -5.5},
-            {"$gt": 5},
-            {"$gt": 5.0},
-            {"$gt": 5.5},
-            {"$gte": 5.5},
-            {"$gte": 6.0},
-        )
-    ],
+    # a bound beside, on and beyond each end
+    *(
+        ("l", {"$gt": bound, "$lt": -2}, [*range(first, -2)])
+        for bound, first in ((-6, -5), (-6.5, -5), (-5, -4), (-5.0, -4), (-4.5, -4))
+    ),
+    *(
+        ("l", {"$gte": bound, "$lt": -2.0}, [*range(first, -2)])
+        for bound, first in ((-6, -5), (-6.5, -5), (-5.0, -5), (-4.5, -4))
+    ),
+    *(
+        ("l", {"$lt": bound, "$gt": 2.0}, [*range(3, last + 1)])
+        for bound, last in ((4.0, 3), (4.5, 4), (5, 4), (5.0, 4), (5.5, 5), (6, 5), (7.5, 5))
+    ),
+    *(
+        ("l", {"$lte": bound, "$gt": 2.5}, [*range(3, last + 1)])
+        for bound, last in ((3.5, 3), (4.0, 4), (5.0, 5), (5.5, 5), (6.0, 5), (7.5, 5))
+    ),
+    *(("l", {"$lt": bound}, []) for bound in (-5, -5.0, -5.5)),
+    *(("l", {"$gt": bound}, []) for bound in (5, 5.0, 5.5)),
+    ("l", {"$lte": -5.5}, []),
+    *(("l", {"$gte": bound}, []) for bound in (5.5, 6.0)),
     *[
         ("l", {name: nan}, [])
         for name in ("$lt", "$lte", "$gt", "$gte")
