@@ -92,7 +92,7 @@ _SHORT = pytest.mark.plain_core(reason="the compiled core seals short values wit
     # a nonce that repeats
     (cipher, "urandom", bytes),
 )
-def test_a_fault_in_the_library_or_under_the_value_cipher_is_found(
+def test_a_fault_in_the_library_is_found(
     module: ModuleType, name: str, fault: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, name, fault)

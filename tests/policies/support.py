@@ -62,6 +62,8 @@ COVERED_PATHS = (
 MARK = b"sealed:"
 
 Command = Mapping[str, Any]
+Edits = list[tuple[str, Any]]
+"""Path and value of each."""
 Row = tuple[str, str, str, Any]
 
 
@@ -109,7 +111,7 @@ def planned(command: Command) -> list[Row]:
     ]
 
 
-def covered(command: Command) -> list[tuple[str, Any]]:
+def covered(command: Command) -> Edits:
     """(path, value) of every edit."""
     return [(path, value) for path, _, _, value in planned(command)]
 

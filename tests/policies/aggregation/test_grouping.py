@@ -15,7 +15,7 @@ from sealwire.wire.raw_bson import Edit, splice
 from tests.policies.aggregation.test_sorting import plan, ranked
 from tests.policies.filters.test_asking import POLICY
 from tests.policies.questions.test_conditions import value
-from tests.policies.support import Command, covered, plan_of, reason, run
+from tests.policies.support import Command, Edits, covered, plan_of, reason, run
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
@@ -30,7 +30,7 @@ def window(function: Any, **others: Any) -> Stage:
     return {"$setWindowFields": {"sortBy": {"age": 1}, "output": {"x": function}, **others}}
 
 
-FORWARDED: list[tuple[Any, dict[str, Any], list[tuple[str, Any]]]] = [
+FORWARDED: list[tuple[Any, dict[str, Any], Edits]] = [
     ({"$firstN": {"input": "$nhs_number", "n": 2}}, {"x": "a"}, [("nhs_number", "a")]),
     ({"$lastN": {"input": "$contacts", "n": 2}}, {"x.phone": "a"}, [("contacts.phone", "a")]),
     ({"$top": {"sortBy": {"age": 1}, "output": "$nhs_number"}}, {"x": "a"}, [("nhs_number", "a")]),
@@ -45,9 +45,7 @@ FORWARDED: list[tuple[Any, dict[str, Any], list[tuple[str, Any]]]] = [
 
 
 @pytest.mark.parametrize(("accumulator", "match", "edits"), FORWARDED)
-def test_what_is_gathered_keeps_its_class(
-    accumulator: Any, match: Stage, edits: list[tuple[str, Any]]
-) -> None:
+def test_what_is_gathered_keeps_its_class(accumulator: Any, match: Stage, edits: Edits) -> None:
     for stage in (
         gather(accumulator),
         {"$bucket": {"groupBy": "$age", "boundaries": [0, 50], "output": {"x": accumulator}}},

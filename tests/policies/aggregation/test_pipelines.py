@@ -6,13 +6,13 @@ import pytest
 from bson import Binary, Code, Regex
 
 from sealwire.policies.errors import Reason
-from tests.policies.support import covered, plan_of, reason, run
+from tests.policies.support import Edits, covered, plan_of, reason, run
 from tests.support.rows import rows
 
 Stage = dict[str, Any]
 
 
-FOLLOWED: list[tuple[list[Stage], list[tuple[str, Any]]]] = [
+FOLLOWED: list[tuple[list[Stage], Edits]] = [
     ([{"$match": {"nhs_number": "a"}}], [("nhs_number", "a")]),
     ([{"$match": {}}, {"$group": {"_id": 1, "n": {"$sum": 1}}}], []),
     ([{"$addFields": {"x": "$nhs_number"}}, {"$match": {"x": "a"}}], [("nhs_number", "a")]),
@@ -98,7 +98,7 @@ FOLLOWED: list[tuple[list[Stage], list[tuple[str, Any]]]] = [
 
 
 @pytest.mark.parametrize(("stages", "edits"), FOLLOWED)
-def test_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, Any]]) -> None:
+def test_covered_paths_are_followed(stages: list[Stage], edits: Edits) -> None:
     assert covered(run(*stages)) == edits
 
 
@@ -263,9 +263,7 @@ EVENTS = {"$changeStream": {"fullDocument": "updateLookup"}}
     ({"operationType": {"$in": ["insert"]}, "ns.coll": "patients"}, []),
     ({"fullDocument.name": "x", "fullDocument.address.city": "y"}, []),
 )
-def test_a_change_stream_on_a_protected_collection_covers_its_filters(
-    match: Any, edits: list[tuple[str, Any]]
-) -> None:
+def test_a_change_stream_on_a_protected_collection_covers_its_filters(match: Any, edits: Edits) -> None:
     assert covered(run(EVENTS, {"$match": match})) == edits
     assert covered(run(EVENTS, {"$match": match}, {"$changeStreamSplitLargeEvent": {}})) == edits
     assert covered(run(EVENTS, {"$changeStreamSplitLargeEvent": {}}, {"$match": match})) == edits
@@ -288,9 +286,7 @@ def test_a_change_stream_on_a_database_forwards_events_whose_fields_are_unknown(
         ({"ns.coll": "wards", "fullDocument.nhs_number": "a"}, []),
 
 )  # fmt: skip
-def test_a_change_stream_that_lets_one_collection_through_is_like_one_on_it(
-    match: Any, edits: list[tuple[str, Any]]
-) -> None:
+def test_a_change_stream_that_lets_one_collection_through_is_like_one_on_it(match: Any, edits: Edits) -> None:
     command = {"aggregate": 1, "cursor": {}, "pipeline": [EVENTS, {"$match": match}]}
     assert covered(command) == edits
 

@@ -14,7 +14,7 @@ from sealwire.policies.aggregation.stages import STAGES
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from tests.policies.commands.test_passed_commands import STAGES as PROBES
-from tests.policies.support import POLICY, Command, covered, reason, run, seal
+from tests.policies.support import POLICY, Command, Edits, covered, reason, run, seal
 from tests.support.rows import rows
 
 Stage = dict[str, Any]
@@ -345,9 +345,7 @@ def test_names_that_are_nested_amount_to_a_path_of_a_thousand_bytes_at_most() ->
     ({"address.postcode": "$name"}, {"address.postcode": "b"}, []),
     ({"nhs_number": "$postcode", "postcode": "$nhs_number"}, {"nhs_number": "a"}, [("postcode", "a")]),
 )
-def test_the_stages_behind_see_what_a_projection_left(
-    projection: Any, match: Any, edits: list[tuple[str, Any]]
-) -> None:
+def test_the_stages_behind_see_what_a_projection_left(projection: Any, match: Any, edits: Edits) -> None:
     assert covered(then(projection, {"$match": match})) == edits
 
 

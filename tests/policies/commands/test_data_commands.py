@@ -9,6 +9,8 @@ from bson import SON, Binary, Int64, ObjectId, Timestamp
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.wire.raw_bson import validate
 from tests.policies.support import (
+    Command,
+    Edits,
     covered,
     find,
     insert,
@@ -121,9 +123,7 @@ COVERED = [("nhs_number", "a")]
     ({"find": "fs.files", "filter": {"metadata.nhs": "a"}}, [("metadata.nhs", "a")]),
     ({"find": "patients", "$db": "tenant_7", "filter": NUMBER}, COVERED),
 )
-def test_commands_as_drivers_send_them_are_covered(
-    command: dict[str, Any], edits: list[tuple[str, Any]]
-) -> None:
+def test_commands_as_drivers_send_them_are_covered(command: Command, edits: Edits) -> None:
     assert covered(command) == edits
     assert covered({**command, **SESSION}) == edits
 

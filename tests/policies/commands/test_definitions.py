@@ -10,7 +10,7 @@ from sealwire.policies.commands.administration import ADMINISTRATION
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.rules import Verdict
-from tests.policies.support import COVERED_PATHS, POLICY, Command, covered, plan_of, reason, refusal_of
+from tests.policies.support import COVERED_PATHS, POLICY, Command, Edits, covered, plan_of, reason, refusal_of
 from tests.support.policies import policy_of
 from tests.support.rows import rows
 
@@ -152,9 +152,7 @@ def test_indexes_that_cannot_work_are_refused(command: dict[str, Any], expected:
     ({"collMod": "patients", "index": {"keyPattern": {"nhs_number": 1}, "unique": True}, "dryRun": True}, []),
     ({"collMod": "patients", "index": {"keyPattern": {"x": 1}, "prepareUnique": True}}, []),
 )
-def test_collections_are_made_with_their_validator_covered(
-    command: dict[str, Any], edits: list[tuple[str, Any]]
-) -> None:
+def test_collections_are_made_with_their_validator_covered(command: Command, edits: Edits) -> None:
     assert covered(command) == edits
 
 

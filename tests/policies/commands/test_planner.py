@@ -10,6 +10,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.roles.role import DENIED, ClassAccess, Rights
 from tests.policies.support import (
     POLICY,
+    Command,
     covered,
     find,
     insert,
@@ -71,9 +72,7 @@ def test_what_touches_no_protected_collection_passes_untouched(command: dict[str
     (run({"$match": {"tags": "a"}}), [("tags", "a")]),
     ({"find": "patients", "filter": {"nhs_number": "a"}, "$db": "clinic"}, [("nhs_number", "a")]),
 )
-def test_a_command_inside_explain_is_covered_like_any_other(
-    command: dict[str, Any], edits: list[Any]
-) -> None:
+def test_a_command_inside_explain_is_covered_like_any_other(command: Command, edits: list[Any]) -> None:
     explained = {"explain": command, "verbosity": "executionStats", "comment": "x"}
     assert covered(explained) == edits
     plan = plan_of(explained)

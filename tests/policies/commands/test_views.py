@@ -15,6 +15,7 @@ from sealwire.policies.commands.views import (
     ViewCatalog,
 )
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import PathNode
 from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, value_edits, value_of
 from tests.support.policies import policy_of
@@ -36,6 +37,12 @@ def knowing(**views: View | None) -> ViewCatalog:
     for name, definition in views.items():
         catalog.learn(f"clinic.{name}", definition)
     return catalog
+
+
+def tree_of(catalog: ViewCatalog, name: str) -> PathNode:
+    found = catalog.covered(f"clinic.{name}")
+    assert found is not None
+    return found
 
 
 def find(name: str, query: Any) -> Command:
@@ -106,9 +113,7 @@ def test_an_answer_counts_until_the_command_is_over() -> None:
 
 @pytest.mark.parametrize("known", [UNSEEN, UNREADABLE])
 def test_what_nobody_may_see_can_only_be_forwarded(known: View) -> None:
-    found = knowing(v=known).covered("clinic.v")
-    assert found is not None
-    assert found.opaque
+    assert tree_of(knowing(v=known), "v").opaque
 
 
 def test_a_name_that_the_server_hides_is_told() -> None:
@@ -163,9 +168,7 @@ def test_views_that_name_each_other_twice_are_followed_once_each() -> None:
         for name, below in zip(names, [*names[1:], "patients"], strict=True)
     }
     catalog = knowing(**twice)
-    found = catalog.covered("clinic.v0")
-    assert found is not None
-    assert found.covers
+    assert tree_of(catalog, "v0").covers
 
 
 @pytest.mark.parametrize(("levels", "is_followed"), [(21, True), (22, False)])
@@ -174,9 +177,7 @@ def test_a_view_of_views_is_followed_as_deep_as_the_server_follows_it(levels: in
     catalog = knowing(
         **{name: view(below) for name, below in zip(names, [*names[1:], "patients"], strict=True)}
     )
-    found = catalog.covered("clinic.v0")
-    assert found is not None
-    assert found.opaque is not is_followed
+    assert tree_of(catalog, "v0").opaque is not is_followed
 
 
 def test_collections_are_forgotten_when_too_many_are_known() -> None:
@@ -210,16 +211,12 @@ def test_a_name_that_no_server_has_is_not_asked_for() -> None:
 def test_a_definition_that_leads_back_to_itself_can_only_be_forwarded() -> None:
     twice = [{"$unionWith": "a"}, {"$unionWith": "a"}]
     catalog = knowing(a=view("b", *twice), b=view("c", *twice), c=view("a", *twice))
-    found = catalog.covered("clinic.a")
-    assert found is not None
-    assert found.opaque
+    assert tree_of(catalog, "a").opaque
 
 
 @pytest.mark.parametrize("definition", [encode({}), encode({"pipeline": 5}), encode({"pipeline": [5]})])
 def test_a_definition_that_is_none_can_only_be_forwarded(definition: bytes) -> None:
-    found = knowing(v=View("patients", definition)).covered("clinic.v")
-    assert found is not None
-    assert found.opaque
+    assert tree_of(knowing(v=View("patients", definition)), "v").opaque
 
 
 def test_a_range_goes_through_a_view_that_leaves_documents_as_they_are() -> None:

@@ -48,6 +48,13 @@ collections:
 EXAMPLE = ROOT / "examples" / "policy.yaml"
 
 
+def complaint(source: bytes) -> SourceError:
+    """Why a policy does not load."""
+    with pytest.raises(SourceError) as caught:
+        load_policy(source, "policy.yaml")
+    return caught.value
+
+
 def leaf_of(node: PathNode, path: str) -> PathNode:
     """The node at a path of plain names."""
     for part in path.split("."):
@@ -131,9 +138,7 @@ def test_paths_of_field_names_are_accepted(path: str) -> None:
     (policy_with() + b"  clinic.x: {y: a}\n", 6, 3, True),
 )
 def test_every_complaint_names_its_place(source: bytes, line: int, column: int, hinted: bool) -> None:
-    with pytest.raises(SourceError) as caught:
-        load_policy(source, "policy.yaml")
-    error = caught.value
+    error = complaint(source)
     assert (error.filename, error.line, error.column) == ("policy.yaml", line, column)
     assert bool(error.hint) is hinted
     assert "\n" not in str(error)
@@ -190,25 +195,22 @@ roles:
 def test_one_mistake_is_one_complaint(right: str, mistake: str) -> None:
     assert load_policy(RIGHT.encode(), "p.yaml").subjects is not None
     assert RIGHT.count(right) == 1
-    with pytest.raises(SourceError) as caught:
-        load_policy(RIGHT.replace(right, mistake).encode(), "p.yaml")
-    assert caught.value.others == ()
-    assert caught.value.hint
+    caught = complaint(RIGHT.replace(right, mistake).encode())
+    assert caught.others == ()
+    assert caught.hint
 
 
 def test_two_mistakes_in_one_place_are_two_complaints() -> None:
-    with pytest.raises(SourceError) as caught:
-        load_policy(RIGHT.replace("type: string", "typ: string, colour: red").encode(), "p.yaml")
-    assert len(caught.value.others) == 1
+    caught = complaint(RIGHT.replace("type: string", "typ: string, colour: red").encode())
+    assert len(caught.others) == 1
 
 
 @pytest.mark.parametrize("classes", ["classes: {}", "classes: 5", "classes: []"])
 def test_without_classes_no_name_of_one_is_judged(classes: str) -> None:
     head, _, rest = RIGHT.partition("classes:\n")
     source = f"{head}{classes}\ncollections:{rest.partition('collections:')[2]}"
-    with pytest.raises(SourceError) as caught:
-        load_policy(source.encode(), "p.yaml")
-    assert (caught.value.line, caught.value.others) == (2, ())
+    caught = complaint(source.encode())
+    assert (caught.line, caught.others) == (2, ())
 
 
 def test_the_policy_of_the_design_loads_with_its_range() -> None:
@@ -243,10 +245,9 @@ class TestPlainAndAllowed:
         b'allow_commands: ["find things"]',
     )
     def test_what_is_neither_is_refused_with_its_place(self, line: bytes) -> None:
-        with pytest.raises(SourceError) as caught:
-            load_policy(DESIGN + line + b"\n", "p.yaml")
+        caught = complaint(DESIGN + line + b"\n")
 
-        assert caught.value.line == DESIGN.count(b"\n") + 1
+        assert caught.line == DESIGN.count(b"\n") + 1
 
 
 def keyed_by(per: str) -> str:
@@ -280,9 +281,8 @@ class TestContexts:
     )
     def test_the_field_must_be_in_clear(self, per: str, path: str) -> None:
         source = policy_with(keyed_by(per), path=f"{path}: a")
-        with pytest.raises(SourceError) as caught:
-            load_policy(source, "policy.yaml")
-        assert caught.value.hint
+        caught = complaint(source)
+        assert caught.hint
 
     def test_a_class_with_a_range_has_one_key(self) -> None:
         classes = "{mode: deterministic, type: int, range: {from: 1, to: 2}, key: {per: tenant}}"
@@ -306,18 +306,14 @@ collections:
   clinic.visits: {notes: notes, text: good}
 plain: [visits]
 """
-    with pytest.raises(SourceError) as caught:
-        load_policy(text.encode(), "policy.yaml")
-    error = caught.value
+    error = complaint(text.encode())
     assert [each.line for each in (error, *error.others)] == [1, 3, 4, 9, 10, 11, 13]
     assert all(each.hint and not each.others for each in error.others)
 
 
 def test_a_class_that_is_wrong_is_one_complaint_wherever_it_is_used() -> None:
     text = "version: 1\nclasses: {a: {mode: randm}}\ncollections: {d.c: {x: a, y: a}}\n"
-    with pytest.raises(SourceError) as caught:
-        load_policy(text.encode(), "policy.yaml")
-    assert caught.value.others == ()
+    assert complaint(text.encode()).others == ()
 
 
 def test_roles_and_subjects_are_read_once_classes_and_paths_are_right_and_both_are_said() -> None:
@@ -328,9 +324,8 @@ collections: {d.c: {x: a}}
 subjects: {class: b}
 roles: 7
 """
-    with pytest.raises(SourceError) as caught:
-        load_policy(text.encode(), "policy.yaml")
-    assert [each.line for each in (caught.value, *caught.value.others)] == [4, 5]
+    caught = complaint(text.encode())
+    assert [each.line for each in (caught, *caught.others)] == [4, 5]
 
 
 @pytest.mark.parametrize(("word", "days"), [("monthly", 30), ("quarterly", 90), ("yearly", 365)])
@@ -485,6 +480,5 @@ def test_a_whole_policy_or_some_of_its_collections_are_observed() -> None:
     (b"observe: clinic.patients\n", ""),
 )
 def test_a_mode_or_name_that_is_misspelt_is_an_error(text: bytes, hint: str) -> None:
-    with pytest.raises(SourceError) as caught:
-        load_policy(DESIGN + text, "policy.yaml")
-    assert hint in caught.value.hint
+    caught = complaint(DESIGN + text)
+    assert hint in caught.hint

@@ -11,7 +11,7 @@ from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.errors import Reason
 from sealwire.policies.planning.plan import FormPlace
-from tests.policies.support import covered, find, plan_of, planned, reason, value_edits
+from tests.policies.support import Edits, covered, find, plan_of, planned, reason, value_edits
 from tests.support.rows import rows
 
 Filter = dict[str, Any]
@@ -59,7 +59,7 @@ def test_an_equality_says_path_class_and_use() -> None:
     # a path to an array element takes a sub document
     ({"address.0": {"postcode": "x"}}, [("address.postcode", "x")]),
 )
-def test_compared_values_are_covered(filter_: Filter, edits: list[tuple[str, Any]]) -> None:
+def test_compared_values_are_covered(filter_: Filter, edits: Edits) -> None:
     assert covered(find(filter_)) == edits
 
 
@@ -75,9 +75,7 @@ def test_compared_values_are_covered(filter_: Filter, edits: list[tuple[str, Any
     ({"address": "one line"}, []),
     ({"address": re.compile("line")}, []),
 )
-def test_covered_fields_inside_a_sub_document_literal_are_covered(
-    filter_: Filter, edits: list[tuple[str, Any]]
-) -> None:
+def test_covered_fields_inside_a_sub_document_literal_are_covered(filter_: Filter, edits: Edits) -> None:
     assert covered(find(filter_)) == edits
 
 

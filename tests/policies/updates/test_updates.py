@@ -10,7 +10,16 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.roles.role import DENIED, ClassAccess, Rights
 from sealwire.policies.updates.updates import arrays_in
 from sealwire.wire.raw_bson import Edit, splice
-from tests.policies.support import covered, plan_message, plan_of, planned, planned_with, reason, update
+from tests.policies.support import (
+    Edits,
+    covered,
+    plan_message,
+    plan_of,
+    planned,
+    planned_with,
+    reason,
+    update,
+)
 from tests.support.reasons import raising
 from tests.support.rows import rows
 
@@ -94,9 +103,7 @@ from tests.support.rows import rows
     ({"$push": {"contacts": {"$each": [], "$sort": {"kind": -1.0}}}}, []),
     ({"$push": {"name": {"$slice": "not covered"}}}, []),
 )
-def test_written_and_compared_values_are_covered(
-    change: dict[str, Any], edits: list[tuple[str, Any]]
-) -> None:
+def test_written_and_compared_values_are_covered(change: dict[str, Any], edits: Edits) -> None:
     assert covered(update(change)) == edits
 
 
@@ -192,7 +199,7 @@ def test_what_ciphertext_cannot_do_is_refused(change: Any, expected: Reason) -> 
     ({"$set": {"list.$[l]": 1}}, None, []),
 )
 def test_array_filters_are_covered_by_where_their_identifier_stands(
-    change: Any, array_filters: Any, edits: list[tuple[str, Any]]
+    change: Any, array_filters: Any, edits: Edits
 ) -> None:
     assert covered(update(change, arrayFilters=array_filters)) == edits
 
@@ -227,7 +234,7 @@ def test_an_identifier_on_two_different_paths_is_refused() -> None:
     ({"notes": None}, []),
 )
 def test_the_equalities_of_an_upsert_are_covered_as_they_will_be_stored(
-    selector: dict[str, Any], edits: list[tuple[str, Any]]
+    selector: dict[str, Any], edits: Edits
 ) -> None:
     statement = {"q": selector, "u": {"$set": {"name": "x"}}, "upsert": True}
     assert covered({"update": "patients", "updates": [statement]}) == edits
