@@ -25,7 +25,7 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.wire.framing import request_id_of
 from tests.proxy.server.config_texts import EVERYWHERE
-from tests.proxy.server.harness import client_of, fake_server, make_config, make_loaded, running, soon
+from tests.proxy.server.harness import between, client_of, soon
 from tests.proxy.server.site import Running, Site, make_site, serving
 from tests.proxy.session.world import body_of, command, reply
 from tests.support.secantus import CLINIC, USERS, secantus
@@ -178,41 +178,36 @@ def written(caplog: pytest.LogCaptureFixture) -> str:
 
 
 async def test_a_login_passes_and_leaves_no_word(everything: pytest.LogCaptureFixture) -> None:
-    async with fake_server() as server:
-        loaded = make_loaded(make_config(server.port))
-        async with running(loaded, Session) as proxy:
-            for conversation in CONVERSATIONS:
-                async with client_of(proxy) as (reader, writer):
-                    server_reader, server_writer = None, None
-                    for number, (asked, answered) in enumerate(conversation, 1):
-                        message = command(asked, number)
-                        writer.write(message)
-                        if server_reader is None or server_writer is None:
-                            server_reader, server_writer = await server.accepted()
-                        got = await soon(_message(server_reader))
-                        assert got == message  # byte for byte
-                        answer = reply(answered, request_id_of(got))
-                        server_writer.write(answer)
-                        told = await soon(_message(reader))
-                        assert told == answer
-            figures = generate_latest(proxy.metrics.registry).decode()
+    async with between(Session) as (server, proxy):
+        for conversation in CONVERSATIONS:
+            async with client_of(proxy) as (reader, writer):
+                server_reader, server_writer = None, None
+                for number, (asked, answered) in enumerate(conversation, 1):
+                    message = command(asked, number)
+                    writer.write(message)
+                    if server_reader is None or server_writer is None:
+                        server_reader, server_writer = await server.accepted()
+                    got = await soon(_message(server_reader))
+                    assert got == message  # byte for byte
+                    answer = reply(answered, request_id_of(got))
+                    server_writer.write(answer)
+                    assert await soon(_message(reader)) == answer
+        figures = generate_latest(proxy.metrics.registry).decode()
     assert MARK not in figures
     assert "login-failed" in written(everything)
     assert MARK not in written(everything)
 
 
 async def test_what_is_refused_is_refused_without_its_words(everything: pytest.LogCaptureFixture) -> None:
-    async with fake_server() as server:
-        loaded = make_loaded(make_config(server.port))
-        async with running(loaded, Session) as proxy:
-            for asked in REFUSED:
-                async with client_of(proxy) as (reader, writer):
-                    writer.write(command(asked, 7))
-                    told = body_of(await soon(_message(reader)))
-                    assert told["ok"] == 0.0
-                    # the name of a command is said back to the one who sent it, as servers do
-                    assert MARK not in str(told).replace(f"command {MARK} requires", "")
-            figures = generate_latest(proxy.metrics.registry).decode()
+    async with between(Session) as (_, proxy):
+        for asked in REFUSED:
+            async with client_of(proxy) as (reader, writer):
+                writer.write(command(asked, 7))
+                told = body_of(await soon(_message(reader)))
+                assert told["ok"] == 0.0
+                # the name of a command is said back to the one who sent it, as servers do
+                assert MARK not in str(told).replace(f"command {MARK} requires", "")
+        figures = generate_latest(proxy.metrics.registry).decode()
     assert MARK not in figures
     assert "refused" in written(everything)
     assert MARK not in written(everything)
@@ -244,33 +239,21 @@ def site(tmp_path: Path, database: DatabaseProcess) -> Site:
 
 
 def connect(site: Site, proxy: Running, **options: Any) -> MongoClient[dict[str, Any]]:
-    host, port = proxy.address
-    return MongoClient(
-        host,
-        port,
-        directConnection=True,
-        tls=True,
-        tlsCAFile=str(site.authority.certificate_file),
-        username=CLINIC.name,
-        password=CLINIC.password,
-        **options,
-    )
+    options |= {"tlsCAFile": str(site.authority.certificate_file), "tls": True, "directConnection": True}
+    return MongoClient(*proxy.address, username=CLINIC.name, password=CLINIC.password, **options)
 
 
 @pytest.mark.integration
 def test_an_unchanged_driver_sees_plaintext_and_the_server_holds_ciphertext(
     site: Site, database: DatabaseProcess
 ) -> None:
+    patient = {"_id": 1, "nhs_number": NHS_NUMBER, "ward": "A"}
     with serving(site) as proxy, connect(site, proxy) as client:
         assert client.admin.command("hello")["hosts"] == ["proxy.test:27018"]
         patients = client.clinic.patients
         patients.delete_many({})
-        patients.insert_one({"_id": 1, "nhs_number": NHS_NUMBER, "ward": "A"})
-        assert patients.find_one({"nhs_number": NHS_NUMBER}) == {
-            "_id": 1,
-            "nhs_number": NHS_NUMBER,
-            "ward": "A",
-        }
+        patients.insert_one(patient)
+        assert patients.find_one({"nhs_number": NHS_NUMBER}) == patient
         with pytest.raises(OperationFailure) as refused:
             patients.find_one({"nhs_number": {"$regex": "^943"}})
         assert refused.value.code == 238

@@ -3,7 +3,8 @@
 import asyncio
 import ssl
 import warnings
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +17,11 @@ from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tls import upstream_side
 from sealwire.proxy.server.transports import ServerProtocol
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay, UpstreamWays
+from sealwire.proxy.server.workers.app import Proxy
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from tests.proxy.server.harness import (
     LOOPBACK,
+    FakeServer,
     FakeSessions,
     between,
     client_of,
@@ -68,17 +71,15 @@ async def test_bytes_go_both_ways_with_tls_and_client_certificates_on_both_sides
 
 @pytest.mark.integration
 async def test_tls_1_2_gets_a_forward_secret_authenticated_suite(authority: Authority) -> None:
-    async with fake_server() as server:
-        config = make_config(server.port, listen_tls=serving(authority.issue("proxy")))
-        application = client_context(authority)
-        application.maximum_version = ssl.TLSVersion.TLSv1_2
-        async with (
-            running(make_loaded(config), FakeSessions()) as proxy,
-            client_of(proxy, application) as (_, writer),
-        ):
-            suite = writer.get_extra_info("cipher")[0]
-            assert suite.startswith("ECDHE-")
-            assert "GCM" in suite or "POLY1305" in suite
+    application = client_context(authority)
+    application.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with (
+        between(listen_tls=serving(authority.issue("proxy"))) as (_, proxy),
+        client_of(proxy, application) as (_, writer),
+    ):
+        suite = writer.get_extra_info("cipher")[0]
+        assert suite.startswith("ECDHE-")
+        assert "GCM" in suite or "POLY1305" in suite
 
 
 async def refused_handshake(listen_tls: ListenTls, application: ssl.SSLContext) -> None:
@@ -88,9 +89,8 @@ async def refused_handshake(listen_tls: ListenTls, application: ssl.SSLContext) 
             async with client_of(proxy, application) as (reader, _):
                 # TLS 1.3 clients are done before the server has looked at their certificate
                 await soon(reader.readexactly(1))
-        await until(
-            lambda: proxy.metrics.value("sealwire_connections_rejected_total", reason="handshake") == 1
-        )
+        rejected = "sealwire_connections_rejected_total"
+        await until(lambda: proxy.metrics.value(rejected, reason="handshake") == 1)
         assert server.connections == 0
         assert proxy.metrics.value("sealwire_bugs_total") == 0
 
@@ -136,17 +136,15 @@ async def test_a_client_certificate_of_another_authority_is_refused_even_where_n
 
 @pytest.mark.integration
 async def test_a_client_that_speaks_plaintext_to_a_tls_listener_is_refused(authority: Authority) -> None:
-    async with fake_server() as server:
-        config = make_config(server.port, listen_tls=serving(authority.issue("proxy")))
-        async with (
-            running(make_loaded(config), FakeSessions()) as proxy,
-            client_of(proxy) as (reader, writer),
-        ):
-            writer.write(b"\x3a\x00\x00\x00 not a TLS record")
-            await soon(reader.read())
-            rejected = "sealwire_connections_rejected_total"
-            await until(lambda: proxy.metrics.value(rejected, reason="handshake") == 1)
-            assert server.connections == 0
+    async with (
+        between(listen_tls=serving(authority.issue("proxy"))) as (server, proxy),
+        client_of(proxy) as (reader, writer),
+    ):
+        writer.write(b"\x3a\x00\x00\x00 not a TLS record")
+        await soon(reader.read())
+        rejected = "sealwire_connections_rejected_total"
+        await until(lambda: proxy.metrics.value(rejected, reason="handshake") == 1)
+        assert server.connections == 0
 
 
 class Nobody:
@@ -160,9 +158,9 @@ class Nobody:
     def server_writable(self) -> None: ...
 
 
-def expired(authority: Authority) -> Issued:
+def expired(authority: Authority, name: str = "db") -> Issued:
     now = datetime.now(UTC)
-    return authority.issue("db", valid_from=now - timedelta(days=9), valid_until=now - timedelta(days=1))
+    return authority.issue(name, valid_from=now - timedelta(days=9), valid_until=now - timedelta(days=1))
 
 
 def elsewhere(authority: Authority) -> Issued:
@@ -220,47 +218,42 @@ async def bad_server(authority: Authority, database: ssl.SSLContext, reason: Sta
 async def test_the_server_name_of_the_configuration_is_verified_instead_of_the_address(
     authority: Authority,
 ) -> None:
-    async with (
-        fake_server(server_context(elsewhere(authority))) as server,
-        running(
-            make_loaded(
-                make_config(
-                    server.port,
-                    upstream_tls=UpstreamTls(
-                        TlsMode.TLS, authority.certificate_file, server_name="db.example"
-                    ),
-                )
-            ),
-            FakeSessions(),
-        ) as proxy,
-        client_of(proxy) as (_, writer),
-    ):
-        writer.write(b"x")
-        server_reader, _ = await server.accepted()
-        assert await soon(server_reader.readexactly(1)) == b"x"
+    inner = UpstreamTls(TlsMode.TLS, authority.certificate_file, server_name="db.example")
+    async with fake_server(server_context(elsewhere(authority))) as server:
+        loaded = make_loaded(make_config(server.port, upstream_tls=inner))
+        async with running(loaded, FakeSessions()) as proxy, client_of(proxy) as (_, writer):
+            writer.write(b"x")
+            server_reader, _ = await server.accepted()
+            assert await soon(server_reader.readexactly(1)) == b"x"
+
+
+@asynccontextmanager
+async def with_certificate(authority: Authority, folder: Path) -> AsyncIterator[tuple[FakeServer, Proxy]]:
+    """A server, and a proxy before it that can load its files anew."""
+    async with fake_server() as server:
+        config = make_config(server.port, listen_tls=serving(authority.issue("proxy")))
+        loaded = make_loaded(replace(config, policy=policy_file(folder)), known_keys)
+        async with running(loaded, FakeSessions()) as proxy:
+            yield server, proxy
 
 
 @pytest.mark.integration
 async def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(
     authority: Authority, tmp_path: Path
 ) -> None:
-    issued = authority.issue("proxy")
-    async with fake_server() as server:
-        config = make_config(server.port, listen_tls=serving(issued))
-        config = replace(config, policy=policy_file(tmp_path))
-        async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
-            async with client_of(proxy, client_context(authority)) as client:
-                reader, before = client
-                _, server_writer = await reached(server, client)
-                authority.issue("proxy")  # over the same files
-                proxy.reload()
-                await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome="loaded") == 1)
-                async with client_of(proxy, client_context(authority)) as (_, after):
-                    assert serial(after) != serial(before)
-                server_writer.write(b"still there")
-                assert await soon(reader.readexactly(11)) == b"still there"
-            assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="loaded") == 1
-            assert proxy.metrics.value("sealwire_certificate_expiry_timestamp_seconds", side="listen") > 0
+    async with with_certificate(authority, tmp_path) as (server, proxy):
+        async with client_of(proxy, client_context(authority)) as client:
+            reader, before = client
+            _, server_writer = await reached(server, client)
+            authority.issue("proxy")  # over the same files
+            proxy.reload()
+            await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome="loaded") == 1)
+            async with client_of(proxy, client_context(authority)) as (_, after):
+                assert serial(after) != serial(before)
+            server_writer.write(b"still there")
+            assert await soon(reader.readexactly(11)) == b"still there"
+        assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="loaded") == 1
+        assert proxy.metrics.value("sealwire_certificate_expiry_timestamp_seconds", side="listen") > 0
 
 
 def unreadable(authority: Authority) -> None:
@@ -268,8 +261,7 @@ def unreadable(authority: Authority) -> None:
 
 
 def out_of_time(authority: Authority) -> None:
-    now = datetime.now(UTC)
-    authority.issue("proxy", valid_from=now - timedelta(days=9), valid_until=now - timedelta(days=1))
+    expired(authority, "proxy")
 
 
 @pytest.mark.integration
@@ -277,21 +269,17 @@ def out_of_time(authority: Authority) -> None:
 async def test_a_reload_that_fails_keeps_the_certificates_of_before(
     authority: Authority, tmp_path: Path, harm: Callable[[Authority], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    issued = authority.issue("proxy")
-    async with fake_server() as server:
-        config = make_config(server.port, listen_tls=serving(issued))
-        config = replace(config, policy=policy_file(tmp_path))
-        async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
-            async with client_of(proxy, client_context(authority)) as (_, writer):
-                before = serial(writer)
-            harm(authority)
-            proxy.reload()
-            await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome="failed") == 1)
-            async with client_of(proxy, client_context(authority)) as (_, writer):
-                assert serial(writer) == before
-            refused = [each for each in caplog.records if each.message.startswith("reload refused")]
-            assert [each.levelname for each in refused] == ["ERROR"]
-            assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="failed") == 1
+    async with with_certificate(authority, tmp_path) as (_, proxy):
+        async with client_of(proxy, client_context(authority)) as (_, writer):
+            before = serial(writer)
+        harm(authority)
+        proxy.reload()
+        await until(lambda: proxy.metrics.value("sealwire_reloads_total", outcome="failed") == 1)
+        async with client_of(proxy, client_context(authority)) as (_, writer):
+            assert serial(writer) == before
+        refused = [each for each in caplog.records if each.message.startswith("reload refused")]
+        assert [each.levelname for each in refused] == ["ERROR"]
+        assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="failed") == 1
 
 
 def serial(writer: asyncio.StreamWriter) -> str:

@@ -186,11 +186,7 @@ async def test_bytes_sent_before_the_server_connection_stands_arrive_in_order() 
 
 
 async def test_an_open_connection_keeps_no_task_that_opened_it() -> None:
-    async with (
-        fake_server() as server,
-        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        client_of(proxy) as client,
-    ):
+    async with between() as (server, proxy), client_of(proxy) as client:
         await exchange(server, client, b"question", b"answer")
         await turns()
         # by its type: of a weak reference's proxy, `isinstance` asks the object, which may be gone
@@ -388,13 +384,7 @@ async def test_when_one_address_has_all_places_others_still_come(monkeypatch: py
 
 async def test_clients_that_come_at_once_have_all_places_up_to_the_limit() -> None:
     count = 40
-    async with (
-        fake_server() as server,
-        running(
-            make_loaded(make_config(server.port, limits=Limits(connections=count))), FakeSessions()
-        ) as proxy,
-        AsyncExitStack() as stack,
-    ):
+    async with between(limits=Limits(connections=count)) as (_, proxy), AsyncExitStack() as stack:
         await asyncio.gather(*(stack.enter_async_context(client_of(proxy)) for _ in range(count)))
         await until(lambda: len(proxy.services.live) == count)
         assert proxy.metrics.value("sealwire_connections_rejected_total", reason="limit") == 0
