@@ -36,6 +36,7 @@ from tests.proxy.server.page.pages import TOKEN, FixedFeed, a_config, a_door, a_
 from tests.proxy.server.site import Running, Site, hello_thread, make_site
 from tests.proxy.server.site import serving as site_serving
 from tests.support import warm
+from tests.support.rows import rows
 
 FORM = urlencode({"token": TOKEN})
 FORM_HEADERS = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
@@ -158,22 +159,20 @@ def raw(server: AdminServer, request: bytes) -> bytes:
         return b"".join(iter(lambda: client.recv(65536), b""))
 
 
-@pytest.mark.parametrize(
-    ("request_bytes", "answer"),
-    [
-        (b"GET /healthz HTTP/1.0\r\n" + b"X: y\r\n" * 20000 + b"\r\n", b" 431 "),
-        (b"GET /healthz HTTP/1.0\r\nX: " + b"y" * MAX_HEAD_BYTES + b"\r\n\r\n", b" 431 "),
-        (b"GET /" + b"y" * 2 * MAX_HEAD_BYTES + b" HTTP/1.0\r\n\r\n", b""),
-        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n", b" 413 "),
-        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", b" 413 "),
-        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: 1e9\r\n\r\n", b" 413 "),
-        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\n\r\n", b" 413 "),
-        (b"POST /metrics HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", b" 404 "),
-        (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: 50\r\n\r\ntoken=x", b" 403 "),
-        (b"PUT /page HTTP/1.0\r\nHost: localhost\r\n\r\n", b" 501 "),
-        (b"GET /page HTTP/1.0\r\n\r\n", b" 421 "),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b""),
-    ],
+@rows(
+    "request_bytes, answer",
+    (b"GET /healthz HTTP/1.0\r\n" + b"X: y\r\n" * 20000 + b"\r\n", b" 431 "),
+    (b"GET /healthz HTTP/1.0\r\nX: " + b"y" * MAX_HEAD_BYTES + b"\r\n\r\n", b" 431 "),
+    (b"GET /" + b"y" * 2 * MAX_HEAD_BYTES + b" HTTP/1.0\r\n\r\n", b""),
+    (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n", b" 413 "),
+    (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", b" 413 "),
+    (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: 1e9\r\n\r\n", b" 413 "),
+    (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\n\r\n", b" 413 "),
+    (b"POST /metrics HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", b" 404 "),
+    (b"POST /page/login HTTP/1.0\r\nHost: localhost\r\nContent-Length: 50\r\n\r\ntoken=x", b" 403 "),
+    (b"PUT /page HTTP/1.0\r\nHost: localhost\r\n\r\n", b" 501 "),
+    (b"GET /page HTTP/1.0\r\n\r\n", b" 421 "),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b""),
     ids=lambda value: repr(value[:40]),
 )
 def test_a_request_that_is_too_much_or_none_is_turned_away(
@@ -244,9 +243,13 @@ def test_a_connection_beyond_the_bounds_ends_the_oldest_of_the_address_that_has_
         assert take("10.0.3.1") is not None
 
 
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [("127.0.0.1:1", True), ("[::1]", True), ("localhost", True), ("evil.example", False), ("", False)],
+@rows(
+    "host, expected",
+    ("127.0.0.1:1", True),
+    ("[::1]", True),
+    ("localhost", True),
+    ("evil.example", False),
+    ("", False),
 )
 def test_details_of_readiness_are_told_under_a_known_name_only(
     tmp_path: Path, host: str, *, expected: bool

@@ -28,6 +28,7 @@ from tests.build_context import ROOT
 from tests.proxy.server.config_texts import EVERYWHERE
 from tests.proxy.server.harness import make_config, until
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 LOCAL = make_config(1)
 
@@ -46,9 +47,14 @@ def test_clients_of_this_machine_need_no_certificate(host: str) -> None:
     assert findings(listening_on(host)) == []
 
 
-@pytest.mark.parametrize(
+@rows(
     "hosts",
-    [(EVERYWHERE,), ("::",), ("10.1.2.3",), ("fd00::1",), ("proxy.example",), ("127.0.0.1", "10.1.2.3")],
+    (EVERYWHERE,),
+    ("::",),
+    ("10.1.2.3",),
+    ("fd00::1",),
+    ("proxy.example",),
+    ("127.0.0.1", "10.1.2.3"),
 )
 def test_clients_of_other_machines_should_have_certificates(hosts: tuple[str, ...]) -> None:
     config = listening_on(*hosts)
@@ -63,14 +69,12 @@ def test_doors_that_were_opened_on_purpose_are_mentioned() -> None:
     assert findings(config) == [NO_ACCESS_CONTROL, REVEALED_EVERYWHERE]
 
 
-@pytest.mark.parametrize(
-    ("setting", "answers", "found"),
-    [
-        (AccessControl.REQUIRED, [AccessControl.REQUIRED, None], []),
-        (AccessControl.NONE, [AccessControl.NONE, None], []),
-        (AccessControl.NONE, [AccessControl.NONE, AccessControl.REQUIRED], [LOGIN_WANTED]),
-        (AccessControl.REQUIRED, [], []),
-    ],
+@rows(
+    "setting, answers, found",
+    (AccessControl.REQUIRED, [AccessControl.REQUIRED, None], []),
+    (AccessControl.NONE, [AccessControl.NONE, None], []),
+    (AccessControl.NONE, [AccessControl.NONE, AccessControl.REQUIRED], [LOGIN_WANTED]),
+    (AccessControl.REQUIRED, [], []),
 )
 def test_setting_and_servers_are_compared(
     setting: AccessControl, answers: list[AccessControl | None], found: list[Finding]

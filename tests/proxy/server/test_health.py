@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from sealwire.proxy.server.health import (
     MAX_SHOWN,
     STUCK_AFTER_S,
@@ -18,6 +16,7 @@ from sealwire.proxy.server.health import (
     is_ready,
     status_of,
 )
+from tests.support.rows import rows
 
 NOW_S = 1000.0
 
@@ -32,9 +31,7 @@ def of(*workers: Health, own: Health | None = None) -> Health:
     return JointHealth(own or a_loop(), workers=dict(enumerate(workers, 1))).now()
 
 
-@pytest.mark.parametrize(
-    ("silent_s", "alive"), [(0.0, True), (STUCK_AFTER_S - 1, True), (STUCK_AFTER_S, False)]
-)
+@rows("silent_s, alive", (0.0, True), (STUCK_AFTER_S - 1, True), (STUCK_AFTER_S, False))
 def test_one_silent_loop_is_enough_to_be_stuck(silent_s: float, alive: bool) -> None:
     silent = a_loop(silent_s=silent_s)
     assert silent.alive is alive
@@ -91,33 +88,29 @@ def test_a_class_that_any_worker_has_in_clear_is_shown_once() -> None:
     assert of(one, other).in_clear == ("a", "b")
 
 
-@pytest.mark.parametrize(
-    ("workers", "expected"),
-    [
-        ((), Following.OFF),
-        ((Following.OFF, Following.OFF), Following.OFF),
-        ((Following.OFF, Following.FOLLOWS), Following.FOLLOWS),
-        ((Following.FOLLOWS, Following.LOST), Following.LOST),
-    ],
+@rows(
+    "workers, expected",
+    ((), Following.OFF),
+    ((Following.OFF, Following.OFF), Following.OFF),
+    ((Following.OFF, Following.FOLLOWS), Following.FOLLOWS),
+    ((Following.FOLLOWS, Following.LOST), Following.LOST),
 )
 def test_one_worker_without_a_frontier_shows(workers: tuple[Following, ...], expected: Following) -> None:
     assert of(*(replace(a_loop(), frontier=following) for following in workers)).frontier is expected
 
 
-@pytest.mark.parametrize(
-    ("health", "status"),
-    [
-        (a_loop(), "ready"),
-        (a_loop(ProxyPhase.STARTING), "starting"),
-        (a_loop(ProxyPhase.DRAINING), "draining"),
-        (a_loop(silent_s=STUCK_AFTER_S), "stuck"),
-        (a_loop(keyring=Freshness.STALE), "ready"),
-        (a_loop(keyring=Freshness.EXPIRED), "not-ready"),
-        (replace(a_loop(), frontier=Following.FOLLOWS), "ready"),
-        (replace(a_loop(), frontier=Following.LOST), "not-ready"),
-        (replace(a_loop(), audit=Keeping.FULL), "not-ready"),
-        (replace(a_loop(), reach=Reachable.DOWN), "not-ready"),
-    ],
+@rows(
+    "health, status",
+    (a_loop(), "ready"),
+    (a_loop(ProxyPhase.STARTING), "starting"),
+    (a_loop(ProxyPhase.DRAINING), "draining"),
+    (a_loop(silent_s=STUCK_AFTER_S), "stuck"),
+    (a_loop(keyring=Freshness.STALE), "ready"),
+    (a_loop(keyring=Freshness.EXPIRED), "not-ready"),
+    (replace(a_loop(), frontier=Following.FOLLOWS), "ready"),
+    (replace(a_loop(), frontier=Following.LOST), "not-ready"),
+    (replace(a_loop(), audit=Keeping.FULL), "not-ready"),
+    (replace(a_loop(), reach=Reachable.DOWN), "not-ready"),
 )
 def test_what_is_said_agrees_with_whether_clients_are_served(health: Health, status: str) -> None:
     assert status_of(health) == status
@@ -140,14 +133,12 @@ def test_the_worst_that_a_worker_says_of_audit_lines_counts() -> None:
     assert of(kept, kept).audit is Keeping.KEPT
 
 
-@pytest.mark.parametrize(
-    ("workers", "expected"),
-    [
-        ((), StoreReach.OFF),
-        ((StoreReach.OFF,), StoreReach.OFF),
-        ((StoreReach.ANSWERS, StoreReach.OFF), StoreReach.ANSWERS),
-        ((StoreReach.ANSWERS, StoreReach.AWAY), StoreReach.AWAY),
-    ],
+@rows(
+    "workers, expected",
+    ((), StoreReach.OFF),
+    ((StoreReach.OFF,), StoreReach.OFF),
+    ((StoreReach.ANSWERS, StoreReach.OFF), StoreReach.ANSWERS),
+    ((StoreReach.ANSWERS, StoreReach.AWAY), StoreReach.AWAY),
 )
 def test_one_worker_without_the_store_of_context_keys_shows(
     workers: tuple[StoreReach, ...], expected: StoreReach

@@ -55,6 +55,7 @@ from tests.proxy.server.site import Running, Site, make_site, readiness, serving
 from tests.proxy.server.tls_contexts import serving as serving_tls
 from tests.support import warm
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tests.support.secantus import secantus
 
 Document = dict[str, Any]
@@ -255,19 +256,17 @@ def place_whose_configuration_changes_meanwhile(place: Place) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
+@rows(
     "harm",
-    [
-        place_broken,
-        place_without_a_policy,
-        place_with_a_pipe,
-        place_with_a_new_class,
-        place_without_its_certificate,
-        place_with_a_damaged_keyring,
-        place_that_fails_without_reason,
-        place_that_is_being_written,
-        place_whose_configuration_changes_meanwhile,
-    ],
+    place_broken,
+    place_without_a_policy,
+    place_with_a_pipe,
+    place_with_a_new_class,
+    place_without_its_certificate,
+    place_with_a_damaged_keyring,
+    place_that_fails_without_reason,
+    place_that_is_being_written,
+    place_whose_configuration_changes_meanwhile,
 )
 async def test_what_is_wrong_changes_nothing_and_is_said_once(
     tmp_path: Path, harm: Callable[[Place], None], caplog: pytest.LogCaptureFixture
@@ -388,16 +387,14 @@ def encrypted_key(issued: Issued, _: Authority) -> None:
     issued.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
 
 
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (mismatch, StartReason.KEY_MISMATCH),
-        (not_pem, StartReason.BAD_PEM),
-        (key_not_pem, StartReason.BAD_PEM),
-        (no_certificate, StartReason.FILE_MISSING),
-        (no_key, StartReason.FILE_MISSING),
-        (encrypted_key, StartReason.KEY_ENCRYPTED),
-    ],
+@rows(
+    "damage, reason",
+    (mismatch, StartReason.KEY_MISMATCH),
+    (not_pem, StartReason.BAD_PEM),
+    (key_not_pem, StartReason.BAD_PEM),
+    (no_certificate, StartReason.FILE_MISSING),
+    (no_key, StartReason.FILE_MISSING),
+    (encrypted_key, StartReason.KEY_ENCRYPTED),
 )
 def test_what_is_wrong_with_a_certificate_or_key_is_said(
     authority: Authority, damage: Callable[[Issued, Authority], None], reason: StartReason
@@ -417,9 +414,7 @@ def test_a_private_key_that_others_can_reach_is_refused(authority: Authority, mo
         listen_side(serving_tls(issued))
 
 
-@pytest.mark.parametrize(
-    "content", ["", "no authority", "\u00e9", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
-)
+@rows("content", "", "no authority", "\u00e9", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----")
 def test_an_authority_file_without_authorities_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "ca.crt"
     file.write_text(content)
@@ -505,14 +500,12 @@ def test_authorities_of_which_none_is_valid_are_refused_on_both_sides(
         assert str(file) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("lives", "word"),
-    [
-        (((-9, -1), (-1, 90)), "expired"),
-        (((-1, 5), (-1, 6)), "soon"),
-        (((-1, 5), (-1, 90)), ""),
-        (((-1, 5), (1, 90)), "soon"),
-    ],
+@rows(
+    "lives, word",
+    (((-9, -1), (-1, 90)), "expired"),
+    (((-1, 5), (-1, 6)), "soon"),
+    (((-1, 5), (-1, 90)), ""),
+    (((-1, 5), (1, 90)), "soon"),
 )
 def test_authorities_near_their_end_or_past_it_are_warned_of(
     authority: Authority, lives: tuple[tuple[int, int], ...], word: str

@@ -12,6 +12,7 @@ from sealwire.proxy.server.errors import StartReason
 from sealwire.proxy.server.upstream import Upstream, UpstreamWay, UpstreamWays, explain
 from tests.proxy.server.connections.hand_moved import turns
 from tests.proxy.server.harness import LOOPBACK, until
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -70,16 +71,14 @@ def test_a_certificate_out_of_its_time_is_not_blamed_on_the_authorities(code: in
     assert hint in found.hint
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (socket.gaierror(), StartReason.UPSTREAM_UNRESOLVED),
-        (TimeoutError(), StartReason.UPSTREAM_TIMEOUT),
-        (ConnectionAbortedError(), StartReason.UPSTREAM_TIMEOUT),
-        (ConnectionRefusedError(), StartReason.UPSTREAM_REFUSED),
-        (ConnectionResetError(), StartReason.UPSTREAM_CLOSED),
-        (OSError(), StartReason.UPSTREAM_UNREACHABLE),
-    ],
+@rows(
+    "error, reason",
+    (socket.gaierror(), StartReason.UPSTREAM_UNRESOLVED),
+    (TimeoutError(), StartReason.UPSTREAM_TIMEOUT),
+    (ConnectionAbortedError(), StartReason.UPSTREAM_TIMEOUT),
+    (ConnectionRefusedError(), StartReason.UPSTREAM_REFUSED),
+    (ConnectionResetError(), StartReason.UPSTREAM_CLOSED),
+    (OSError(), StartReason.UPSTREAM_UNREACHABLE),
 )
 def test_each_problem_with_a_server_has_its_reason_and_a_hint(error: OSError, reason: StartReason) -> None:
     found = explain(error, Address(LOOPBACK, 27017))

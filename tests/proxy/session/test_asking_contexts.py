@@ -24,6 +24,7 @@ from tests.keys.samples import NOW
 from tests.proxy.session.test_contexts import Body, World, inserted
 from tests.proxy.session.world import OWN_ADDRESS, reply
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 POLICY = policy_of("""
 version: 1
@@ -136,29 +137,23 @@ def test_a_context_without_a_key_has_no_value_and_gets_none(world: AskingWorld) 
     assert [each.live for each in rows] == [1, 0, 0, 0]
 
 
-@pytest.mark.parametrize(
+PUSHED = [{"$group": {"_id": None, "least": {"$min": "$name"}}}]
+IN_VISITS = {"tenant": 1, "visits": {"$elemMatch": {"owner": 5}}}
+
+
+@rows(
     "command",
-    [
-        {"find": "people", "filter": {"name": STARTS}},
-        {"find": "people", "filter": {"$or": [{"tenant": 1}, {"name": STARTS}]}},
-        {"find": "people", "filter": {"tenant": {"$gt": 1}, "name": STARTS}},
-        {"find": "people", "filter": {"notes": "x"}},
-        {"find": "people", "filter": {}, "sort": {"name": 1}},
-        {"find": "people", "filter": {"tenant": {"$in": [1, 2]}}, "sort": {"name": 1}},
-        {"find": "people", "filter": {"visits.owner": 5, "visits.code": STARTS}},
-        {"find": "people", "filter": {"visits": {"$elemMatch": {"code": STARTS}}}},
-        {
-            "find": "people",
-            "filter": {"tenant": 1, "visits": {"$elemMatch": {"owner": 5}}},
-            "sort": {"visits.code": 1},
-        },
-        {"findAndModify": "people", "query": {}, "sort": {"name": 1}, "remove": True},
-        {
-            "aggregate": "people",
-            "pipeline": [{"$group": {"_id": None, "least": {"$min": "$name"}}}],
-            "cursor": {},
-        },
-    ],
+    {"find": "people", "filter": {"name": STARTS}},
+    {"find": "people", "filter": {"$or": [{"tenant": 1}, {"name": STARTS}]}},
+    {"find": "people", "filter": {"tenant": {"$gt": 1}, "name": STARTS}},
+    {"find": "people", "filter": {"notes": "x"}},
+    {"find": "people", "filter": {}, "sort": {"name": 1}},
+    {"find": "people", "filter": {"tenant": {"$in": [1, 2]}}, "sort": {"name": 1}},
+    {"find": "people", "filter": {"visits.owner": 5, "visits.code": STARTS}},
+    {"find": "people", "filter": {"visits": {"$elemMatch": {"code": STARTS}}}},
+    {"find": "people", "filter": IN_VISITS, "sort": {"visits.code": 1}},
+    {"findAndModify": "people", "query": {}, "sort": {"name": 1}, "remove": True},
+    {"aggregate": "people", "pipeline": PUSHED, "cursor": {}},
 )
 def test_where_no_context_is_fixed_nothing_is_asked(world: AskingWorld, command: Body) -> None:
     refused = world.send(command)

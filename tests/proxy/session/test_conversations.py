@@ -24,6 +24,7 @@ from tests.proxy.session.playbook import (
     to_server_opened,
 )
 from tests.proxy.session.world import command, envelope, reply, sealed, sealed_randomly, session
+from tests.support.rows import rows
 
 NHS = "943 476 5919"
 SEALED = sealed("nhs", NHS)
@@ -297,13 +298,11 @@ def test_a_refused_command_is_on_record_with_its_purpose(play: Playbook) -> None
     play << error(*_REFUSED, 7)
 
 
-@pytest.mark.parametrize(
+@rows(
     "statement",
-    [
-        {"update": {"$set": {"seen": 1}}, "arrayFilters": [{"x": NHS}]},
-        {"update": {"nhs_number": NHS}, "arrayFilters": [{"x": NHS}]},
-        {"remove": True, "arrayFilters": [{"x": NHS}]},
-    ],
+    {"update": {"$set": {"seen": 1}}, "arrayFilters": [{"x": NHS}]},
+    {"update": {"nhs_number": NHS}, "arrayFilters": [{"x": NHS}]},
+    {"remove": True, "arrayFilters": [{"x": NHS}]},
 )
 def test_a_value_that_the_server_would_ignore_or_object_to_does_not_reach_it(
     play: Playbook, statement: dict[str, Any]

@@ -39,6 +39,7 @@ from tests.proxy.session.world import (
     written,
 )
 from tests.strategies import MadeSequence, bson_documents, chunkings, made_op_msg, python_documents
+from tests.support.rows import rows
 from tests.wire.corpus import VALID, binary, document, element, string
 
 PATIENTS = element(BsonType.STRING, b"insert", string(b"patients"))
@@ -262,9 +263,7 @@ def test_a_covered_document_survives_byte_for_byte(data: bytes, kind: int) -> No
 
 
 @pytest.mark.parametrize("name", SINGLES)
-@pytest.mark.parametrize(
-    "field", ["visits", "total", "weight", "born", "ref", "photo", "smoker", "nhs_number"]
-)
+@rows("field", "visits", "total", "weight", "born", "ref", "photo", "smoker", "nhs_number")
 def test_a_deterministic_class_takes_a_value_or_refuses_it_and_never_changes_what_it_means(
     name: str, field: str
 ) -> None:

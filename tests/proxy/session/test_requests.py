@@ -68,6 +68,7 @@ from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.write_errors import MAX_BULK_BYTES, MAX_TEXTS
 from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session.world import body_of, command, decoded, session
+from tests.support.rows import rows
 from tests.wire.corpus import document, element, string
 
 
@@ -186,14 +187,12 @@ def test_a_command_that_nobody_knows_is_other() -> None:
 PATTERNED = PolicySet({}, {"clinic.patients": NOTHING}, (("tenant_*.patients", NOTHING),))
 
 
-@pytest.mark.parametrize(
-    ("namespace", "collection"),
-    [
-        ("clinic.patients", "clinic.patients"),
-        ("tenant_7.patients", "tenant_*.patients"),
-        ("943 476.5919", OTHER),
-        ("", OTHER),
-    ],
+@rows(
+    "namespace, collection",
+    ("clinic.patients", "clinic.patients"),
+    ("tenant_7.patients", "tenant_*.patients"),
+    ("943 476.5919", OTHER),
+    ("", OTHER),
 )
 def test_a_command_is_counted_under_the_policys_own_word_for_its_collection(
     namespace: str, collection: str
@@ -249,37 +248,33 @@ def test_a_command_that_is_not_sent_is_counted_once_by_name_and_outcome(
     assert counted == [Count(counter, label=label)]
 
 
-@pytest.mark.parametrize(
-    ("limit", "number"),
-    [
-        (MAX_BYTES_BEFORE_LOGIN, 65_536),
-        (MAX_CLIENT_MESSAGE_BYTES, 20_000_000),
-        (ACCEPTED_CLIENT_MESSAGE_BYTES, 21_048_576),
-        # BSONObjMaxInternalSize of every MongoDB server
-        (MAX_COMMAND_BYTES, 16_793_600),
-        (MAX_BULK_BYTES, 1_048_576),
-        (MAX_TEXTS, 1_048_576),
-        (WINDOW_BYTES, 262_144),
-        (MAX_AWAITED, 1024),
-        (MAX_ASKED_KEYS, 64),
-        (MAX_NAME_CHARACTERS, 255),
-    ],
+@rows(
+    "limit, number",
+    (MAX_BYTES_BEFORE_LOGIN, 65_536),
+    (MAX_CLIENT_MESSAGE_BYTES, 20_000_000),
+    (ACCEPTED_CLIENT_MESSAGE_BYTES, 21_048_576),
+    # BSONObjMaxInternalSize of every MongoDB server
+    (MAX_COMMAND_BYTES, 16_793_600),
+    (MAX_BULK_BYTES, 1_048_576),
+    (MAX_TEXTS, 1_048_576),
+    (WINDOW_BYTES, 262_144),
+    (MAX_AWAITED, 1024),
+    (MAX_ASKED_KEYS, 64),
+    (MAX_NAME_CHARACTERS, 255),
 )
 def test_a_limit_is_what_it_was(limit: int, number: int) -> None:
     assert limit == number
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "name"),
-    [
-        (replies.INTERNAL_ERROR, 1, "InternalError"),
-        (replies.UNAUTHORIZED, 13, "Unauthorized"),
-        (replies.TYPE_MISMATCH, 14, "TypeMismatch"),
-        (replies.AUTHENTICATION_FAILED, 18, "AuthenticationFailed"),
-        (replies.KEY_NOT_FOUND, 211, "KeyNotFound"),
-        (replies.UNSUPPORTED_OP_QUERY, 352, "UnsupportedOpQueryCommand"),
-        (replies.OBJECT_TOO_LARGE, 10334, "BSONObjectTooLarge"),
-    ],
+@rows(
+    "error, code, name",
+    (replies.INTERNAL_ERROR, 1, "InternalError"),
+    (replies.UNAUTHORIZED, 13, "Unauthorized"),
+    (replies.TYPE_MISMATCH, 14, "TypeMismatch"),
+    (replies.AUTHENTICATION_FAILED, 18, "AuthenticationFailed"),
+    (replies.KEY_NOT_FOUND, 211, "KeyNotFound"),
+    (replies.UNSUPPORTED_OP_QUERY, 352, "UnsupportedOpQueryCommand"),
+    (replies.OBJECT_TOO_LARGE, 10334, "BSONObjectTooLarge"),
 )
 def test_an_error_has_the_server_s_number_and_name(error: tuple[int, str], code: int, name: str) -> None:
     assert error == (code, name)
@@ -361,33 +356,29 @@ def test_every_reason_of_a_refusal_has_its_error(reason: Reason) -> None:
     assert f"[{reason.value}]" in fields["errmsg"]
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "name"),
-    [
-        (InvalidEnvelope(EnvelopeReason.MAGIC), 1, "InternalError"),
-        (DecryptionFailed(), 1, "InternalError"),
-        (UnknownKey(KeysReason.VERSION_UNKNOWN, "m", "", (1, 2)), 211, "KeyNotFound"),
-        (KeyDestroyed(KeysReason.DESTROYED, "m"), 211, "KeyNotFound"),
-        (UnsupportedValue(ValueReason.TOO_LONG), 14, "TypeMismatch"),
-    ],
+@rows(
+    "error, code, name",
+    (InvalidEnvelope(EnvelopeReason.MAGIC), 1, "InternalError"),
+    (DecryptionFailed(), 1, "InternalError"),
+    (UnknownKey(KeysReason.VERSION_UNKNOWN, "m", "", (1, 2)), 211, "KeyNotFound"),
+    (KeyDestroyed(KeysReason.DESTROYED, "m"), 211, "KeyNotFound"),
+    (UnsupportedValue(ValueReason.TOO_LONG), 14, "TypeMismatch"),
 )
 def test_every_failure_has_its_error(error: Exception, code: int, name: str) -> None:
     fields = error_of(replies.failure_body(error))
     assert (fields["code"], fields["codeName"]) == (code, name)
 
 
-@pytest.mark.parametrize(
-    ("failure", "is_retried"),
-    [
-        (ContextsMissing([]), True),
-        (WindowMet(), True),
-        (FrontierLost(), True),
-        (CursorOutdated(), True),
-        # the server has carried out what these are about
-        (ContextKeysMissing(bytes(16)), False),
-        (DecryptionFailed(), False),
-        (UnknownKey(KeysReason.VERSION_UNKNOWN, "m", "", (1, 2)), False),
-    ],
+@rows(
+    "failure, is_retried",
+    (ContextsMissing([]), True),
+    (WindowMet(), True),
+    (FrontierLost(), True),
+    (CursorOutdated(), True),
+    # the server has carried out what these are about
+    (ContextKeysMissing(bytes(16)), False),
+    (DecryptionFailed(), False),
+    (UnknownKey(KeysReason.VERSION_UNKNOWN, "m", "", (1, 2)), False),
     ids=lambda each: type(each).__name__,
 )
 def test_only_what_was_not_sent_and_passes_is_tried_again(failure: Exception, *, is_retried: bool) -> None:
@@ -450,14 +441,12 @@ def test_the_legacy_error_is_an_op_reply_with_one_document() -> None:
 NUMBERED = {"txnNumber": 1}
 
 
-@pytest.mark.parametrize(
-    ("command_name", "more", "labels"),
-    [
-        ("find", {}, ()),
-        ("update", NUMBERED, ("RetryableWriteError",)),
-        ("find", {**NUMBERED, "autocommit": False}, ("TransientTransactionError",)),
-        ("commitTransaction", {**NUMBERED, "autocommit": False}, ("UnknownTransactionCommitResult",)),
-    ],
+@rows(
+    "command_name, more, labels",
+    ("find", {}, ()),
+    ("update", NUMBERED, ("RetryableWriteError",)),
+    ("find", {**NUMBERED, "autocommit": False}, ("TransientTransactionError",)),
+    ("commitTransaction", {**NUMBERED, "autocommit": False}, ("UnknownTransactionCommitResult",)),
 )
 def test_a_command_that_was_not_sent_has_its_own_label(
     command_name: str, more: dict[str, Any], labels: tuple[str, ...]
@@ -466,10 +455,7 @@ def test_a_command_that_was_not_sent_has_its_own_label(
     assert replies.unsent_labels(message, parse_op_msg(message).body) == labels
 
 
-@pytest.mark.parametrize(
-    ("code", "told"),
-    [(11602, 11602), (43, 262), (112, 262), (322, 322), (26, 1), (Int64(6), 1), (None, 1)],
-)
+@rows("code, told", (11602, 11602), (43, 262), (112, 262), (322, 322), (26, 1), (Int64(6), 1), (None, 1))
 @pytest.mark.parametrize("in_transaction", [True, False])
 def test_an_error_of_our_question_is_told_as_one_of_the_command(
     *, code: Any, told: int, in_transaction: bool

@@ -44,6 +44,7 @@ from tests.proxy.session.world import (
 )
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tests.support.short_siv import made_with_short_siv
 
 INSERT = {"insert": "patients", "$db": "clinic"}
@@ -296,43 +297,41 @@ def filtered(condition: dict[str, Any], keyring: Keyring = TWO) -> Any:
     return sent({"find": "patients", "filter": condition}, keyring)["filter"]
 
 
-@pytest.mark.parametrize(
-    ("asked", "expected"),
-    [
-        ({"nhs_number": "ann"}, {"nhs_number": BOTH}),
-        ({"nhs_number": {"$eq": "ann"}}, {"nhs_number": BOTH}),
-        ({"nhs_number": {"$ne": "ann"}}, {"nhs_number": {"$nin": [NEW, OLD]}}),
-        ({"nhs_number": {"$in": ["ann", None]}}, {"nhs_number": {"$in": [NEW, None, OLD]}}),
-        ({"nhs_number": {"$nin": ["ann"]}}, {"nhs_number": {"$nin": [NEW, OLD]}}),
-        ({"nhs_number": {"$not": {"$eq": "ann"}}}, {"nhs_number": {"$not": BOTH}}),
-        ({"$or": [{"nhs_number": "ann"}, {"a": 1}]}, {"$or": [{"nhs_number": BOTH}, {"a": 1}]}),
-        ({"$nor": [{"nhs_number": "ann"}]}, {"$nor": [{"nhs_number": BOTH}]}),
-        ({"contact.email": "ann"}, {"contact.email": BOTH}),
-        ({"tags": {"$elemMatch": {"$eq": "ann"}}}, {"tags": {"$elemMatch": BOTH}}),
-        ({"tags.0": "ann"}, {"tags.0": BOTH}),
-        ({"contact": {"$elemMatch": {"email": "ann"}}}, {"contact": {"$elemMatch": {"email": BOTH}}}),
-        (
-            {"nhs_number": {"$ne": "ann", "$exists": True}},
-            {"nhs_number": {"$nin": [NEW, OLD], "$exists": True}},
-        ),
-        ({"nhs_number": {"$eq": "ann", "$nin": []}}, {"nhs_number": {"$in": [NEW, OLD], "$nin": []}}),
-        # where they would be in the document twice, or mean another thing: the newest form alone
-        ({"nhs_number": {"$eq": "ann", "$in": [None]}}, {"nhs_number": {"$eq": NEW, "$in": [None]}}),
-        ({"nhs_number": {"$ne": "ann", "$nin": []}}, {"nhs_number": {"$ne": NEW, "$nin": []}}),
-        ({"nhs_number": ["ann"]}, {"nhs_number": [NEW]}),
-        ({"nhs_number": {"$in": [["ann"]]}}, {"nhs_number": {"$in": [[NEW]]}}),
-        ({"tags": {"$all": ["ann"]}}, {"tags": {"$all": [NEW]}}),
-        ({"contact": {"email": "ann"}}, {"contact": {"email": NEW}}),
-        ({"$expr": {"$eq": ["$nhs_number", "ann"]}}, {"$expr": {"$eq": ["$nhs_number", NEW]}}),
-        # what the class cannot hold is in no older form
-        ({"nhs_number": 5}, {"nhs_number": sealed("nhs", 5, 2)}),
-        ({"nhs_number": None}, {"nhs_number": None}),
-        # a class that has one version
-        (
-            {"visits": 3, "weight": {"$in": [1]}},
-            {"visits": sealed("visits", 3), "weight": {"$in": [sealed("weight", 1.0)]}},
-        ),
-    ],
+@rows(
+    "asked, expected",
+    ({"nhs_number": "ann"}, {"nhs_number": BOTH}),
+    ({"nhs_number": {"$eq": "ann"}}, {"nhs_number": BOTH}),
+    ({"nhs_number": {"$ne": "ann"}}, {"nhs_number": {"$nin": [NEW, OLD]}}),
+    ({"nhs_number": {"$in": ["ann", None]}}, {"nhs_number": {"$in": [NEW, None, OLD]}}),
+    ({"nhs_number": {"$nin": ["ann"]}}, {"nhs_number": {"$nin": [NEW, OLD]}}),
+    ({"nhs_number": {"$not": {"$eq": "ann"}}}, {"nhs_number": {"$not": BOTH}}),
+    ({"$or": [{"nhs_number": "ann"}, {"a": 1}]}, {"$or": [{"nhs_number": BOTH}, {"a": 1}]}),
+    ({"$nor": [{"nhs_number": "ann"}]}, {"$nor": [{"nhs_number": BOTH}]}),
+    ({"contact.email": "ann"}, {"contact.email": BOTH}),
+    ({"tags": {"$elemMatch": {"$eq": "ann"}}}, {"tags": {"$elemMatch": BOTH}}),
+    ({"tags.0": "ann"}, {"tags.0": BOTH}),
+    ({"contact": {"$elemMatch": {"email": "ann"}}}, {"contact": {"$elemMatch": {"email": BOTH}}}),
+    (
+        {"nhs_number": {"$ne": "ann", "$exists": True}},
+        {"nhs_number": {"$nin": [NEW, OLD], "$exists": True}},
+    ),
+    ({"nhs_number": {"$eq": "ann", "$nin": []}}, {"nhs_number": {"$in": [NEW, OLD], "$nin": []}}),
+    # where they would be in the document twice, or mean another thing: the newest form alone
+    ({"nhs_number": {"$eq": "ann", "$in": [None]}}, {"nhs_number": {"$eq": NEW, "$in": [None]}}),
+    ({"nhs_number": {"$ne": "ann", "$nin": []}}, {"nhs_number": {"$ne": NEW, "$nin": []}}),
+    ({"nhs_number": ["ann"]}, {"nhs_number": [NEW]}),
+    ({"nhs_number": {"$in": [["ann"]]}}, {"nhs_number": {"$in": [[NEW]]}}),
+    ({"tags": {"$all": ["ann"]}}, {"tags": {"$all": [NEW]}}),
+    ({"contact": {"email": "ann"}}, {"contact": {"email": NEW}}),
+    ({"$expr": {"$eq": ["$nhs_number", "ann"]}}, {"$expr": {"$eq": ["$nhs_number", NEW]}}),
+    # what the class cannot hold is in no older form
+    ({"nhs_number": 5}, {"nhs_number": sealed("nhs", 5, 2)}),
+    ({"nhs_number": None}, {"nhs_number": None}),
+    # a class that has one version
+    (
+        {"visits": 3, "weight": {"$in": [1]}},
+        {"visits": sealed("visits", 3), "weight": {"$in": [sealed("weight", 1.0)]}},
+    ),
 )
 def test_a_filter_names_every_form_where_a_list_means_the_same(
     asked: dict[str, Any], expected: dict[str, Any]
@@ -424,9 +423,7 @@ def with_form(value: Any, form: Any) -> Any:
     return form if value == "ann" else value
 
 
-@pytest.mark.parametrize(
-    ("asked", "form"), [*((each, BOTH) for each in EVERY_FORM), *((each, NEW) for each in NEWEST_FORM)]
-)
+@rows("asked, form", *((each, BOTH) for each in EVERY_FORM), *((each, NEW) for each in NEWEST_FORM))
 def test_a_command_names_every_form_but_where_an_index_or_a_definition_counts(
     asked: dict[str, Any], form: Any
 ) -> None:
@@ -438,23 +435,21 @@ def test_a_projection_names_every_form() -> None:
     assert sent(asked)["projection"] == {"tags": {"$elemMatch": BOTH}}
 
 
-@pytest.mark.parametrize(
-    ("update", "expected"),
-    [
-        ({"$set": ANN}, {"$set": {"nhs_number": NEW}}),
-        (ANN, {"nhs_number": NEW}),
-        ({"$addToSet": {"tags": "ann"}}, {"$addToSet": {"tags": NEW}}),
-        (
-            {"$pullAll": {"tags": ["ann", "bob"]}},
-            {"$pullAll": {"tags": [NEW, sealed("nhs", "bob", 2), OLD, sealed("nhs", "bob")]}},
-        ),
-        ({"$pull": {"tags": "ann"}}, {"$pull": {"tags": {**BOTH, "$not": {"$type": 4}}}}),
-        ({"$pull": {"tags": {"$in": ["ann"]}}}, {"$pull": {"tags": BOTH}}),
-        ({"$pull": {"tags": {"$eq": "ann"}}}, {"$pull": {"tags": BOTH}}),
-        ({"$pull": {"tags": ["ann"]}}, {"$pull": {"tags": [NEW]}}),
-        ({"$pullAll": {"tags": [["ann"]]}}, {"$pullAll": {"tags": [[NEW]]}}),
-        ({"$pull": {"contact": {"email": "ann"}}}, {"$pull": {"contact": {"email": BOTH}}}),
-    ],
+@rows(
+    "update, expected",
+    ({"$set": ANN}, {"$set": {"nhs_number": NEW}}),
+    (ANN, {"nhs_number": NEW}),
+    ({"$addToSet": {"tags": "ann"}}, {"$addToSet": {"tags": NEW}}),
+    (
+        {"$pullAll": {"tags": ["ann", "bob"]}},
+        {"$pullAll": {"tags": [NEW, sealed("nhs", "bob", 2), OLD, sealed("nhs", "bob")]}},
+    ),
+    ({"$pull": {"tags": "ann"}}, {"$pull": {"tags": {**BOTH, "$not": {"$type": 4}}}}),
+    ({"$pull": {"tags": {"$in": ["ann"]}}}, {"$pull": {"tags": BOTH}}),
+    ({"$pull": {"tags": {"$eq": "ann"}}}, {"$pull": {"tags": BOTH}}),
+    ({"$pull": {"tags": ["ann"]}}, {"$pull": {"tags": [NEW]}}),
+    ({"$pullAll": {"tags": [["ann"]]}}, {"$pullAll": {"tags": [[NEW]]}}),
+    ({"$pull": {"contact": {"email": "ann"}}}, {"$pull": {"contact": {"email": BOTH}}}),
 )
 def test_an_update_looks_for_every_form_and_stores_the_newest(
     update: dict[str, Any], expected: dict[str, Any]

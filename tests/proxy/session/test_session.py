@@ -57,6 +57,7 @@ from tests.proxy.session.world import (
     use_settings,
 )
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 FIND = {"find": "patients", "$db": "clinic"}
 NHS_ID = class_id_of("nhs")
@@ -260,9 +261,7 @@ class TestDrain:
 
 
 class TestEnds:
-    @pytest.mark.parametrize(
-        ("end", "reason"), [(client_eof(), CloseReason.CLIENT_EOF), (server_eof(), CloseReason.SERVER_EOF)]
-    )
+    @rows("end, reason", (client_eof(), CloseReason.CLIENT_EOF), (server_eof(), CloseReason.SERVER_EOF))
     def test_an_end_of_stream_closes_once(self, play: Playbook, end: Input, reason: CloseReason) -> None:
         asked(play, 1) >> end << close(reason)
         play >> end >> client_eof() >> server_eof()

@@ -10,6 +10,7 @@ from sealwire.proxy.session.effects import ToClient, ToServer
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.watch import CommandNote, CommandWatch, TraceParent, trace_parent_in
 from tests.proxy.session.world import body_of, command, encoded, reply, sealed, session
+from tests.support.rows import rows
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -20,14 +21,12 @@ def said(comment: Any) -> TraceParent | None:
     return trace_parent_in(encoded({"find": "patients", "comment": comment}), 0)
 
 
-@pytest.mark.parametrize(
+@rows(
     "comment",
-    [
-        PARENT,
-        f"traceparent={PARENT}",
-        f"purpose=direct-care; traceparent='{PARENT}'",
-        {"traceparent": PARENT, "sealwire": {"purpose": "direct-care"}},
-    ],
+    PARENT,
+    f"traceparent={PARENT}",
+    f"purpose=direct-care; traceparent='{PARENT}'",
+    {"traceparent": PARENT, "sealwire": {"purpose": "direct-care"}},
 )
 def test_a_string_or_a_document_says_it(comment: Any) -> None:
     assert said(comment) == FOUND
@@ -39,22 +38,20 @@ def test_a_trace_that_the_client_does_not_keep_is_known_as_such() -> None:
     assert not parent.is_sampled
 
 
-@pytest.mark.parametrize(
+@rows(
     "comment",
-    [
-        "943 476 5919",
-        f"ff-{TRACE}-{SPAN}-01",
-        f"00-{'0' * 32}-{SPAN}-01",
-        f"00-{TRACE}-{'0' * 16}-01",
-        f"00-{TRACE.upper()}-{SPAN}-01",
-        f"x00-{TRACE}-{SPAN}-01",
-        f"00-{TRACE}-{SPAN}-01a",
-        " " * 2000 + PARENT,
-        {"traceparent": 5},
-        {"other": PARENT},
-        5,
-        None,
-    ],
+    "943 476 5919",
+    f"ff-{TRACE}-{SPAN}-01",
+    f"00-{'0' * 32}-{SPAN}-01",
+    f"00-{TRACE}-{'0' * 16}-01",
+    f"00-{TRACE.upper()}-{SPAN}-01",
+    f"x00-{TRACE}-{SPAN}-01",
+    f"00-{TRACE}-{SPAN}-01a",
+    " " * 2000 + PARENT,
+    {"traceparent": 5},
+    {"other": PARENT},
+    5,
+    None,
 )
 def test_anything_else_is_no_trace(comment: Any) -> None:
     assert said(comment) is None
@@ -166,14 +163,12 @@ def sent_by(asked: dict[str, Any]) -> bytes:
 
 @pytest.mark.parametrize("hedge", [{"enabled": True}, {"enabled": False}, {}])
 @pytest.mark.parametrize("mode", ["nearest", "secondaryPreferred"])
-@pytest.mark.parametrize(
+@rows(
     "asked",
-    [
-        {"find": "patients", "filter": {"nhs_number": PLAIN}},
-        {"distinct": "patients", "key": "ward", "query": {"nhs_number": PLAIN}},
-        {"count": "patients", "query": {"nhs_number": {"$in": [PLAIN]}}},
-        {"aggregate": "patients", "pipeline": [{"$match": {"nhs_number": PLAIN}}], "cursor": {}},
-    ],
+    {"find": "patients", "filter": {"nhs_number": PLAIN}},
+    {"distinct": "patients", "key": "ward", "query": {"nhs_number": PLAIN}},
+    {"count": "patients", "query": {"nhs_number": {"$in": [PLAIN]}}},
+    {"aggregate": "patients", "pipeline": [{"$match": {"nhs_number": PLAIN}}], "cursor": {}},
     ids=lambda asked: next(iter(asked)),
 )
 def test_a_hedged_read_keeps_its_option_and_searches_by_ciphertext(
@@ -188,12 +183,10 @@ def test_a_hedged_read_keeps_its_option_and_searches_by_ciphertext(
     assert list(sent) == [*asked, "$db", "$readPreference"]
 
 
-@pytest.mark.parametrize(
+@rows(
     "asked",
-    [
-        {"setParameter": 1, "mirrorReads": {"samplingRate": 0.25, "maxTimeMS": 500}},
-        {"getParameter": 1, "mirrorReads": 1},
-    ],
+    {"setParameter": 1, "mirrorReads": {"samplingRate": 0.25, "maxTimeMS": 500}},
+    {"getParameter": 1, "mirrorReads": 1},
     ids=lambda asked: next(iter(asked)),
 )
 def test_how_a_primary_mirrors_is_set_and_asked_through_sealwire(asked: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ from tests.proxy.session.world import (
     value_bytes,
     written,
 )
+from tests.support.rows import rows
 
 REFUSAL = Refusal(Reason.TYPE, path="visits")
 
@@ -90,25 +91,23 @@ def test_every_place_comes_back_to_the_client(is_refused: list[bool]) -> None:
     assert body["nErrors"] == len(refused)
 
 
-@pytest.mark.parametrize(
-    ("command", "answer"),
-    [
-        (b"insert", {"writeErrors": {"index": 0}}),
-        (b"insert", {"writeErrors": [5]}),
-        (b"insert", {"writeErrors": [{"code": 1}]}),
-        (b"insert", {"writeErrors": [{"index": 2}]}),
-        (b"insert", {"writeErrors": [{"index": -1}]}),
-        (b"insert", {"writeErrors": [{"index": 1.0}]}),
-        (b"update", {"upserted": [{"index": 2}]}),
-        (b"bulkWrite", {}),
-        (b"bulkWrite", {"cursor": 5, "nErrors": 0}),
-        (b"bulkWrite", {"cursor": {"id": Int64(0), "firstBatch": []}}),
-        (b"bulkWrite", {"cursor": {"id": Int64(0), "firstBatch": []}, "nErrors": 0.0}),
-        (b"bulkWrite", {"cursor": {"id": Int64(0)}, "nErrors": 0}),
-        (b"bulkWrite", {"cursor": {"firstBatch": []}, "nErrors": 0}),
-        (b"bulkWrite", {"cursor": {"id": Int64(7), "firstBatch": []}, "nErrors": 0}),
-        (b"bulkWrite", {"cursor": {"id": Int64(0), "firstBatch": [{"idx": 2}]}, "nErrors": 0}),
-    ],
+@rows(
+    "command, answer",
+    (b"insert", {"writeErrors": {"index": 0}}),
+    (b"insert", {"writeErrors": [5]}),
+    (b"insert", {"writeErrors": [{"code": 1}]}),
+    (b"insert", {"writeErrors": [{"index": 2}]}),
+    (b"insert", {"writeErrors": [{"index": -1}]}),
+    (b"insert", {"writeErrors": [{"index": 1.0}]}),
+    (b"update", {"upserted": [{"index": 2}]}),
+    (b"bulkWrite", {}),
+    (b"bulkWrite", {"cursor": 5, "nErrors": 0}),
+    (b"bulkWrite", {"cursor": {"id": Int64(0), "firstBatch": []}}),
+    (b"bulkWrite", {"cursor": {"id": Int64(0), "firstBatch": []}, "nErrors": 0.0}),
+    (b"bulkWrite", {"cursor": {"id": Int64(0)}, "nErrors": 0}),
+    (b"bulkWrite", {"cursor": {"firstBatch": []}, "nErrors": 0}),
+    (b"bulkWrite", {"cursor": {"id": Int64(7), "firstBatch": []}, "nErrors": 0}),
+    (b"bulkWrite", {"cursor": {"id": Int64(0), "firstBatch": [{"idx": 2}]}, "nErrors": 0}),
 )
 def test_a_reply_of_another_shape_is_no_reply(command: bytes, answer: dict[str, Any]) -> None:
     with pytest.raises(BsonError):
@@ -131,17 +130,15 @@ def test_after_many_texts_the_others_are_empty() -> None:
     assert MAX_TEXTS <= sum(map(len, texts)) <= MAX_TEXTS + 1024
 
 
-@pytest.mark.parametrize(
-    ("command", "names"),
-    [
-        (b"insert", {"n", "ok", "writeErrors"}),
-        (b"delete", {"n", "ok", "writeErrors"}),
-        (b"update", {"n", "nModified", "ok", "writeErrors"}),
-        (
-            b"bulkWrite",
-            {*("cursor", "nErrors", "nInserted", "nMatched", "nModified", "nUpserted", "nDeleted"), "ok"},
-        ),
-    ],
+@rows(
+    "command, names",
+    (b"insert", {"n", "ok", "writeErrors"}),
+    (b"delete", {"n", "ok", "writeErrors"}),
+    (b"update", {"n", "nModified", "ok", "writeErrors"}),
+    (
+        b"bulkWrite",
+        {*("cursor", "nErrors", "nInserted", "nMatched", "nModified", "nUpserted", "nDeleted"), "ok"},
+    ),
 )
 def test_what_is_answered_at_once_has_the_servers_shape(command: bytes, names: set[str]) -> None:
     found = errors(0, sent=0, command=command)
@@ -275,15 +272,13 @@ def brief(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("in_body", [True, False])
 @pytest.mark.parametrize("flags", [0, CHECKSUM])
-@pytest.mark.parametrize(
-    ("documents", "ordered", "places", "sent"),
-    [
-        ([BAD, *GOOD], False, [0], GOOD),
-        ([*GOOD, BAD], False, [4], GOOD),
-        ([GOOD[0], BAD, BAD, *GOOD[1:]], False, [1, 2], GOOD),
-        ([GOOD[0], BAD, *GOOD[1:], BAD], True, [1], GOOD[:1]),
-        ([*GOOD, BAD, BAD], True, [4], GOOD),
-    ],
+@rows(
+    "documents, ordered, places, sent",
+    ([BAD, *GOOD], False, [0], GOOD),
+    ([*GOOD, BAD], False, [4], GOOD),
+    ([GOOD[0], BAD, BAD, *GOOD[1:]], False, [1, 2], GOOD),
+    ([GOOD[0], BAD, *GOOD[1:], BAD], True, [1], GOOD[:1]),
+    ([*GOOD, BAD, BAD], True, [4], GOOD),
 )
 def test_the_others_are_sent_and_the_reply_names_those_left_out(
     documents: list[Any], ordered: bool, places: list[int], sent: list[Any], in_body: bool, flags: int
@@ -442,18 +437,16 @@ LONG = {"_id": 5, "text": "x" * LONG_BYTES}
 UNREADABLE: dict[str, Any] = {"q": {}, "u": {"$set": {"visits": MARK}}, "unheard": 1}
 
 
-@pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        (insert([*GOOD, BAD], in_body=True, txnNumber=Int64(1), autocommit=False), 14),
-        (insert([*GOOD, BAD], in_body=True, ordered=1), 14),
-        (command({"update": "patients", "updates": [UNREADABLE], "ordered": False, "$db": "clinic"}), 2),
-        (insert([BAD], in_body=True, unheard=1), 2),
-        (bulk(OPS, in_body=True, cursor={"batchSize": 1}), 14),
-        (bulk([*OPS, {"insert": 1, "document": LONG}], in_body=False), 14),
-        (bulk([OPS[0], {"insert": 2, "document": {}}], in_body=False, ordered=False), 2),
-        (command({"findAndModify": "patients", "update": {"visits": MARK}, "$db": "clinic"}), 14),
-    ],
+@rows(
+    "message, code",
+    (insert([*GOOD, BAD], in_body=True, txnNumber=Int64(1), autocommit=False), 14),
+    (insert([*GOOD, BAD], in_body=True, ordered=1), 14),
+    (command({"update": "patients", "updates": [UNREADABLE], "ordered": False, "$db": "clinic"}), 2),
+    (insert([BAD], in_body=True, unheard=1), 2),
+    (bulk(OPS, in_body=True, cursor={"batchSize": 1}), 14),
+    (bulk([*OPS, {"insert": 1, "document": LONG}], in_body=False), 14),
+    (bulk([OPS[0], {"insert": 2, "document": {}}], in_body=False, ordered=False), 2),
+    (command({"findAndModify": "patients", "update": {"visits": MARK}, "$db": "clinic"}), 14),
 )
 def test_where_it_is_not_sure_the_whole_command_is_refused(message: bytes, code: int) -> None:
     effects = session().client_data(message)
@@ -549,29 +542,27 @@ def answered(question: bytes, answer: dict[str, Any]) -> dict[str, Any]:
     return body_of(written(talk.server_data(reply(answer)), ToClient))
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("9434765919", '"9434765919"'),
-        ("x" * 159, '"' + "x" * 159 + '"'),
-        ("x" * 160, '"' + "x" * 70 + '..."'),
-        ("ä" * 160, '"' + "ä" * 35 + '..."'),
-        ("x" + "ä" * 160, '"x' + "ä" * 34 + '..."'),
-        (-5, "-5"),
-        (Int64(1 << 40), str(1 << 40)),
-        (2.5, "2.5"),
-        (3.0, "3.0"),
-        (1e300, "1e+300.0"),
-        (float("inf"), '"..."'),
-        (True, "true"),
-        (False, "false"),
-        (datetime(1970, 1, 2, tzinfo=UTC), "new Date(86400000)"),
-        (ObjectId("5f5f5f5f5f5f5f5f5f5f5f5f"), "ObjectId('5f5f5f5f5f5f5f5f5f5f5f5f')"),
-        (Decimal128("1.5"), '"..."'),
-        (Timestamp(1, 1), '"..."'),
-        (Binary(b"abc", 0), '"..."'),
-        ({"a": 1}, '"..."'),
-    ],
+@rows(
+    "value, shown",
+    ("9434765919", '"9434765919"'),
+    ("x" * 159, '"' + "x" * 159 + '"'),
+    ("x" * 160, '"' + "x" * 70 + '..."'),
+    ("ä" * 160, '"' + "ä" * 35 + '..."'),
+    ("x" + "ä" * 160, '"x' + "ä" * 34 + '..."'),
+    (-5, "-5"),
+    (Int64(1 << 40), str(1 << 40)),
+    (2.5, "2.5"),
+    (3.0, "3.0"),
+    (1e300, "1e+300.0"),
+    (float("inf"), '"..."'),
+    (True, "true"),
+    (False, "false"),
+    (datetime(1970, 1, 2, tzinfo=UTC), "new Date(86400000)"),
+    (ObjectId("5f5f5f5f5f5f5f5f5f5f5f5f"), "ObjectId('5f5f5f5f5f5f5f5f5f5f5f5f')"),
+    (Decimal128("1.5"), '"..."'),
+    (Timestamp(1, 1), '"..."'),
+    (Binary(b"abc", 0), '"..."'),
+    ({"a": 1}, '"..."'),
 )
 def test_values_are_written_as_the_server_writes_them_or_left_out(value: Any, shown: str) -> None:
     answer = {"n": 0, "writeErrors": [{"index": 0, **duplicate(key=any_envelope(value))}], "ok": 1.0}

@@ -20,6 +20,7 @@ from sealwire.proxy.server.audit_writer.records import (
     write_record,
 )
 from sealwire.proxy.server.observability.logs import LogFormat
+from tests.support.rows import rows
 
 FIELDS = {"event": "command", "read": {"nhs": 2**40}, "subjects": ["a" * 32], "documents": 3, "glass": True}
 
@@ -57,9 +58,7 @@ def test_orders_are_read_as_they_were_written(path: Path | None) -> None:
     assert read_orders(write_orders(orders)) == orders
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"log": ["loud", "text"]}', '{"log": [1, "text"]}', '{"log": "x"}']
-)
+@rows("text", "", "[]", "{}", '{"log": ["loud", "text"]}', '{"log": [1, "text"]}', '{"log": "x"}')
 def test_orders_that_do_not_say_how_to_log_are_told_of_in_json(text: str) -> None:
     assert read_log(text) == ("info", LogFormat.JSON)
     assert read_log('{"log": ["debug", "text"]}') == ("DEBUG", LogFormat.TEXT)
@@ -71,15 +70,13 @@ def test_orders_that_do_not_say_how_to_log_are_told_of_in_json(text: str) -> Non
 STDOUT, UNIX, UDP, TCP, TLS = COPY_KINDS
 
 
-@pytest.mark.parametrize(
-    ("text", "target"),
-    [
-        ("stdout", CopyTarget(STDOUT)),
-        ("syslog:unix:/dev/log", CopyTarget(UNIX, "/dev/log")),
-        ("syslog:udp:log.clinic.example:514", CopyTarget(UDP, "log.clinic.example", 514)),
-        ("syslog:tcp:10.0.0.1:601", CopyTarget(TCP, "10.0.0.1", 601)),
-        ("syslog:tls:log.clinic.example:6514", CopyTarget(TLS, "log.clinic.example", 6514)),
-    ],
+@rows(
+    "text, target",
+    ("stdout", CopyTarget(STDOUT)),
+    ("syslog:unix:/dev/log", CopyTarget(UNIX, "/dev/log")),
+    ("syslog:udp:log.clinic.example:514", CopyTarget(UDP, "log.clinic.example", 514)),
+    ("syslog:tcp:10.0.0.1:601", CopyTarget(TCP, "10.0.0.1", 601)),
+    ("syslog:tls:log.clinic.example:6514", CopyTarget(TLS, "log.clinic.example", 6514)),
 )
 def test_a_place_is_read_as_it_is_written(text: str, target: CopyTarget) -> None:
     assert parse_copy(text) == target
@@ -90,13 +87,11 @@ def test_an_address_of_ipv6_may_stand_in_brackets() -> None:
     assert parse_copy("syslog:udp:[::1]:514") == CopyTarget(UDP, "::1", 514)
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
-    [
-        *("", "stderr", "syslog", "syslog:udp", "syslog:udp:host", "syslog:udp::514", "syslog:udp:host:0"),
-        *("syslog:udp:host:65536", "syslog:udp:host:5 4", "syslog:udp:host:\u0665", "syslog:unix:dev/log"),
-        *("syslog:http:host:1", "file:/tmp/x"),
-    ],
+    *("", "stderr", "syslog", "syslog:udp", "syslog:udp:host", "syslog:udp::514", "syslog:udp:host:0"),
+    *("syslog:udp:host:65536", "syslog:udp:host:5 4", "syslog:udp:host:\u0665", "syslog:unix:dev/log"),
+    *("syslog:http:host:1", "file:/tmp/x"),
 )
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no place"):

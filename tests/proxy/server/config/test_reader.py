@@ -36,6 +36,7 @@ from sealwire.proxy.session.choices import CommandScope, Reveal
 from tests.build_context import ROOT
 from tests.proxy.server.config_texts import EVERYWHERE, FOLDER, IN_VAULT, SHORT, VAULT, WHOLE, error_of, parse
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 
 def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
@@ -142,14 +143,12 @@ def test_keys_of_contexts_may_lie_in_vault_while_all_else_is_here() -> None:
     assert "vault:MOUNT/PATH" in error.hint
 
 
-@pytest.mark.parametrize(
-    ("provider", "name", "kind"),
-    [
-        ("aws", "alias/clinic", ProviderKind.AWS_KMS),
-        ("azure", "https://clinic.vault.azure.net/keys/k", ProviderKind.AZURE),
-        ("gcp", "projects/p/locations/l/keyRings/r/cryptoKeys/k", ProviderKind.GCP_KMS),
-        ("pkcs11", "token=a;object=b?module-path=/c", ProviderKind.PKCS11),
-    ],
+@rows(
+    "provider, name, kind",
+    ("aws", "alias/clinic", ProviderKind.AWS_KMS),
+    ("azure", "https://clinic.vault.azure.net/keys/k", ProviderKind.AZURE),
+    ("gcp", "projects/p/locations/l/keyRings/r/cryptoKeys/k", ProviderKind.GCP_KMS),
+    ("pkcs11", "token=a;object=b?module-path=/c", ProviderKind.PKCS11),
 )
 def test_the_kek_may_lie_with_a_service_and_then_keys_have_an_age_and_need_no_vault(
     provider: str, name: str, kind: ProviderKind
@@ -168,23 +167,21 @@ def test_vaults_own_variables_fill_in_what_the_section_leaves_open() -> None:
     assert error_of(text).line == text.splitlines().index("kek: {provider: vault, name: clinic}") + 1
 
 
-@pytest.mark.parametrize(
-    ("section", "line"),
-    [
-        ("vault: {address: 'ftp://v', auth: token}", 1),
-        ("vault: {address: 'http://vault.example:8200'}", 1),
-        ("vault: {address: 'https://u:p@vault.example'}", 1),
-        ("vault: {address: 'https://v', auth: ldap}", 1),
-        ("vault: {address: 'https://v', auth: approle, role_id: r}", 1),
-        ("vault: {address: 'https://v', token: x}", 1),
-        ("keys: {cache: {path: c, kek: 'vault:transit/k'}}", 1),
-        ("keys: {cache: {path: c, kek: '?'}}", 1),
-        ("keys: {cache: {path: c, kek: 'aws:alias/a'}}", 1),
-        ("keys: {cache: {path: c}}", 1),
-        ("frontier: {}", 1),
-        ("frontier: {uri: 'mongodb://a'}", 1),
-        ("keys: {max_age_s: 0}", 1),
-    ],
+@rows(
+    "section, line",
+    ("vault: {address: 'ftp://v', auth: token}", 1),
+    ("vault: {address: 'http://vault.example:8200'}", 1),
+    ("vault: {address: 'https://u:p@vault.example'}", 1),
+    ("vault: {address: 'https://v', auth: ldap}", 1),
+    ("vault: {address: 'https://v', auth: approle, role_id: r}", 1),
+    ("vault: {address: 'https://v', token: x}", 1),
+    ("keys: {cache: {path: c, kek: 'vault:transit/k'}}", 1),
+    ("keys: {cache: {path: c, kek: '?'}}", 1),
+    ("keys: {cache: {path: c, kek: 'aws:alias/a'}}", 1),
+    ("keys: {cache: {path: c}}", 1),
+    ("frontier: {}", 1),
+    ("frontier: {uri: 'mongodb://a'}", 1),
+    ("keys: {max_age_s: 0}", 1),
 )
 def test_what_makes_no_sense_for_keys_is_refused(section: str, line: int) -> None:
     text = SHORT.replace("kek: {provider: environment}", "kek: {provider: vault, name: clinic}")
@@ -192,43 +189,41 @@ def test_what_makes_no_sense_for_keys_is_refused(section: str, line: int) -> Non
     assert error_of(f"{section}\n{text}").line == line
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "in_hint"),
-    [
-        (
-            'listen: {address: "127.0.0.1:27018", tls: {mode: plaintext}}',
-            'listen: @{address: "a:1"}',
-            "plaintext",
-        ),
-        ("tls: {mode: plaintext}}\nup", "tls: @{}}\nup", "certificate"),
-        ("mode: plaintext}}\nup", "mode: @plain}}\nup", "plaintext"),
-        ("mode: plaintext}}\nup", "mode: plaintext, key: @k}}\nup", "remove"),
-        ("mode: plaintext}}\nup", "@mod: plaintext}}\nup", "mode"),
-        ("tls: {mode: plaintext}}\npo", "tls: {key: @k}}\npo", "certificate"),
-        ("policy: p", "@polcy: p", "policy"),
-        ("listen:", "@listen:", "policy"),
-        ('"127.0.0.1:27018"', '@"0.0.0.0:27018"', "advertise"),
-        ('"127.0.0.1:27018"', '@"127.0.0.1"', "host:port"),
-        ('"127.0.0.1:27018"', '@"127.0.0.1:99999"', "host:port"),
-        ('"127.0.0.1:27018"', '@"127.0.0.1:"', "host:port"),
-        ('"127.0.0.1:27018"', '@":27018"', "host:port"),
-        ('"127.0.0.1:27018"', '@"::1:27018"', "["),
-        ("provider: environment", "provider: @enviroment", "environment"),
-        ("{provider: environment", "@{provider: file", "key file"),
-        ("provider: environment", "provider: environment, path: @x", "remove"),
-        ("provider: environment", "provider: file, path: x, variable: @y", "remove"),
-        ("provider: environment", "provider: aws, name: a, mount: @m", "remove"),
-        ("{provider: environment", "@{provider: aws", "cloud"),
-        ("{provider: environment", "@{provider: azure", "cloud"),
-        ("kek:", "limits: {connections: @0}\nkek:", ""),
-        ("kek:", "limits: {drain_s: @soon}\nkek:", ""),
-        ("kek:", "log: {level: @loud}\nkek:", ""),
-        ("kek:", "workers: @0\nkek:", ""),
-        ("kek:", "workers: @65\nkek:", ""),
-        ("kek:", "log: {slow_ms: @-1}\nkek:", ""),
-        ("kek:", 'traces: {endpoint: @"collector:4318"}\nkek:', "OTEL_EXPORTER_OTLP_HEADERS"),
-        ("kek:", "traces: @{}\nkek:", ""),
-    ],
+@rows(
+    "old, new, in_hint",
+    (
+        'listen: {address: "127.0.0.1:27018", tls: {mode: plaintext}}',
+        'listen: @{address: "a:1"}',
+        "plaintext",
+    ),
+    ("tls: {mode: plaintext}}\nup", "tls: @{}}\nup", "certificate"),
+    ("mode: plaintext}}\nup", "mode: @plain}}\nup", "plaintext"),
+    ("mode: plaintext}}\nup", "mode: plaintext, key: @k}}\nup", "remove"),
+    ("mode: plaintext}}\nup", "@mod: plaintext}}\nup", "mode"),
+    ("tls: {mode: plaintext}}\npo", "tls: {key: @k}}\npo", "certificate"),
+    ("policy: p", "@polcy: p", "policy"),
+    ("listen:", "@listen:", "policy"),
+    ('"127.0.0.1:27018"', '@"0.0.0.0:27018"', "advertise"),
+    ('"127.0.0.1:27018"', '@"127.0.0.1"', "host:port"),
+    ('"127.0.0.1:27018"', '@"127.0.0.1:99999"', "host:port"),
+    ('"127.0.0.1:27018"', '@"127.0.0.1:"', "host:port"),
+    ('"127.0.0.1:27018"', '@":27018"', "host:port"),
+    ('"127.0.0.1:27018"', '@"::1:27018"', "["),
+    ("provider: environment", "provider: @enviroment", "environment"),
+    ("{provider: environment", "@{provider: file", "key file"),
+    ("provider: environment", "provider: environment, path: @x", "remove"),
+    ("provider: environment", "provider: file, path: x, variable: @y", "remove"),
+    ("provider: environment", "provider: aws, name: a, mount: @m", "remove"),
+    ("{provider: environment", "@{provider: aws", "cloud"),
+    ("{provider: environment", "@{provider: azure", "cloud"),
+    ("kek:", "limits: {connections: @0}\nkek:", ""),
+    ("kek:", "limits: {drain_s: @soon}\nkek:", ""),
+    ("kek:", "log: {level: @loud}\nkek:", ""),
+    ("kek:", "workers: @0\nkek:", ""),
+    ("kek:", "workers: @65\nkek:", ""),
+    ("kek:", "log: {slow_ms: @-1}\nkek:", ""),
+    ("kek:", 'traces: {endpoint: @"collector:4318"}\nkek:', "OTEL_EXPORTER_OTLP_HEADERS"),
+    ("kek:", "traces: @{}\nkek:", ""),
 )
 def test_errors_point_at_the_line_and_column(old: str, new: str, in_hint: str) -> None:
     """`@` in the replacement stands where the error must point."""
@@ -251,15 +246,13 @@ def test_a_secret_id_for_one_log_in_cannot_serve_several_workers() -> None:
     assert "token-file" in error_of(wrapped + "workers: 2\n").hint
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "place"),
-    [
-        ("access_control: none", "access_control: off", (13, 19)),
-        ("access_control: none", "access_control: null", (13, 19)),
-        ("access_control: none", "access_control: nobody", (13, 19)),
-        ("reveal: everywhere", "reveal: all", (36, 9)),
-        ("reveal: everywhere", "reveal: true", (36, 9)),
-    ],
+@rows(
+    "old, new, place",
+    ("access_control: none", "access_control: off", (13, 19)),
+    ("access_control: none", "access_control: null", (13, 19)),
+    ("access_control: none", "access_control: nobody", (13, 19)),
+    ("reveal: everywhere", "reveal: all", (36, 9)),
+    ("reveal: everywhere", "reveal: true", (36, 9)),
 )
 def test_what_opens_doors_has_to_be_written_word_for_word(old: str, new: str, place: tuple[int, int]) -> None:
     error = error_of(WHOLE.replace(old, new))
@@ -271,9 +264,7 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
         load_config(tmp_path / "sealwire.yaml", {})
 
 
-@pytest.mark.parametrize(
-    "leftover", ["checkpoints: other", "checkpoint_lines: 10", "checkpoint_s: 5"], ids=lambda text: text[:-3]
-)
+@rows("leftover", "checkpoints: other", "checkpoint_lines: 10", "checkpoint_s: 5", ids=lambda text: text[:-3])
 def test_checkpoints_need_a_key(leftover: str) -> None:
     error = error_of(f"{SHORT}audit:\n  path: audit.jsonl\n  {leftover}\n")
     assert (error.line, "without `key`" in str(error)) == (8, True)
@@ -408,17 +399,15 @@ def test_the_environment_can_turn_tls_on_and_choose_another_provider() -> None:
     assert parse(SHORT, {"SEALWIRE_KEK_VARIABLE": "OTHER"}).kek.location == "OTHER"
 
 
-@pytest.mark.parametrize(
+@rows(
     "setting",
-    [
-        "env:OUR_KEY",
-        "file:/k.json",
-        "vault:transit/x",
-        "vault:kv/t/x",
-        "aws:alias/a",
-        "gcp:a/b",
-        "pkcs11:o=a",
-    ],
+    "env:OUR_KEY",
+    "file:/k.json",
+    "vault:transit/x",
+    "vault:kv/t/x",
+    "aws:alias/a",
+    "gcp:a/b",
+    "pkcs11:o=a",
 )
 @pytest.mark.parametrize("section", ["provider: environment", "provider: file, path: p, passphrase_file: f"])
 def test_the_provider_of_commands_replaces_the_section(setting: str, section: str) -> None:
@@ -433,15 +422,13 @@ def test_a_passphrase_file_stands_beside_a_key_file() -> None:
     assert config.kek == ProviderSettings(ProviderKind.KEY_FILE, str(FOLDER / "k"), Path("/p"))
 
 
-@pytest.mark.parametrize(
-    ("setting", "more"),
-    [
-        ("vault:transit", {}),
-        ("vaults:transit/x", {}),
-        ("env:", {}),
-        ("vault:transit/x", {"SEALWIRE_KEK_NAME": "y"}),
-        ("aws:alias/a", {"SEALWIRE_KEK_PASSPHRASE_FILE": "/p"}),
-    ],
+@rows(
+    "setting, more",
+    ("vault:transit", {}),
+    ("vaults:transit/x", {}),
+    ("env:", {}),
+    ("vault:transit/x", {"SEALWIRE_KEK_NAME": "y"}),
+    ("aws:alias/a", {"SEALWIRE_KEK_PASSPHRASE_FILE": "/p"}),
 )
 def test_one_that_is_not_understood_or_says_two_things_is_refused(setting: str, more: dict[str, str]) -> None:
     environ = {"SEALWIRE_KEK_PROVIDER": setting, "VAULT_ADDR": "https://v:8200", "VAULT_TOKEN": "t", **more}

@@ -11,6 +11,7 @@ from sealwire.proxy.server.config.rows import ADMIN_ADDRESS, ADMIN_ROWS, AdminDo
 from sealwire.proxy.server.config.settings import SETTINGS
 from sealwire.proxy.server.errors import FileProblem
 from tests.proxy.server.config_texts import SHORT, WHOLE
+from tests.support.rows import rows
 
 
 @pytest.fixture
@@ -19,19 +20,21 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("text", [WHOLE, SHORT, f"{SHORT}\nadmin: {{address: '[::1]:1'}}\n"])
-@pytest.mark.parametrize(
-    "environ",
-    [{}, {"SEALWIRE_ADMIN_ADDRESS": "other:7"}, {"SEALWIRE_ADMIN_TLS_CERTIFICATE": "~/a.crt"}],
-)
+@rows("environ", {}, {"SEALWIRE_ADMIN_ADDRESS": "other:7"}, {"SEALWIRE_ADMIN_TLS_CERTIFICATE": "~/a.crt"})
 def test_both_readers_agree(path: Path, text: str, environ: Mapping[str, str]) -> None:
     path.write_text(text)
     whole = load_config(path, environ)
     assert load_admin_door(path, environ) == AdminDoor(whole.admin, whole.admin_tls.certificate)
 
 
-@pytest.mark.parametrize(
+@rows(
     "section",
-    ["1", "{adress: 'a:1'}", "{address: a}", "{tls: {key: a.key}}", "{tls: {certificate: 1}}", "{tls: []}"],
+    "1",
+    "{adress: 'a:1'}",
+    "{address: a}",
+    "{tls: {key: a.key}}",
+    "{tls: {certificate: 1}}",
+    "{tls: []}",
 )
 def test_what_is_wrong_with_the_section_is_reported_alike(path: Path, section: str) -> None:
     path.write_text(f"{SHORT}\nadmin: {section}\n")

@@ -22,6 +22,7 @@ from sealwire.proxy.server.config.settings import (
 )
 from sealwire.proxy.session.choices import Holder, ScramHash
 from tests.proxy.server.config_texts import EVERYWHERE, FOLDER, SET, SHORT, WHOLE, error_of, parse
+from tests.support.rows import rows
 
 FOLLOWED = """\
 listen: {address: "0.0.0.0", ports: "27018-27020", advertise: proxy.example, tls: {mode: plaintext}}
@@ -68,27 +69,25 @@ def test_a_variable_gives_another_range_and_other_seeds() -> None:
     assert (list(discovery.ports), discovery.seeds) == ([5, 6], Seeds((Place("c", 27017),)))
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("27018-27020", "27018"),
-        ("27018-27020", "27020-27018"),
-        ("27018-27020", "0-3"),
-        ("27018-27020", "65530-65536"),
-        ("27018-27020", "1-65"),
-        ('"0.0.0.0"', '"0.0.0.0:27018"'),
-        ("proxy.example", '"proxy.example:27018"'),
-        ("advertise: proxy.example, ", ""),
-        ('ports: "27018-27020", ', ""),
-        ("uri:", "probe: false, uri:"),
-        ("uri:", "domains: [example.org:27017], uri:"),
-        ("uri:", 'domains: ["."], uri:'),
-        ("uri:", 'domains: ["::"], uri:'),
-        ("uri:", "domains: example.org, uri:"),
-        ("uri:", 'address: "a:1", uri:'),
-        ("uri:", "heartbeat_s: 0, uri:"),
-        ("policy:", "members: []\npolicy:"),
-    ],
+@rows(
+    "old, new",
+    ("27018-27020", "27018"),
+    ("27018-27020", "27020-27018"),
+    ("27018-27020", "0-3"),
+    ("27018-27020", "65530-65536"),
+    ("27018-27020", "1-65"),
+    ('"0.0.0.0"', '"0.0.0.0:27018"'),
+    ("proxy.example", '"proxy.example:27018"'),
+    ("advertise: proxy.example, ", ""),
+    ('ports: "27018-27020", ', ""),
+    ("uri:", "probe: false, uri:"),
+    ("uri:", "domains: [example.org:27017], uri:"),
+    ("uri:", 'domains: ["."], uri:'),
+    ("uri:", 'domains: ["::"], uri:'),
+    ("uri:", "domains: example.org, uri:"),
+    ("uri:", 'address: "a:1", uri:'),
+    ("uri:", "heartbeat_s: 0, uri:"),
+    ("policy:", "members: []\npolicy:"),
 )
 def test_what_does_not_go_together_is_an_error(old: str, new: str) -> None:
     assert old in FOLLOWED
@@ -127,17 +126,15 @@ def test_variables_name_both() -> None:
     assert parse(SHORT, {"SEALWIRE_LISTEN_LOAD_BALANCED": "true"}).load_balanced
 
 
-@pytest.mark.parametrize(
-    ("listen", "in_hint"),
-    [
-        ("compression: lz4", "zstd"),
-        ("compression: 'zlib,'", "commas"),
-        ("compression: 'zlib,zlib'", "once"),
-        ("compression: zlib, zlib_level: 0", "1"),
-        ("compression: zlib, zlib_level: 10", "9"),
-        ("compression: zstd, zlib_level: 6", "zlib"),
-        ("zlib_level: 6", "zlib"),
-    ],
+@rows(
+    "listen, in_hint",
+    ("compression: lz4", "zstd"),
+    ("compression: 'zlib,'", "commas"),
+    ("compression: 'zlib,zlib'", "once"),
+    ("compression: zlib, zlib_level: 0", "1"),
+    ("compression: zlib, zlib_level: 10", "9"),
+    ("compression: zstd, zlib_level: 6", "zlib"),
+    ("zlib_level: 6", "zlib"),
 )
 def test_what_means_nothing_is_refused(listen: str, in_hint: str) -> None:
     error = error_of(with_keys(listen))
@@ -180,20 +177,18 @@ def test_a_certificate_and_a_name_are_read() -> None:
     assert config.admin_page == PageSettings(None, "sealwire.clinic.example")
 
 
-@pytest.mark.parametrize(
-    ("section", "in_hint"),
-    [
-        ("{address: '0.0.0.0:9464', page: {token_file: token}}", "admin.tls"),
-        ("{address: 'admin.example:9464', page: {token_file: token}}", "admin.tls"),
-        ("{page: {name: sealwire.example}}", "remove"),
-        ("{page: {watch: alerts.yaml}}", "remove"),
-        ("{page: {token: secret}}", "token_file"),
-        ("{page: {token_file: token, name: 'sealwire.example:9464'}}", "without a port"),
-        ("{page: {token_file: token, name: 'a b'}}", "without a port"),
-        ("{page: {token_file: token, name: '-a'}}", "without a port"),
-        ("{tls: {key: admin.key}}", "certificate"),
-        ("{tls: {mode: plaintext, certificate: a}}", "known keys"),
-    ],
+@rows(
+    "section, in_hint",
+    ("{address: '0.0.0.0:9464', page: {token_file: token}}", "admin.tls"),
+    ("{address: 'admin.example:9464', page: {token_file: token}}", "admin.tls"),
+    ("{page: {name: sealwire.example}}", "remove"),
+    ("{page: {watch: alerts.yaml}}", "remove"),
+    ("{page: {token: secret}}", "token_file"),
+    ("{page: {token_file: token, name: 'sealwire.example:9464'}}", "without a port"),
+    ("{page: {token_file: token, name: 'a b'}}", "without a port"),
+    ("{page: {token_file: token, name: '-a'}}", "without a port"),
+    ("{tls: {key: admin.key}}", "certificate"),
+    ("{tls: {mode: plaintext, certificate: a}}", "known keys"),
 )
 def test_what_lets_anybody_in_or_nobody_is_refused(section: str, in_hint: str) -> None:
     assert in_hint in error_of(admin(section)).hint
@@ -231,13 +226,11 @@ def test_a_password_in_a_variable_is_no_misspelt_setting() -> None:
     assert parse(source, environ).ignored_variables == ("SEALWIRE_AP_PASSWORD",)
 
 
-@pytest.mark.parametrize(
-    ("written", "subject"),
-    [
-        ("emailAddress=a@b,CN=c", "1.2.840.113549.1.9.1=a@b,CN=c"),
-        ("1.2.840.113549.1.9.1=a@b,CN=c", "1.2.840.113549.1.9.1=a@b,CN=c"),
-        ("CN=a\\\\,b", "CN=a\\,b"),
-    ],
+@rows(
+    "written, subject",
+    ("emailAddress=a@b,CN=c", "1.2.840.113549.1.9.1=a@b,CN=c"),
+    ("1.2.840.113549.1.9.1=a@b,CN=c", "1.2.840.113549.1.9.1=a@b,CN=c"),
+    ("CN=a\\\\,b", "CN=a\\,b"),
 )
 def test_a_subject_has_one_spelling_within(written: str, subject: str) -> None:
     source = text(f'[{{subject: "{written}", user: a, password_file: b}}]')
@@ -254,27 +247,25 @@ def test_the_same_subject_may_have_an_identity_for_each_authority() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@rows(
     "identities",
-    [
-        "[{subject: 'CN=a'}]",
-        "[{subject: 'CN=a', user: b}]",
-        "[{subject: 'CN=a', user: b, password_file: c, password_variable: D}]",
-        "[{subject: 'CN=a', user: b, password_file: c, certificate: d}]",
-        "[{subject: 'CN=a', user: b, password_file: c, key: d}]",
-        "[{subject: 'CN=a', user: b, password_file: c, mechanism: PLAIN}]",
-        "[{subject: 'CN=a', certificate: d, password_file: c}]",
-        "[{subject: 'CN=a', certificate: d, database: c}]",
-        "[{subject: 'ward-3', user: b, password_file: c}]",
-        "[{subject: 'CN=ward-3,2.5.4.45=#0001', user: b, password_file: c}]",
-        "[{subject: '', user: b, password_file: c}]",
-        "[{user: b, password_file: c}]",
-        "[{subject: 'CN=a', issuer: '', user: b, password_file: c}]",
-        "[{subject: 'CN=a', issuer: 'Clinic CA', user: b, password_file: c}]",
-        "[{subject: 'CN=a', issuer: 'CN=x', user: b, password_file: c}, "
-        "{subject: 'CN=a', issuer: 'CN=x', user: d, password_file: c}]",
-        "[{subject: 'CN=a', user: b, password_file: c}, {subject: 'CN=a', user: d, password_file: c}]",
-    ],
+    "[{subject: 'CN=a'}]",
+    "[{subject: 'CN=a', user: b}]",
+    "[{subject: 'CN=a', user: b, password_file: c, password_variable: D}]",
+    "[{subject: 'CN=a', user: b, password_file: c, certificate: d}]",
+    "[{subject: 'CN=a', user: b, password_file: c, key: d}]",
+    "[{subject: 'CN=a', user: b, password_file: c, mechanism: PLAIN}]",
+    "[{subject: 'CN=a', certificate: d, password_file: c}]",
+    "[{subject: 'CN=a', certificate: d, database: c}]",
+    "[{subject: 'ward-3', user: b, password_file: c}]",
+    "[{subject: 'CN=ward-3,2.5.4.45=#0001', user: b, password_file: c}]",
+    "[{subject: '', user: b, password_file: c}]",
+    "[{user: b, password_file: c}]",
+    "[{subject: 'CN=a', issuer: '', user: b, password_file: c}]",
+    "[{subject: 'CN=a', issuer: 'Clinic CA', user: b, password_file: c}]",
+    "[{subject: 'CN=a', issuer: 'CN=x', user: b, password_file: c}, "
+    "{subject: 'CN=a', issuer: 'CN=x', user: d, password_file: c}]",
+    "[{subject: 'CN=a', user: b, password_file: c}, {subject: 'CN=a', user: d, password_file: c}]",
 )
 def test_what_says_nothing_or_two_things_is_refused(identities: str) -> None:
     with pytest.raises(SourceError):
@@ -300,15 +291,13 @@ def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> N
     assert config.upstream_tls == UpstreamTls(TlsMode.TLS)
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ('"b:27017"', '"a:27017"'),
-        ('"proxy:27019"', '"127.0.0.1:27018"'),
-        (', advertise: "proxy:27019"', ""),
-        ("listen: {tls", 'listen: {address: "x:1", tls'),
-        ("upstream: {tls", 'upstream: {address: "x:1", tls'),
-    ],
+@rows(
+    "old, new",
+    ('"b:27017"', '"a:27017"'),
+    ('"proxy:27019"', '"127.0.0.1:27018"'),
+    (', advertise: "proxy:27019"', ""),
+    ("listen: {tls", 'listen: {address: "x:1", tls'),
+    ("upstream: {tls", 'upstream: {address: "x:1", tls'),
 )
 def test_members_that_cannot_be_told_apart_or_reached_are_refused(old: str, new: str) -> None:
     assert old in SET
@@ -324,9 +313,7 @@ def test_addresses_are_written_as_mongodb_writes_them() -> None:
     assert (str(Address("::1", 1)), str(Address("a", 2))) == ("[::1]:1", "a:2")
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "::1:27018", "127.0.0.1:", ":27018", "127.0.0.1:65536", "127.0.0.1:\u0661"]
-)
+@rows("address", "127.0.0.1", "::1:27018", "127.0.0.1:", ":27018", "127.0.0.1:65536", "127.0.0.1:\u0661")
 def test_an_address_has_a_host_and_a_port(address: str) -> None:
     assert SHORT.count("127.0.0.1:27018") == 1
     assert error_of(SHORT.replace("127.0.0.1:27018", address)).line == 1
@@ -350,15 +337,13 @@ def test_client_certificates_cannot_be_required_without_their_authority() -> Non
     assert error.line == 7
 
 
-@pytest.mark.parametrize(
-    ("side", "tls"),
-    [
-        ("listen", "{mode: plaintext, certificate: a.crt}"),
-        ("listen", "{key: a.key}"),
-        ("upstream", "{mode: plaintext, server_name: db}"),
-        ("upstream", "{key: a.key}"),
-        ("upstream", "{minimum: '1.1'}"),
-    ],
+@rows(
+    "side, tls",
+    ("listen", "{mode: plaintext, certificate: a.crt}"),
+    ("listen", "{key: a.key}"),
+    ("upstream", "{mode: plaintext, server_name: db}"),
+    ("upstream", "{key: a.key}"),
+    ("upstream", "{minimum: '1.1'}"),
 )
 def test_what_makes_no_sense_together_is_refused(side: str, tls: str) -> None:
     line = {"listen": 1, "upstream": 2}[side]
@@ -440,26 +425,24 @@ def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
     assert all(each.hint for each in told)
 
 
-@pytest.mark.parametrize(
-    ("right", "mistake"),
-    [
-        ("listen:", "lisen:"),
-        ("upstream:", "upstraem:"),
-        ("kek: {provider", "keke: {provider"),
-        ("admin:", "admni:"),
-        ("  address: 0.0.0.0:27018", "  adress: 0.0.0.0:27018"),
-        ("  address: 0.0.0.0:27018", "  address: 0.0.0.0"),
-        ("  advertise: proxy.example:27018", "  advertise: proxy.example"),
-        ("  tls:\n    certificate: tls/proxy", "  tsl:\n    certificate: tls/proxy"),
-        ("    certificate: tls/proxy", "    certificat: tls/proxy"),
-        ('minimum: "1.3"', "minimum: 1.3"),
-        ("probe: false", "probe: no-"),
-        ("provider: file", "provider: fil"),
-        ("path: kek.json", "path: []"),
-        ("key: tls/admin.key", "kee: tls/admin.key"),
-        ("token_file", "token_fil"),
-        ("level: debug", "level: loud"),
-    ],
+@rows(
+    "right, mistake",
+    ("listen:", "lisen:"),
+    ("upstream:", "upstraem:"),
+    ("kek: {provider", "keke: {provider"),
+    ("admin:", "admni:"),
+    ("  address: 0.0.0.0:27018", "  adress: 0.0.0.0:27018"),
+    ("  address: 0.0.0.0:27018", "  address: 0.0.0.0"),
+    ("  advertise: proxy.example:27018", "  advertise: proxy.example"),
+    ("  tls:\n    certificate: tls/proxy", "  tsl:\n    certificate: tls/proxy"),
+    ("    certificate: tls/proxy", "    certificat: tls/proxy"),
+    ('minimum: "1.3"', "minimum: 1.3"),
+    ("probe: false", "probe: no-"),
+    ("provider: file", "provider: fil"),
+    ("path: kek.json", "path: []"),
+    ("key: tls/admin.key", "kee: tls/admin.key"),
+    ("token_file", "token_fil"),
+    ("level: debug", "level: loud"),
 )
 def test_one_mistake_is_one_complaint(right: str, mistake: str) -> None:
     assert WHOLE.count(right) == 1
@@ -468,15 +451,13 @@ def test_one_mistake_is_one_complaint(right: str, mistake: str) -> None:
     assert error.hint
 
 
-@pytest.mark.parametrize(
-    ("kek", "problems"),
-    [
-        ("{provider: environment, path: k, name: n, colour: 1}", 3),
-        ("{provider: vault, mount: [], colour: 1}", 2),
-        ("{provider: file, path: [], variable: X}", 2),
-        ("{path: k}", 1),
-        ("5", 1),
-    ],
+@rows(
+    "kek, problems",
+    ("{provider: environment, path: k, name: n, colour: 1}", 3),
+    ("{provider: vault, mount: [], colour: 1}", 2),
+    ("{provider: file, path: [], variable: X}", 2),
+    ("{path: k}", 1),
+    ("5", 1),
 )
 def test_the_provider_is_judged_with_what_it_takes(kek: str, problems: int) -> None:
     error = error_of(SHORT.replace("{provider: environment}", kek))
@@ -504,13 +485,11 @@ def test_without_any_section_each_is_missed() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("members", "problems"),
-    [
-        ("[{listen: 'a:1', upstream: 'b:1'}, {listen: 'c', upstream: 'd:1'}, {upstream: 'e:1'}]", 2),
-        ("[{listen: 'a:1', upstream: 'b:1'}, {listen: 'a:1', upstream: 'c:1'}, 5]", 2),
-        ("[]", 1),
-    ],
+@rows(
+    "members, problems",
+    ("[{listen: 'a:1', upstream: 'b:1'}, {listen: 'c', upstream: 'd:1'}, {upstream: 'e:1'}]", 2),
+    ("[{listen: 'a:1', upstream: 'b:1'}, {listen: 'a:1', upstream: 'c:1'}, 5]", 2),
+    ("[]", 1),
 )
 def test_members_are_judged_one_by_one(members: str, problems: int) -> None:
     sides = "listen: {tls: {mode: plaintext}}\nupstream: {tls: {mode: plaintext}}\n"
@@ -519,16 +498,14 @@ def test_members_are_judged_one_by_one(members: str, problems: int) -> None:
     assert len((error, *error.others)) == problems
 
 
-@pytest.mark.parametrize(
-    ("listen", "upstream", "problems"),
-    [
-        ("ports: 1-2", "uri: 'mongodb://a/'", 0),
-        ("ports: 1", "uri: 'mongodb://a/'", 1),
-        ("prots: 1-2", "uri: 'mongodb://a/'", 1),
-        ("", "uri: 'mongodb://a/'", 1),
-        ("ports: 1-2", "uri: 'mongodb://a/', probe: 5", 1),
-        ("ports: 1-2", "uri: 'mongodb://a/', heartbeat: 5", 1),
-    ],
+@rows(
+    "listen, upstream, problems",
+    ("ports: 1-2", "uri: 'mongodb://a/'", 0),
+    ("ports: 1", "uri: 'mongodb://a/'", 1),
+    ("prots: 1-2", "uri: 'mongodb://a/'", 1),
+    ("", "uri: 'mongodb://a/'", 1),
+    ("ports: 1-2", "uri: 'mongodb://a/', probe: 5", 1),
+    ("ports: 1-2", "uri: 'mongodb://a/', heartbeat: 5", 1),
 )
 def test_servers_that_are_followed(listen: str, upstream: str, problems: int) -> None:
     rest = SHORT.partition("policy:")

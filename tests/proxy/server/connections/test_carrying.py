@@ -47,6 +47,7 @@ from tests.proxy.server.connections.hand_moved import Scene, Scripted, turns
 from tests.proxy.server.harness import Stream, client_of, fake_server, make_config, make_loaded, running, soon
 from tests.proxy.server.tls_contexts import server_context
 from tests.proxy.session.world import POLICY_TEXT, class_id_of, command, data_key, reply, session, session_of
+from tests.support.rows import rows
 
 MEGABYTE = 1 << 20
 MORE_TO_COME = 2
@@ -427,16 +428,14 @@ def pipe(*, has_unsent: bool) -> Any:
 
 
 @pytest.mark.plain_core(reason="stands in for pipes, which a compiled function does not take")
-@pytest.mark.parametrize(
-    ("draining", "unsent", "waited_s", "is_over"),
-    [
-        (False, False, CLOSE_LINGER_S - 1, False),
-        (False, False, CLOSE_LINGER_S, True),
-        (True, False, DRAIN_LINGER_S, True),
-        (True, False, DRAIN_LINGER_S / 2, False),
-        (True, True, DRAIN_LINGER_S, False),
-        (True, True, CLOSE_LINGER_S, True),
-    ],
+@rows(
+    "draining, unsent, waited_s, is_over",
+    (False, False, CLOSE_LINGER_S - 1, False),
+    (False, False, CLOSE_LINGER_S, True),
+    (True, False, DRAIN_LINGER_S, True),
+    (True, False, DRAIN_LINGER_S / 2, False),
+    (True, True, DRAIN_LINGER_S, False),
+    (True, True, CLOSE_LINGER_S, True),
 )
 def test_a_drain_waits_for_what_is_unsent_only(
     draining: bool, unsent: bool, waited_s: float, is_over: bool
@@ -445,15 +444,13 @@ def test_a_drain_waits_for_what_is_unsent_only(
     assert has_lingered(services(draining=draining), waited_s, pipes) is is_over
 
 
-@pytest.mark.parametrize(
-    ("reason", "is_busy", "level", "is_hinted"),
-    [
-        (CloseReason.CLIENT_EOF, True, logging.DEBUG, False),
-        (CloseReason.SERVER_PROTOCOL, False, logging.WARNING, False),
-        (CloseReason.TOPOLOGY, False, logging.WARNING, True),
-        (CloseReason.SERVER_EOF, True, logging.WARNING, True),
-        (CloseReason.SERVER_EOF, False, logging.DEBUG, False),
-    ],
+@rows(
+    "reason, is_busy, level, is_hinted",
+    (CloseReason.CLIENT_EOF, True, logging.DEBUG, False),
+    (CloseReason.SERVER_PROTOCOL, False, logging.WARNING, False),
+    (CloseReason.TOPOLOGY, False, logging.WARNING, True),
+    (CloseReason.SERVER_EOF, True, logging.WARNING, True),
+    (CloseReason.SERVER_EOF, False, logging.DEBUG, False),
 )
 def test_the_ends_that_somebody_has_to_look_at_are_loud(
     caplog: pytest.LogCaptureFixture, reason: CloseReason, is_busy: bool, level: int, is_hinted: bool

@@ -53,6 +53,7 @@ from tests.proxy.server.harness import (
     until,
 )
 from tests.proxy.session.world import command
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -118,9 +119,12 @@ async def test_so_is_one_that_goes_while_the_server_has_not_accepted_for_long(
     assert not scene.services.live
 
 
-@pytest.mark.parametrize(
-    ("fences", "idle", "unsent", "is_aborted"),
-    [(True, False, 7, True), (True, False, 0, False), (True, True, 7, False), (False, False, 7, False)],
+@rows(
+    "fences, idle, unsent, is_aborted",
+    (True, False, 7, True),
+    (True, False, 0, False),
+    (True, True, 7, False),
+    (False, False, 7, False),
 )
 async def test_a_command_that_is_not_sent_yet_goes_with_its_client_where_classes_are_followed(
     *, fences: bool, idle: bool, unsent: int, is_aborted: bool

@@ -26,6 +26,7 @@ from sealwire.proxy.server.observability.audit import Origin
 from sealwire.proxy.session.effects import UNANSWERED, Audit, Begun, CommandRecord, Done, PlaintextMet
 from sealwire.proxy.session.login.caller import Caller
 from tests.crypto.test_x509 import signed
+from tests.support.rows import rows
 
 REFUSED = Audit("refused", "clinic.patients", "find", "range", "nhs_number")
 
@@ -299,15 +300,13 @@ def test_commands_without_a_login_are_gathered_apart_from_failed_logins() -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    ("record", "is_gathered"),
-    [
-        (FAILED, True),
-        (Audit("refused", "", "find", "LoginNeeded"), True),
-        (Audit("refused", "", "authenticate", "CertificateLogin"), True),
-        (Audit("refused", "a.b", "find", "range"), False),
-        (Audit("break-glass", "a.b", "find"), False),
-    ],
+@rows(
+    "record, is_gathered",
+    (FAILED, True),
+    (Audit("refused", "", "find", "LoginNeeded"), True),
+    (Audit("refused", "", "authenticate", "CertificateLogin"), True),
+    (Audit("refused", "a.b", "find", "range"), False),
+    (Audit("break-glass", "a.b", "find"), False),
 )
 def test_what_needs_a_login_is_not_gathered(record: Audit, is_gathered: bool) -> None:
     assert is_of_nobody(record) is is_gathered

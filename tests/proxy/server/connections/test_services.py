@@ -14,6 +14,7 @@ from sealwire.proxy.server.connections.services import (
     ClientGate,
 )
 from sealwire.proxy.server.connections.sessions import ClientStage, has_kept_place, one_to_end
+from tests.support.rows import rows
 
 LOGGER = logging.getLogger("sealwire.test")
 
@@ -122,19 +123,17 @@ class Placed:
         raise AssertionError
 
 
-@pytest.mark.parametrize(
-    ("standings", "expected"),
-    [
-        ([(S, "a"), (S, "b"), (A, "a"), (K, "a")], 0),  # the oldest that has said nothing
-        ([(K, "a")] * 6, None),  # who is logged in stays
-        ([(E, "a")] * 6, None),
-        ([(A, "a")] * 3 + [(K, "a")], None),  # monitors within their share stay
-        ([(A, "a")] * 3 + [(A, "b")] + [(K, "a")], 2),  # the newest of the address that has most
-        ([(A, "new")] * 4, None),  # the newcomer's own address has the most
-        ([(A, "a"), (A, "b"), (A, "c"), (A, "d")], None),  # nobody has more than the newcomer would
-        ([(A, "a")] * 2 + [(A, "new")] * 2, None),
-        ([(A, "a")] * 4 + [(A, "new")] * 2, 3),
-    ],
+@rows(
+    "standings, expected",
+    ([(S, "a"), (S, "b"), (A, "a"), (K, "a")], 0),  # the oldest that has said nothing
+    ([(K, "a")] * 6, None),  # who is logged in stays
+    ([(E, "a")] * 6, None),
+    ([(A, "a")] * 3 + [(K, "a")], None),  # monitors within their share stay
+    ([(A, "a")] * 3 + [(A, "b")] + [(K, "a")], 2),  # the newest of the address that has most
+    ([(A, "new")] * 4, None),  # the newcomer's own address has the most
+    ([(A, "a"), (A, "b"), (A, "c"), (A, "d")], None),  # nobody has more than the newcomer would
+    ([(A, "a")] * 2 + [(A, "new")] * 2, None),
+    ([(A, "a")] * 4 + [(A, "new")] * 2, 3),
 )
 def test_who_makes_room(standings: Sequence[tuple[ClientStage, str]], expected: int | None) -> None:
     placed = [Placed(number, host, standing) for number, (standing, host) in enumerate(standings)]

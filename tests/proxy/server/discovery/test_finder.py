@@ -39,6 +39,7 @@ from sealwire.proxy.server.probe import Hello
 from tests.proxy.server.harness import make_config, soon, until
 from tests.support.played_set import PlayedServer, play_mongos, played_set
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 SETTINGS = Discovery(Seeds(()), "127.0.0.1", "proxy.test", 100, 105)
 
@@ -333,15 +334,13 @@ def test_mongos_servers_and_members_of_a_set_are_not_mixed() -> None:
         require_one_kind(hellos)
 
 
-@pytest.mark.parametrize(
-    ("hello", "view"),
-    [
-        (MEMBER, SHARDED),
-        (ALONE, SHARDED),
-        (MONGOS, SET),
-        (replace(MEMBER, set_name="other"), SET),
-        (MEMBER, STANDALONE),
-    ],
+@rows(
+    "hello, view",
+    (MEMBER, SHARDED),
+    (ALONE, SHARDED),
+    (MONGOS, SET),
+    (replace(MEMBER, set_name="other"), SET),
+    (MEMBER, STANDALONE),
 )
 def test_a_server_that_does_not_belong_to_the_others_is_named(hello: Hello, view: ClusterView) -> None:
     finding = foreign_finding(B, hello, view)
@@ -349,10 +348,7 @@ def test_a_server_that_does_not_belong_to_the_others_is_named(hello: Hello, view
     assert finding.fields == {"upstream": str(B)}
 
 
-@pytest.mark.parametrize(
-    ("hello", "view"),
-    [(MONGOS, SHARDED), (MEMBER, SET), (GHOST, SET), (ALONE, STANDALONE), (GHOST, STANDALONE)],
-)
+@rows("hello, view", (MONGOS, SHARDED), (MEMBER, SET), (GHOST, SET), (ALONE, STANDALONE), (GHOST, STANDALONE))
 def test_one_that_belongs_to_them_is_not(hello: Hello, view: ClusterView) -> None:
     assert foreign_finding(B, hello, view) is None
 
@@ -399,9 +395,8 @@ async def test_a_text_that_names_no_set_names_none(text: str) -> None:
     assert (await resolve(SEEDS, answering(("a.clinic.example", 1), text=text))).set_name == ""
 
 
-@pytest.mark.parametrize(
-    "host",
-    [("a.clinic.example.org", 1), ("clinic.example", 1), ("a.xclinic.example", 1), ("a b", 1), ("x", 1)],
+@rows(
+    "host", ("a.clinic.example.org", 1), ("clinic.example", 1), ("a.xclinic.example", 1), ("a b", 1), ("x", 1)
 )
 async def test_a_host_outside_of_the_domain_is_left_out(host: tuple[str, int]) -> None:
     inside = ("a.clinic.example", 1)
@@ -503,18 +498,16 @@ def test_without_domains_every_other_name_may_be_one(host: str) -> None:
     assert not is_refused(host, SEED)
 
 
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("db2.example.org", False),
-        ("DB2.Example.Org", False),
-        ("example.org", False),
-        ("badexample.org", True),
-        ("db2.example.net", True),
-        ("10.0.0.7", False),
-        ("10.0.0.8", True),
-        ("seed.example.net", False),
-    ],
+@rows(
+    "host, expected",
+    ("db2.example.org", False),
+    ("DB2.Example.Org", False),
+    ("example.org", False),
+    ("badexample.org", True),
+    ("db2.example.net", True),
+    ("10.0.0.7", False),
+    ("10.0.0.8", True),
+    ("seed.example.net", False),
 )
 def test_with_domains_members_that_are_no_seeds_have_to_be_of_one(host: str, *, expected: bool) -> None:
     seed = Address("Seed.example.net", 27017)
@@ -526,17 +519,15 @@ def admission_following(listen: str) -> Config:
     return replace(make_config(1), members=(), discovery=found, admin=Address("127.0.0.1", 9216))
 
 
-@pytest.mark.parametrize(
-    ("listen", "peer", "expected"),
-    [
-        ("127.0.0.1", Address("127.0.0.1", 105), True),
-        ("127.0.0.1", Address("127.0.0.1", 106), False),
-        ("127.0.0.1", Address("127.0.0.2", 105), False),
-        ("0.0.0.0", Address("127.0.0.2", 100), True),  # noqa: S104 - compared with
-        ("0.0.0.0", Address("192.0.2.1", 100), False),  # noqa: S104 - compared with
-        ("localhost", Address("127.0.0.1", 100), True),
-        ("192.0.2.1", Address("127.0.0.1", 9216), True),
-    ],
+@rows(
+    "listen, peer, expected",
+    ("127.0.0.1", Address("127.0.0.1", 105), True),
+    ("127.0.0.1", Address("127.0.0.1", 106), False),
+    ("127.0.0.1", Address("127.0.0.2", 105), False),
+    ("0.0.0.0", Address("127.0.0.2", 100), True),  # noqa: S104 - compared with
+    ("0.0.0.0", Address("192.0.2.1", 100), False),  # noqa: S104 - compared with
+    ("localhost", Address("127.0.0.1", 100), True),
+    ("192.0.2.1", Address("127.0.0.1", 9216), True),
 )
 def test_where_the_proxy_listens_is_known_by_numeric_address_and_port(
     listen: str, peer: Address, *, expected: bool

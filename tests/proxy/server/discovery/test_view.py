@@ -25,6 +25,7 @@ from sealwire.proxy.server.discovery.view import (
 from sealwire.proxy.server.errors import AccessProblem, FileProblem, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.probe import Hello
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 A, B, C, D = (Address(f"m{number}", 27017) for number in range(4))
 NAMES = ("m0:27017", "M1:27017", "m2:27017")
@@ -158,19 +159,17 @@ def test_what_is_written_is_read_and_only_by_its_owner_changed(tmp_path: Path) -
         read_map(file)
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"version": 2, "ports": {}}',
-        '{"version": 1, "ports": {"m0:1": 5, "m1:1": 5}}',
-        '{"version": 1, "ports": {"m0:1": 5, "m0:01": 6, "m0": "x"}}',
-        '{"version": 1, "ports": {"no address": 5}}',
-        '{"version": 1, "ports": {"m0:1": "5"}}',
-        '{"version": 1, "ports": []}',
-    ],
+    "",
+    "[]",
+    "{}",
+    '{"version": 2, "ports": {}}',
+    '{"version": 1, "ports": {"m0:1": 5, "m1:1": 5}}',
+    '{"version": 1, "ports": {"m0:1": 5, "m0:01": 6, "m0": "x"}}',
+    '{"version": 1, "ports": {"no address": 5}}',
+    '{"version": 1, "ports": {"m0:1": "5"}}',
+    '{"version": 1, "ports": []}',
 )
 def test_a_file_that_is_none_is_an_error(tmp_path: Path, text: str) -> None:
     file = tmp_path / "ports.json"

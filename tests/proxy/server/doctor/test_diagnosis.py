@@ -39,26 +39,29 @@ from sealwire.proxy.server.observability.audit_settings import AuditSettings
 from tests.proxy.server.harness import LOOPBACK, make_config
 from tests.proxy.server.site import Site, hello_thread, make_site
 from tests.support import warm
+from tests.support.rows import rows
 
 SWAPS = "Filename Type Size Used Priority\n"
 
 
-@pytest.mark.parametrize(
-    ("state", "grade"),
-    [(0, Grade.GOOD), (1, Grade.GOOD), (5, Grade.DOUBTFUL), (-1, Grade.UNSEEN), (None, Grade.UNSEEN)],
+@rows(
+    "state, grade",
+    (0, Grade.GOOD),
+    (1, Grade.GOOD),
+    (5, Grade.DOUBTFUL),
+    (-1, Grade.UNSEEN),
+    (None, Grade.UNSEEN),
 )
 def test_a_clock_that_nothing_keeps_right_is_named(state: int | None, grade: Grade) -> None:
     assert judge_clock(state).grade is grade
 
 
-@pytest.mark.parametrize(
-    ("swaps", "grade"),
-    [
-        (SWAPS, Grade.GOOD),
-        (SWAPS + "/dev/zram0 partition 1 0 100\n", Grade.GOOD),
-        (SWAPS + "/dev/zram0 partition 1 0 100\n/swapfile file 1 0 -2\n", Grade.DOUBTFUL),
-        (None, Grade.UNSEEN),
-    ],
+@rows(
+    "swaps, grade",
+    (SWAPS, Grade.GOOD),
+    (SWAPS + "/dev/zram0 partition 1 0 100\n", Grade.GOOD),
+    (SWAPS + "/dev/zram0 partition 1 0 100\n/swapfile file 1 0 -2\n", Grade.DOUBTFUL),
+    (None, Grade.UNSEEN),
 )
 def test_swap_on_a_disk_is_named(swaps: str | None, grade: Grade) -> None:
     found = judge_swap(swaps)
@@ -66,15 +69,13 @@ def test_swap_on_a_disk_is_named(swaps: str | None, grade: Grade) -> None:
     assert ("/swapfile" in found.text) is (grade is Grade.DOUBTFUL)
 
 
-@pytest.mark.parametrize(
-    ("limit", "pattern", "grade"),
-    [
-        (0, "core", Grade.GOOD),
-        (0, None, Grade.GOOD),
-        (0, "|/lib/systemd/systemd-coredump %P", Grade.DOUBTFUL),
-        (1, "core", Grade.DOUBTFUL),
-        (-1, "core", Grade.DOUBTFUL),
-    ],
+@rows(
+    "limit, pattern, grade",
+    (0, "core", Grade.GOOD),
+    (0, None, Grade.GOOD),
+    (0, "|/lib/systemd/systemd-coredump %P", Grade.DOUBTFUL),
+    (1, "core", Grade.DOUBTFUL),
+    (-1, "core", Grade.DOUBTFUL),
 )
 def test_a_crash_must_not_write_keys(limit: int, pattern: str | None, grade: Grade) -> None:
     assert judge_dumps(limit, pattern).grade is grade
@@ -101,14 +102,12 @@ def test_a_port_is_free_in_use_or_not_of_this_machine() -> None:
     assert [each.grade for each in found] == [Grade.GOOD, Grade.DOUBTFUL, Grade.WRONG, Grade.GOOD]
 
 
-@pytest.mark.parametrize(
-    ("free", "grade"),
-    [
-        (0, Grade.WRONG),
-        (LEAST_BYTES - 1, Grade.WRONG),
-        (LEAST_BYTES, Grade.DOUBTFUL),
-        (FEW_BYTES, Grade.GOOD),
-    ],
+@rows(
+    "free, grade",
+    (0, Grade.WRONG),
+    (LEAST_BYTES - 1, Grade.WRONG),
+    (LEAST_BYTES, Grade.DOUBTFUL),
+    (FEW_BYTES, Grade.GOOD),
 )
 def test_an_audit_log_needs_room(free: int, grade: Grade) -> None:
     assert judge_room(Path("/var/log"), free).grade is grade
@@ -123,15 +122,13 @@ def test_room_is_looked_at_where_the_log_and_its_checkpoints_lie(tmp_path: Path)
     assert list(look_at_room(replace(CONFIG, audit=gone))) == []
 
 
-@pytest.mark.parametrize(
-    ("mode", "grade"),
-    [
-        (0o755, Grade.GOOD),
-        (0o700, Grade.GOOD),
-        (0o1777, Grade.GOOD),
-        (0o775, Grade.WRONG),
-        (0o777, Grade.WRONG),
-    ],
+@rows(
+    "mode, grade",
+    (0o755, Grade.GOOD),
+    (0o700, Grade.GOOD),
+    (0o1777, Grade.GOOD),
+    (0o775, Grade.WRONG),
+    (0o777, Grade.WRONG),
 )
 def test_a_folder_that_others_may_write_to_is_wrong(tmp_path: Path, mode: int, grade: Grade) -> None:
     tmp_path.chmod(mode)

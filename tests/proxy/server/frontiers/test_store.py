@@ -44,6 +44,7 @@ from tests.proxy.server.frontiers.server import (
     data_key,
     document,
 )
+from tests.support.rows import rows
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TOLD = Renewal("a", {7: 3})
@@ -200,13 +201,11 @@ def test_a_keyring_from_before_the_class_was_taken_in_is_noticed() -> None:
     assert judged(Keyring([*between, OTHER_KEY]), again) is Loss.NEWER_KEY
 
 
-@pytest.mark.parametrize(
-    ("keyring", "change"),
-    [
-        *((keyring, {"new": new}) for keyring in (QUIET, MOVING) for new in (None, "2", True, 2.0, b"2")),
-        *((MOVING, each) for each in ({"generation": 9}, {"old": 0})),
-        *((MOVING, {"sealed": each}) for each in (b"\0" * 40, "z")),
-    ],
+@rows(
+    "keyring, change",
+    *((keyring, {"new": new}) for keyring in (QUIET, MOVING) for new in (None, "2", True, 2.0, b"2")),
+    *((MOVING, each) for each in ({"generation": 9}, {"old": 0})),
+    *((MOVING, {"sealed": each}) for each in (b"\0" * 40, "z")),
 )
 def test_a_document_that_was_changed_is_damaged(keyring: Keyring, change: dict[str, Any]) -> None:
     assert judged(keyring, document(OPEN) | change) is Loss.DAMAGED
@@ -248,22 +247,20 @@ def versions(*states: KeyState, in_clear: int = 0) -> Keyring:
     )
 
 
-@pytest.mark.parametrize(
-    ("keyring", "is_refused"),
-    [
-        (versions(ACTIVE), False),
-        (versions(ACTIVE, in_clear=1), False),
-        (versions(ACTIVE, RETIRED), False),  # cancelled
-        (versions(ACTIVE, KeyState.PENDING), True),
-        (versions(OLD, ACTIVE), True),
-        (versions(OLD, ACTIVE, in_clear=1), True),
-        (versions(OLD, ACTIVE, in_clear=2), True),
-        (versions(RETIRED, ACTIVE), True),
-        (versions(GONE, ACTIVE), True),
-        (versions(OLD, RETIRED, ACTIVE), True),
-        (versions(OLD, ACTIVE, RETIRED), True),
-        (versions(RETIRED), False),
-    ],
+@rows(
+    "keyring, is_refused",
+    (versions(ACTIVE), False),
+    (versions(ACTIVE, in_clear=1), False),
+    (versions(ACTIVE, RETIRED), False),  # cancelled
+    (versions(ACTIVE, KeyState.PENDING), True),
+    (versions(OLD, ACTIVE), True),
+    (versions(OLD, ACTIVE, in_clear=1), True),
+    (versions(OLD, ACTIVE, in_clear=2), True),
+    (versions(RETIRED, ACTIVE), True),
+    (versions(GONE, ACTIVE), True),
+    (versions(OLD, RETIRED, ACTIVE), True),
+    (versions(OLD, ACTIVE, RETIRED), True),
+    (versions(RETIRED), False),
 )
 def test_a_class_that_moves_or_has_moved_needs_a_lease(keyring: Keyring, is_refused: bool) -> None:
     assert unfollowed(keyring, [covered(CLASS), covered(OTHER)]) == ({CLASS} if is_refused else set())

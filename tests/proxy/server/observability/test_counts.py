@@ -19,6 +19,7 @@ from sealwire.proxy.server.page.panels import Readings
 from sealwire.proxy.session.effects import ObservedCommand
 from sealwire.proxy.session.effects import ObservedVerdict as Verdict
 from sealwire.proxy.session.watch import CommandNote
+from tests.support.rows import rows
 
 FIND = message({"find": "patients", "filter": {"nhs_number": "9434765919"}})
 
@@ -41,14 +42,12 @@ def test_one_message_in_eight_is_timed_and_each_command_of_a_loop_as_often() -> 
     assert all(found == pytest.approx(1250, rel=0.15) for found in places.values())
 
 
-@pytest.mark.parametrize(
+@rows(
     "data",
-    [
-        *(message({name: 1}) for name in ("hello", "isMaster", "saslStart", "saslContinue", "ping")),
-        with_code(2004),  # the first handshake of some drivers
-        FIND[40:],  # the rest of a message
-        b"",
-    ],
+    *(message({name: 1}) for name in ("hello", "isMaster", "saslStart", "saslContinue", "ping")),
+    with_code(2004),  # the first handshake of some drivers
+    FIND[40:],  # the rest of a message
+    b"",
 )
 def test_what_drivers_send_by_themselves_passes_its_turn_on(data: bytes) -> None:
     counts = CoreCounts()
@@ -198,9 +197,15 @@ def test_what_utf_8_cannot_write_is_replaced() -> None:
     assert bson.decode(out.finish()) == {"a?": "b?"}
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
-    [2**63, -(2**63) - 1, 1.5, None, {"a\0b": 1}, {1: 2}, b"abc"],
+    2**63,
+    -(2**63) - 1,
+    1.5,
+    None,
+    {"a\0b": 1},
+    {1: 2},
+    b"abc",
     ids=lambda value: type(value).__name__,
 )
 def test_what_a_record_cannot_hold_is_refused(value: object) -> None:

@@ -44,6 +44,7 @@ from tests.proxy.server.page.pages import (
     call,
 )
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 HOSTILE = "<script>alert('x')</script>&\"\u202e\x1b[31m"
 FORM = f"token={TOKEN}".encode()
@@ -135,58 +136,52 @@ def test_wrong_tokens_are_counted_by_address(tmp_path: Path, caplog: pytest.LogC
     assert TOKEN not in said
 
 
-@pytest.mark.parametrize(
+@rows(
     "form",
-    [
-        *(
-            b"",
-            b"token=",
-            b"token",
-            b"other=" + TOKEN.encode(),
-            FORM + b"&" + FORM,
-            b"token=%00",
-            b"\xff" * 50,
-        ),
-        *(b"a=1&" * 20 + FORM, b"token=" + b"x" * MAX_FORM_BYTES),
-    ],
+    *(
+        b"",
+        b"token=",
+        b"token",
+        b"other=" + TOKEN.encode(),
+        FORM + b"&" + FORM,
+        b"token=%00",
+        b"\xff" * 50,
+    ),
+    *(b"a=1&" * 20 + FORM, b"token=" + b"x" * MAX_FORM_BYTES),
 )
 def test_a_form_without_the_token_lets_nobody_in(tmp_path: Path, form: bytes) -> None:
     assert status(a_door(tmp_path), LOGIN, "POST", form) == HTTPStatus.FORBIDDEN
 
 
 @pytest.mark.parametrize("path", [LOGIN, LOGOUT])
-@pytest.mark.parametrize(
+@rows(
     "headers",
-    [
-        {"sec_fetch_site": "cross-site"},
-        {"sec_fetch_site": "same-site"},
-        {"sec_fetch_site": "none"},
-        {"origin": "https://evil.example"},
-        {"origin": "null"},
-        {"origin": "https://localhost:9464"},
-        {"origin": "http://localhost:1"},
-    ],
+    {"sec_fetch_site": "cross-site"},
+    {"sec_fetch_site": "same-site"},
+    {"sec_fetch_site": "none"},
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"origin": "https://localhost:9464"},
+    {"origin": "http://localhost:1"},
 )
 def test_forms_of_other_sites_are_not_taken(tmp_path: Path, path: str, headers: dict[str, str]) -> None:
     assert status(a_door(tmp_path), path, "POST", FORM, **headers) == HTTPStatus.FORBIDDEN
 
 
-@pytest.mark.parametrize(
-    ("host", "is_ours"),
-    [
-        ("localhost:9464", True),
-        ("127.0.0.1:8080", True),
-        ("[::1]:9464", True),
-        ("10.1.2.3:9464", True),
-        ("sealwire.clinic.example", True),
-        ("SEALWIRE.clinic.example:9464", True),
-        ("evil.example:9464", False),
-        ("sealwire.clinic.example.evil.example", False),
-        ("localhost.evil.example", False),
-        ("127.0.0.1.evil.example", False),
-        ("[::1].evil.example", False),
-        ("", False),
-    ],
+@rows(
+    "host, is_ours",
+    ("localhost:9464", True),
+    ("127.0.0.1:8080", True),
+    ("[::1]:9464", True),
+    ("10.1.2.3:9464", True),
+    ("sealwire.clinic.example", True),
+    ("SEALWIRE.clinic.example:9464", True),
+    ("evil.example:9464", False),
+    ("sealwire.clinic.example.evil.example", False),
+    ("localhost.evil.example", False),
+    ("127.0.0.1.evil.example", False),
+    ("[::1].evil.example", False),
+    ("", False),
 )
 def test_a_request_names_a_host_of_ours(tmp_path: Path, host: str, *, is_ours: bool) -> None:
     door = a_door(tmp_path, tls=True, name="sealwire.clinic.example")
@@ -194,17 +189,20 @@ def test_a_request_names_a_host_of_ours(tmp_path: Path, host: str, *, is_ours: b
         assert (status(door, path, host=host) != HTTPStatus.MISDIRECTED_REQUEST) is is_ours
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("POST", PAGE), ("POST", "/"), ("GET", LOGOUT), ("PUT", LOGIN), ("HEAD", PAGE), ("DELETE", PAGE)],
+@rows(
+    "method, path",
+    ("POST", PAGE),
+    ("POST", "/"),
+    ("GET", LOGOUT),
+    ("PUT", LOGIN),
+    ("HEAD", PAGE),
+    ("DELETE", PAGE),
 )
 def test_what_changes_nothing_is_read_only(tmp_path: Path, method: str, path: str) -> None:
     assert status(a_door(tmp_path), path, method, FORM) == HTTPStatus.METHOD_NOT_ALLOWED
 
 
-@pytest.mark.parametrize(
-    "path", ["/metrics", "/page/", "/page/../page", "//page", "/PAGE", "/page/secret", ""]
-)
+@rows("path", "/metrics", "/page/", "/page/../page", "//page", "/PAGE", "/page/secret", "")
 def test_other_paths_are_not_the_pages(tmp_path: Path, path: str) -> None:
     assert a_door(tmp_path).answer(call(path)) is None
 

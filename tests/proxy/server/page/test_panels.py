@@ -8,6 +8,7 @@ from sealwire.proxy.server.config.policy_file import parse_policy
 from sealwire.proxy.server.page.facts import MAX_ROWS, OBSERVED, CoveredField, age_days, facts_of
 from sealwire.proxy.server.page.panels import COMMANDS, EVERY_S, LastHour, Readings, quantile
 from tests.proxy.server.page.pages import METRICS, NOW, POLICY, HandClock, a_keyring, some_facts
+from tests.support.rows import rows
 
 HISTOGRAM = """\
 # TYPE sealwire_command_duration_seconds histogram
@@ -163,16 +164,14 @@ def test_keys_are_told_without_their_material() -> None:
     assert len(text) < 3000
 
 
-@pytest.mark.parametrize(
-    ("frontier", "stage"),
-    [
-        (None, "lost"),
-        (Frontier(1, 1, 2), "waits"),
-        (Frontier(1, 1, 2).opened(b"\x01"), "window open"),
-        (Frontier(1, 1, 2).opened(b"\x01").moving(), "window moves"),
-        (Frontier(1, 1, 2).opened(b"\x01").moving().closed(), "between windows"),
-        (Frontier(1, 1, 2).opened(AFTER_ALL).moving().closed(), "over"),
-    ],
+@rows(
+    "frontier, stage",
+    (None, "lost"),
+    (Frontier(1, 1, 2), "waits"),
+    (Frontier(1, 1, 2).opened(b"\x01"), "window open"),
+    (Frontier(1, 1, 2).opened(b"\x01").moving(), "window moves"),
+    (Frontier(1, 1, 2).opened(b"\x01").moving().closed(), "between windows"),
+    (Frontier(1, 1, 2).opened(AFTER_ALL).moving().closed(), "over"),
 )
 def test_a_move_has_a_stage_and_no_position(frontier: Frontier | None, stage: str) -> None:
     facts = facts_of(parse_policy(POLICY, "policy.yaml").rules, Keyring([]), {"phone": frontier})

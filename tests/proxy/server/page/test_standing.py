@@ -59,6 +59,7 @@ from tests.proxy.server.page.pages import (
     seen,
     some_facts,
 )
+from tests.support.rows import rows
 
 
 def marks(panel: Panel) -> dict[str, Cell]:
@@ -92,15 +93,13 @@ def test_a_proxy_that_serves_is_ready(tmp_path: Path) -> None:
     assert state == Mark("ready: clients are served", Tone.FINE)
 
 
-@pytest.mark.parametrize(
-    ("health", "why"),
-    [
-        (replace(a_health(), phase=ProxyPhase.DRAINING), "draining"),
-        (replace(a_health(), keyring=Freshness.EXPIRED), "the keys are too old"),
-        (replace(a_health(), audit=Keeping.FULL), "the audit log takes no more"),
-        (replace(a_health(), frontier=Following.LOST), "there is no lease, or a class is refused"),
-        (replace(a_health(), clock=lambda: 100.0), "an event loop is stuck"),
-    ],
+@rows(
+    "health, why",
+    (replace(a_health(), phase=ProxyPhase.DRAINING), "draining"),
+    (replace(a_health(), keyring=Freshness.EXPIRED), "the keys are too old"),
+    (replace(a_health(), audit=Keeping.FULL), "the audit log takes no more"),
+    (replace(a_health(), frontier=Following.LOST), "there is no lease, or a class is refused"),
+    (replace(a_health(), clock=lambda: 100.0), "an event loop is stuck"),
 )
 def test_one_that_does_not_serve_says_why(tmp_path: Path, health: Health, why: str) -> None:
     state = marks(overview(with_health(seen(tmp_path), health)))["State"]
@@ -246,9 +245,7 @@ def test_traffic_has_totals_and_rates(tmp_path: Path) -> None:
     assert marks(panel)["Values decrypted since the start"] == 209311
 
 
-@pytest.mark.parametrize(
-    ("rate", "text"), [(None, "not known yet"), (0.0, "0.00"), (9.994, "9.99"), (1234.5, "1234")]
-)
+@rows("rate, text", (None, "not known yet"), (0.0, "0.00"), (9.994, "9.99"), (1234.5, "1234"))
 def test_rates_are_readable(rate: float | None, text: str) -> None:
     assert rate_text(rate) == text
 

@@ -61,6 +61,7 @@ from tests.proxy.server.harness import (
     with_members,
 )
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -82,13 +83,11 @@ async def start_error(config: Config, reason: StartReason) -> ServerError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    ("hello", "told"),
-    [
-        (STANDALONE, "whatever:1"),
-        # the only member of a set may call itself anything
-        (replica_set("inside-the-container:27017"), "inside-the-container:27017"),
-    ],
+@rows(
+    "hello, told",
+    (STANDALONE, "whatever:1"),
+    # the only member of a set may call itself anything
+    (replica_set("inside-the-container:27017"), "inside-the-container:27017"),
 )
 async def test_a_single_server_passes_the_probe_and_is_told_as_the_advertised_address(
     hello: dict[str, Any], told: str
@@ -166,16 +165,14 @@ async def test_a_server_without_logins_keeps_a_proxy_that_expects_them_from_star
             assert not proxy.shared.settings.login_required
 
 
-@pytest.mark.parametrize(
+@rows(
     "other",
-    [
-        UNAUTHORIZED,
-        {"ok": 0.0, "code": 13436, "codeName": "NotPrimaryOrSecondary"},
-        {"ok": 0.0, "code": 59, "codeName": "CommandNotFound"},
-        {"ok": 0.0},
-        {"ok": "yes"},
-        {},
-    ],
+    UNAUTHORIZED,
+    {"ok": 0.0, "code": 13436, "codeName": "NotPrimaryOrSecondary"},
+    {"ok": 0.0, "code": 59, "codeName": "CommandNotFound"},
+    {"ok": 0.0},
+    {"ok": "yes"},
+    {},
 )
 @pytest.mark.parametrize("setting", AccessControl)
 async def test_what_does_not_tell_of_access_control_keeps_nothing_from_starting(

@@ -34,6 +34,7 @@ from tests.proxy.server.config_texts import EVERYWHERE
 from tests.proxy.server.harness import make_config
 from tests.proxy.server.site import Site, hello_thread, make_site, serving
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 UNASKED = "stored plaintext was not looked for"
 """The server of these tests knows no such question."""
@@ -158,19 +159,17 @@ END = datetime(2040, 1, 1, tzinfo=UTC)
 CONFIG = make_config(1)
 
 
-@pytest.mark.parametrize(
-    ("host", "is_named"),
-    [
-        ("proxy.example", True),
-        ("PROXY.example", True),
-        ("a.clinic.example", True),
-        ("a.b.clinic.example", False),
-        ("other.example", False),
-        ("127.0.0.1", True),
-        ("127.0.0.2", False),
-        ("x" * 300, False),
-        ("a..b", False),
-    ],
+@rows(
+    "host, is_named",
+    ("proxy.example", True),
+    ("PROXY.example", True),
+    ("a.clinic.example", True),
+    ("a.b.clinic.example", False),
+    ("other.example", False),
+    ("127.0.0.1", True),
+    ("127.0.0.2", False),
+    ("x" * 300, False),
+    ("a..b", False),
 )
 def test_the_certificate_names_every_advertised_host(host: str, is_named: bool) -> None:
     side = TlsSide(None, END, ("proxy.example", "*.clinic.example", "127.0.0.1"))

@@ -36,6 +36,7 @@ from sealwire.proxy.server.workers.worker_channel import (
 from tests.proxy.server.harness import make_config, with_members
 from tests.proxy.server.page.pages import some_facts
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 addresses = st.builds(Address, st.text(), st.integers(0, 65535))
 samples = st.builds(Sample, st.text(), st.dictionaries(st.text(), st.text()), st.floats(allow_nan=False))
@@ -93,24 +94,22 @@ def test_bytes_that_are_no_message_are_refused(payload: bytes) -> None:
         decode(payload)
 
 
-@pytest.mark.parametrize(
+@rows(
     "said",
-    [
-        [],
-        ["Ask"],
-        ["Ask", []],
-        ["Ask", [{}]],
-        ["Beat", ["ready", "fresh as a daisy", ""]],
-        ["Beat", ["ready", "ok"]],
-        ["Beat", ["ready", "ok", "new"]],
-        ["Figures", [1, [], [[], [["a", "1", "active", "m", "", False, False]], [], 0]]],
-        ["Figures", [1, [], [[["a"]], [], [], 0]]],
-        ["Figures", [1, [["name", "text", "counter", [["name", [], 1]]]]]],
-        ["Seat", [1, 2, [["127.0.0.1:5"]]]],
-        ["Shutdown", []],
-        {"Ask": [1]},
-        1,
-    ],
+    [],
+    ["Ask"],
+    ["Ask", []],
+    ["Ask", [{}]],
+    ["Beat", ["ready", "fresh as a daisy", ""]],
+    ["Beat", ["ready", "ok"]],
+    ["Beat", ["ready", "ok", "new"]],
+    ["Figures", [1, [], [[], [["a", "1", "active", "m", "", False, False]], [], 0]]],
+    ["Figures", [1, [], [[["a"]], [], [], 0]]],
+    ["Figures", [1, [["name", "text", "counter", [["name", [], 1]]]]]],
+    ["Seat", [1, 2, [["127.0.0.1:5"]]]],
+    ["Shutdown", []],
+    {"Ask": [1]},
+    1,
 )
 def test_json_of_another_shape_is_refused_without_quoting_it(said: object) -> None:
     with pytest.raises(ChannelError) as caught:

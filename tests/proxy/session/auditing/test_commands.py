@@ -45,6 +45,7 @@ from tests.proxy.session.world import (
     served_in_parts,
 )
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 POLICY = policy_of(
     POLICY_TEXT.replace(b"  ward.*:", b"  clinic.visits: {report: secret}\n  ward.*:")
@@ -254,15 +255,13 @@ def test_a_long_insert_counts_documents_that_were_written_on_the_way() -> None:
     assert len(record.subjects) == 300
 
 
-@pytest.mark.parametrize(
-    ("answer", "outcome", "reason"),
-    [
-        ({"ok": 0, "code": 11000, "errmsg": "dup key: 943"}, CommandOutcome.FAILED, "code 11000"),
-        ({"ok": 0}, CommandOutcome.FAILED, "reply"),
-        ({"n": 0, "ok": 1, "writeErrors": [{"index": 0, "code": 121}]}, CommandOutcome.FAILED, "code 121"),
-        ({"nErrors": 1, "ok": 1}, CommandOutcome.FAILED, "statements"),
-        ({"nErrors": 0, "ok": 1, "writeErrors": []}, CommandOutcome.OK, ""),
-    ],
+@rows(
+    "answer, outcome, reason",
+    ({"ok": 0, "code": 11000, "errmsg": "dup key: 943"}, CommandOutcome.FAILED, "code 11000"),
+    ({"ok": 0}, CommandOutcome.FAILED, "reply"),
+    ({"n": 0, "ok": 1, "writeErrors": [{"index": 0, "code": 121}]}, CommandOutcome.FAILED, "code 121"),
+    ({"nErrors": 1, "ok": 1}, CommandOutcome.FAILED, "statements"),
+    ({"nErrors": 0, "ok": 1, "writeErrors": []}, CommandOutcome.OK, ""),
 )
 def test_what_the_server_rejects_has_failed(
     answer: dict[str, Any], outcome: CommandOutcome, reason: str
@@ -405,18 +404,16 @@ def test_values_in_clear_that_come_in_another_shape_are_not_told() -> None:
 LINKED = "clinic.patients._id"
 
 
-@pytest.mark.parametrize(
-    ("body", "persons"),
-    [
-        ({"find": "visits", "filter": {"patient.id": 7}}, [7]),
-        ({"find": "visits", "filter": {"patient.id": {"$in": [7, 8, None]}, "x": 1}}, [7, 8]),
-        ({"find": "visits", "filter": {"patient.id": {"$eq": 7, "$gt": 6}}}, [7]),
-        ({"find": "visits", "filter": {"patient.id": {"$gt": 7}}}, []),
-        ({"count": "visits", "query": {"patient.id": "a"}}, ["a"]),
-        ({"delete": "visits", "deletes": [{"q": {"patient.id": 7}, "limit": 1}]}, [7]),
-        ({"update": "visits", "updates": [{"q": {"patient.id": 7}, "u": {"$set": {"x": 1}}}]}, [7]),
-        ({"insert": "visits", "documents": [{"patient": {"id": 7}}, {"patient": {"id": 8}}, {}]}, [7, 8]),
-    ],
+@rows(
+    "body, persons",
+    ({"find": "visits", "filter": {"patient.id": 7}}, [7]),
+    ({"find": "visits", "filter": {"patient.id": {"$in": [7, 8, None]}, "x": 1}}, [7, 8]),
+    ({"find": "visits", "filter": {"patient.id": {"$eq": 7, "$gt": 6}}}, [7]),
+    ({"find": "visits", "filter": {"patient.id": {"$gt": 7}}}, []),
+    ({"count": "visits", "query": {"patient.id": "a"}}, ["a"]),
+    ({"delete": "visits", "deletes": [{"q": {"patient.id": 7}, "limit": 1}]}, [7]),
+    ({"update": "visits", "updates": [{"q": {"patient.id": 7}, "u": {"$set": {"x": 1}}}]}, [7]),
+    ({"insert": "visits", "documents": [{"patient": {"id": 7}}, {"patient": {"id": 8}}, {}]}, [7, 8]),
 )
 def test_a_command_on_linked_documents_names_persons(body: dict[str, Any], persons: list[Any]) -> None:
     record, _ = asked(session(), {**body, "$db": "clinic"}, {"n": 1, "ok": 1})

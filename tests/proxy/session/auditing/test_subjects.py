@@ -99,7 +99,7 @@ def delete(query: dict[str, Any]) -> dict[str, Any]:
     return {"delete": "patients", "deletes": [{"q": query, "limit": 1}]}
 
 
-KEY = ObjectId()
+KEY = ObjectId(bytes(12))
 BY_ID: list[tuple[dict[str, Any], list[Any], int]] = [
     (update({"_id": KEY}), [KEY], 0),
     (delete({"_id": "x", "ward": 3}), ["x"], 0),

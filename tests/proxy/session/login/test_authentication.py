@@ -36,6 +36,7 @@ from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.op_query import parse_op_reply
 from tests.proxy.session.playbook import Playbook, audit, client, close, error, server, to_client, to_server
 from tests.proxy.session.world import body_of, command, encoded, legacy_query, reply, sealed, session
+from tests.support.rows import rows
 from tests.wire.corpus import document, element, string
 
 X509 = "MONGODB-X509"
@@ -47,14 +48,12 @@ def start(mechanism: Any, **more: Any) -> dict[str, Any]:
     return {"saslStart": 1, "mechanism": mechanism, "payload": PAYLOAD, **more}
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        {"authenticate": 1, "mechanism": X509, "user": "CN=client", **EXTERNAL},
-        {"authenticate": 1, "mechanism": X509, **EXTERNAL},
-        {"authenticate": 1, **EXTERNAL},
-        {"saslStart": 1, "mechanism": X509, "payload": b"", **EXTERNAL},
-    ],
+    {"authenticate": 1, "mechanism": X509, "user": "CN=client", **EXTERNAL},
+    {"authenticate": 1, "mechanism": X509, **EXTERNAL},
+    {"authenticate": 1, **EXTERNAL},
+    {"saslStart": 1, "mechanism": X509, "payload": b"", **EXTERNAL},
 )
 def test_a_login_by_certificate_is_refused_clearly(play: Playbook, body: dict[str, Any]) -> None:
     play >> client(command(body, 5))
@@ -78,9 +77,7 @@ def test_a_repeated_mechanism_hides_nothing() -> None:
         check_login(document(element(0x10, b"saslStart", b"\1\0\0\0"), *mechanisms), 0, b"saslStart")
 
 
-@pytest.mark.parametrize(
-    "mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN", "MONGODB-AWS", "MONGODB-OIDC"]
-)
+@rows("mechanism", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN", "MONGODB-AWS", "MONGODB-OIDC")
 def test_every_other_mechanism_passes_byte_for_byte_both_ways(play: Playbook, mechanism: str) -> None:
     begin = command({**start(mechanism, options={"skipEmptyExchange": True}), **EXTERNAL}, 1)
     answer = reply({"conversationId": 1, "payload": PAYLOAD, "done": False, "ok": 1.0}, 1)
@@ -91,9 +88,10 @@ def test_every_other_mechanism_passes_byte_for_byte_both_ways(play: Playbook, me
 
 @pytest.mark.parametrize("make", [command, legacy_query])
 @pytest.mark.parametrize("flags", [0, 1])
-@pytest.mark.parametrize(
+@rows(
     "speculation",
-    [{"authenticate": 1, "mechanism": X509, "db": "$external"}, {"saslStart": 1, "mechanism": X509}],
+    {"authenticate": 1, "mechanism": X509, "db": "$external"},
+    {"saslStart": 1, "mechanism": X509},
 )
 def test_a_speculative_login_by_certificate_is_taken_out_of_hello(
     play: Playbook, make: Any, flags: int, speculation: dict[str, Any]
@@ -232,9 +230,7 @@ def test_a_mechanism_is_counted_under_its_name(mechanism: str) -> None:
     assert mechanism_in(encoded(begun(mechanism)), 0) == mechanism
 
 
-@pytest.mark.parametrize(
-    "said", [{"mechanism": "943 476 5919"}, {"mechanism": 1}, {}, {"mechanism": "plain"}]
-)
+@rows("said", {"mechanism": "943 476 5919"}, {"mechanism": 1}, {}, {"mechanism": "plain"})
 def test_any_other_word_is_other(said: dict[str, Any]) -> None:
     assert mechanism_in(encoded(said), 0) == OTHER
 
@@ -302,20 +298,18 @@ def test_a_name_with_signs_of_the_protocol_is_escaped() -> None:
     assert exchange(user="a=b,c").first().startswith(b"n,,n=a=3Db=2Cc,r=")
 
 
-@pytest.mark.parametrize(
+@rows(
     "first",
-    [
-        b"",
-        b"r=another,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
-        b"r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",  # nothing of the server's own
-        FIRST_256.replace(b"i=4096", b"i=4095"),  # a server that wants the password
-        FIRST_256.replace(b"i=4096", b"i=300001"),  # one that wants our time
-        FIRST_256.replace(b"i=4096", b"i=99999999999"),
-        FIRST_256.replace(b"i=4096", b"i=x"),
-        FIRST_256.replace(b"s=W22ZaJ0SNY7soEsUEjb6gQ==", b"s=%%"),
-        FIRST_256 + b",m=extension",
-        b"\xff\xfe",
-    ],
+    b"",
+    b"r=another,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+    b"r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",  # nothing of the server's own
+    FIRST_256.replace(b"i=4096", b"i=4095"),  # a server that wants the password
+    FIRST_256.replace(b"i=4096", b"i=300001"),  # one that wants our time
+    FIRST_256.replace(b"i=4096", b"i=99999999999"),
+    FIRST_256.replace(b"i=4096", b"i=x"),
+    FIRST_256.replace(b"s=W22ZaJ0SNY7soEsUEjb6gQ==", b"s=%%"),
+    FIRST_256 + b",m=extension",
+    b"\xff\xfe",
 )
 def test_a_first_message_that_is_wrong_gets_no_proof(first: bytes) -> None:
     with pytest.raises(ScramFailed):
@@ -369,15 +363,13 @@ def test_the_mechanism_is_the_one_that_is_configured() -> None:
     assert next(scram())["mechanism"] == "SCRAM-SHA-1"
 
 
-@pytest.mark.parametrize(
+@rows(
     "change",
-    [
-        {"conversationId": "7"},
-        {"payload": "r=x"},
-        {"payload": Binary(b"x" * 5000)},
-        {"done": True},
-        {"ok": 0.0},
-    ],
+    {"conversationId": "7"},
+    {"payload": "r=x"},
+    {"payload": Binary(b"x" * 5000)},
+    {"done": True},
+    {"ok": 0.0},
 )
 def test_an_answer_of_another_shape_ends_the_login(change: dict[str, Any]) -> None:
     steps = scram()

@@ -49,6 +49,7 @@ from tests.proxy.session.world import (
     use_settings,
 )
 from tests.strategies import bson_documents
+from tests.support.rows import rows
 
 SPOKEN = {"application": {"name": "rounds"}, "driver": {"name": "PyMongo", "version": "4.20"}}
 
@@ -57,40 +58,36 @@ def status(users: Any) -> bytes:
     return encode({"authInfo": {"authenticatedUsers": users, "authenticatedUserRoles": []}, "ok": 1.0})
 
 
-@pytest.mark.parametrize(
-    ("client", "expected"),
-    [
-        (SPOKEN, ("rounds", "PyMongo 4.20")),
-        ({"driver": {"name": "Rust"}}, ("", "Rust")),
-        ({"application": {"name": "a\nb\u202ec"}}, ("a?b?c", "")),
-        ({"application": {"name": "x" * 200}}, ("x" * 64 + "…", "")),
-        ({"application": {"name": "Portal 943 476 5919 Ann"}}, ("[masked] [masked] [masked]", "")),
-        ({"driver": {"name": "x", "version": "ann@nhs.example"}}, ("", "x [masked]")),
-        ({"application": {"name": 7}, "driver": "PyMongo"}, ("", "")),
-        ("PyMongo", ("", "")),
-        ({}, ("", "")),
-    ],
+@rows(
+    "client, expected",
+    (SPOKEN, ("rounds", "PyMongo 4.20")),
+    ({"driver": {"name": "Rust"}}, ("", "Rust")),
+    ({"application": {"name": "a\nb\u202ec"}}, ("a?b?c", "")),
+    ({"application": {"name": "x" * 200}}, ("x" * 64 + "…", "")),
+    ({"application": {"name": "Portal 943 476 5919 Ann"}}, ("[masked] [masked] [masked]", "")),
+    ({"driver": {"name": "x", "version": "ann@nhs.example"}}, ("", "x [masked]")),
+    ({"application": {"name": 7}, "driver": "PyMongo"}, ("", "")),
+    ("PyMongo", ("", "")),
+    ({}, ("", "")),
 )
 def test_a_client_says_what_it_is(client: Any, expected: tuple[str, str]) -> None:
     assert described(encode({"hello": 1, "client": client}), 0) == expected
     assert described(encode({"hello": 1}), 0) == ("", "")
 
 
-@pytest.mark.parametrize(
-    ("users", "expected"),
-    [
-        ([{"user": "ann", "db": "admin"}], ("ann@admin",)),
-        ([{"user": "ann", "db": "admin"}, {"user": "bob", "db": "clinic"}], ("ann@admin", "bob@clinic")),
-        ([{"user": "a\tb\x00c", "db": "x" * 99}], ("a?b?c@" + "x" * 99,)),
-        # one user whose name looks like two, and one that is written as the first one is shown
-        ([{"user": "ann@admin bob", "db": "clinic"}], ("ann@admin%20bob@clinic",)),
-        ([{"user": "ann@admin%20bob", "db": "clinic"}], ("ann@admin%2520bob@clinic",)),
-        ([{"user": "u" * 1025, "db": "admin"}], ("?@admin",)),
-        ([{"user": 7}, "ann", None], ("@",)),
-        ([], ()),
-        ("ann", ()),
-        ({"0": {"user": "ann", "db": "admin"}}, ()),
-    ],
+@rows(
+    "users, expected",
+    ([{"user": "ann", "db": "admin"}], ("ann@admin",)),
+    ([{"user": "ann", "db": "admin"}, {"user": "bob", "db": "clinic"}], ("ann@admin", "bob@clinic")),
+    ([{"user": "a\tb\x00c", "db": "x" * 99}], ("a?b?c@" + "x" * 99,)),
+    # one user whose name looks like two, and one that is written as the first one is shown
+    ([{"user": "ann@admin bob", "db": "clinic"}], ("ann@admin%20bob@clinic",)),
+    ([{"user": "ann@admin%20bob", "db": "clinic"}], ("ann@admin%2520bob@clinic",)),
+    ([{"user": "u" * 1025, "db": "admin"}], ("?@admin",)),
+    ([{"user": 7}, "ann", None], ("@",)),
+    ([], ()),
+    ("ann", ()),
+    ({"0": {"user": "ann", "db": "admin"}}, ()),
 )
 def test_the_server_says_who_has_logged_in(users: Any, expected: tuple[str, ...]) -> None:
     assert users_in(status(users), 0) == expected
@@ -161,15 +158,13 @@ def is_let_in(play: Playbook, number: int = 90) -> bool:
     return ToServer(covered) in effects
 
 
-@pytest.mark.parametrize(
-    ("body", "name"),
-    [
-        (FIND, "find"),
-        ({"insert": "wards", "documents": [{"_id": 1}], "$db": "elsewhere"}, "insert"),
-        ({"listDatabases": 1, "$db": "admin"}, "listDatabases"),
-        ({"943 476 5919": 1, "$db": "admin"}, "other"),
-        ({"explain": FIND, "$db": "clinic"}, "other"),
-    ],
+@rows(
+    "body, name",
+    (FIND, "find"),
+    ({"insert": "wards", "documents": [{"_id": 1}], "$db": "elsewhere"}, "insert"),
+    ({"listDatabases": 1, "$db": "admin"}, "listDatabases"),
+    ({"943 476 5919": 1, "$db": "admin"}, "other"),
+    ({"explain": FIND, "$db": "clinic"}, "other"),
 )
 def test_a_command_before_a_login_gets_the_servers_own_error(
     stranger: Playbook, body: dict[str, Any], name: str
@@ -207,24 +202,20 @@ def test_a_login_opens_the_connection_when_the_server_says_that_it_is_done(stran
     assert is_let_in(stranger)
 
 
-@pytest.mark.parametrize(
-    "answer", [step(1, done=False), step(1, done=1), step(1, done="yes"), reply({"ok": 1.0}, 1)]
-)
+@rows("answer", step(1, done=False), step(1, done=1), step(1, done="yes"), reply({"ok": 1.0}, 1))
 def test_anything_else_does_not(stranger: Playbook, answer: bytes) -> None:
     exchange(stranger, START, answer, 1)
     assert not is_let_in(stranger)
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (step(1, done=True, ok=0.0), "no code"),
-        (step(1, done=True, ok=-0.0), "no code"),
-        (step(1, done=True, ok="1"), "no code"),
-        (reply({"done": True}, 1), "no code"),
-        (reply({"ok": 0.0, "errmsg": "ann?", "code": 18, "codeName": "ann"}, 1), "code 18"),
-        (reply({"ok": 0.0, "errmsg": "ann?", "code": "ann"}, 1), "no code"),
-    ],
+@rows(
+    "answer, reason",
+    (step(1, done=True, ok=0.0), "no code"),
+    (step(1, done=True, ok=-0.0), "no code"),
+    (step(1, done=True, ok="1"), "no code"),
+    (reply({"done": True}, 1), "no code"),
+    (reply({"ok": 0.0, "errmsg": "ann?", "code": 18, "codeName": "ann"}, 1), "code 18"),
+    (reply({"ok": 0.0, "errmsg": "ann?", "code": "ann"}, 1), "no code"),
 )
 def test_a_login_that_fails_is_on_record_without_the_servers_words(
     stranger: Playbook, answer: bytes, reason: str
@@ -300,16 +291,14 @@ USER = ScramIdentity("app", "admin", ScramSecret(ScramHash.SHA_256, b"hunter2"))
 APP, OTHER = CertificateIdentity("CN=app"), CertificateIdentity("CN=other")
 
 
-@pytest.mark.parametrize(
-    ("counts", "shown", "expected"),
-    [
-        (USER, None, USER),
-        (USER, APP, USER),
-        (APP, APP, APP),
-        (APP, OTHER, None),
-        (APP, None, None),
-        (None, APP, None),
-    ],
+@rows(
+    "counts, shown, expected",
+    (USER, None, USER),
+    (USER, APP, USER),
+    (APP, APP, APP),
+    (APP, OTHER, None),
+    (APP, None, None),
+    (None, APP, None),
 )
 def test_a_certificate_counts_only_where_the_connection_shows_it(
     counts: UpstreamIdentity | None, shown: UpstreamIdentity | None, expected: UpstreamIdentity | None
@@ -324,9 +313,7 @@ def test_only_the_first_spelling_is_looked_up_and_without_a_certificate_none() -
     assert NOT_CERTIFIED.identity(identities) is None
 
 
-@pytest.mark.parametrize(
-    ("issuer", "expected"), [("CN=Clinic CA", USER), ("CN=Supplier CA", APP), ("CN=third", None), ("", None)]
-)
+@rows("issuer, expected", ("CN=Clinic CA", USER), ("CN=Supplier CA", APP), ("CN=third", None), ("", None))
 def test_the_same_subject_of_another_authority_is_another_person(
     issuer: str, expected: UpstreamIdentity | None
 ) -> None:
@@ -348,24 +335,22 @@ def stated(comment: Any) -> Stated:
     return stated_in(encode({"find": "patients", "comment": comment, "$db": "clinic"}), 0)
 
 
-@pytest.mark.parametrize(
-    ("comment", "expected"),
-    [
-        ({"sealwire": {"purpose": "direct-care"}}, Stated("direct-care")),
-        (
-            {"trace": 1, "sealwire": {"breakGlass": "unconscious", "purpose": "care"}},
-            Stated("care", "unconscious"),
-        ),
-        ("purpose=direct-care", Stated("direct-care")),
-        (" purpose = direct-care ;breakGlass= a=b", Stated("direct-care", "a=b")),
-        ("breakGlass=unconscious", Stated("", "unconscious")),
-        ("a comment; of=another kind", NOTHING_STATED),
-        ("", NOTHING_STATED),
-        (7, NOTHING_STATED),
-        ({"sealwire": "purpose=x"}, NOTHING_STATED),
-        ({"sealwire": {"purpose": 7}}, NOTHING_STATED),
-        ({"purpose": "direct-care"}, NOTHING_STATED),
-    ],
+@rows(
+    "comment, expected",
+    ({"sealwire": {"purpose": "direct-care"}}, Stated("direct-care")),
+    (
+        {"trace": 1, "sealwire": {"breakGlass": "unconscious", "purpose": "care"}},
+        Stated("care", "unconscious"),
+    ),
+    ("purpose=direct-care", Stated("direct-care")),
+    (" purpose = direct-care ;breakGlass= a=b", Stated("direct-care", "a=b")),
+    ("breakGlass=unconscious", Stated("", "unconscious")),
+    ("a comment; of=another kind", NOTHING_STATED),
+    ("", NOTHING_STATED),
+    (7, NOTHING_STATED),
+    ({"sealwire": "purpose=x"}, NOTHING_STATED),
+    ({"sealwire": {"purpose": 7}}, NOTHING_STATED),
+    ({"purpose": "direct-care"}, NOTHING_STATED),
 )
 def test_both_forms_say_the_same(comment: Any, expected: Stated) -> None:
     assert stated(comment) == expected

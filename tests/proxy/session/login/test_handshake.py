@@ -51,6 +51,7 @@ from tests.proxy.session.world import (
     session,
     written,
 )
+from tests.support.rows import rows
 from tests.wire.corpus import INVALID, document, element, int32, string
 
 MEMBERS = {"a:27017": "proxy-a:1", "b:27017": "a-much-longer-name.proxy.example:2", "c:27017": "c:3"}
@@ -120,14 +121,12 @@ def test_a_legacy_reply_to_anything_else_closes(play: Playbook, request_message:
     sent_on(play, request_message) >> server(legacy_reply(ALONE)) << close(CloseReason.SERVER_PROTOCOL)
 
 
-@pytest.mark.parametrize(
+@rows(
     "query",
-    [
-        legacy_query({"find": "patients"}, namespace=b"clinic.$cmd"),
-        legacy_query({"nhs_number": "x"}, namespace=b"clinic.patients"),
-        legacy_query({"isMaster": 1}, namespace=b"clinic.patients"),
-        legacy_query({}),
-    ],
+    legacy_query({"find": "patients"}, namespace=b"clinic.$cmd"),
+    legacy_query({"nhs_number": "x"}, namespace=b"clinic.patients"),
+    legacy_query({"isMaster": 1}, namespace=b"clinic.patients"),
+    legacy_query({}),
 )
 def test_any_other_legacy_query_is_answered_with_an_error(query: bytes) -> None:
     effects = session().client_data(query)
@@ -177,16 +176,14 @@ def test_a_member_without_a_listener_closes(members: dict[str, str], answer: dic
     play.finish()
 
 
-@pytest.mark.parametrize(
-    ("answer", "is_one"),
-    [
-        (
-            {"hosts": ["a:27017"], "passives": ["b:27017"], "arbiters": ["c:27017"], "primary": "b:27017"},
-            False,
-        ),
-        ({"hosts": ["a:27017"], "arbiters": ["c:27017"]}, False),
-        ({"hosts": ["a:27017", "a:27017"], "passives": ["A:27017"], "arbiters": []}, True),
-    ],
+@rows(
+    "answer, is_one",
+    (
+        {"hosts": ["a:27017"], "passives": ["b:27017"], "arbiters": ["c:27017"], "primary": "b:27017"},
+        False,
+    ),
+    ({"hosts": ["a:27017"], "arbiters": ["c:27017"]}, False),
+    ({"hosts": ["a:27017", "a:27017"], "passives": ["A:27017"], "arbiters": []}, True),
 )
 def test_one_listener_stands_for_one_member_whatever_list_it_is_in(
     answer: dict[str, Any], is_one: bool
@@ -219,16 +216,14 @@ def test_what_is_no_address_passes_as_it_is() -> None:
 SYMBOL = element(BsonType.SYMBOL, b"0", string(b"x:27017"))
 
 
-@pytest.mark.parametrize(
+@rows(
     "field",
-    [
-        element(BsonType.SYMBOL, b"me", string(b"x:27017")),
-        element(BsonType.JAVASCRIPT, b"primary", string(b"x:27017")),
-        element(BsonType.ARRAY, b"hosts", document(SYMBOL)),
-        element(BsonType.OBJECT, b"hosts", document(element(BsonType.INT, b"x:27017", int32(1)))),
-        element(BsonType.OBJECT, b"hosts", document(element(BsonType.STRING, b"0", string(b"db:27017")))),
-        element(BsonType.STRING, b"passives", string(b"x:27017")),
-    ],
+    element(BsonType.SYMBOL, b"me", string(b"x:27017")),
+    element(BsonType.JAVASCRIPT, b"primary", string(b"x:27017")),
+    element(BsonType.ARRAY, b"hosts", document(SYMBOL)),
+    element(BsonType.OBJECT, b"hosts", document(element(BsonType.INT, b"x:27017", int32(1)))),
+    element(BsonType.OBJECT, b"hosts", document(element(BsonType.STRING, b"0", string(b"db:27017")))),
+    element(BsonType.STRING, b"passives", string(b"x:27017")),
 )
 def test_an_address_in_another_type_is_not_told(play: Playbook, field: bytes) -> None:
     sent_on(play, HELLO) >> server(reply(document(field))) << close(CloseReason.SERVER_PROTOCOL)
@@ -454,9 +449,7 @@ def test_an_error_stays_as_it_is_and_counts(name: str) -> None:
     assert Count(Counter.SERVER_ERRORS, label=name) in effects
 
 
-@pytest.mark.parametrize(
-    "field", ["lastHeartbeatMessage", "infoMessage", "voteReason", "status", "errmsg", "of_a_newer_server"]
-)
+@rows("field", "lastHeartbeatMessage", "infoMessage", "voteReason", "status", "errmsg", "of_a_newer_server")
 def test_sentences_name_the_proxy_too(field: str) -> None:
     said = "Error connecting to b:27017 (10.0.0.2:27017) :: caused by :: Connection refused"
     answer = {"members": [{"name": "b:27017", "ip": "10.0.0.2", field: said}]}
@@ -479,13 +472,11 @@ def test_no_member_is_named_by_its_own_name_wherever_it_stands(inside: Any) -> N
     assert rewritten["members"][0]["name"] == "proxy:1"
 
 
-@pytest.mark.parametrize(
+@rows(
     "asked",
-    [
-        {"replSetReconfig": {"_id": "rs0", "members": [{"_id": 0, "host": "Proxy:2"}]}},
-        {"replSetInitiate": {"_id": "rs0", "members": [{"_id": 0, "host": STRANGER}]}},
-        {"replSetSyncFrom": "proxy:1"},
-    ],
+    {"replSetReconfig": {"_id": "rs0", "members": [{"_id": 0, "host": "Proxy:2"}]}},
+    {"replSetInitiate": {"_id": "rs0", "members": [{"_id": 0, "host": STRANGER}]}},
+    {"replSetSyncFrom": "proxy:1"},
 )
 def test_members_are_never_told_of_the_proxys_addresses(asked: dict[str, Any]) -> None:
     here = session_in(MEMBER_SET)
@@ -495,9 +486,7 @@ def test_members_are_never_told_of_the_proxys_addresses(asked: dict[str, Any]) -
     assert "Sealwire" in body_of(answer.data)["errmsg"]
 
 
-@pytest.mark.parametrize(
-    "asked", [{"replSetReconfig": {"members": [{"host": "c:27017"}]}}, {"replSetSyncFrom": "b:27017"}]
-)
+@rows("asked", {"replSetReconfig": {"members": [{"host": "c:27017"}]}}, {"replSetSyncFrom": "b:27017"})
 def test_their_own_names_pass(asked: dict[str, Any]) -> None:
     message = command({**asked, "$db": "admin"}, 1)
     assert ToServer(message) in session_in(MEMBER_SET).client_data(message)
@@ -513,27 +502,25 @@ STRANGE_HOST = STRANGER.partition(":")[0]
 TEXTS = MemberTexts(Topology("proxy.test:1", NAMED, withholds=True))
 
 
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        ("syncing from: MONGO-B:27018", "syncing from: proxy.test:2"),
-        ("no address for mongo-a.clinic.test.", "no address for proxy.test."),
-        ("no address for Mongo-B: try again", "no address for proxy.test: try again"),
-        ("mongo-b:27018", "proxy.test:2"),
-        ("connecting to [fd00::3]:27017 failed", "connecting to proxy.test:3 failed"),
-        ("connecting to [fd00::9]:27017 failed", f"connecting to {STRANGER} failed"),
-        ("connecting to [fd00::9] failed", f"connecting to {STRANGE_HOST} failed"),
-        ("hidden.clinic.test:27019, 10.0.0.2:27017", f"{STRANGER}, {STRANGER}"),
-        ("mongo-b:99", STRANGER),
-        ("10.0.0.2", STRANGE_HOST),
-        # what names nobody stays
-        ("", None),
-        ("mongo-b", None),
-        ("could not find member to sync from", None),
-        ("at 2026-11-27T10:15:20.123Z, or 10:15:20", None),
-        ("HostUnreachable :: caused by :: code:6, version 7.0.12", None),
-        ("not mongo-bb, nor a.mongo-b, nor mongo-a", None),
-    ],
+@rows(
+    "said, told",
+    ("syncing from: MONGO-B:27018", "syncing from: proxy.test:2"),
+    ("no address for mongo-a.clinic.test.", "no address for proxy.test."),
+    ("no address for Mongo-B: try again", "no address for proxy.test: try again"),
+    ("mongo-b:27018", "proxy.test:2"),
+    ("connecting to [fd00::3]:27017 failed", "connecting to proxy.test:3 failed"),
+    ("connecting to [fd00::9]:27017 failed", f"connecting to {STRANGER} failed"),
+    ("connecting to [fd00::9] failed", f"connecting to {STRANGE_HOST} failed"),
+    ("hidden.clinic.test:27019, 10.0.0.2:27017", f"{STRANGER}, {STRANGER}"),
+    ("mongo-b:99", STRANGER),
+    ("10.0.0.2", STRANGE_HOST),
+    # what names nobody stays
+    ("", None),
+    ("mongo-b", None),
+    ("could not find member to sync from", None),
+    ("at 2026-11-27T10:15:20.123Z, or 10:15:20", None),
+    ("HostUnreachable :: caused by :: code:6, version 7.0.12", None),
+    ("not mongo-bb, nor a.mongo-b, nor mongo-a", None),
 )
 def test_a_member_is_called_by_the_proxys_address(said: str, told: str | None) -> None:
     assert TEXTS.told(said) == (said if told is None else told)

@@ -49,6 +49,7 @@ from tests.proxy.session.world import (
     written,
 )
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 NO_KEY, RETRY = 211, 262
 DAY = datetime(2000, 5, 17, tzinfo=UTC)
@@ -456,9 +457,7 @@ def move_up_to(session: Session, name: str, generation: int) -> None:
     session.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2, generation, Window(place, place)))
 
 
-@pytest.mark.parametrize(
-    "first", [{"find": "patients", "filter": {"_id": 1}}, {"insert": "wards", "documents": [{}]}]
-)
+@rows("first", {"find": "patients", "filter": {"_id": 1}}, {"insert": "wards", "documents": [{}]})
 def test_a_transaction_does_not_ask_for_a_form_that_its_snapshot_lacks(
     leased: Session, first: dict[str, Any]
 ) -> None:

@@ -21,6 +21,7 @@ from tests.proxy.session import world
 from tests.proxy.session.moving.talk import acknowledged, asked, cursor, find, insert, sent, waits
 from tests.proxy.session.world import body_of, command, data_key, envelope, reply, sealed, written
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 LOW, MIDDLE, HIGH = sorted(("ann", "bob", "cat"), key=lambda name: envelope("nhs", name))
 CLASS_ID = world.class_id_of("nhs")
@@ -517,15 +518,13 @@ def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
     assert acknowledged(moving) == 9
 
 
-@pytest.mark.parametrize(
-    ("said", "labels"),
-    [
-        ({"ok": 1.0}, TRANSIENT),
-        ({"ok": 0.0, "code": 251}, TRANSIENT),
-        # committed before, for all that is known: whoever runs it again does so twice
-        ({"ok": 0.0, "code": 256}, None),
-        ({}, None),
-    ],
+@rows(
+    "said, labels",
+    ({"ok": 1.0}, TRANSIENT),
+    ({"ok": 0.0, "code": 251}, TRANSIENT),
+    # committed before, for all that is known: whoever runs it again does so twice
+    ({"ok": 0.0, "code": 256}, None),
+    ({}, None),
 )
 def test_a_commit_that_is_refused_leaves_no_transaction_open(
     moving: Session, said: dict[str, Any], labels: list[str] | None

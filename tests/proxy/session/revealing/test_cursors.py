@@ -43,6 +43,7 @@ from tests.proxy.session.world import (
 from tests.strategies import bson_documents
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tests.wire.corpus import binary, document, element, int32, string
 
 NHS = "943 476 5919"
@@ -86,17 +87,15 @@ def test_another_connection_opens_what_the_cursor_yields() -> None:
     play.finish()
 
 
-@pytest.mark.parametrize(
-    ("change", "cursor_id", "database"),
-    [
-        (lambda name: name[:-1] + ("0" if name[-1] != "0" else "1"), CURSOR, "clinic"),
-        (lambda name: name, CURSOR + 1, "clinic"),
-        (lambda name: name, CURSOR, "elsewhere"),
-        (lambda name: name.replace("shown", "wards"), CURSOR, "clinic"),
-        (lambda name: name + "zz", CURSOR, "clinic"),
-        (lambda name: name[:-32], CURSOR, "clinic"),
-        (lambda _: "shown", CURSOR, "clinic"),
-    ],
+@rows(
+    "change, cursor_id, database",
+    (lambda name: name[:-1] + ("0" if name[-1] != "0" else "1"), CURSOR, "clinic"),
+    (lambda name: name, CURSOR + 1, "clinic"),
+    (lambda name: name, CURSOR, "elsewhere"),
+    (lambda name: name.replace("shown", "wards"), CURSOR, "clinic"),
+    (lambda name: name + "zz", CURSOR, "clinic"),
+    (lambda name: name[:-32], CURSOR, "clinic"),
+    (lambda _: "shown", CURSOR, "clinic"),
 )
 def test_a_mark_fits_its_own_cursor_and_no_other(change: Any, cursor_id: int, database: str) -> None:
     collection = change(marked())
@@ -198,17 +197,15 @@ def test_a_cursor_that_was_opened_under_a_former_policy_is_read_on() -> None:
     play.finish()
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        {"ok": 0.0, "code": 13},
-        {"cursor": 5},
-        {"cursor": {"ns": "clinic.shown"}},
-        {"cursor": {"id": 5, "ns": "clinic.shown"}},
-        {"cursor": {"id": Int64(5)}},
-        {"cursor": {"id": Int64(5), "ns": 7}},
-        {"cursor": {"id": Int64(0), "ns": "clinic.shown"}},
-    ],
+    {"ok": 0.0, "code": 13},
+    {"cursor": 5},
+    {"cursor": {"ns": "clinic.shown"}},
+    {"cursor": {"id": 5, "ns": "clinic.shown"}},
+    {"cursor": {"id": Int64(5)}},
+    {"cursor": {"id": Int64(5), "ns": 7}},
+    {"cursor": {"id": Int64(0), "ns": "clinic.shown"}},
 )
 def test_a_reply_without_an_open_cursor_is_not_marked(body: Any) -> None:
     message = reply(body)
@@ -371,16 +368,14 @@ _NAMELESS = build_op_msg(
 """The name of an array's item has no end."""
 
 
-@pytest.mark.parametrize(
-    ("message", "reason", "offset"),
-    [
-        (_broken(-1, 1), WireReason.BSON_TERMINATOR, 116),
-        (_broken(-2, 1), WireReason.BSON_TERMINATOR, 115),
-        (_broken(28, 89), WireReason.BSON_LENGTH, 28),  # the array's, past the end of the body
-        (_broken(25, 0), WireReason.BSON_TYPE, 28),
-        (_broken(32, 0x55), WireReason.BSON_TYPE, 35),
-        (_broken(35, 200), WireReason.BSON_LENGTH, 35),
-    ],
+@rows(
+    "message, reason, offset",
+    (_broken(-1, 1), WireReason.BSON_TERMINATOR, 116),
+    (_broken(-2, 1), WireReason.BSON_TERMINATOR, 115),
+    (_broken(28, 89), WireReason.BSON_LENGTH, 28),  # the array's, past the end of the body
+    (_broken(25, 0), WireReason.BSON_TYPE, 28),
+    (_broken(32, 0x55), WireReason.BSON_TYPE, 35),
+    (_broken(35, 200), WireReason.BSON_LENGTH, 35),
 )
 @pytest.mark.parametrize("size", [4, 20, 500])
 def test_what_does_not_fit_together_is_an_error(
@@ -429,17 +424,15 @@ def test_the_parts_are_let_go_on_the_way(early: bool) -> None:
     assert max(map(len, pieces)) < WINDOW_BYTES + PART_BYTES
 
 
-@pytest.mark.parametrize(
-    ("message", "plain", "more"),
-    [
-        (reply({"ok": 1.0}), True, False),
-        (build_op_msg(1, 2, bson.encode({}), MORE_TO_COME), True, True),
-        (build_op_msg(1, 2, bson.encode({}), CHECKSUM_PRESENT), False, False),
-        (build_op_msg(1, 2, bson.encode({}), 1 << 16), False, False),
-        (command({"x": 1}, after={"a": [{}]}), False, False),
-        (command({"x": 1}, first={"a": [{}]}), False, False),
-        (int32(26) + reply({})[4:12] + int32(1) + reply({})[16:], False, False),
-    ],
+@rows(
+    "message, plain, more",
+    (reply({"ok": 1.0}), True, False),
+    (build_op_msg(1, 2, bson.encode({}), MORE_TO_COME), True, True),
+    (build_op_msg(1, 2, bson.encode({}), CHECKSUM_PRESENT), False, False),
+    (build_op_msg(1, 2, bson.encode({}), 1 << 16), False, False),
+    (command({"x": 1}, after={"a": [{}]}), False, False),
+    (command({"x": 1}, first={"a": [{}]}), False, False),
+    (int32(26) + reply({})[4:12] + int32(1) + reply({})[16:], False, False),
 )
 def test_only_one_body_and_nothing_else_is_plain(message: bytes, plain: bool, more: bool) -> None:
     found = in_parts(message, len(message))

@@ -42,6 +42,7 @@ from tests.proxy.session.world import (
     session_of,
     use_settings,
 )
+from tests.support.rows import rows
 
 TREE = POLICY.collections["clinic.patients"]
 NHS = "943 476 5919"
@@ -98,26 +99,23 @@ def test_values_of_all_documents_are_added_up() -> None:
     assert found(IN_CLEAR, {"nhs_number": SEALED}, IN_CLEAR) == {"nhs_number": 2}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [{"cursor": {"nextBatch": [IN_CLEAR]}}, {"ok": 1.0, "lastErrorObject": {"n": 1}, "value": IN_CLEAR}],
+@rows(
+    "body", {"cursor": {"nextBatch": [IN_CLEAR]}}, {"ok": 1.0, "lastErrorObject": {"n": 1}, "value": IN_CLEAR}
 )
 def test_documents_are_where_their_commands_put_them(body: dict[str, Any]) -> None:
     assert plaintext_in(encoded(body)) == {"nhs_number": 1}
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        {"value": None},
-        {"value": "x"},
-        {"cursor": 1},
-        {"cursor": {"firstBatch": IN_CLEAR}},
-        {"cursor": {"firstBatch": [1, None]}},
-        {"cursor": {"other": [IN_CLEAR]}},
-        {"values": [IN_CLEAR], "ok": 1},
-        {"lastErrorObject": IN_CLEAR},
-    ],
+    {"value": None},
+    {"value": "x"},
+    {"cursor": 1},
+    {"cursor": {"firstBatch": IN_CLEAR}},
+    {"cursor": {"firstBatch": [1, None]}},
+    {"cursor": {"other": [IN_CLEAR]}},
+    {"values": [IN_CLEAR], "ok": 1},
+    {"lastErrorObject": IN_CLEAR},
 )
 def test_elsewhere_there_are_no_documents(body: dict[str, Any]) -> None:
     assert plaintext_in(encoded(body)) == {}
@@ -137,25 +135,27 @@ def numbered(value: Any, levels: int) -> Any:
     return value
 
 
-@pytest.mark.parametrize(
-    ("document", "paths"),
-    [
-        ({"contact": nested({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
-        ({"contact": nested({"email": NHS}, MAX_DEPTH)}, {}),
-        ({"contact": nested({"email": NHS}, 2 * MAX_DEPTH)}, {}),
-        ({"contact": numbered({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
-        ({"contact": numbered({"email": NHS}, MAX_DEPTH)}, {}),
-        ({"tags": nested(SEALED, MAX_DEPTH)}, {}),
-        ({"tags": nested(SEALED, MAX_DEPTH + 1)}, {"tags": 1}),
-    ],
+@rows(
+    "document, paths",
+    ({"contact": nested({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
+    ({"contact": nested({"email": NHS}, MAX_DEPTH)}, {}),
+    ({"contact": nested({"email": NHS}, 2 * MAX_DEPTH)}, {}),
+    ({"contact": numbered({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
+    ({"contact": numbered({"email": NHS}, MAX_DEPTH)}, {}),
+    ({"tags": nested(SEALED, MAX_DEPTH)}, {}),
+    ({"tags": nested(SEALED, MAX_DEPTH + 1)}, {"tags": 1}),
 )
 def test_what_no_server_nests_is_not_followed(document: dict[str, Any], paths: dict[str, int]) -> None:
     assert found({**document, "visits": 1}) == {**paths, "visits": 1}
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "met"),
-    [(True, None, []), (True, False, []), (False, True, []), (False, None, MET), (False, False, MET)],
+@rows(
+    "old, new, met",
+    (True, None, []),
+    (True, False, []),
+    (False, True, []),
+    (False, None, MET),
+    (False, False, MET),
 )
 def test_a_class_that_is_in_clear_or_moves_from_or_to_it_may_be(
     old: bool, new: bool | None, met: list[Effect]
@@ -197,18 +197,16 @@ FIND = {"find": "patients"}
 VALUE = {"value": IN_CLEAR}
 
 
-@pytest.mark.parametrize(
-    ("body", "shown"),
-    [
-        (FIND, None),
-        (FIND | {"filter": {"nhs_number": "1"}, "sort": {"_id": 1}, "limit": 3}, None),
-        (FIND | {"projection": {}}, None),
-        (FIND | {"projection": {"nhs_number": 1, "_id": False}}, None),
-        ({"findAndModify": "patients", "query": {"_id": 1}, "remove": True}, VALUE),
-        ({"findandmodify": "patients", "remove": True, "fields": {"notes": 0}}, VALUE),
-        ({"aggregate": "patients", "pipeline": [], "cursor": {}}, None),
-        ({"aggregate": "patients", "pipeline": [{"$match": {"_id": 1}}, {"$limit": 2}], "cursor": {}}, None),
-    ],
+@rows(
+    "body, shown",
+    (FIND, None),
+    (FIND | {"filter": {"nhs_number": "1"}, "sort": {"_id": 1}, "limit": 3}, None),
+    (FIND | {"projection": {}}, None),
+    (FIND | {"projection": {"nhs_number": 1, "_id": False}}, None),
+    ({"findAndModify": "patients", "query": {"_id": 1}, "remove": True}, VALUE),
+    ({"findandmodify": "patients", "remove": True, "fields": {"notes": 0}}, VALUE),
+    ({"aggregate": "patients", "pipeline": [], "cursor": {}}, None),
+    ({"aggregate": "patients", "pipeline": [{"$match": {"_id": 1}}, {"$limit": 2}], "cursor": {}}, None),
 )
 def test_documents_as_the_collection_has_them_are_looked_at(
     body: dict[str, Any], shown: dict[str, Any] | None
@@ -216,20 +214,18 @@ def test_documents_as_the_collection_has_them_are_looked_at(
     assert answered(session(), body, shown) == MET
 
 
-@pytest.mark.parametrize(
-    ("body", "shown"),
-    [
-        (FIND | {"projection": {"nhs_number": "$name"}}, None),
-        (FIND | {"projection": {"nhs_number": {"$literal": "x"}}}, None),
-        (FIND | {"returnKey": True}, None),
-        ({"findAndModify": "patients", "remove": True, "fields": {"nhs_number": "$name"}}, VALUE),
-        ({"aggregate": "patients", "pipeline": [{"$project": {"nhs_number": "$name"}}], "cursor": {}}, None),
-        ({"aggregate": "patients", "pipeline": [{"$limit": 1}, {"$unset": "a"}], "cursor": {}}, None),
-        ({"distinct": "patients", "key": "nhs_number"}, {"values": [NHS]}),
-        ({"count": "patients"}, VALUE),
-        ({"getMore": Int64(CURSOR), "collection": "patients"}, None),
-        ({"find": "wards", "$db": "stock"}, None),
-    ],
+@rows(
+    "body, shown",
+    (FIND | {"projection": {"nhs_number": "$name"}}, None),
+    (FIND | {"projection": {"nhs_number": {"$literal": "x"}}}, None),
+    (FIND | {"returnKey": True}, None),
+    ({"findAndModify": "patients", "remove": True, "fields": {"nhs_number": "$name"}}, VALUE),
+    ({"aggregate": "patients", "pipeline": [{"$project": {"nhs_number": "$name"}}], "cursor": {}}, None),
+    ({"aggregate": "patients", "pipeline": [{"$limit": 1}, {"$unset": "a"}], "cursor": {}}, None),
+    ({"distinct": "patients", "key": "nhs_number"}, {"values": [NHS]}),
+    ({"count": "patients"}, VALUE),
+    ({"getMore": Int64(CURSOR), "collection": "patients"}, None),
+    ({"find": "wards", "$db": "stock"}, None),
 )
 def test_documents_of_another_shape_are_not_looked_at(
     body: dict[str, Any], shown: dict[str, Any] | None
@@ -334,15 +330,13 @@ def test_later_batches_of_a_cursor_that_was_looked_at_are_looked_at() -> None:
     assert answered(elsewhere, GET_MORE, batch("nextBatch")) == MET
 
 
-@pytest.mark.parametrize(
-    ("query", "first"),
-    [
-        (FIND, batch("firstBatch", 0)),
-        (FIND, batch("firstBatch", CURSOR + 1)),
-        (FIND, {"cursor": 1}),
-        (FIND, {"cursor": {"id": 5}}),
-        (FIND | {"projection": {"nhs_number": "$name"}}, batch("firstBatch")),
-    ],
+@rows(
+    "query, first",
+    (FIND, batch("firstBatch", 0)),
+    (FIND, batch("firstBatch", CURSOR + 1)),
+    (FIND, {"cursor": 1}),
+    (FIND, {"cursor": {"id": 5}}),
+    (FIND | {"projection": {"nhs_number": "$name"}}, batch("firstBatch")),
 )
 def test_later_batches_of_other_cursors_are_not(query: dict[str, Any], first: dict[str, Any]) -> None:
     core = session()
@@ -460,34 +454,30 @@ def test_clients_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch)
     assert [reads.of_last_hour(name) for name in ("ann", "bob", "eve")] == [0, 1, 1]
 
 
-@pytest.mark.parametrize(
-    ("body", "count"),
-    [
-        ({"cursor": {"firstBatch": [{}, {}], "id": Int64(0), "ns": "a.b"}, "ok": 1.0}, 2),
-        ({"cursor": {"nextBatch": [{}], "id": Int64(0), "ns": "a.b"}, "ok": 1.0}, 1),
-        ({"cursor": {"id": Int64(0), "ns": "a.b"}, "ok": 1.0}, 0),
-        ({"values": [1, 2, 3], "ok": 1.0}, 3),
-        ({"value": {"_id": 1}, "ok": 1.0}, 1),
-        ({"value": None, "ok": 1.0}, 0),
-        ({"n": 5, "ok": 1.0}, 0),
-        ({"cursor": 5, "values": 5}, 0),
-    ],
+@rows(
+    "body, count",
+    ({"cursor": {"firstBatch": [{}, {}], "id": Int64(0), "ns": "a.b"}, "ok": 1.0}, 2),
+    ({"cursor": {"nextBatch": [{}], "id": Int64(0), "ns": "a.b"}, "ok": 1.0}, 1),
+    ({"cursor": {"id": Int64(0), "ns": "a.b"}, "ok": 1.0}, 0),
+    ({"values": [1, 2, 3], "ok": 1.0}, 3),
+    ({"value": {"_id": 1}, "ok": 1.0}, 1),
+    ({"value": None, "ok": 1.0}, 0),
+    ({"n": 5, "ok": 1.0}, 0),
+    ({"cursor": 5, "values": 5}, 0),
 )
 def test_documents_of_a_reply(body: dict[str, Any], count: int) -> None:
     assert documents_in(encode(body), 0, gathered=False) == count
 
 
-@pytest.mark.parametrize(
-    ("document", "count"),
-    [
-        ({}, 1),
-        ({"a": 1, "b": {"c": 2}}, 1),
-        ({"a": [1, 2, 3]}, 3),
-        ({"a": []}, 1),
-        ({"a": [{"x": [1, 2]}, {"x": []}, 5]}, 4),
-        ({"a": [1, 2], "b": {"c": [1, 2, 3]}, "d": [1]}, 5),
-        ({"a": [[1, 2], [3, 4]]}, 4),
-    ],
+@rows(
+    "document, count",
+    ({}, 1),
+    ({"a": 1, "b": {"c": 2}}, 1),
+    ({"a": [1, 2, 3]}, 3),
+    ({"a": []}, 1),
+    ({"a": [{"x": [1, 2]}, {"x": []}, 5]}, 4),
+    ({"a": [1, 2], "b": {"c": [1, 2, 3]}, "d": [1]}, 5),
+    ({"a": [[1, 2], [3, 4]]}, 4),
 )
 def test_what_is_gathered_in_a_document_counts_by_the_items_of_its_arrays(
     document: dict[str, Any], count: int

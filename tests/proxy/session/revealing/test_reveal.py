@@ -52,6 +52,7 @@ from tests.proxy.session.world import (
 from tests.strategies import bson_documents
 from tests.support.policies import policy_of
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tests.wire.corpus import INVALID, VALID, binary, code_with_scope, document, element, int32, string
 
 SEALED = sealed("nhs", "x")
@@ -360,9 +361,7 @@ def test_events_are_opened_if_their_collection_is_protected() -> None:
     assert shown({"fullDocument": SEALED_FIELD}, BY_NAMESPACE) == {"fullDocument": SEALED_FIELD}
 
 
-@pytest.mark.parametrize(
-    "openings", [CLOSED, Z, Openings({b"": WHOLE}), Openings({b"a.,-\xff": Openings({b"": WHOLE})})]
-)
+@rows("openings", CLOSED, Z, Openings({b"": WHOLE}), Openings({b"a.,-\xff": Openings({b"": WHOLE})}))
 def test_openings_survive_their_text(openings: Openings) -> None:
     text = as_text(openings)
     assert as_text(from_text(text)) == text
@@ -407,16 +406,14 @@ def test_a_join_opens_the_protected_documents_alone(on: str, long: bool) -> None
     joined(on, long=long)
 
 
-@pytest.mark.parametrize(
-    ("change", "is_opened"),
-    [
-        (lambda name: name, True),
-        (lambda name: name.partition("-")[0], False),
-        (lambda name: name + ",.636f70696564", False),
-        (lambda name: name.partition("-")[0] + "-ns", False),
-        (lambda name: name.replace("-", ""), False),
-        (lambda _: "copy", False),
-    ],
+@rows(
+    "change, is_opened",
+    (lambda name: name, True),
+    (lambda name: name.partition("-")[0], False),
+    (lambda name: name + ",.636f70696564", False),
+    (lambda name: name.partition("-")[0] + "-ns", False),
+    (lambda name: name.replace("-", ""), False),
+    (lambda _: "copy", False),
 )
 def test_another_session_opens_no_more_than_the_first_and_nobody_changes_the_paths(
     change: Callable[[str], str], *, is_opened: bool

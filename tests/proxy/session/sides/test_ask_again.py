@@ -38,6 +38,7 @@ from tests.proxy.session.sides.test_ask_values import (
 )
 from tests.proxy.session.sides.test_entitlement_limits import counted, sends
 from tests.proxy.session.world import body_of, command, reply, sealed, session_of
+from tests.support.rows import rows
 
 ABOVE = {"nhs_number": {"$gt": "5"}}
 NONE: dict[str, Any] = {"n": 0, "nModified": 0, "ok": 1.0}
@@ -85,10 +86,7 @@ def test_a_value_that_was_stored_meanwhile_is_found(play: Playbook) -> None:
     play >> client(ping) << to_server(ping)
 
 
-@pytest.mark.parametrize(
-    ("make", "none"),
-    [(delete, {"n": 0, "ok": 1.0}), (modify, {"value": None, "ok": 1.0})],
-)
+@rows("make, none", (delete, {"n": 0, "ok": 1.0}), (modify, {"value": None, "ok": 1.0}))
 def test_without_a_new_value_the_client_gets_the_reply(
     play: Playbook, make: Any, none: dict[str, Any]
 ) -> None:
@@ -100,19 +98,17 @@ def test_without_a_new_value_the_client_gets_the_reply(
     play << to_client(reply(none, 70))
 
 
-@pytest.mark.parametrize(
-    ("body", "answer"),
-    [
-        (update(ABOVE), {"n": 1, "nModified": 1, "ok": 1.0}),
-        (update(ABOVE), {**NONE, "writeErrors": [{"index": 0, "code": 1, "errmsg": "x"}]}),
-        (update(ABOVE), {"ok": 0.0, "code": 50, "errmsg": "x", "codeName": "MaxTimeMSExpired"}),
-        (update(ABOVE), {**NONE, "n": Decimal128("0E+3")}),
-        (update(ABOVE), {"ok": 1.0}),
-        (modify(ABOVE), {"value": {"_id": 1}, "ok": 1.0}),
-        (delete(ABOVE, 0), {"n": 0, "ok": 1.0}),
-        ({**update(ABOVE), "updates": [{"q": ABOVE, "u": {"$set": {"a": 1}}, "multi": True}]}, NONE),
-        ({**update(ABOVE), "updates": [{"q": ABOVE, "u": {"$set": {"a": 1}}}] * 2}, NONE),
-    ],
+@rows(
+    "body, answer",
+    (update(ABOVE), {"n": 1, "nModified": 1, "ok": 1.0}),
+    (update(ABOVE), {**NONE, "writeErrors": [{"index": 0, "code": 1, "errmsg": "x"}]}),
+    (update(ABOVE), {"ok": 0.0, "code": 50, "errmsg": "x", "codeName": "MaxTimeMSExpired"}),
+    (update(ABOVE), {**NONE, "n": Decimal128("0E+3")}),
+    (update(ABOVE), {"ok": 1.0}),
+    (modify(ABOVE), {"value": {"_id": 1}, "ok": 1.0}),
+    (delete(ABOVE, 0), {"n": 0, "ok": 1.0}),
+    ({**update(ABOVE), "updates": [{"q": ABOVE, "u": {"$set": {"a": 1}}, "multi": True}]}, NONE),
+    ({**update(ABOVE), "updates": [{"q": ABOVE, "u": {"$set": {"a": 1}}}] * 2}, NONE),
 )
 def test_no_other_reply_is_held_back(session: Session, body: dict[str, Any], answer: dict[str, Any]) -> None:
     session.client_data(command(body, 70))

@@ -41,6 +41,7 @@ from tests.proxy.session.world import (
     session_of,
 )
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 ASKING = policy_of(
     POLICY_TEXT.replace(
@@ -478,17 +479,15 @@ def test_an_error_of_the_server_is_the_clients(play: Playbook) -> None:
     play << audit("refused", "clinic.patients", "find", "ValuesUnknown") << error(50, "MaxTimeMSExpired", 70)
 
 
-@pytest.mark.parametrize(
+@rows(
     "lie",
-    [
-        reply({"ok": 1.0}, 1),
-        reply({"cursor": {"id": 0, "firstBatch": []}, "ok": 1.0}, 1),
-        reply({"cursor": {"id": Int64(0), "firstBatch": {}}, "ok": 1.0}, 1),
-        reply({"cursor": {"id": Int64(0), "firstBatch": [5]}, "ok": 1.0}, 1),
-        reply({"cursor": {"id": Int64(0), "firstBatch": [{"id": "7"}]}, "ok": 1.0}, 1),
-        reply({"cursor": {"id": Int64(0), "firstBatch": []}, "ok": 1.0}, 1, flags=MORE_TO_COME),
-        told(2),
-    ],
+    reply({"ok": 1.0}, 1),
+    reply({"cursor": {"id": 0, "firstBatch": []}, "ok": 1.0}, 1),
+    reply({"cursor": {"id": Int64(0), "firstBatch": {}}, "ok": 1.0}, 1),
+    reply({"cursor": {"id": Int64(0), "firstBatch": [5]}, "ok": 1.0}, 1),
+    reply({"cursor": {"id": Int64(0), "firstBatch": [{"id": "7"}]}, "ok": 1.0}, 1),
+    reply({"cursor": {"id": Int64(0), "firstBatch": []}, "ok": 1.0}, 1, flags=MORE_TO_COME),
+    told(2),
 )
 def test_a_server_that_lies_ends_the_session(play: Playbook, lie: bytes) -> None:
     play >> client(command(find({"$gt": "5"}), 70)) << pause(True) << to_server(asked(1))
@@ -501,14 +500,12 @@ def test_the_next_commands_wait(play: Playbook) -> None:
     play >> server(told(1)) << pause(False) << to_server(command(find({"$in": []}), 70)) << to_server(ping)
 
 
-@pytest.mark.parametrize(
-    ("certificate", "field", "reason"),
-    [
-        ("CN=clerk", "nhs_number", Reason.RANGE),  # sees it masked, and may compare it
-        ("CN=clerk", "visits", Reason.ROLE),  # sees it in clear, and may not compare it
-        ("CN=writer", "nhs_number", Reason.RANGE),
-        ("CN=nobody", "nhs_number", Reason.ROLE),
-    ],
+@rows(
+    "certificate, field, reason",
+    ("CN=clerk", "nhs_number", Reason.RANGE),  # sees it masked, and may compare it
+    ("CN=clerk", "visits", Reason.ROLE),  # sees it in clear, and may not compare it
+    ("CN=writer", "nhs_number", Reason.RANGE),
+    ("CN=nobody", "nhs_number", Reason.ROLE),
 )
 def test_who_may_not_see_and_compare_a_value_does_not_ask(
     certificate: str, field: str, reason: Reason

@@ -42,6 +42,7 @@ from tests.proxy.session.world import (
     session_of,
     use_settings,
 )
+from tests.support.rows import rows
 
 X509 = "MONGODB-X509"
 SUBJECT = "CN=ward-3,O=Clinic"
@@ -153,17 +154,15 @@ def test_sasl_start_has_an_answer_of_its_own_form(talk: Talk) -> None:
     assert (told["done"], told["ok"], bytes(told["payload"])) == (True, 1.0, b"")
 
 
-@pytest.mark.parametrize(
+@rows(
     "claim",
-    [
-        {"user": "CN=ward-4,O=Clinic"},
-        {"user": SUBJECT + " "},
-        {"user": 7},
-        {"$db": "admin"},
-        {"mechanism": "SCRAM-SHA-256"},
-        {"mechanism": 1},
-        {"payload": Binary(b"CN=ward-4,O=Clinic")},
-    ],
+    {"user": "CN=ward-4,O=Clinic"},
+    {"user": SUBJECT + " "},
+    {"user": 7},
+    {"$db": "admin"},
+    {"mechanism": "SCRAM-SHA-256"},
+    {"mechanism": 1},
+    {"payload": Binary(b"CN=ward-4,O=Clinic")},
 )
 def test_who_says_that_he_is_somebody_else_is_refused(talk: Talk, claim: dict[str, Any]) -> None:
     talk.client(command({**EXPLICIT, **claim}))
@@ -223,14 +222,12 @@ def test_a_server_that_does_not_know_the_password_lets_nobody_in() -> None:
     assert not talk.is_let_in
 
 
-@pytest.mark.parametrize(
+@rows(
     "answer",
-    [
-        {"ok": 1.0, "conversationId": 7, "done": True, "payload": Binary(b"")},
-        {"ok": 1.0, "conversationId": 7, "done": False, "payload": Binary(b"r=x,s=eA==,i=4096")},
-        {"ok": 1.0, "conversationId": 7, "done": False},
-        {"ok": 1.0},
-    ],
+    {"ok": 1.0, "conversationId": 7, "done": True, "payload": Binary(b"")},
+    {"ok": 1.0, "conversationId": 7, "done": False, "payload": Binary(b"r=x,s=eA==,i=4096")},
+    {"ok": 1.0, "conversationId": 7, "done": False},
+    {"ok": 1.0},
 )
 def test_a_server_that_breaks_the_protocol_lets_nobody_in(answer: dict[str, Any]) -> None:
     talk = Talk(SCRAM)

@@ -59,6 +59,7 @@ from tests.proxy.session.world import (
     session,
     written,
 )
+from tests.support.rows import rows
 from tests.wire.corpus import document, element
 
 HELLO = {"hello": 1, "client": {"driver": {"name": "PyMongo", "version": "4.20"}}}
@@ -248,19 +249,17 @@ def test_what_stands_before_ok_does_not_hide_an_error() -> None:
     assert counted(INSERT_WARD, {"n": 0, "ok": 0.0}) == [(Counter.SERVER_ERRORS, "insert")]
 
 
-@pytest.mark.parametrize(
-    ("asked", "answer"),
-    [
-        (FIND_PATIENTS, {"cursor": CURSOR, "ok": 1.0}),
-        (FIND_PATIENTS, {"waitedMS": Int64(0), "cursor": CURSOR, "ok": 1}),
-        (INSERT_WARD, {"n": 1, "ok": 1.0}),
-        (INSERT_WARD, {"n": 1, "ok": True}),
-        (
-            INSERT_WARD,
-            {"n": 1, "electionId": bson.ObjectId(), "opTime": {"ts": 1}, "writeErrors": [], "ok": 1.0},
-        ),
-        (BULK, {"cursor": CURSOR, "nErrors": 0, "nInserted": 1, "ok": 1.0}),
-    ],
+@rows(
+    "asked, answer",
+    (FIND_PATIENTS, {"cursor": CURSOR, "ok": 1.0}),
+    (FIND_PATIENTS, {"waitedMS": Int64(0), "cursor": CURSOR, "ok": 1}),
+    (INSERT_WARD, {"n": 1, "ok": 1.0}),
+    (INSERT_WARD, {"n": 1, "ok": True}),
+    (
+        INSERT_WARD,
+        {"n": 1, "electionId": bson.ObjectId(bytes(12)), "opTime": {"ts": 1}, "writeErrors": [], "ok": 1.0},
+    ),
+    (BULK, {"cursor": CURSOR, "nErrors": 0, "nInserted": 1, "ok": 1.0}),
 )
 def test_a_reply_without_an_error_is_not_counted(asked: dict[str, Any], answer: dict[str, Any]) -> None:
     assert counted(asked, answer) == []

@@ -35,6 +35,7 @@ from tests.proxy.session.world import (
     use_settings,
     written,
 )
+from tests.support.rows import rows
 
 LOOKUP: dict[str, Any] = {"$lookup": {"from": "patients", "pipeline": [], "as": "z"}}
 
@@ -47,14 +48,12 @@ def test_each_class_is_shown_as_the_role_says() -> None:
     assert doctor == {"_id": 1, "nhs_number": NHS, "born": BORN, "visits": 7, "notes": "a note"}
 
 
-@pytest.mark.parametrize(
+@rows(
     "document",
-    [
-        {"renamed": sealed("nhs", NHS)},
-        {"deep": {"er": [{"x": sealed("nhs", NHS)}]}},
-        {"joined": [{"nhs_number": sealed("nhs", NHS)}]},
-        {"_id": sealed("nhs", NHS)},
-    ],
+    {"renamed": sealed("nhs", NHS)},
+    {"deep": {"er": [{"x": sealed("nhs", NHS)}]}},
+    {"joined": [{"nhs_number": sealed("nhs", NHS)}]},
+    {"_id": sealed("nhs", NHS)},
 )
 def test_no_other_name_gives_a_way_round(document: dict[str, Any]) -> None:
     answer = shown(session_as("CN=clerk"), FIND, batch(document))
@@ -62,22 +61,20 @@ def test_no_other_name_gives_a_way_round(document: dict[str, Any]) -> None:
     assert "****5919" in str(answer)
 
 
-@pytest.mark.parametrize(
-    ("body", "stored", "seen"),
-    [
-        (FIND, {"nhs_number": NHS}, {"nhs_number": "****5919"}),
-        (
-            FIND,
-            {"born": BORN, "nhs_number": [NHS, None]},
-            {"born": "1950", "nhs_number": ["****5919", None]},
-        ),
-        (
-            {"aggregate": "patients", "pipeline": [{"$project": {"x": "$nhs_number"}}], "cursor": {}},
-            {"x": NHS},
-            {"x": "****5919"},
-        ),
-        (FIND, {"visits": 7, "ward": NHS}, {"visits": 7, "ward": NHS}),
-    ],
+@rows(
+    "body, stored, seen",
+    (FIND, {"nhs_number": NHS}, {"nhs_number": "****5919"}),
+    (
+        FIND,
+        {"born": BORN, "nhs_number": [NHS, None]},
+        {"born": "1950", "nhs_number": ["****5919", None]},
+    ),
+    (
+        {"aggregate": "patients", "pipeline": [{"$project": {"x": "$nhs_number"}}], "cursor": {}},
+        {"x": NHS},
+        {"x": "****5919"},
+    ),
+    (FIND, {"visits": 7, "ward": NHS}, {"visits": 7, "ward": NHS}),
 )
 def test_plaintext_at_a_covered_path_is_masked(body: Any, stored: Any, seen: Any) -> None:
     assert first(shown(session_as("CN=clerk"), body, batch(stored))) == seen
@@ -117,13 +114,11 @@ COMPARED: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        *({"aggregate": "patients", "pipeline": [stage], "cursor": {}} for stage in COMPARED),
-        {**FIND, "projection": {"x": {"$eq": ["$nhs_number", NHS]}}},
-        {**FIND, "projection": {"tags": {"$elemMatch": {"$eq": NHS}}}},
-    ],
+    *({"aggregate": "patients", "pipeline": [stage], "cursor": {}} for stage in COMPARED),
+    {**FIND, "projection": {"x": {"$eq": ["$nhs_number", NHS]}}},
+    {**FIND, "projection": {"tags": {"$elemMatch": {"$eq": NHS}}}},
 )
 def test_the_result_of_a_comparison_is_for_who_reads_in_clear(body: dict[str, Any]) -> None:
     assert is_denied(shown(session_as("CN=clerk"), body, batch()))
@@ -140,18 +135,16 @@ def test_a_reply_with_a_denied_value_is_withheld_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize("certificate", ["", "CN=stranger", "CN=clerk\\,x", "CN=doctors", "unreadable"])
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        FIND,
-        {"insert": "patients", "documents": [{"_id": 1}]},
-        {"aggregate": "wards", "pipeline": [LOOKUP], "cursor": {}, "$db": "clinic"},
-        {"getMore": Int64(5), "collection": "patients"},
-        {"explain": FIND},
-        {"aggregate": 1, "pipeline": [{"$changeStream": {}}], "cursor": {}},
-        {"drop": "patients"},
-        {"collStats": "patients"},
-    ],
+    FIND,
+    {"insert": "patients", "documents": [{"_id": 1}]},
+    {"aggregate": "wards", "pipeline": [LOOKUP], "cursor": {}, "$db": "clinic"},
+    {"getMore": Int64(5), "collection": "patients"},
+    {"explain": FIND},
+    {"aggregate": 1, "pipeline": [{"$changeStream": {}}], "cursor": {}},
+    {"drop": "patients"},
+    {"collStats": "patients"},
 )
 def test_who_has_no_role_reaches_nothing_protected(certificate: str, body: dict[str, Any]) -> None:
     assert is_denied(shown(session_as(certificate), body, batch(STORED)))
@@ -165,48 +158,39 @@ def test_who_has_no_role_reaches_everything_else() -> None:
         assert written(asked(talk, body, number), ToServer)
 
 
-@pytest.mark.parametrize(
+def piped(*stages: dict[str, Any]) -> dict[str, Any]:
+    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
+
+
+FIELDS = {"localField": "visits", "foreignField": "visits", "as": "x"}
+
+
+@rows(
     "body",
-    [
-        {"find": "patients", "filter": {"contact.email": "x"}},
-        {"find": "patients", "filter": {"$expr": {"$eq": ["$visits", 7]}}},
-        {"find": "patients", "filter": {"visits": {"$in": [7]}}},
-        {"find": "patients", "filter": {"visits": {"$ne": 7}}},
-        {"find": "patients", "projection": {"tags": {"$elemMatch": {"$eq": "x"}}}},
-        {"count": "patients", "query": {"visits": 7}},
-        # an index on ciphertext brings equal values together, and `returnKey` shows the hashes of another
-        {"find": "patients", "filter": {}, "hint": {"visits": 1, "ward": -1}},
-        {"find": "patients", "filter": {}, "hint": "visits_1_ward_-1"},
-        {"find": "patients", "filter": {}, "hint": "by_ward"},
-        {"find": "patients", "filter": {}, "hint": {"visits": "hashed"}, "returnKey": True},
-        {"distinct": "patients", "key": "ward", "hint": {"visits": 1}},
-        {"aggregate": "patients", "pipeline": [], "cursor": {}, "hint": {"visits": 1}},
-        {"distinct": "patients", "key": "visits"},
-        {"aggregate": "patients", "pipeline": [{"$group": {"_id": "$visits"}}], "cursor": {}},
-        {"aggregate": "patients", "pipeline": [{"$sortByCount": "$visits"}], "cursor": {}},
-        {"aggregate": "patients", "pipeline": [{"$match": {"visits": 7}}], "cursor": {}},
-        {"aggregate": "patients", "pipeline": [{"$project": {"x": {"$eq": ["$visits", 7]}}}], "cursor": {}},
-        {
-            "aggregate": "patients",
-            "pipeline": [{"$project": {"x": {"$ifNull": ["$visits", 7]}}}],
-            "cursor": {},
-        },
-        {
-            "aggregate": "patients",
-            "pipeline": [{"$group": {"_id": 1, "x": {"$addToSet": "$visits"}}}],
-            "cursor": {},
-        },
-        {
-            "aggregate": "patients",
-            "pipeline": [
-                {"$lookup": {"from": "patients", "localField": "visits", "foreignField": "visits", "as": "x"}}
-            ],
-            "cursor": {},
-        },
-        {"createIndexes": "patients", "indexes": [{"key": {"visits": 1}, "name": "v", "unique": True}]},
-        {"update": "patients", "updates": [{"q": {"visits": 7}, "u": {"$set": {"x": 1}}}]},
-        {"delete": "patients", "deletes": [{"q": {"visits": 7}, "limit": 1}]},
-    ],
+    {"find": "patients", "filter": {"contact.email": "x"}},
+    {"find": "patients", "filter": {"$expr": {"$eq": ["$visits", 7]}}},
+    {"find": "patients", "filter": {"visits": {"$in": [7]}}},
+    {"find": "patients", "filter": {"visits": {"$ne": 7}}},
+    {"find": "patients", "projection": {"tags": {"$elemMatch": {"$eq": "x"}}}},
+    {"count": "patients", "query": {"visits": 7}},
+    # an index on ciphertext brings equal values together, and `returnKey` shows the hashes of another
+    {"find": "patients", "filter": {}, "hint": {"visits": 1, "ward": -1}},
+    {"find": "patients", "filter": {}, "hint": "visits_1_ward_-1"},
+    {"find": "patients", "filter": {}, "hint": "by_ward"},
+    {"find": "patients", "filter": {}, "hint": {"visits": "hashed"}, "returnKey": True},
+    {"distinct": "patients", "key": "ward", "hint": {"visits": 1}},
+    {**piped(), "hint": {"visits": 1}},
+    {"distinct": "patients", "key": "visits"},
+    piped({"$group": {"_id": "$visits"}}),
+    piped({"$sortByCount": "$visits"}),
+    piped({"$match": {"visits": 7}}),
+    piped({"$project": {"x": {"$eq": ["$visits", 7]}}}),
+    piped({"$project": {"x": {"$ifNull": ["$visits", 7]}}}),
+    piped({"$group": {"_id": 1, "x": {"$addToSet": "$visits"}}}),
+    piped({"$lookup": {"from": "patients", **FIELDS}}),
+    {"createIndexes": "patients", "indexes": [{"key": {"visits": 1}, "name": "v", "unique": True}]},
+    {"update": "patients", "updates": [{"q": {"visits": 7}, "u": {"$set": {"x": 1}}}]},
+    {"delete": "patients", "deletes": [{"q": {"visits": 7}, "limit": 1}]},
 )
 def test_comparing_needs_the_right_to_filter(body: dict[str, Any]) -> None:
     certificate = "CN=writer" if "contact.email" in str(body) or "$elemMatch" in str(body) else "CN=clerk"
@@ -215,16 +199,14 @@ def test_comparing_needs_the_right_to_filter(body: dict[str, Any]) -> None:
     assert not is_denied(shown(session_as("CN=doctor"), body, batch()))
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        {"createIndexes": "patients", "indexes": [{"key": {"t": 1}, "name": "t", "expireAfterSeconds": 0}]},
-        {"collMod": "patients", "index": {"keyPattern": {"t": 1}, "expireAfterSeconds": 0}},
-        {"collMod": "patients", "expireAfterSeconds": 0},
-        {"collMod": "patients", "cappedSize": 1},
-        {"collMod": "patients", "cappedMax": 0},
-        {"create": "patients", "capped": True, "size": 1000},
-    ],
+    {"createIndexes": "patients", "indexes": [{"key": {"t": 1}, "name": "t", "expireAfterSeconds": 0}]},
+    {"collMod": "patients", "index": {"keyPattern": {"t": 1}, "expireAfterSeconds": 0}},
+    {"collMod": "patients", "expireAfterSeconds": 0},
+    {"collMod": "patients", "cappedSize": 1},
+    {"collMod": "patients", "cappedMax": 0},
+    {"create": "patients", "capped": True, "size": 1000},
 )
 def test_what_has_the_server_delete_documents_needs_the_right_to_delete(body: dict[str, Any]) -> None:
     assert is_denied(shown(session_as("CN=clerk"), body, {"ok": 1.0}))
@@ -250,63 +232,57 @@ def everybodys(stage: dict[str, Any]) -> dict[str, Any]:
     return {"aggregate": 1, "pipeline": [{"$currentOp": {}}, stage], "cursor": {}, "$db": "admin"}
 
 
-@pytest.mark.parametrize(
-    ("certificate", "body"),
-    [
-        ("CN=clerk", {"find": "patients", "filter": {"nhs_number": NHS}}),
-        ("CN=clerk", {"find": "patients", "filter": {"visits": {"$exists": True}, "born": None}}),
-        ("CN=clerk", {"distinct": "patients", "key": "nhs_number"}),
-        ("CN=clerk", {"find": "patients", "projection": {"renamed": "$notes"}}),
-        # filters and groups need the right to filter only
-        *(
-            ("CN=clerk", {"aggregate": "patients", "pipeline": [stage], "cursor": {}})
-            for stage in (
-                {"$match": {"$expr": {"$eq": ["$nhs_number", NHS]}}},
-                {"$group": {"_id": "$nhs_number"}},
-            )
-        ),
-        # an index on what one may filter by may be hinted
-        *(
-            ("CN=clerk", {"find": "patients", "filter": {}, "hint": hint})
-            for hint in ({"_id": 1}, {"$natural": -1}, {"ward": 1}, "ward_1", {"nhs_number": 1})
-        ),
-        # an update of other fields needs no right to write
-        *(
-            ("CN=clerk", {"update": "patients", "updates": [{"q": {"nhs_number": NHS}, "u": change}]})
-            for change in ({"$set": {"name": "x"}}, [{"$set": {"name": "x"}}], {"$inc": {"n": 1}})
-        ),
-        # what shows no document needs no role
-        ("", {"listCollections": 1}),
-        ("", {"dbStats": 1}),
-        ("", {"killCursors": "patients", "cursors": [Int64(5)]}),
-        ("", {"connectionStatus": 1}),
-        # nor what shows nothing of everybody's commands but their kind
-        ("", everybodys({"$group": {"_id": "$op", "n": {"$sum": 1}}})),
-        ("", everybodys({"$replaceWith": {"op": "$op", "ns": "$ns"}})),
-    ],
+UPDATE = {"$set": {"name": "x"}}
+
+
+@rows(
+    "certificate, body",
+    ("CN=clerk", {"find": "patients", "filter": {"nhs_number": NHS}}),
+    ("CN=clerk", {"find": "patients", "filter": {"visits": {"$exists": True}, "born": None}}),
+    ("CN=clerk", {"distinct": "patients", "key": "nhs_number"}),
+    ("CN=clerk", {"find": "patients", "projection": {"renamed": "$notes"}}),
+    # filters and groups need the right to filter only
+    ("CN=clerk", piped(COMPARING)),
+    ("CN=clerk", piped({"$group": {"_id": "$nhs_number"}})),
+    # an index on what one may filter by may be hinted
+    ("CN=clerk", {**FIND, "hint": {"_id": 1}}),
+    ("CN=clerk", {**FIND, "hint": {"$natural": -1}}),
+    ("CN=clerk", {**FIND, "hint": {"ward": 1}}),
+    ("CN=clerk", {**FIND, "hint": "ward_1"}),
+    ("CN=clerk", {**FIND, "hint": {"nhs_number": 1}}),
+    # an update of other fields needs no right to write
+    ("CN=clerk", {"update": "patients", "updates": [{"q": {"nhs_number": NHS}, "u": UPDATE}]}),
+    ("CN=clerk", {"update": "patients", "updates": [{"q": {"nhs_number": NHS}, "u": [UPDATE]}]}),
+    ("CN=clerk", {"update": "patients", "updates": [{"q": {"nhs_number": NHS}, "u": {"$inc": {"n": 1}}}]}),
+    # what shows no document needs no role
+    ("", {"listCollections": 1}),
+    ("", {"dbStats": 1}),
+    ("", {"killCursors": "patients", "cursors": [Int64(5)]}),
+    ("", {"connectionStatus": 1}),
+    # nor what shows nothing of everybody's commands but their kind
+    ("", everybodys({"$group": {"_id": "$op", "n": {"$sum": 1}}})),
+    ("", everybodys({"$replaceWith": {"op": "$op", "ns": "$ns"}})),
 )
 def test_what_a_role_allows_passes(certificate: str, body: dict[str, Any]) -> None:
     assert written(asked(session_as(certificate), body), ToServer)
 
 
-@pytest.mark.parametrize(
+@rows(
     "change",
-    [
-        {"$set": {"nhs_number": NHS}},
-        {"$unset": {"nhs_number": ""}},
-        {"$unset": {"contact": ""}},
-        {"$set": {"contact": {"city": "x"}}},
-        {"$set": {"nhs_number": None}},
-        {"$set": {"tags": []}},
-        {"$push": {"tags": "x"}},
-        {"$pop": {"tags": 1}},
-        {"$rename": {"nhs_number": "contact.email"}},
-        {"_id": 1},
-        [{"$set": {"visits": 7}}],
-        [{"$unset": "visits"}],
-        [{"$project": {"name": 1}}],
-        [{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"x": 1}]}}],
-    ],
+    {"$set": {"nhs_number": NHS}},
+    {"$unset": {"nhs_number": ""}},
+    {"$unset": {"contact": ""}},
+    {"$set": {"contact": {"city": "x"}}},
+    {"$set": {"nhs_number": None}},
+    {"$set": {"tags": []}},
+    {"$push": {"tags": "x"}},
+    {"$pop": {"tags": 1}},
+    {"$rename": {"nhs_number": "contact.email"}},
+    {"_id": 1},
+    [{"$set": {"visits": 7}}],
+    [{"$unset": "visits"}],
+    [{"$project": {"name": 1}}],
+    [{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"x": 1}]}}],
 )
 def test_changing_a_covered_path_needs_the_right_to_write(change: Any) -> None:
     body = {"update": "patients", "updates": [{"q": {"_id": 1}, "u": change}]}
@@ -323,17 +299,15 @@ def test_an_upsert_writes_what_it_filters_by() -> None:
     assert is_denied(answer["writeErrors"][0])
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        {"findAndModify": "patients", "query": {"_id": 1}, "remove": True},
-        {"drop": "patients"},
-        {"dropDatabase": 1},
-        {"renameCollection": "ward.a", "to": "ward.b", "dropTarget": True, "$db": "admin"},
-        {"convertToCapped": "patients", "size": 100},
-        {"aggregate": "patients", "pipeline": [{"$out": "patients"}], "cursor": {}},
-        {"aggregate": "patients", "pipeline": [{"$merge": "patients"}], "cursor": {}},
-    ],
+    {"findAndModify": "patients", "query": {"_id": 1}, "remove": True},
+    {"drop": "patients"},
+    {"dropDatabase": 1},
+    {"renameCollection": "ward.a", "to": "ward.b", "dropTarget": True, "$db": "admin"},
+    {"convertToCapped": "patients", "size": 100},
+    {"aggregate": "patients", "pipeline": [{"$out": "patients"}], "cursor": {}},
+    {"aggregate": "patients", "pipeline": [{"$merge": "patients"}], "cursor": {}},
 )
 def test_deleting_needs_the_right_to_write_every_class(body: dict[str, Any]) -> None:
     assert is_denied(shown(session_as("CN=clerk"), body, {"ok": 1.0}))

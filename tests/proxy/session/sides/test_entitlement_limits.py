@@ -37,6 +37,7 @@ from tests.proxy.session.sides.test_ask_values import (
 )
 from tests.proxy.session.world import POLICY_TEXT, body_of, command, reply, sealed, session_of, written
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 
 RESEARCH = {**FIND, "comment": "purpose=research"}
 
@@ -50,9 +51,7 @@ def test_who_breaks_the_glass_is_on_record_before_the_command_goes_out() -> None
     assert first(body_of(written(talk.server_data(reply(batch(STORED))), ToClient)))["nhs_number"] == NHS
 
 
-@pytest.mark.parametrize(
-    "comment", [None, "breakGlass=", "breakGlass=  ", {"sealwire": {"breakGlass": "  "}}]
-)
+@rows("comment", None, "breakGlass=", "breakGlass=  ", {"sealwire": {"breakGlass": "  "}})
 def test_the_glass_stays_whole_without_a_reason_and_for_the_next_command(comment: Any) -> None:
     talk = session_as("CN=clerk")
     shown(talk, {**FIND, "comment": "breakGlass=fire"}, batch(STORED))
@@ -113,9 +112,7 @@ def test_documents_gathered_into_one_count_each() -> None:
     assert not is_denied(shown(talk, PUSHED, batch({"all": [STORED] * 5}), 4))
 
 
-@pytest.mark.parametrize(
-    "body", [RESEARCH, aggregated({"$match": {"_id": 1}}, {"$project": {"relatives": 1}})]
-)
+@rows("body", RESEARCH, aggregated({"$match": {"_id": 1}}, {"$project": {"relatives": 1}}))
 def test_one_document_is_one_however_many_values_it_has(body: dict[str, Any]) -> None:
     talk = session_as("CN=researcher")
     person = {"relatives": [sealed("nhs", NHS)] * 12}
@@ -433,9 +430,7 @@ def test_an_order_of_all_values_passes_over_none(play: Playbook) -> None:
         assert play.count(Counter.VALUES_DECRYPTED) == 2 * number
 
 
-@pytest.mark.parametrize(
-    "bounds", [QuestionBounds(values=2), QuestionBounds(matches=2), QuestionBounds(bytes=99)]
-)
+@rows("bounds", QuestionBounds(values=2), QuestionBounds(matches=2), QuestionBounds(bytes=99))
 def test_an_order_is_bounded_as_other_questions_are(bounds: QuestionBounds) -> None:
     play = Playbook(session_of(SessionSettings(ASKING, login_required=False, questions=bounds)))
     ask_for_page(play)

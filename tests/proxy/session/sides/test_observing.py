@@ -29,6 +29,7 @@ from tests.proxy.session.world import (
     use_settings,
     written,
 )
+from tests.support.rows import rows
 
 WHOLE = b"\nmode: observe\n"
 SOME = b"\nobserve: [clinic.patients]\n"
@@ -60,62 +61,45 @@ def met(effects: list[Effect]) -> ObservedCommand:
     return found
 
 
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        ({"find": "wards"}, ObservedCommand(Verdict.LOOKED_UP, "find", "clinic.wards")),
-        (
-            {"insert": "wards", "documents": [{"a": 1}]},
-            ObservedCommand(Verdict.UNTOUCHED, "insert", "clinic.wards"),
-        ),
-        (
-            {"find": "patients", "filter": {"nhs_number": NHS}},
-            ObservedCommand(Verdict.ANSWERED, "find", "clinic.patients"),
-        ),
-        (
-            {"insert": "patients", "documents": [{"nhs_number": NHS, "notes": "x"}]},
-            ObservedCommand(Verdict.ANSWERED, "insert", "clinic.patients"),
-        ),
-        (
-            {"find": "patients", "filter": {"nhs_number": {"$gt": NHS}}},
-            ObservedCommand(Verdict.REFUSED, "find", "clinic.patients", "$gt", "nhs_number", "range"),
-        ),
-        (
-            {"find": "patients", "sort": {"born": 1}},
-            ObservedCommand(Verdict.REFUSED, "find", "clinic.patients", "", "born", "sort"),
-        ),
-        (
-            {"insert": "patients", "documents": [{"nhs_number": 5}]},
-            ObservedCommand(Verdict.REFUSED, "insert", "clinic.patients", "", "nhs_number", "type"),
-        ),
-        (
-            {"update": "patients", "updates": [{"q": {}, "u": {"$inc": {"visits": 1}}}]},
-            ObservedCommand(Verdict.REFUSED, "update", "clinic.patients", "$inc", "visits", "operator"),
-        ),
-        (
-            {"aggregate": "patients", "pipeline": [{"$group": {"_id": 0, "a": {"$sum": "$visits"}}}]},
-            ObservedCommand(Verdict.REFUSED, "aggregate", "clinic.patients", "$sum", "visits", "compute"),
-        ),
-        (
-            {"getMore": Int64(5), "collection": "patients"},
-            ObservedCommand(Verdict.UNTOUCHED, "getMore", "clinic.patients"),
-        ),
-    ],
+GROUP = [{"$group": {"_id": 0, "a": {"$sum": "$visits"}}}]
+INC = {"q": {}, "u": {"$inc": {"visits": 1}}}
+
+
+@rows(
+    "body, verdict, why",
+    ({"find": "wards"}, Verdict.LOOKED_UP, ()),
+    ({"insert": "wards", "documents": [{"a": 1}]}, Verdict.UNTOUCHED, ()),
+    ({"find": "patients", "filter": {"nhs_number": NHS}}, Verdict.ANSWERED, ()),
+    ({"insert": "patients", "documents": [{"nhs_number": NHS, "notes": "x"}]}, Verdict.ANSWERED, ()),
+    (
+        {"find": "patients", "filter": {"nhs_number": {"$gt": NHS}}},
+        Verdict.REFUSED,
+        ("$gt", "nhs_number", "range"),
+    ),
+    ({"find": "patients", "sort": {"born": 1}}, Verdict.REFUSED, ("", "born", "sort")),
+    (
+        {"insert": "patients", "documents": [{"nhs_number": 5}]},
+        Verdict.REFUSED,
+        ("", "nhs_number", "type"),
+    ),
+    ({"update": "patients", "updates": [INC]}, Verdict.REFUSED, ("$inc", "visits", "operator")),
+    ({"aggregate": "patients", "pipeline": GROUP}, Verdict.REFUSED, ("$sum", "visits", "compute")),
+    ({"getMore": Int64(5), "collection": "patients"}, Verdict.UNTOUCHED, ()),
 )
 def test_a_command_goes_as_it_came_and_its_verdict_is_counted(
-    body: dict[str, Any], expected: ObservedCommand
+    body: dict[str, Any], verdict: Verdict, why: tuple[str, ...]
 ) -> None:
-    assert met(sent(observing(), body)) == expected
+    name, value = next(iter(body.items()))
+    namespace = f"clinic.{body.get('collection', value)}"
+    assert met(sent(observing(), body)) == ObservedCommand(verdict, name, namespace, *why)
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        {"find": "patients", "filter": {"nhs_number": {"$regex": "^943"}}},
-        {"count": "patients", "query": {"nhs_number": {"$gt": "9"}, "contact.email": {"$lt": "a"}}},
-        {"find": "patients", "filter": {}, "sort": {"nhs_number": 1}},
-        {"aggregate": "patients", "pipeline": [{"$sort": {"nhs_number": 1}}], "cursor": {}},
-    ],
+    {"find": "patients", "filter": {"nhs_number": {"$regex": "^943"}}},
+    {"count": "patients", "query": {"nhs_number": {"$gt": "9"}, "contact.email": {"$lt": "a"}}},
+    {"find": "patients", "filter": {}, "sort": {"nhs_number": 1}},
+    {"aggregate": "patients", "pipeline": [{"$sort": {"nhs_number": 1}}], "cursor": {}},
 )
 def test_what_would_be_asked_goes_in_one_step(body: dict[str, Any]) -> None:
     core = observing(ASKING + WHOLE)
@@ -219,22 +203,15 @@ def test_what_is_not_observed_is_encrypted_as_before() -> None:
     assert found.verdict is Verdict.ANSWERED
 
 
-_JOIN = {
-    "from": {"db": "ward", "coll": "beds"},
-    "localField": "nhs_number",
-    "foreignField": "name",
-    "as": "beds",
-}
+JOINED = {"localField": "nhs_number", "foreignField": "name", "as": "beds"}
 
 
-@pytest.mark.parametrize(
-    ("database", "collection", "stage", "reason"),
-    [
-        # one value is in clear, and the other is not
-        ("clinic", "patients", {"$lookup": _JOIN}, "join"),
-        ("ward", "beds", {"$out": {"db": "clinic", "coll": "patients"}}, "target"),
-        ("clinic", "patients", {"$out": {"db": "ward", "coll": "beds"}}, "target"),
-    ],
+@rows(
+    "database, collection, stage, reason",
+    # one value is in clear, and the other is not
+    ("clinic", "patients", {"$lookup": {"from": {"db": "ward", "coll": "beds"}, **JOINED}}, "join"),
+    ("ward", "beds", {"$out": {"db": "clinic", "coll": "patients"}}, "target"),
+    ("clinic", "patients", {"$out": {"db": "ward", "coll": "beds"}}, "target"),
 )
 def test_a_command_that_mixes_both_is_refused(
     database: str, collection: str, stage: Any, reason: str
@@ -261,17 +238,15 @@ def test_an_observed_name_goes_before_a_pattern_that_is_protected() -> None:
 STORED = {"_id": 1, "nhs_number": sealed("nhs", NHS)}
 
 
-@pytest.mark.parametrize(
-    ("body", "answer"),
-    [
-        ({"find": "patients"}, {"cursor": {"id": Int64(0), "ns": "clinic.patients", "firstBatch": [STORED]}}),
-        ({"findAndModify": "patients", "update": {"$set": {"a": 1}}}, {"value": STORED}),
-        ({"distinct": "patients", "key": "nhs_number"}, {"values": [STORED["nhs_number"]]}),
-        (
-            {"getMore": Int64(5), "collection": "patients"},
-            {"cursor": {"id": Int64(5), "ns": "clinic.patients", "nextBatch": [STORED]}},
-        ),
-    ],
+@rows(
+    "body, answer",
+    ({"find": "patients"}, {"cursor": {"id": Int64(0), "ns": "clinic.patients", "firstBatch": [STORED]}}),
+    ({"findAndModify": "patients", "update": {"$set": {"a": 1}}}, {"value": STORED}),
+    ({"distinct": "patients", "key": "nhs_number"}, {"values": [STORED["nhs_number"]]}),
+    (
+        {"getMore": Int64(5), "collection": "patients"},
+        {"cursor": {"id": Int64(5), "ns": "clinic.patients", "nextBatch": [STORED]}},
+    ),
 )
 def test_a_reply_with_encrypted_values_is_withheld(body: dict[str, Any], answer: dict[str, Any]) -> None:
     core = observing()

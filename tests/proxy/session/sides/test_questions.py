@@ -38,6 +38,7 @@ from tests.proxy.session.playbook import (
     to_server,
 )
 from tests.proxy.session.world import body_of, command, legacy_query, legacy_reply, reply, sealed, session
+from tests.support.rows import rows
 from tests.wire.corpus import document, element
 
 NHS = "943 476 5919"
@@ -271,12 +272,10 @@ def update(**more: Any) -> dict[str, Any]:
     ],
     ids=["read", "write", "numbered write", "read in a transaction", "write in a transaction"],
 )
-@pytest.mark.parametrize(
-    ("code", "told_code", "name"),
-    [
-        *((code, code, "Name") for code in sorted(replies.RETRYABLE)),
-        *((code, 262, PASSES) for code in (43, 50, 112, 251)),
-    ],
+@rows(
+    "code, told_code, name",
+    *((code, code, "Name") for code in sorted(replies.RETRYABLE)),
+    *((code, 262, PASSES) for code in (43, 50, 112, 251)),
 )
 def test_an_error_that_passes_has_the_labels_of_the_command(
     play: Playbook, body: dict[str, Any], labels: list[str] | None, code: int, told_code: int, name: str
@@ -323,28 +322,24 @@ def test_a_pipeline_that_joins_an_unknown_name_asks_for_it(play: Playbook) -> No
     play >> server(told(view(), response_to=1)) << pause(False) << to_server(message(SEALED))
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        find(database="open"),
-        find("system.views"),
-        {"insert": "shown", "documents": [{"_id": 1}], "$db": "clinic"},
-        {"listIndexes": "shown", "$db": "clinic"},
-    ],
+    find(database="open"),
+    find("system.views"),
+    {"insert": "shown", "documents": [{"_id": 1}], "$db": "clinic"},
+    {"listIndexes": "shown", "$db": "clinic"},
 )
 def test_nobody_is_asked_where_no_view_can_matter(play: Playbook, body: dict[str, Any]) -> None:
     play >> client(command(body, 70)) << to_server(command(body, 70))
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        {"ok": 1.0},
-        {"ok": 1.0, "cursor": {"firstBatch": 5}},
-        {"ok": 1.0, "cursor": {"firstBatch": [5]}},
-        {"ok": 1.0, "cursor": {"firstBatch": [{"type": "view"}]}},
-        {"ok": 1.0, "cursor": {"firstBatch": [{"name": "shown", "type": 5}]}},
-    ],
+    {"ok": 1.0},
+    {"ok": 1.0, "cursor": {"firstBatch": 5}},
+    {"ok": 1.0, "cursor": {"firstBatch": [5]}},
+    {"ok": 1.0, "cursor": {"firstBatch": [{"type": "view"}]}},
+    {"ok": 1.0, "cursor": {"firstBatch": [{"name": "shown", "type": 5}]}},
 )
 def test_an_answer_of_another_shape_ends_the_session(play: Playbook, body: dict[str, Any]) -> None:
     play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
@@ -372,23 +367,25 @@ def test_a_definition_is_kept_as_the_server_wrote_it() -> None:
     assert questions._names_in(message, body, names_only=True) == {"shown": UNREADABLE, "other": None}
 
 
-@pytest.mark.parametrize(
-    ("ok", "code", "is_denied"),
-    [(0, 13, True), (0, 8000, True), (0, 12, False), (0, Int64(13), False), (1, 13, False)],
+@rows(
+    "ok, code, is_denied",
+    (0, 13, True),
+    (0, 8000, True),
+    (0, 12, False),
+    (0, Int64(13), False),
+    (1, 13, False),
 )
 def test_two_codes_say_that_the_user_may_not_look(ok: int, code: Any, is_denied: bool) -> None:
     message = reply({"ok": float(ok), "code": code})
     assert questions._is_denied(message, parse_op_msg(message).body) is is_denied
 
 
-@pytest.mark.parametrize(
-    ("options", "told_of"),
-    [
-        ({"apiVersion": "1", "apiStrict": True, "apiDeprecationErrors": False}, None),
-        ({"apiVersion": "12345678901"}, None),
-        ({"apiVersion": "123456789012"}, {}),
-        ({"apiVersion": 1, "apiStrict": 1, "api": "1"}, {}),
-    ],
+@rows(
+    "options, told_of",
+    ({"apiVersion": "1", "apiStrict": True, "apiDeprecationErrors": False}, None),
+    ({"apiVersion": "12345678901"}, None),
+    ({"apiVersion": "123456789012"}, {}),
+    ({"apiVersion": 1, "apiStrict": 1, "api": "1"}, {}),
 )
 def test_of_the_api_what_a_server_may_ask_for_is_told(options: dict[str, Any], told_of: Any) -> None:
     assert questions.api_of(encode({"find": "a", **options}), 0) == (options if told_of is None else told_of)
@@ -578,13 +575,11 @@ def test_another_hello_asks_nothing_anew(wire: Wire) -> None:
     assert len(wire.asked) == 1
 
 
-@pytest.mark.parametrize(
+@rows(
     "answer",
-    [
-        {"ok": 0.0, "code": 13, "errmsg": "no"},
-        {"ok": 0.0, "code": 59, "errmsg": "no such command", "authInfo": {"authenticatedUsers": [BOB]}},
-        {"ok": 1.0},
-    ],
+    {"ok": 0.0, "code": 13, "errmsg": "no"},
+    {"ok": 0.0, "code": 59, "errmsg": "no such command", "authInfo": {"authenticatedUsers": [BOB]}},
+    {"ok": 1.0},
 )
 def test_where_the_server_does_not_say_the_command_goes_on_and_nobody_is_named(
     wire: Wire, answer: dict[str, Any]
