@@ -39,6 +39,8 @@ from tests.proxy.server.harness import (
 )
 from tests.proxy.server.tls_contexts import client_context, server_context, serving
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
@@ -50,7 +52,6 @@ def stranger(tmp_path: Path) -> Authority:
     return create_authority(tmp_path / "stranger", "another authority")
 
 
-@pytest.mark.integration
 async def test_bytes_go_both_ways_with_tls_and_client_certificates_on_both_sides(
     authority: Authority,
 ) -> None:
@@ -69,7 +70,6 @@ async def test_bytes_go_both_ways_with_tls_and_client_certificates_on_both_sides
             assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
 
 
-@pytest.mark.integration
 async def test_tls_1_2_gets_a_forward_secret_authenticated_suite(authority: Authority) -> None:
     application = client_context(authority)
     application.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -109,7 +109,6 @@ def old_suites(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("weaken", [old_version, old_suites], ids=["TLS 1.1", "CBC suites"])
 async def test_weak_clients_are_refused(
     authority: Authority, weaken: Callable[[ssl.SSLContext], ssl.SSLContext]
@@ -117,7 +116,6 @@ async def test_weak_clients_are_refused(
     await refused_handshake(serving(authority.issue("proxy")), weaken(client_context(authority)))
 
 
-@pytest.mark.integration
 async def test_a_client_without_certificate_is_refused_where_one_is_required(authority: Authority) -> None:
     required = serving(
         authority.issue("proxy"), client_ca=authority.certificate_file, require_client_certificate=True
@@ -125,7 +123,6 @@ async def test_a_client_without_certificate_is_refused_where_one_is_required(aut
     await refused_handshake(required, client_context(authority))
 
 
-@pytest.mark.integration
 async def test_a_client_certificate_of_another_authority_is_refused_even_where_none_is_required(
     authority: Authority, stranger: Authority
 ) -> None:
@@ -134,7 +131,6 @@ async def test_a_client_certificate_of_another_authority_is_refused_even_where_n
     await refused_handshake(optional, client_context(authority, certificate))
 
 
-@pytest.mark.integration
 async def test_a_client_that_speaks_plaintext_to_a_tls_listener_is_refused(authority: Authority) -> None:
     async with (
         between(listen_tls=serving(authority.issue("proxy"))) as (server, proxy),
@@ -171,7 +167,6 @@ def good(authority: Authority) -> Issued:
     return authority.issue("db")
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("issue", [expired, elsewhere], ids=["expired", "another host name"])
 async def test_a_server_with_a_bad_certificate_is_not_used(
     authority: Authority, issue: Callable[[Authority], Issued]
@@ -179,12 +174,10 @@ async def test_a_server_with_a_bad_certificate_is_not_used(
     await bad_server(authority, server_context(issue(authority)), StartReason.UPSTREAM_TLS_VERIFY)
 
 
-@pytest.mark.integration
 async def test_a_server_of_another_authority_is_not_used(authority: Authority, stranger: Authority) -> None:
     await bad_server(authority, server_context(good(stranger)), StartReason.UPSTREAM_TLS_VERIFY)
 
 
-@pytest.mark.integration
 async def test_a_server_that_answers_a_handshake_with_something_else_is_not_used(
     authority: Authority,
 ) -> None:
@@ -214,7 +207,6 @@ async def bad_server(authority: Authority, database: ssl.SSLContext, reason: Sta
     assert caught.value.hint
 
 
-@pytest.mark.integration
 async def test_the_server_name_of_the_configuration_is_verified_instead_of_the_address(
     authority: Authority,
 ) -> None:
@@ -237,7 +229,6 @@ async def with_certificate(authority: Authority, folder: Path) -> AsyncIterator[
             yield server, proxy
 
 
-@pytest.mark.integration
 async def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(
     authority: Authority, tmp_path: Path
 ) -> None:
@@ -264,7 +255,6 @@ def out_of_time(authority: Authority) -> None:
     expired(authority, "proxy")
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("harm", [unreadable, out_of_time])
 async def test_a_reload_that_fails_keeps_the_certificates_of_before(
     authority: Authority, tmp_path: Path, harm: Callable[[Authority], None], caplog: pytest.LogCaptureFixture
