@@ -9,6 +9,7 @@ from bson.binary import Binary
 from bson.int64 import Int64
 from bson.regex import Regex
 
+from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring.keyring import OpenEnvelope
 from sealwire.proxy.session.auditing.subjects import MAX_IDS, CommandAudit, SubjectPaths
 from sealwire.proxy.session.choices import CommandScope
@@ -42,6 +43,15 @@ def test_an_envelope_is_opened_for_its_pseudonym() -> None:
 
 def test_an_envelope_that_is_not_to_be_opened_says_nothing() -> None:
     assert looked({"id": sealed("nhs", "943")}, None) == (False, [])
+
+
+def test_an_envelope_that_does_not_open_ends_what_a_document_says() -> None:
+    other = bytes(sealed("nhs", "944"))
+    damaged = Binary(other[:-1] + bytes([other[-1] ^ 1]), SUBTYPE)
+    assert looked({"id": damaged}, KEYRING.open_envelope) == (False, [])
+    expected = pseudonym_of("d", kinds.STRING, b"\x04\0\0\0" + b"943\0")
+    both = {"id": [sealed("nhs", "943"), damaged]}
+    assert looked(both, KEYRING.open_envelope) == (True, [expected])
 
 
 def test_a_binary_that_is_no_envelope_says_whose_it_is_as_it_stands() -> None:
