@@ -33,9 +33,9 @@ def begins_with(request: pytest.FixtureRequest) -> tuple[str, ...]:
 def run(
     begins_with: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
-    """Runs `sealwire` with these words."""
+    """Runs `sealwire` with these words, which has to end with `code`, if one is given."""
 
-    def run(*arguments: object, stdin: str | None = None) -> Outcome:
+    def run(*arguments: object, stdin: str | None = None, code: int | None = None) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["sealwire", *begins_with, *map(str, arguments)])
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
@@ -44,7 +44,9 @@ def run(
         captured = capsys.readouterr()
         assert isinstance(caught.value.code, int)
         assert "Traceback" not in captured.err
-        return Outcome(caught.value.code, captured.out, captured.err)
+        outcome = Outcome(caught.value.code, captured.out, captured.err)
+        assert code in (None, outcome.code), outcome
+        return outcome
 
     return run
 

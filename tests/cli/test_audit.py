@@ -29,8 +29,7 @@ def begins_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, .
 
 
 def test_both_halves_are_made_and_only_the_public_one_is_shown(run: Run, tmp_path: Path) -> None:
-    outcome = run("create-key", "audit.key", "--name", "clinic.example/sealwire")
-    assert outcome.code == 0
+    outcome = run("create-key", "audit.key", "--name", "clinic.example/sealwire", code=0)
     key = load_signing_key(tmp_path / "audit.key")
     assert load_verification_key(tmp_path / "audit.key.pub") == key.verification
     assert str(key.verification) in outcome.out
@@ -59,8 +58,7 @@ def test_a_dry_run_makes_nothing(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_name_that_no_key_may_have(run: Run, tmp_path: Path) -> None:
-    outcome = run("create-key", "audit.key", "--name", "a clinic")
-    assert outcome.code == 65
+    outcome = run("create-key", "audit.key", "--name", "a clinic", code=65)
     assert "hint:" in outcome.err
     assert not list(tmp_path.glob("audit.key*"))
 
@@ -124,8 +122,7 @@ def log(tmp_path: Path) -> None:
 
 
 def rows(run: Run, *options: str) -> Any:
-    outcome = run("report", "audit.log", "--json", *options)
-    assert outcome.code == 0
+    outcome = run("report", "audit.log", "--json", *options, code=0)
     return json.loads(outcome.out)
 
 
@@ -152,8 +149,7 @@ def test_lines_of_a_time_and_of_events(run: Run) -> None:
 def test_what_is_left_out_of_a_table_and_what_cannot_be_read_is_said(run: Run, tmp_path: Path) -> None:
     with (tmp_path / "audit.log").open("ab") as file:
         file.write(b"no line\n")
-    outcome = run("report", "audit.log", "--top", "1")
-    assert outcome.code == 0
+    outcome = run("report", "audit.log", "--top", "1", code=0)
     assert "ann@admin" in outcome.out
     assert "and 5 more rows" in outcome.out
     assert "1 lines cannot be read" in outcome.out
@@ -214,8 +210,7 @@ def test_a_line_counts_for_what_it_stands_for(run: Run, tmp_path: Path) -> None:
 
 def test_the_last_lines_over_files_that_were_renamed(run: Run, tmp_path: Path) -> None:
     written(tmp_path, 20, LogPace(file_bytes=1000))
-    outcome = run("tail", "audit.log", "-n", "12", "--event", "refused")
-    assert outcome.code == 0
+    outcome = run("tail", "audit.log", "-n", "12", "--event", "refused", code=0)
     users = [line.split()[1] for line in outcome.out.splitlines()]
     assert users == [f"clerk{number}@clinic" for number in range(8, 20)]
     assert "prev" not in outcome.out
@@ -298,8 +293,7 @@ def key(tmp_path: Path) -> None:
 
 def test_a_whole_log(run: Run, tmp_path: Path) -> None:
     written(tmp_path, 20, LogPace(file_bytes=1000))
-    outcome = run(*WITH_KEY)
-    assert outcome.code == 0
+    outcome = run(*WITH_KEY, code=0)
     assert "whole; signed up to line" in outcome.out
     said = json.loads(run(*WITH_KEY, "--json").out)
     assert (said["whole"], said["lines"], said["signed"], said["flaws"]) == (True, *[said["read"]] * 2, [])
@@ -323,8 +317,7 @@ def test_a_log_that_was_not_signed_of_late_is_stale(
     log.append([event(0)])
     log.sign()
     log.close()
-    outcome = run(*KEPT, *more)
-    assert outcome.code == code
+    outcome = run(*KEPT, *more, code=code)
     assert ("--max-age" in outcome.out) is bool(code)
     said = json.loads(run(*KEPT, *more, "--json").out)
     assert (said["whole"], said["stale"], said["flaws"]) == (True, bool(code), [])
@@ -335,8 +328,7 @@ def test_an_edited_line_is_named(run: Run, tmp_path: Path) -> None:
     written(tmp_path, 5)
     path = tmp_path / "audit.log"
     path.write_bytes(path.read_bytes().replace(b"clerk2", b"clerk7"))
-    outcome = run(*WITH_KEY)
-    assert outcome.code == 1
+    outcome = run(*WITH_KEY, code=1)
     assert "audit.log:4" in outcome.out
     (flaw,) = json.loads(run(*WITH_KEY, "--json").out)["flaws"]
     assert (flaw["flaw"], flaw["file"], flaw["line"]) == ("edited", "audit.log", 4)
@@ -351,8 +343,7 @@ def test_a_first_line_that_was_edited_or_taken_away_is_named(
     written(tmp_path, 5)
     path = tmp_path / "audit.log"
     path.write_bytes(first + path.read_bytes().split(b"\n", 1)[1])
-    outcome = run(*WITH_KEY, "--json")
-    assert outcome.code == 1
+    outcome = run(*WITH_KEY, "--json", code=1)
     found = json.loads(outcome.out)["flaws"][0]
     assert (found["flaw"], found["file"], found["line"]) == (flaw, "audit.log", 1)
 
@@ -361,8 +352,7 @@ def test_a_log_that_was_emptied_or_taken_away_is_cut_off(run: Run, tmp_path: Pat
     written(tmp_path, 5)
     (tmp_path / "audit.log").write_bytes(b"")
     for _ in range(2):
-        outcome = run(*WITH_KEY, "--json")
-        assert outcome.code == 1
+        outcome = run(*WITH_KEY, "--json", code=1)
         assert json.loads(outcome.out)["flaws"][-1]["flaw"] == "cut-off"
         (tmp_path / "audit.log").unlink(missing_ok=True)
 
@@ -372,8 +362,7 @@ def test_the_newest_file_is_not_passed_over_where_its_first_line_was_edited(run:
     (tmp_path / "audit.log.checkpoints").unlink()
     path = tmp_path / "audit.log"
     path.write_bytes(b"no line\n" + path.read_bytes().split(b"\n", 1)[1])
-    outcome = run("verify", "audit.log", "--chain-only", "--json")
-    assert outcome.code == 1
+    run("verify", "audit.log", "--chain-only", "--json", code=1)
 
 
 def test_an_end_that_was_cut_off_is_found_with_either_file_of_checkpoints(run: Run, tmp_path: Path) -> None:
@@ -406,8 +395,7 @@ def test_files_that_were_archived_are_missed_unless_that_is_said(run: Run, tmp_p
 )
 def test_what_cannot_be_verified(run: Run, tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
     written(tmp_path, 2)
-    outcome = run(*arguments)
-    assert outcome.code == code
+    outcome = run(*arguments, code=code)
     assert outcome.out == ""
 
 
@@ -415,6 +403,5 @@ def test_many_flaws_are_counted_and_not_all_listed(run: Run, tmp_path: Path) -> 
     written(tmp_path, 2)
     path = tmp_path / "audit.log"
     path.write_bytes(path.read_bytes() + b"{}\n" * 1200)
-    outcome = run(*WITH_KEY)
-    assert outcome.code == 1
+    outcome = run(*WITH_KEY, code=1)
     assert "and 200 more" in outcome.out

@@ -51,8 +51,7 @@ def test_the_list_shows_what_there_is(run: Run, store: Path, monkeypatch: pytest
     rows = {row["name"]: row for row in document["backups"]}
     assert (rows["one"]["documents"], rows["one"]["key_ids"], rows["one"]["problem"]) == (20, [KEK.id], None)
     assert rows["two"]["problem"] == "sidecar-missing"
-    outcome = run("list")
-    assert outcome.code == 0
+    outcome = run("list", code=0)
     assert "one" in outcome.out
     assert rows["one"]["consistency"] in outcome.out
     assert f"{KEK.id} opens 1 of 2" in outcome.out
@@ -74,8 +73,7 @@ def test_prune_shows_first_and_then_does_it(run: Run, store: Path) -> None:
 def test_a_key_pair_is_made_and_the_passphrase_not_shown(
     run: Run, tmp_path: Path, passphrase_file: Path
 ) -> None:
-    outcome = run("create-key", "key", "--passphrase-file", str(passphrase_file))
-    assert outcome.code == 0
+    outcome = run("create-key", "key", "--passphrase-file", str(passphrase_file), code=0)
     assert load_public_key(tmp_path / "key.pub").id in outcome.out
     assert PASSPHRASE not in outcome.out + outcome.err
     assert run("create-key", "key", "--passphrase-file", str(passphrase_file)).code == 73
@@ -215,8 +213,7 @@ def test_rekey_does_not_say_that_a_key_that_stays_is_gone(run: Run, store: Path)
 
 def test_rekey_can_encrypt_anew(run: Run, store: Path) -> None:
     seal(local(store))
-    outcome = run("rekey", "--reencrypt", "--key", "env:OLD_KEK", "--recipient", "env:NEW_KEK")
-    assert outcome.code == 0
+    outcome = run("rekey", "--reencrypt", "--key", "env:OLD_KEK", "--recipient", "env:NEW_KEK", code=0)
     assert outcome.out.startswith("b -> b-r1: ")
     assert run("verify", "b-r1", "--key", "env:NEW_KEK").code == 0
     assert not (store / "b.tar.gz.enc").exists()
@@ -309,8 +306,7 @@ def test_the_alarm_comes_after_the_transition(run: Run, store: Path, tmp_path: P
     today = datetime.now(UTC).date()
     options = ("transition", "--directory", str(store), "--metrics", str(tmp_path / "m.prom"))
     assert run(*options, "--since", today.isoformat()).code == 0
-    late = run(*options, "--since", (today - timedelta(days=7)).isoformat(), "--json")
-    assert late.code == 65
+    late = run(*options, "--since", (today - timedelta(days=7)).isoformat(), "--json", code=65)
     assert json.loads(late.out)["overdue"] is True
     assert "dump.gz" in late.err
     assert "sealwire_backup_plaintext_overdue 1.0" in (tmp_path / "m.prom").read_text()
@@ -382,8 +378,7 @@ def test_verify_names_a_forged_backup_and_signed_by_refuses_it(
     assert f"sealed for you, by anybody who has the public key {public.id}" in said["other"]
     assert all("signed by" not in verdict for verdict in said.values())
 
-    outcome = run("verify", *options, "--signed-by", "signing.pub", "--json")
-    assert outcome.code == 65
+    outcome = run("verify", *options, "--signed-by", "signing.pub", "--json", code=65)
     (row,) = json.loads(outcome.out)["sound"]
     file_sum = hashlib.sha256((tmp_path / "signing.pub").read_bytes()).hexdigest()
     assert (row["name"], row["signed_by"], row["writer"]) == ("genuine", file_sum, "signer")
@@ -401,8 +396,7 @@ def test_one_damaged_backup_does_not_keep_the_others_from_being_read(run: Run, s
     for day, name in enumerate(("a", "b", "c")):
         seal(local(store), name, created=NOW + timedelta(days=day))
     change(store / "b.tar.gz.enc", lambda content: content[:-1])
-    outcome = run("verify", "--key", "env:OLD_KEK")
-    assert outcome.code == 65
+    outcome = run("verify", "--key", "env:OLD_KEK", code=65)
     assert [line.split(":")[0] for line in outcome.out.splitlines()] == ["a", "c"]
     assert "error: b.tar.gz.enc " in outcome.err
     assert run("verify", "--latest", "--key", "env:OLD_KEK").code == 0
@@ -411,8 +405,7 @@ def test_one_damaged_backup_does_not_keep_the_others_from_being_read(run: Run, s
 def test_the_wrong_key_and_a_missing_backup_have_their_exit_codes(run: Run, store: Path) -> None:
     assert run("verify", "--key", "env:OLD_KEK").code == 66
     seal(local(store))
-    denied = run("verify", "--key", "env:NEW_KEK")
-    assert denied.code == 77
+    denied = run("verify", "--key", "env:NEW_KEK", code=77)
     assert KEK.id in denied.err
     assert run("verify", "other", "--key", "env:OLD_KEK").code == 66
     assert run("verify").code == 2

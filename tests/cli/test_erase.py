@@ -63,8 +63,7 @@ RUN = ("run", *OPTIONS, "--receipt", "receipt", "--yes")
     ],
 )
 def test_mistakes(run: Run, words: tuple[str, ...], code: int) -> None:
-    outcome = run(*RUN, *words, stdin=f"{NHS}\n")
-    assert outcome.code == code
+    outcome = run(*RUN, *words, stdin=f"{NHS}\n", code=code)
     assert "error" in outcome.err.lower()
     assert NHS not in outcome.out + outcome.err
     assert not Path("receipt").exists()
@@ -133,8 +132,7 @@ CONTENT = {
 def test_it_is_shown_to_people_and_programs(run: Run) -> None:
     run("--help")
     Path("receipt").write_bytes(sign_document("erasure-receipt", CONTENT, SIGNER))
-    outcome = run("verify-receipt", "receipt", "--key", "audit.key.pub")
-    assert outcome.code == 0
+    outcome = run("verify-receipt", "receipt", "--key", "audit.key.pub", code=0)
     assert "receipt: genuine" in outcome.out
     assert "found=3" in outcome.out
     assert "\x1b" not in outcome.out

@@ -93,8 +93,7 @@ def test_a_row_goes_on_below_its_column_and_paragraphs_stay() -> None:
 def test_a_misspelt_command_is_answered_with_the_one_that_is_meant(
     run: Run, words: tuple[str, ...], meant: str | None
 ) -> None:
-    done = run(*words)
-    assert done.code == 2
+    done = run(*words, code=2)
     assert ("Did you mean" in done.err) is (meant is not None)
     assert meant is None or f"'{meant}'" in done.err
 
@@ -289,8 +288,7 @@ def test_groff_understands_the_pages(pages: dict[str, str], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_a_script_asks_the_program(run: Run, shell: str) -> None:
-    done = run("completion", shell)
-    assert done.code == 0
+    done = run("completion", shell, code=0)
     assert f"_SEALWIRE_COMPLETE={shell}_complete" in done.out
 
 

@@ -54,8 +54,7 @@ def test_from_plan_to_finish(machine: Site, run: Run, secret: list[str]) -> None
     assert machine.changes == 0
     assert run("setup", DEVICE, *OPTIONS, *secret, "--yes").code == 0
     assert machine.active
-    shown = run("status", "--json")
-    assert shown.code == 0
+    shown = run("status", "--json", code=0)
     report = json.loads(shown.out)
     assert report["encrypted"] is True
     assert (report["phase"], report["plaintext_copy"]) == ("complete", story.OLD)
@@ -76,8 +75,7 @@ def test_from_plan_to_finish(machine: Site, run: Run, secret: list[str]) -> None
 
 def test_programs_read_what_each_command_did(machine: Site, run: Run, secret: list[str]) -> None:
     def said(*arguments: str) -> dict[str, Any]:
-        shown = run(*arguments, "--json")
-        assert shown.code == 0
+        shown = run(*arguments, "--json", code=0)
         document: dict[str, Any] = json.loads(shown.out)
         return document
 
@@ -142,8 +140,7 @@ def test_no_output_holds_a_secret(machine: Site, run: Run, secret: list[str]) ->
 def test_a_plan_says_yes_or_no_by_its_exit_code(machine: Site, run: Run) -> None:
     assert run("plan", DEVICE, *OPTIONS).code == 0
     change("wipefs", SIGNATURES)(machine)
-    shown = run("plan", DEVICE, *OPTIONS, "--json")
-    assert shown.code == 1
+    shown = run("plan", DEVICE, *OPTIONS, "--json", code=1)
     plan = json.loads(shown.out)
     assert plan["possible"] is False
     assert [finding["reason"] for finding in plan["findings"]] == ["device-not-empty"]
@@ -159,8 +156,7 @@ def test_a_set_up_that_was_cut_off_is_resumed_and_not_begun_again(
     with pytest.raises(PowerCut):
         run("setup", DEVICE, *OPTIONS, *secret, "--yes")
     machine.boot()
-    again = run("setup", DEVICE, *OPTIONS, *secret, "--yes")
-    assert again.code == 78
+    again = run("setup", DEVICE, *OPTIONS, *secret, "--yes", code=78)
     assert "--resume" in again.err
     assert run("setup", DEVICE, "--resume").code == 2
     assert run("setup").code == 2
@@ -185,8 +181,7 @@ def test_nothing_is_stopped_before_the_passphrase_is_known_and_strong(
     machine: Site, run: Run, tmp_path: Path, secret: list[str]
 ) -> None:
     (tmp_path / "secret").write_text("short")
-    weak = run("setup", DEVICE, *OPTIONS, *secret, "--yes")
-    assert weak.code == 78
+    weak = run("setup", DEVICE, *OPTIONS, *secret, "--yes", code=78)
     assert "short" not in weak.err.replace("shorter", "")
     assert run("setup", DEVICE, *OPTIONS, "--yes").code == 78  # no terminal to ask on
     assert run("setup", DEVICE, *OPTIONS, *secret).code == 77  # neither --yes
@@ -197,8 +192,7 @@ def test_nothing_is_stopped_before_the_passphrase_is_known_and_strong(
 def test_status_is_no_where_the_data_is_in_clear(machine: Site, run: Run) -> None:
     assert run("status").code == 78
     where = ["--data-directory", story.DATA, "--service", "mongod.service"]
-    shown = run("status", *where, "--json")
-    assert shown.code == 1
+    shown = run("status", *where, "--json", code=1)
     assert json.loads(shown.out)["plain_files"] == [f"{story.DATA}/journal"]
     assert run("status", *where).code == 1
 
@@ -235,8 +229,7 @@ def test_volumes_are_opened_and_closed(machine: Site, run: Run, secret: list[str
     (tmp_path / "secret").write_text("wrong")
     assert run("open", DEVICE, *secret).code == 77
     (tmp_path / "secret").write_bytes(story.PASSPHRASE)
-    opened = run("open", DEVICE, *secret, "--name", "rescue", "--read-only", "--mount", "/run/rescue")
-    assert opened.code == 0
+    run("open", DEVICE, *secret, "--name", "rescue", "--read-only", "--mount", "/run/rescue", code=0)
     assert machine.mounts == {"/run/rescue": "rescue"}
     assert run("open", DEVICE, *secret, "--name", "rescue").code == 78
     assert run("close", "--name", "rescue", "--mount", "/run/rescue").code == 0

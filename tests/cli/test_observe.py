@@ -69,8 +69,7 @@ def begins_with(tmp_path: Path, admin: Admin, monkeypatch: pytest.MonkeyPatch) -
 def test_refused_commands_are_listed_first_and_the_answer_is_no(run: Run, admin: Admin) -> None:
     for each in (ANSWERED, ANSWERED, REFUSED):
         admin.metrics.observed.add(each)
-    done = run("--json")
-    assert done.code == 1
+    done = run("--json", code=1)
     said = json.loads(done.out)
     assert said["collections"] == 1
     assert said["commands"] == {"untouched": 0, "answered": 2, "two-steps": 0, "name-asked": 0, "refused": 1}
@@ -92,8 +91,7 @@ def test_refused_commands_are_listed_first_and_the_answer_is_no(run: Run, admin:
 
 def test_people_read_first_that_nothing_is_protected(run: Run, admin: Admin) -> None:
     admin.metrics.observed.add(ANSWERED)
-    done = run()
-    assert done.code == 0
+    done = run(code=0)
     first, second, *_ = done.out.splitlines()
     assert first.startswith("NOT PROTECTED: 1 ")
     assert second == "0 untouched, 1 answered, 0 two-steps, 0 name-asked, 0 refused"
@@ -101,24 +99,23 @@ def test_people_read_first_that_nothing_is_protected(run: Run, admin: Admin) -> 
 
 def test_a_proxy_that_enforces_its_policy_has_nothing_to_report(run: Run, admin: Admin) -> None:
     admin.metrics.observed.use_policy(0)
-    done = run()
-    assert done.code == 69
+    done = run(code=69)
     assert "observes nothing" in done.err
 
 
-def test_a_proxy_without_figures_is_not_ready(run: Run, admin: Admin) -> None:
-    admin.status = 503
-    assert run().code == 69
-
-
-def test_a_proxy_that_is_away_is_not_ready(run: Run, admin: Admin) -> None:
-    admin.is_away = True
-    assert run().code == 69
-
-
-def test_what_is_no_figures_is_not_ready(run: Run, admin: Admin) -> None:
-    for admin.text in (b"<html>", b"sealwire_observed_collections NaN\n"):
-        assert run().code == 69
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("status", 503),
+        ("is_away", True),
+        ("text", b"<html>"),
+        ("text", b"sealwire_observed_collections NaN\n"),
+    ],
+    ids=["no figures", "away", "a page", "no number"],
+)
+def test_a_proxy_that_gives_no_figures_is_not_ready(run: Run, admin: Admin, name: str, value: object) -> None:
+    setattr(admin, name, value)
+    run(code=69)
 
 
 def test_names_do_not_steer_a_terminal(run: Run, admin: Admin) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.cli import main
 from sealwire.cli.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, exit_code
 from sealwire.files.errors import SourceError
 from tests.cli.runs import Outcome, Run
@@ -79,8 +78,7 @@ def test_a_check_says_what_is_only_observed(policy: Path, run: Run) -> None:
 
 
 def test_rights_are_shown_by_class(roles: Path, run: Run) -> None:
-    result = run("access", roles, *CLERK, "--json")
-    assert result.code == 0
+    result = run("access", roles, *CLERK, "--json", code=0)
     assert json.loads(result.out) == {
         "roles": ["clerk"],
         "lacks": "",
@@ -117,8 +115,7 @@ def test_a_command_that_would_pass(roles: Path, run: Run) -> None:
     ],
 )
 def test_a_command_that_would_be_refused(roles: Path, run: Run, command: str, path: str, rule: str) -> None:
-    result = run("access", roles, *CLERK, "--db", "clinic", "--json", command)
-    assert result.code == 1
+    result = run("access", roles, *CLERK, "--db", "clinic", "--json", command, code=1)
     assert json.loads(result.out) == {
         "refused": "role",
         "path": path,
@@ -178,8 +175,7 @@ def test_what_is_no_command_is_an_error_of_use(roles: Path, run: Run) -> None:
 
 
 def test_check_lists_what_is_covered(policy: Path, run: Run) -> None:
-    result = run("check", policy, "--json")
-    assert result.code == 0
+    result = run("check", policy, "--json", code=0)
     first, *rest = json.loads(result.out)
     assert first == {
         "namespace": "clinic.patients",
@@ -191,17 +187,14 @@ def test_check_lists_what_is_covered(policy: Path, run: Run) -> None:
     assert "4 covered paths, 3 classes" in run("check", policy).out
 
 
-@pytest.mark.parametrize("subcommand", [["check"], ["lint"], ["explain"]])
+@pytest.mark.parametrize(
+    "words", [("check",), ("lint",), ("explain", '{"ping": 1}')], ids=lambda words: words[0]
+)
 def test_a_bad_policy_is_one_line_a_hint_and_the_exit_code_for_configuration(
-    policy: Path, subcommand: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    policy: Path, run: Run, words: tuple[str, ...]
 ) -> None:
     policy.write_text(POLICY.replace("mode: random", "mode: randm"))
-    last = ['{"ping": 1}'] if subcommand == ["explain"] else []
-    monkeypatch.setattr("sys.argv", ["sealwire", "policy", *subcommand, str(policy), *last])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == EX_CONFIG
-    error, hint = capsys.readouterr().err.splitlines()
+    error, hint = run(words[0], policy, *words[1:], code=EX_CONFIG).err.splitlines()
     assert error.startswith(f"sealwire: error: {policy}:5:17: ")
     assert hint == "sealwire: hint: did you mean 'random'?"
     assert exit_code(SourceError("p", 1, 1, "x")) == EX_CONFIG
@@ -213,8 +206,7 @@ def test_a_policy_that_is_not_there_is_a_usage_error(tmp_path: Path, run: Run) -
 
 
 def test_lint_warns_and_fails_only_when_told_to(policy: Path, run: Run) -> None:
-    result = run("lint", policy, "--json")
-    assert result.code == 0
+    result = run("lint", policy, "--json", code=0)
     assert [(row["rule"], row["where"]) for row in json.loads(result.out)] == [
         ("few-values", "clinic.patients ward")
     ]
@@ -229,8 +221,7 @@ def test_lint_says_that_each_proxy_grants_the_whole_of_a_limit(policy: Path, run
     policy.write_text(POLICY.replace("ward: ward", "room: ward") + role % "delete: true")
     assert "each proxy" not in run("lint", policy).out
     policy.write_text(POLICY.replace("ward: ward", "room: ward") + role % "documents_per_hour: 9")
-    result = run("lint", policy, "--strict")
-    assert result.code == 0
+    result = run("lint", policy, "--strict", code=0)
     assert "each proxy" in result.out
     assert json.loads(run("lint", policy, "--json").out) == []
 
@@ -285,15 +276,9 @@ observe: [clinic.nowhere, clinic] # wrong
 """
 
 
-def test_every_mistake_has_its_line_and_hint(
-    policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_mistake_has_its_line_and_hint(policy: Path, run: Run) -> None:
     policy.write_text(MISTAKEN)
-    monkeypatch.setattr("sys.argv", ["sealwire", "policy", "check", str(policy)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == EX_CONFIG
-    told = capsys.readouterr().err.splitlines()
+    told = run("check", policy, code=EX_CONFIG).err.splitlines()
     assert {line.split(": ")[1] for line in told[::2]} == {"error"}
     assert {line.split(": ")[1] for line in told[1::2]} == {"hint"}
     lines = [int(line.split(":")[3]) for line in told[::2]]
@@ -346,15 +331,13 @@ def test_explain_shows_a_refusal_with_its_code(policy: Path, run: Run) -> None:
         "code": 238,
         "codeName": "NotImplemented",
     }
-    shown = run("explain", policy, text, "--db", "clinic")
-    assert shown.code == 1
+    shown = run("explain", policy, text, "--db", "clinic", code=1)
     assert shown.out.startswith("refused with 238 NotImplemented: ")
     assert "943" not in shown.out
 
 
 def test_explain_without_a_database_asks_for_one(policy: Path, run: Run) -> None:
-    result = run("explain", policy, '{"find": "patients"}')
-    assert result.code == 2
+    result = run("explain", policy, '{"find": "patients"}', code=2)
     assert "--db" in result.err
 
 
@@ -397,8 +380,7 @@ def test_recorded_commands_are_counted_by_shape_without_values(
         + log_line({"find": "patients", "$db": "clinic"}, truncated={"command": {}})
         + log_line({"find": "patients", "filter": {"a\0b": 1}, "$db": "clinic"})
     )
-    result = run("explain", policy, "--from-profile", log, "--json")
-    assert result.code == 1
+    result = run("explain", policy, "--from-profile", log, "--json", code=1)
     answer = json.loads(result.out)
     assert answer["counts"] == {"refused": 2, "not-judged": 2, "two-steps": 0, "answered": 2}
     place = {"namespace": "clinic.patients"}
@@ -479,6 +461,5 @@ def test_explain_takes_one_command_or_a_record(policy: Path, run: Run, more: lis
 
 def test_each_subcommand_explains_itself_with_an_example(run: Run) -> None:
     for name in ("check", "lint", "explain", "enforce"):
-        result = run(name, "--help")
-        assert result.code == 0
+        result = run(name, "--help", code=0)
         assert "Example" in result.out

@@ -79,8 +79,7 @@ def test_a_command_that_cannot_be_recorded_does_not_begin(
 ) -> None:
     monkeypatch.setenv("SEALWIRE_AUDIT_PATH", str(log.parent / "missing" / "audit.log"))
     monkeypatch.setenv("SEALWIRE_BACKUP_KEK", "x")
-    outcome = run("backup", "create-key", "key", "--passphrase-file", "none")
-    assert outcome.code == 78
+    outcome = run("backup", "create-key", "key", "--passphrase-file", "none", code=78)
     assert "missing/audit.log" in outcome.err
     log.write_text("not a log\n")
     monkeypatch.setenv("SEALWIRE_AUDIT_PATH", str(log))
@@ -98,8 +97,7 @@ def test_an_end_that_cannot_be_recorded_is_said_and_changes_no_exit_code(
         log.write_bytes(b"")
 
     monkeypatch.setattr(recording, "_append", only_the_first)
-    outcome = run("tls", "rules")
-    assert outcome.code == 0
+    outcome = run("tls", "rules", code=0)
     assert "not on record" in outcome.err
 
 

@@ -30,8 +30,6 @@ NO_KEY = "environment variable names no key"
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
-    monkeypatch.setattr(logging.root, "level", logging.root.level)
     with hello_thread() as port:
         made = make_site(tmp_path, port)
         monkeypatch.setattr(os, "environ", made.environ)

@@ -96,8 +96,7 @@ def test_one_bad_target_stops_the_run_before_any_connection_and_is_counted(run: 
         ("target 2", "a.example:1", f"mongodb://u:{SECRET}@a b/"),
         (f"{file}:2", "--targets-file", file),
     ):
-        result = run("verify", *arguments)
-        assert result.code == 78
+        result = run("verify", *arguments, code=78)
         assert f"error: {place}: " in result.err
         assert SECRET not in result.out + result.err
 
@@ -108,8 +107,7 @@ def test_a_file_that_holds_no_certificate_is_an_error(run: Run, tmp_path: Path, 
     for content in (None, b"", b"-----BEGIN CERTIFICATE-----\n", bytes(5 << 20)):
         if content is not None:
             file.write_bytes(content)
-        result = run("verify", "a.example:1", option, file)
-        assert result.code == 78
+        result = run("verify", "a.example:1", option, file, code=78)
         assert f"error: {file}: no certificate" in result.err
 
 

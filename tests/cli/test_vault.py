@@ -1,6 +1,7 @@
 """No server in the environment."""
 
 import signal
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,11 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 BEGINS_WITH = ("vault",)
 
 
+WRAPPED = ("--secret-id-file", "x", "--wrap-ttl")
 SUBCOMMANDS = vault.list_commands(click.Context(vault))
 
 
-def refusal(*arguments: str) -> Exception:
+def refusal(*arguments: str) -> Any:
     """What running it raises."""
     result = CliRunner().invoke(vault, arguments)
     assert isinstance(result.exception, Exception)
@@ -39,8 +41,7 @@ def refusal(*arguments: str) -> Exception:
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_every_subcommand_shows_examples(run: Run, name: str) -> None:
-    result = run(name, "--help")
-    assert result.code == 0
+    result = run(name, "--help", code=0)
     assert "Examples:" in result.out
 
 
@@ -71,36 +72,27 @@ def test_wrong_usage_is_said_at_once(run: Run, arguments: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("arguments", "kind", "reason"),
     [
-        (("setup", "--prefix", "*"), SetupReason.NAME),
-        (("setup", "--rotation-period", "5m"), SetupReason.PERIOD),
-        (("setup", "--bound-cidr", "anywhere"), SetupReason.AUTH),
-        (("setup", "--audit-file", "relative.log"), SetupReason.NAME),
-        (("init", "--output", "x", "--shares", "3", "--threshold", "1"), SetupReason.SHARES),
-        (("init", "--output", "x", "--holder", "nobody.pgp"), SetupReason.HOLDER),
-        (("rotate-policy", "--period", "1m"), SetupReason.PERIOD),
-        (("credentials", "proxy", "--secret-id-file", "x", "--wrap-ttl", "forever"), SetupReason.PERIOD),
+        (("setup", "--prefix", "*"), Unusable, SetupReason.NAME),
+        (("setup", "--rotation-period", "5m"), Unusable, SetupReason.PERIOD),
+        (("setup", "--bound-cidr", "anywhere"), Unusable, SetupReason.AUTH),
+        (("setup", "--audit-file", "relative.log"), Unusable, SetupReason.NAME),
+        (("init", "--output", "x", "--shares", "3", "--threshold", "1"), Unusable, SetupReason.SHARES),
+        (("init", "--output", "x", "--holder", "nobody.pgp"), Unusable, SetupReason.HOLDER),
+        (("rotate-policy", "--period", "1m"), Unusable, SetupReason.PERIOD),
+        (("credentials", "proxy", *WRAPPED, "forever"), Unusable, SetupReason.PERIOD),
+        (("status",), KeySettingError, KeysReason.VAULT_SETTING),
+        (("init",), CannotCreate, SetupReason.NOT_A_TERMINAL),
     ],
 )
-def test_a_setting_is_refused_before_any_server_is_asked(
-    arguments: tuple[str, ...], reason: SetupReason
+def test_what_is_wrong_is_refused_before_any_server_is_asked(
+    arguments: tuple[str, ...], kind: type[Exception], reason: Enum
 ) -> None:
+    """Also a missing address, and shares that would be printed where no terminal is."""
     error = refusal(*arguments)
-    assert isinstance(error, Unusable)
-    assert error.reason is reason
-
-
-def test_without_an_address_the_setting_is_missing() -> None:
-    error = refusal("status")
-    assert isinstance(error, KeySettingError)
-    assert error.reason is KeysReason.VAULT_SETTING
-
-
-def test_shares_are_not_printed_where_no_terminal_is() -> None:
-    error = refusal("init")
-    assert isinstance(error, CannotCreate)
-    assert error.reason is SetupReason.NOT_A_TERMINAL
+    assert isinstance(error, kind)
+    assert error.reason is reason  # type: ignore[attr-defined]
 
 
 def test_shares_that_could_not_be_written_are_not_passed_over(

@@ -78,8 +78,7 @@ def test_a_verdict_that_differs_is_shown_without_values(
             for number, each in enumerate(EXPECTED)
         )
     )
-    done = run(policy, cases, "--json")
-    assert done.code == 1
+    done = run(policy, cases, "--json", code=1)
     found = json.loads(done.out)
     assert (found["commands"], len(found["differences"])) == (6, 1)
     difference = found["differences"][0]
@@ -178,8 +177,7 @@ def test_a_file_that_cannot_be_understood_is_told_by_line(
 ) -> None:
     cases = tmp_path / "commands"
     cases.write_text(text)
-    done = run(policy, cases)
-    assert done.code == EX_CONFIG
+    done = run(policy, cases, code=EX_CONFIG)
     assert f"{cases}:{line}:" in done.err
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sealwire.keys.errors import KeysError, UnwrapFailed
+from sealwire.keys.errors import KeysError, KeysReason, UnwrapFailed
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
 from tests.keys.samples import KEK_A
 
@@ -15,10 +15,13 @@ AD = data_key_associated_data("nhs_number", 7, 1)
 Pair = tuple[KeyEncryptionKey, KeyEncryptionKey]
 
 
-def refused(act: Callable[[], object]) -> KeysError:
+def refused(
+    act: Callable[[], object], kind: type[KeysError] = KeysError, reason: KeysReason | None = None
+) -> KeysError:
     """What `act` raises. The fakes write SECRET wherever a service explains itself."""
-    with pytest.raises(KeysError) as caught:
+    with pytest.raises(kind) as caught:
         act()
+    assert reason is None or (type(caught.value), caught.value.reason) == (kind, reason)
     assert caught.value.__cause__ is None
     assert "SECRET" not in str(caught.value) + caught.value.hint
     return caught.value

@@ -55,8 +55,7 @@ def aged(days: int) -> Path:
 
 
 def planned(run: Run, *words: str, code: int = 0) -> list[dict[str, Any]]:
-    done = run(*DUE, *words)
-    assert done.code == code
+    done = run(*DUE, *words, code=code)
     plan: list[dict[str, Any]] = json.loads(done.out)["plan"]
     return plan
 
@@ -152,8 +151,7 @@ def test_a_class_that_lends_its_key_is_left(run: Run, keyring: Path) -> None:
 
 
 def test_the_trouble_of_a_class_is_its_own_and_ends_with_its_exit_code(run: Run, keyring: Path) -> None:
-    done = run(*DUE, "--uri", "nonsense")
-    assert done.code == 78
+    done = run(*DUE, "--uri", "nonsense", code=78)
     assert outcomes(json.loads(done.out)["plan"]) == {"nhs_number": "refused", "notes": "done"}
     assert "class nhs_number" in done.err
     assert versions(keyring)["nhs_number"] == 1
@@ -188,7 +186,6 @@ def test_status_says_when_each_class_is_due(run: Run, keyring: Path) -> None:
     day = datetime.fromisoformat(shown["rotations"]["nhs_number"])
     assert f"due on {day:%Y-%m-%d}: sealwire keys rotate nhs_number" in run("status").out
     aged(104)
-    late = run("status", "--json", "--rewrap-every", "never")
-    assert late.code == 1
+    late = run("status", "--json", "--rewrap-every", "never", code=1)
     overdue = {each["class"]: each["overdue"] for each in json.loads(late.out)["due"]}
     assert overdue == {"nhs_number": True, "notes": True}

@@ -39,8 +39,7 @@ def test_create_takes_the_classes_of_a_policy_and_may_be_run_again(run: Run, tmp
     after = read_record(Path("k.json"))
     assert [entry.name for entry in after.classes] == ["notes", "nhs_number"]
     assert after.classes[:1] == before
-    again = run("create", "--keyring", "k.json", "--policy", "policy.yaml")
-    assert again.code == 0
+    run("create", "--keyring", "k.json", "--policy", "policy.yaml", code=0)
     assert read_record(Path("k.json")) == after
 
 
@@ -49,8 +48,7 @@ def plaintext_of(path: str) -> dict[str, bool]:
 
 
 def test_a_class_whose_collections_hold_plaintext_begins_in_clear(run: Run, policy: Path) -> None:
-    done = run("create", "--keyring", "k.json", "--policy", policy, "--plaintext", "nhs_number")
-    assert done.code == 0
+    done = run("create", "--keyring", "k.json", "--policy", policy, "--plaintext", "nhs_number", code=0)
     assert plaintext_of("k.json") == {"nhs_number": True, "notes": False}
     clear = [line for line in done.out.splitlines() if "in clear" in line]
     assert len(clear) == 1
@@ -92,8 +90,7 @@ def test_a_class_that_has_a_key_does_not_begin_in_clear_again(run: Run, policy: 
 def test_a_class_that_the_policy_lacks_gets_no_key(
     run: Run, policy: Path, arguments: tuple[str, ...], hint: str
 ) -> None:
-    refused = run("create", "--keyring", "k.json", "--policy", policy, *arguments)
-    assert refused.code == 78
+    refused = run("create", "--keyring", "k.json", "--policy", policy, *arguments, code=78)
     assert hint in refused.err
     assert not Path("k.json").exists()
 
@@ -119,8 +116,7 @@ def test_a_key_file_protects_a_keyring(
     assert run("verify", "--keyring", "k.json").code == 0
     monkeypatch.delenv("SEALWIRE_PASSPHRASE_FILE")
     monkeypatch.setenv("SEALWIRE_PASSPHRASE", PASSPHRASE + "x")
-    wrong = run("verify", "--keyring", "k.json")
-    assert wrong.code == 67
+    wrong = run("verify", "--keyring", "k.json", code=67)
     assert PASSPHRASE not in wrong.err + wrong.out
 
 
@@ -162,8 +158,7 @@ def keyring(run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_only_the_new_key_opens_what_was_rewrapped(run: Run, keyring: Path) -> None:
-    outcome = run("rewrap", "--keyring", "k.json", "--to", "env:NEW_KEK")
-    assert outcome.code == 0
+    outcome = run("rewrap", "--keyring", "k.json", "--to", "env:NEW_KEK", code=0)
     assert read_record(keyring).kek_id in outcome.out
     assert run("verify", "--keyring", "k.json", "--kek", "env:NEW_KEK").code == 0
     assert run("verify", "--keyring", "k.json").code == 67
@@ -214,6 +209,5 @@ def test_a_keyring_moves_to_a_cloud_and_is_at_home_there(
         assert run("rewrap", *keyring, "--kek", setting, "--dry-run").code == 0
         assert run("verify", *keyring).code == 67
         https.instead += [lambda _: Answer(503)] * 40
-        away = run("verify", *keyring, "--kek", setting)
-        assert away.code == 69
+        away = run("verify", *keyring, "--kek", setting, code=69)
         assert "hint:" in away.err

@@ -30,8 +30,7 @@ def state(keyring: Path) -> str:
 
 
 def test_retiring_shows_the_key_and_asks(run: Run, keyring: Path) -> None:
-    refused = run("retire", "notes", "1", stdin="n\n")
-    assert refused.code == 1
+    refused = run("retire", "notes", "1", stdin="n\n", code=1)
     assert state(keyring) == "decrypt-only"
     for shown in ("notes", "decrypt-only", "migrate verify"):
         assert shown in refused.err
@@ -64,8 +63,7 @@ def test_a_destruction_is_announced_first_and_done_when_it_is_time(
     first = run("destroy", "notes", "1", "--yes", "--wait", "2d", "--json")
     until = datetime.fromisoformat(json.loads(first.out)["destroy_after"])
     assert timedelta(days=1, hours=23) < until - datetime.now(UTC) <= timedelta(days=2)
-    early = run("destroy", "notes", "1", "--yes")
-    assert early.code == 78
+    early = run("destroy", "notes", "1", "--yes", code=78)
     assert "--cancel" in early.err
     assert state(keyring) == "retired"
 
@@ -74,8 +72,7 @@ def test_a_destruction_is_announced_first_and_done_when_it_is_time(
     assert run("destroy", "notes", "1", stdin="n\n").code == 1
     assert run("destroy", "notes", "1", "--yes", "--dry-run").code == 0
     assert state(keyring) == "retired"
-    done = run("destroy", "notes", "1", "--yes")
-    assert done.code == 0
+    done = run("destroy", "notes", "1", "--yes", code=0)
     assert "not be read again" in done.err
     assert state(keyring) == "destroyed"
     assert run("verify").code == 0
@@ -146,6 +143,5 @@ def test_a_cancelled_key_is_pending_again(run: Run, pending_keyring: Path) -> No
 def test_a_rotation_while_one_is_pending_says_how_to_take_it_back(
     run: Run, pending_keyring: Path, policy: Path
 ) -> None:
-    refused = run("rotate", "nhs_number", "--policy", policy)
-    assert refused.code == 78
+    refused = run("rotate", "nhs_number", "--policy", policy, code=78)
     assert "keys cancel nhs_number" in refused.err

@@ -4,8 +4,8 @@ import ast
 import base64
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -118,8 +118,7 @@ def test_no_output_ever_holds_a_key(run: Run) -> None:
     ["create", "create-kek", "destroy", "list", "retire", "rewrap", "rotate", "status", "verify"],
 )
 def test_help_has_examples(run: Run, subcommand: str) -> None:
-    shown = run(subcommand, "--help")
-    assert shown.code == 0
+    shown = run(subcommand, "--help", code=0)
     assert "Examples:" in shown.out
 
 
@@ -137,53 +136,39 @@ ALLOWED = {
 }
 
 
-def other(_folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
-    return ("--kek", "env:OTHER")
+class Loss(NamedTuple):
+    """How a key is lost: the options of a command, the environment, the mode and text of the file."""
+
+    options: tuple[str, ...] = ()
+    kek: str | None = ""
+    """What takes its place; None: nothing."""
+    file: tuple[int, str] | None = None
+
+    def happen(self, folder: Path, environment: pytest.MonkeyPatch) -> tuple[str, ...]:
+        if self.kek is None:
+            environment.delenv("SEALWIRE_KEK")
+        elif self.kek:
+            environment.setenv("SEALWIRE_KEK", self.kek)
+        if self.file is not None:
+            mode, text = self.file
+            (folder / "kek.json").touch(mode)
+            (folder / "kek.json").write_text(text)
+        return self.options
 
 
-def unset(_folder: Path, environment: pytest.MonkeyPatch) -> tuple[str, ...]:
-    environment.delenv("SEALWIRE_KEK")
-    return ()
+KEY_FILE = ("--kek", "file:kek.json", "--passphrase-file", "passphrase")
+LOSSES = {
+    "other": Loss(("--kek", "env:OTHER")),
+    "unset": Loss(kek=None),
+    "malformed": Loss(kek="c2hvcnQ="),
+    "no_file": Loss(KEY_FILE),
+    "no_passphrase": Loss(KEY_FILE[:2]),
+    "damaged_file": Loss(KEY_FILE, file=(0o600, "{}")),
+    "open_file": Loss(KEY_FILE, file=(0o644, "")),
+    "no_token": Loss(("--kek", "pkcs11:token=a;object=b?module-path=/no/such.so")),
+}
 
 
-def malformed(_folder: Path, environment: pytest.MonkeyPatch) -> tuple[str, ...]:
-    environment.setenv("SEALWIRE_KEK", "c2hvcnQ=")
-    return ()
-
-
-def no_file(_folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
-    return ("--kek", "file:kek.json", "--passphrase-file", "passphrase")
-
-
-def no_passphrase(_folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
-    return ("--kek", "file:kek.json")
-
-
-def damaged_file(folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
-    (folder / "kek.json").touch(0o600)
-    (folder / "kek.json").write_text("{}")
-    return ("--kek", "file:kek.json", "--passphrase-file", "passphrase")
-
-
-def open_file(folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
-    (folder / "kek.json").touch(0o644)
-    return ("--kek", "file:kek.json", "--passphrase-file", "passphrase")
-
-
-def no_token(_folder: Path, _environment: pytest.MonkeyPatch) -> tuple[str, ...]:
-    return ("--kek", "pkcs11:token=a;object=b?module-path=/no/such.so")
-
-
-LOSSES: tuple[Callable[[Path, pytest.MonkeyPatch], tuple[str, ...]], ...] = (
-    other,
-    unset,
-    malformed,
-    no_file,
-    no_passphrase,
-    damaged_file,
-    open_file,
-    no_token,
-)
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("create", "new_class"),
     ("verify",),
@@ -196,20 +181,16 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 @pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.usefixtures("passphrase_file")
 def test_no_command_on_a_keyring_says_to_make_its_key_anew(
-    run: Run,
-    tmp_path: Path,
-    passphrase_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    loss: Callable[[Path, pytest.MonkeyPatch], tuple[str, ...]],
-    command: tuple[str, ...],
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str, command: tuple[str, ...]
 ) -> None:
     assert run("create", "--keyring", "k.json", "a").code == 0
     content = Path("k.json").read_bytes()
     monkeypatch.setenv("OTHER", base64.b64encode(bytes(range(32))).decode())
-    options = loss(tmp_path, monkeypatch)
+    options = LOSSES[loss].happen(tmp_path, monkeypatch)
     if command[0] == "export":
-        options = (*options, "--export-passphrase-file", str(passphrase_file))
+        options = (*options, "--export-passphrase-file", "passphrase")
     outcome = run(*command, "--keyring", "k.json", *options)
     assert outcome.code in {65, 67, 69, 77, 78}
     (_, hint) = outcome.err.splitlines()[-2:]
@@ -218,16 +199,12 @@ def test_no_command_on_a_keyring_says_to_make_its_key_anew(
     assert Path("k.json").read_bytes() == content
 
 
-@pytest.mark.parametrize("loss", [unset, malformed, no_file])
+@pytest.mark.parametrize("loss", ["unset", "malformed", "no_file"])
+@pytest.mark.usefixtures("passphrase_file")
 def test_for_a_first_keyring_it_says_how_to_make_one(
-    run: Run,
-    tmp_path: Path,
-    passphrase_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    loss: Callable[[Path, pytest.MonkeyPatch], tuple[str, ...]],
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
 ) -> None:
-    outcome = run("create", "--keyring", "k.json", "a", *loss(tmp_path, monkeypatch))
-    assert outcome.code == 78
+    outcome = run("create", "--keyring", "k.json", "a", *LOSSES[loss].happen(tmp_path, monkeypatch), code=78)
     assert "sealwire keys create-kek" in outcome.err
 
 

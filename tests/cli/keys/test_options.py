@@ -95,12 +95,10 @@ def test_a_class_in_clear_is_to_move_to_the_key_of_another(run: Run, keyring: Pa
 
 
 def test_a_new_class_begins_with_the_key_of_another_and_may_move_to_its_own(run: Run, keyring: Path) -> None:
-    done = run("create", "visits", "--sharing", "nhs", "--policy", "policy.yaml")
-    assert done.code == 0
+    done = run("create", "visits", "--sharing", "nhs", "--policy", "policy.yaml", code=0)
     assert "key of nhs 1" in done.out
     assert run("rotate", "visits").code == 0
-    back = run("rotate", "visits", "--onto", "nhs")
-    assert back.code == 78
+    back = run("rotate", "visits", "--onto", "nhs", code=78)
     assert "encrypts with that key already" in back.err
     assert states(keyring)["visits"] == ["active", "pending"]
 
@@ -140,16 +138,14 @@ def test_what_cannot_be_lent_is_refused_and_changes_nothing(
     run: Run, keyring: Path, code: int, args: list[str]
 ) -> None:
     before = keyring.read_bytes()
-    done = run(*args)
-    assert done.code == code
+    done = run(*args, code=code)
     assert code == 2 or "hint:" in done.err
     assert keyring.read_bytes() == before
 
 
 def test_a_class_that_lends_is_not_rotated_and_keeps_no_other_from_it(run: Run, keyring: Path) -> None:
     assert run("create", "visits", "--sharing", "nhs", "--policy", "policy.yaml").code == 0
-    refused = run("rotate", "nhs")
-    assert refused.code == 78
+    refused = run("rotate", "nhs", code=78)
     assert "visits" in refused.err
     assert "hint:" in refused.err
     done = json.loads(run("rotate", "--due", "--rotate-every", "0d", "--json").out)
@@ -161,8 +157,7 @@ def test_an_active_key_is_given_back_when_no_policy_names_its_class(run: Run, ke
     assert run("create", "visits", "--sharing", "nhs", "--policy", "policy.yaml").code == 0
     assert run("retire", "visits", "1", "--yes").code == 78  # the policy of the environment has the class
     assert states(keyring)["visits"] == ["active"]
-    done = run("retire", "visits", "1", "--yes", "--policy", "joined.yaml")
-    assert done.code == 0
+    run("retire", "visits", "1", "--yes", "--policy", "joined.yaml", code=0)
     assert states(keyring)["visits"] == ["retired"]
     assert run("rotate", "nhs").code == 0
     assert run("retire", "visits", "1", "--undo").code == 78
@@ -174,7 +169,6 @@ def test_an_active_key_is_not_given_back_without_a_policy(
 ) -> None:
     assert run("create", "visits", "--sharing", "nhs", "--policy", "policy.yaml").code == 0
     monkeypatch.delenv("SEALWIRE_POLICY")
-    refused = run("retire", "visits", "1", "--yes")
-    assert refused.code == 78
+    refused = run("retire", "visits", "1", "--yes", code=78)
     assert "--policy" in refused.err
     assert states(keyring)["visits"] == ["active"]

@@ -22,8 +22,7 @@ def states(keyring: Path) -> dict[str, list[str]]:
 
 
 def test_the_policy_says_whether_a_new_key_encrypts_at_once(run: Run, keyring: Path) -> None:
-    done = run("rotate", "nhs_number", "notes", "--json")
-    assert done.code == 0
+    done = run("rotate", "nhs_number", "notes", "--json", code=0)
     assert json.loads(done.out) == {
         "dry_run": False,
         "rewrapped": True,
@@ -86,8 +85,7 @@ def test_a_timer_that_comes_too_early_writes_nothing_and_needs_no_kek(
 ) -> None:
     content = keyring.read_bytes()
     monkeypatch.delenv("SEALWIRE_KEK")
-    done = run("rotate", "--due", "--json")
-    assert done.code == 0
+    done = run("rotate", "--due", "--json", code=0)
     assert json.loads(done.out) == {"dry_run": False, "rewrapped": False, "keys": [], "plan": [], "next": []}
     assert keyring.read_bytes() == content
     assert "nothing" in run("rotate", "--due").out

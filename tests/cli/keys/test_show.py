@@ -29,8 +29,7 @@ def test_verify_reports_a_sound_keyring(run: Run) -> None:
     verified = json.loads(run("verify", "--keyring", "k.json", "--json").out)
     assert verified["authenticated"] is True
     assert verified["keys"] == json.loads(run("list", "--keyring", "k.json", "--json").out)["keys"]
-    plain = run("verify", "--keyring", "k.json")
-    assert plain.code == 0
+    plain = run("verify", "--keyring", "k.json", code=0)
     assert "1 of 1" in plain.out
 
 
@@ -63,8 +62,7 @@ def test_a_fresh_keyring_is_in_order_and_needs_no_kek(
     monkeypatch.setenv("SEALWIRE_KEYRING", "k.json")
     assert run("create", "--policy", policy).code == 0
     monkeypatch.delenv("SEALWIRE_KEK")
-    done = run("status", "--policy", policy, "--json")
-    assert done.code == 0
+    done = run("status", "--policy", policy, "--json", code=0)
     document = json.loads(done.out)
     assert (document["due"], document["overdue"], document["authenticated"]) == ([], False, False)
     (nhs, notes) = document["keys"]
@@ -75,8 +73,7 @@ def test_a_fresh_keyring_is_in_order_and_needs_no_kek(
 
 
 def test_what_is_overdue_ends_with_1_and_says_what_to_do(run: Run, keyring: Path, policy: Path) -> None:
-    done = run("status", "--policy", policy)
-    assert done.code == 1
+    done = run("status", "--policy", policy, code=1)
     assert "sealwire keys rewrap" in done.out
     assert "rotate" not in done.out
     yearly = run("status", "--rotate-every", "52w", "--json")
@@ -95,16 +92,14 @@ def test_a_schedule_that_asks_for_nothing_is_kept(run: Run, keyring: Path) -> No
 
 def test_what_is_due_and_not_overdue_ends_with_0(run: Run, keyring: Path, policy: Path) -> None:
     assert run("rotate", "nhs_number", "--policy", policy).code == 0
-    done = run("status", "--policy", policy)
-    assert done.code == 0
+    done = run("status", "--policy", policy, code=0)
     assert "due since" in done.out
     assert "sealwire migrate reencrypt POLICY nhs_number" in done.out
 
 
 def test_a_class_of_the_policy_without_a_key_is_overdue(run: Run, policy: Path) -> None:
     assert run("create", "--keyring", "k.json", "notes").code == 0
-    done = run("status", "--keyring", "k.json", "--policy", policy)
-    assert done.code == 1
+    done = run("status", "--keyring", "k.json", "--policy", policy, code=1)
     assert "sealwire keys create nhs_number" in done.out
 
 

@@ -54,11 +54,9 @@ def is_destroyed(context: bytes) -> bool:
 
 def test_a_destruction_is_announced_first(run: Run, fill: Fill) -> None:
     fill(b"\x02someone")
-    first = run("shred", "notes", "someone", "--json")
-    assert first.code == 0
+    first = run("shred", "notes", "someone", "--json", code=0)
     assert json.loads(first.out)["shred_after"] is not None
-    early = run("shred", "notes", "someone")
-    assert early.code == 78
+    run("shred", "notes", "someone", code=78)
     assert not is_destroyed(b"\x02someone")
     back = run("shred", "notes", "someone", "--cancel", "--json")
     assert json.loads(back.out)["shred_after"] is None
@@ -70,8 +68,7 @@ def test_at_once_it_has_to_be_confirmed(run: Run, fill: Fill) -> None:
     assert run("shred", "notes", "someone", "--now", stdin="").code == 2
     assert run("shred", "notes", "someone", "--now", "--confirm", "other").code == 2
     assert not is_destroyed(b"\x02someone")
-    done = run("shred", "notes", "someone", "--now", "--confirm", "notes")
-    assert done.code == 0
+    done = run("shred", "notes", "someone", "--now", "--confirm", "notes", code=0)
     assert json.loads(done.out)["key_in_files"] == "no"
     assert is_destroyed(b"\x02someone")
     assert run("shred", "notes", "someone", "--now", "--confirm", "notes").code == 78
@@ -126,8 +123,7 @@ def test_what_is_not_there_is_said_without_the_value(run: Run, fill: Fill) -> No
         ["7", "--type", "int"],
         ["00000000-0000-0000-0000-000000000000", "--type", "uuid"],
     ):
-        missing = run("shred", "notes", *words)
-        assert missing.code == 65
+        missing = run("shred", "notes", *words, code=65)
         assert words[0] not in missing.err.replace("5 and '5'", "")
 
 
@@ -160,8 +156,7 @@ def test_while_values_may_lie_in_clear_no_key_is_destroyed(run: Run, policy: Pat
     """A receipt would say of them what is not so."""
     fill(b"\x02someone")
     assert run("create", "--keyring", "clear.json", "--plaintext", "notes").code == 0
-    refused = run("shred", "notes", "someone", "--keyring", "clear.json")
-    assert refused.code == 78
+    refused = run("shred", "notes", "someone", "--keyring", "clear.json", code=78)
     assert "sealwire migrate encrypt POLICY notes" in refused.err
 
 
@@ -169,8 +164,7 @@ def test_while_values_may_lie_in_clear_no_key_is_destroyed(run: Run, policy: Pat
 
 
 def counts(run: Run) -> dict[str, object]:
-    done = run("contexts", "notes", "--json")
-    assert done.code == 0
+    done = run("contexts", "notes", "--json", code=0)
     return dict(json.loads(done.out))
 
 
@@ -269,8 +263,7 @@ def test_all_keys_move_and_the_next_steps_are_named(
     dry = json.loads(run("move-contexts", "--to", "new.db", "--dry-run", "--json").out)
     assert (dry["dry_run"], dry["keys"], dry["destroyed"]) == (True, 3, 1)
     assert not Path("new.db").exists()
-    done = run("move-contexts", "--to", "new.db", "--json")
-    assert done.code == 0
+    done = run("move-contexts", "--to", "new.db", "--json", code=0)
     told = json.loads(done.out)
     assert (told["keys"], told["destroyed"]) == (3, 1)
     assert told["to"] == str(Path("new.db").resolve())

@@ -35,6 +35,7 @@ from sealwire.keys.errors import (
     DamagedFile,
     KekUnavailable,
     KeyringBusy,
+    KeysError,
     KeySettingError,
     KeysReason,
     UnsafeFile,
@@ -266,16 +267,20 @@ def test_a_store_is_opened_while_its_keys_are_on_their_way(mark: StoreMark | Non
     require_usable("old", mark)
 
 
-def test_one_that_is_being_filled_is_not_and_may_be_later() -> None:
-    with raising(KekUnavailable, KeysReason.CONTEXTS) as caught:
-        require_usable("new", StoreMark(MarkKind.ARRIVING, "old"))
-    assert "--contexts old --to new" in caught.value.hint
-
-
-def test_one_that_was_left_says_where_its_keys_are() -> None:
-    with raising(KeySettingError, KeysReason.CONTEXTS) as caught:
-        require_usable("old", StoreMark(MarkKind.LEFT, "new"))
-    assert "new" in caught.value.hint
+@pytest.mark.parametrize(
+    ("mark", "kind", "hint"),
+    [
+        (StoreMark(MarkKind.ARRIVING, "old"), KekUnavailable, "--contexts old --to this"),
+        (StoreMark(MarkKind.LEFT, "new"), KeySettingError, "new"),
+    ],
+    ids=["being filled", "left"],
+)
+def test_one_that_is_being_filled_or_was_left_is_not(
+    mark: StoreMark, kind: type[KeysError], hint: str
+) -> None:
+    with raising(kind, KeysReason.CONTEXTS) as caught:
+        require_usable("this", mark)
+    assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize("kind", list(MarkKind))

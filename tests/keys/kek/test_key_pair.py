@@ -188,11 +188,35 @@ def test_files_of_4096_bytes_are_read_and_longer_ones_are_not(
         load_public_key(public_path(path))
 
 
-@pytest.mark.parametrize("length", [31, 33])
-def test_a_public_key_has_32_bytes(path: Path, length: int) -> None:
-    edit_json(public_path(path), lambda document: document.update(public=encode(bytes(length))))
-    with raising(DamagedFile, KeysReason.SCHEMA):
-        load_public_key(public_path(path))
+@pytest.mark.parametrize(
+    ("half", "change", "kind", "reason"),
+    [
+        ("public", {"public": encode(bytes(31))}, DamagedFile, KeysReason.SCHEMA),
+        ("public", {"public": encode(bytes(33))}, DamagedFile, KeysReason.SCHEMA),
+        ("public", {"id": PublicKey(PRIVATE.public.raw).id}, DamagedFile, KeysReason.SCHEMA),
+        ("public", 0o664, UnsafeFile, KeysReason.FILE_PERMISSIONS),
+        ("private", {"id": PRIVATE.id}, KekDenied, KeysReason.PASSPHRASE_WRONG),
+        ("private", 0o644, UnsafeFile, KeysReason.FILE_PERMISSIONS),
+    ],
+    ids=["31 bytes", "33 bytes", "exchanged", "others can write", "another's id", "others can read"],
+)
+def test_a_half_that_was_changed_is_refused(
+    path: Path, half: str, change: dict[str, object] | int, kind: type[KeysError], reason: KeysReason
+) -> None:
+    file = public_path(path) if half == "public" else path
+    if isinstance(change, int):
+        file.chmod(change)
+    else:
+        edit_json(file, lambda document: document.update(change))
+    with raising(kind, reason):
+        load_public_key(file) if half == "public" else load_private_key(file, PASSPHRASE)
+
+
+def test_a_wrong_passphrase_and_the_wrong_half_are_refused(path: Path) -> None:
+    with pytest.raises(KekDenied):
+        load_private_key(path, PASSPHRASE + "x")
+    with pytest.raises(DamagedFile):
+        load_public_key(path)
 
 
 def test_nothing_is_overwritten(path: Path) -> None:
@@ -206,45 +230,6 @@ def test_a_weak_passphrase_makes_no_file(tmp_path: Path) -> None:
     with raising(KeySettingError, KeysReason.PASSPHRASE_WEAK):
         create_key_pair(tmp_path / "key", "short", CHEAP_SCRYPT)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_wrong_passphrase_is_refused(path: Path) -> None:
-    with pytest.raises(KekDenied):
-        load_private_key(path, PASSPHRASE + "x")
-
-
-def test_a_public_file_that_others_can_write_is_refused(path: Path) -> None:
-    public_path(path).chmod(0o664)
-    with raising(UnsafeFile, KeysReason.FILE_PERMISSIONS):
-        load_public_key(public_path(path))
-
-
-def test_a_private_file_that_others_can_read_is_refused(path: Path) -> None:
-    path.chmod(0o644)
-    with pytest.raises(UnsafeFile):
-        load_private_key(path, PASSPHRASE)
-
-
-def test_a_public_file_with_an_exchanged_key_is_refused(path: Path) -> None:
-    other = PublicKey(PRIVATE.public.raw)
-    edit_json(public_path(path), lambda document: document.update(id=other.id))
-    with pytest.raises(DamagedFile):
-        load_public_key(public_path(path))
-
-
-def test_the_private_half_under_the_id_of_another_does_not_open(path: Path) -> None:
-    edit_json(path, lambda document: document.update(id=PRIVATE.id))
-    with pytest.raises(KekDenied):
-        load_private_key(path, PASSPHRASE)
-
-
-def test_halves_are_not_taken_for_each_other(path: Path) -> None:
-    with pytest.raises(DamagedFile):
-        load_private_key_as_public(path)
-
-
-def load_private_key_as_public(path: Path) -> PublicKey:
-    return load_public_key(path)
 
 
 # Where a PKCS#11 key is. What a token does is tested on one, in tests/integration/test_softhsm.py.

@@ -91,11 +91,13 @@ def test_nothing_of_a_batch_is_returned_or_counted_if_one_value_is_not_authentic
 
 
 @pytest.mark.parametrize("data", [b"", b"SW\1\1", b"SW\1\1" + bytes(30), bytes(60)])
-def test_a_batch_refuses_what_is_no_envelope(data: bytes) -> None:
+def test_what_is_no_envelope_is_invalid_and_not_unknown(data: bytes) -> None:
+    """Alone and in a batch."""
     batch = BATCHING.batch(BATCHING.open_envelope, 10_000)
     assert batch is not None
-    with pytest.raises(InvalidEnvelope):
-        batch.take(data, 0, len(data))
+    for take in (batch.take, KEYRING.open_envelope):
+        with pytest.raises(InvalidEnvelope):
+            take(data, 0, len(data))
 
 
 def test_there_are_batches_where_short_values_are_opened_by_the_core() -> None:
@@ -165,15 +167,13 @@ def test_ciphers_are_made_once() -> None:
     assert KEYRING.cipher_for("nhs_number") is KEYRING.cipher_by_id(7, 3)
 
 
-def test_an_unknown_class_is_unknown() -> None:
-    with raising(UnknownKey, KeysReason.CLASS_UNKNOWN) as caught:
-        KEYRING.cipher_for("notes")
+@pytest.mark.parametrize(
+    ("name", "reason"), [("notes", KeysReason.CLASS_UNKNOWN), ("old", KeysReason.NO_ACTIVE_KEY)]
+)
+def test_a_class_without_an_active_key_does_not_encrypt(name: str, reason: KeysReason) -> None:
+    with raising(UnknownKey, reason) as caught:
+        KEYRING.cipher_for(name)
     assert caught.value.key is None
-
-
-def test_a_class_without_an_active_key_does_not_encrypt() -> None:
-    with raising(UnknownKey, KeysReason.NO_ACTIVE_KEY):
-        KEYRING.cipher_for("old")
 
 
 @pytest.mark.parametrize("ids", [(7, 4), (11, 1), (1, 7)])
@@ -221,12 +221,6 @@ def test_an_envelope_of_an_unknown_key_says_what_to_ask_for() -> None:
     with pytest.raises(UnknownKey) as caught:
         KEYRING.open_envelope(envelope, 0, len(envelope))
     assert caught.value.key == (5, 6)
-
-
-@pytest.mark.parametrize("data", [b"", b"SW\1\1", b"SW\1\1" + bytes(30), bytes(60)])
-def test_what_is_no_envelope_is_invalid_and_not_unknown(data: bytes) -> None:
-    with pytest.raises(InvalidEnvelope):
-        KEYRING.open_envelope(data, 0, len(data))
 
 
 def test_ids_behind_a_wrong_magic_do_not_decrypt() -> None:

@@ -36,8 +36,13 @@ def record(*keys: KeyRecord, wrapped: datetime | None = NOW) -> KeyringRecord:
 ONE = record(key(1, KeyState.ACTIVE))
 
 
-def test_a_fresh_keyring_has_nothing_to_do() -> None:
-    assert due_chores(ONE, KeySchedule(), NOW) == ()
+@pytest.mark.parametrize(
+    ("schedule", "age"),
+    [(KeySchedule(), 0 * DAY), (KeySchedule(None, None), 9999 * DAY)],
+    ids=["fresh", "never"],
+)
+def test_a_keyring_that_is_young_enough_has_nothing_to_do(schedule: KeySchedule, age: timedelta) -> None:
+    assert due_chores(ONE, schedule, NOW + age) == ()
 
 
 @pytest.mark.parametrize(
@@ -55,10 +60,6 @@ def test_it_is_wrapped_anew_every_quarter_and_overdue_two_weeks_later(
     due = due_chores(ONE, KeySchedule(), NOW + age)
     since = NOW + 90 * DAY
     assert due == (() if expected is None else (DueChore(Chore.REWRAP, since, expected),))
-
-
-def test_what_may_become_as_old_as_it_likes_is_never_due() -> None:
-    assert due_chores(ONE, KeySchedule(None, None), NOW + 9999 * DAY) == ()
 
 
 def test_only_the_active_key_of_a_class_grows_too_old() -> None:

@@ -407,39 +407,39 @@ JOINS, LEAVES = ("intake", "nhs"), ("visits", "nhs")
 
 
 @pytest.fixture
-def keyring_path(tmp_path: Path) -> Path:
+def place(tmp_path: Path) -> Path:
     """`intake` is in clear, `visits` is not there yet."""
-    keyring_path = tmp_path / "keyring.json"
-    create_keyring(keyring_path, KEK, ["first", "nhs", "intake", "last"], NOW, ["intake"])
-    return keyring_path
+    place = tmp_path / "keyring.json"
+    create_keyring(place, KEK, ["first", "nhs", "intake", "last"], NOW, ["intake"])
+    return place
 
 
-def keys_of(keyring_path: Path) -> tuple[DataKey, ...]:
-    return open_record(read_record(keyring_path), KEK, keyring_path)
+def keys_of(place: Path) -> tuple[DataKey, ...]:
+    return open_record(read_record(place), KEK, place)
 
 
-def states(keyring_path: Path, name: str) -> list[str]:
-    return [key.state.value for key in keys_of(keyring_path) if key.class_name == name]
+def states(place: Path, name: str) -> list[str]:
+    return [key.state.value for key in keys_of(place) if key.class_name == name]
 
 
 def made_by(keyring: Keyring, name: str) -> bytes:
     return keyring.cipher_for(name).encrypt_deterministically(kinds.STRING, VALUE)
 
 
-def reason_of(keyring_path: Path, act: Callable[[], object]) -> KeysReason:
+def reason_of(place: Path, act: Callable[[], object]) -> KeysReason:
     """Why `act` is refused; it has changed nothing then."""
-    before = keyring_path.read_bytes()
+    before = place.read_bytes()
     with pytest.raises(KeysError) as caught:
         act()
     assert caught.value.hint
-    assert keyring_path.read_bytes() == before
+    assert place.read_bytes() == before
     return caught.value.reason
 
 
-def test_a_class_in_clear_moves_to_the_key_of_another_and_makes_its_envelopes(keyring_path: Path) -> None:
-    made = borrow(at(keyring_path, LATER), JOINS)
+def test_a_class_in_clear_moves_to_the_key_of_another_and_makes_its_envelopes(place: Path) -> None:
+    made = borrow(at(place, LATER), JOINS)
     assert (made.version, made.state, made.created) == (2, KeyState.PENDING, LATER)
-    keyring = load_keyring(keyring_path, KEK)
+    keyring = load_keyring(place, KEK)
     pending = keyring.pending_cipher_for("intake")
     assert pending is not None
     nhs = keyring.cipher_for("nhs")
@@ -448,8 +448,8 @@ def test_a_class_in_clear_moves_to_the_key_of_another_and_makes_its_envelopes(ke
     assert keyring.shared_keys == (("nhs", "intake"),)
     assert "intake" in keyring.plaintext_classes
     assert keyring.partly_plaintext == {"intake"}
-    activate(at(keyring_path, LATER), "intake")
-    keyring = load_keyring(keyring_path, KEK)
+    activate(at(place, LATER), "intake")
+    keyring = load_keyring(place, KEK)
     assert made_by(keyring, "intake") == made_by(keyring, "nhs")
     assert parse_header(made_by(keyring, "intake"))[1:3] == (nhs.class_id, nhs.key_version)
     assert keyring.open_envelope(made_by(keyring, "intake"), 0, 37) == (kinds.STRING, VALUE)
@@ -458,164 +458,141 @@ def test_a_class_in_clear_moves_to_the_key_of_another_and_makes_its_envelopes(ke
     assert keyring.cipher_by_id(*made.ids).class_id == made.class_id
 
 
-def test_a_new_class_may_begin_with_the_key_of_another(keyring_path: Path) -> None:
-    made = create_borrowed(at(keyring_path, LATER), LEAVES)
+def test_a_new_class_may_begin_with_the_key_of_another(place: Path) -> None:
+    made = create_borrowed(at(place, LATER), LEAVES)
     assert (made.version, made.state) == (1, KeyState.ACTIVE)
-    keyring = load_keyring(keyring_path, KEK)
+    keyring = load_keyring(place, KEK)
     assert made_by(keyring, "visits") == made_by(keyring, "nhs")
     assert made.class_id != keyring.cipher_for("nhs").class_id
-    assert (
-        reason_of(keyring_path, lambda: create_borrowed(at(keyring_path, LATER), LEAVES))
-        is KeysReason.CLASS_EXISTS
-    )
+    assert reason_of(place, lambda: create_borrowed(at(place, LATER), LEAVES)) is KeysReason.CLASS_EXISTS
     with pytest.raises(AlreadyExists):
-        add_classes(keyring_path, KEK, ["visits"], LATER)
+        add_classes(place, KEK, ["visits"], LATER)
 
 
-def test_a_class_leaves_for_a_key_of_its_own_and_comes_back(keyring_path: Path) -> None:
-    create_borrowed(at(keyring_path), LEAVES)
-    rotate(keyring_path, KEK, {"visits": True}, NOW)
-    activate(at(keyring_path), "visits")
-    keyring = load_keyring(keyring_path, KEK)
+def test_a_class_leaves_for_a_key_of_its_own_and_comes_back(place: Path) -> None:
+    create_borrowed(at(place), LEAVES)
+    rotate(place, KEK, {"visits": True}, NOW)
+    activate(at(place), "visits")
+    keyring = load_keyring(place, KEK)
     assert made_by(keyring, "visits") != made_by(keyring, "nhs")
     assert keyring.shared_keys == ()
-    borrow(at(keyring_path), LEAVES)
-    activate(at(keyring_path), "visits")
-    keyring = load_keyring(keyring_path, KEK)
+    borrow(at(place), LEAVES)
+    activate(at(place), "visits")
+    keyring = load_keyring(place, KEK)
     assert made_by(keyring, "visits") == made_by(keyring, "nhs")
-    assert states(keyring_path, "visits") == ["decrypt-only", "decrypt-only", "active"]
+    assert states(place, "visits") == ["decrypt-only", "decrypt-only", "active"]
 
 
-def test_what_a_borrower_lends_is_its_lenders(keyring_path: Path) -> None:
-    create_borrowed(at(keyring_path), LEAVES)
-    second = create_borrowed(at(keyring_path), ("third", "visits"))
-    nhs = next(key for key in keys_of(keyring_path) if key.class_name == "nhs")
+def test_what_a_borrower_lends_is_its_lenders(place: Path) -> None:
+    create_borrowed(at(place), LEAVES)
+    second = create_borrowed(at(place), ("third", "visits"))
+    nhs = next(key for key in keys_of(place) if key.class_name == "nhs")
     assert second.lender == nhs.ids
-    assert load_keyring(keyring_path, KEK).shared_keys == (("nhs", "visits", "third"),)
+    assert load_keyring(place, KEK).shared_keys == (("nhs", "visits", "third"),)
 
 
-def test_nothing_is_lent_that_is_no_key_or_moves(keyring_path: Path) -> None:
-    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), ("nhs", "intake"))) is KeysReason.LENT
-    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), ("nhs", "nhs"))) is KeysReason.LENT
-    assert (
-        reason_of(keyring_path, lambda: borrow(at(keyring_path), ("nhs", "none"))) is KeysReason.CLASS_UNKNOWN
-    )
-    assert (
-        reason_of(keyring_path, lambda: borrow(at(keyring_path), ("none", "nhs"))) is KeysReason.CLASS_UNKNOWN
-    )
-    assert (
-        reason_of(keyring_path, lambda: create_borrowed(at(keyring_path), ("9", "nhs")))
-        is KeysReason.CLASS_NAME
-    )
-    borrow(at(keyring_path), JOINS)
-    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), JOINS)) is KeysReason.KEY_STATE
-    assert (
-        reason_of(keyring_path, lambda: create_borrowed(at(keyring_path), ("new", "intake")))
-        is KeysReason.LENT
-    )
-    activate(at(keyring_path), "intake")
-    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), JOINS)) is KeysReason.LENT
-    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), ("nhs", "intake"))) is KeysReason.LENT
-    rotate(keyring_path, KEK, {"last": True}, NOW)
-    assert (
-        reason_of(keyring_path, lambda: create_borrowed(at(keyring_path), ("new", "last"))) is KeysReason.LENT
-    )
+def test_nothing_is_lent_that_is_no_key_or_moves(place: Path) -> None:
+    def why(
+        lend: Callable[[KeyringWriter, tuple[str, str]], object], borrower: str, lender: str
+    ) -> KeysReason:
+        return reason_of(place, lambda: lend(at(place), (borrower, lender)))
+
+    assert why(borrow, "nhs", "intake") is KeysReason.LENT
+    assert why(borrow, "nhs", "nhs") is KeysReason.LENT
+    assert why(borrow, "nhs", "none") is KeysReason.CLASS_UNKNOWN
+    assert why(borrow, "none", "nhs") is KeysReason.CLASS_UNKNOWN
+    assert why(create_borrowed, "9", "nhs") is KeysReason.CLASS_NAME
+    borrow(at(place), JOINS)
+    assert why(borrow, *JOINS) is KeysReason.KEY_STATE
+    assert why(create_borrowed, "new", "intake") is KeysReason.LENT
+    activate(at(place), "intake")
+    assert why(borrow, *JOINS) is KeysReason.LENT
+    assert why(borrow, "nhs", "intake") is KeysReason.LENT
+    rotate(place, KEK, {"last": True}, NOW)
+    assert why(create_borrowed, "new", "last") is KeysReason.LENT
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize("to_plaintext", [True, False])
-def test_a_lender_does_not_turn(keyring_path: Path, deterministic: bool, to_plaintext: bool) -> None:
-    turn = partial(rotate, keyring_path, KEK, {"nhs": deterministic}, LATER, to_plaintext=to_plaintext)
-    create_borrowed(at(keyring_path), LEAVES)
-    assert reason_of(keyring_path, turn) is KeysReason.LENT
-    rotate(keyring_path, KEK, {"visits": True}, NOW, to_plaintext=True)
-    assert reason_of(keyring_path, turn) is KeysReason.LENT
-    activate(at(keyring_path), "visits")
-    assert reason_of(keyring_path, turn) is KeysReason.LENT
-    change_version(at(keyring_path), ("visits", 1), retire)
+def test_a_lender_does_not_turn(place: Path, deterministic: bool, to_plaintext: bool) -> None:
+    turn = partial(rotate, place, KEK, {"nhs": deterministic}, LATER, to_plaintext=to_plaintext)
+    create_borrowed(at(place), LEAVES)
+    assert reason_of(place, turn) is KeysReason.LENT
+    rotate(place, KEK, {"visits": True}, NOW, to_plaintext=True)
+    assert reason_of(place, turn) is KeysReason.LENT
+    activate(at(place), "visits")
+    assert reason_of(place, turn) is KeysReason.LENT
+    change_version(at(place), ("visits", 1), retire)
     turn()
     assert (
         reason_of(
-            keyring_path,
-            lambda: change_version(at(keyring_path), ("visits", 1), take_back),
+            place,
+            lambda: change_version(at(place), ("visits", 1), take_back),
         )
         is KeysReason.LENT
     )
 
 
-def test_a_borrowed_key_is_retired_alone_even_an_active_one(keyring_path: Path) -> None:
-    create_borrowed(at(keyring_path), LEAVES)
-    envelope = made_by(load_keyring(keyring_path, KEK), "visits")
-    change_version(at(keyring_path), ("visits", 1), retire)
-    keyring = load_keyring(keyring_path, KEK)
+def test_a_borrowed_key_is_retired_alone_even_an_active_one(place: Path) -> None:
+    create_borrowed(at(place), LEAVES)
+    envelope = made_by(load_keyring(place, KEK), "visits")
+    change_version(at(place), ("visits", 1), retire)
+    keyring = load_keyring(place, KEK)
     assert keyring.open_envelope(envelope, 0, len(envelope)) == (kinds.STRING, VALUE)
     with raising(UnknownKey, KeysReason.NO_ACTIVE_KEY):
         keyring.cipher_for("visits")
-    assert states(keyring_path, "nhs") == ["active"]
-    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), LEAVES)) is KeysReason.KEY_STATE
-    assert (
-        reason_of(keyring_path, lambda: change_version(at(keyring_path), ("nhs", 1), retire))
-        is KeysReason.KEY_STATE
-    )
+    assert states(place, "nhs") == ["active"]
+    assert reason_of(place, lambda: borrow(at(place), LEAVES)) is KeysReason.KEY_STATE
+    assert reason_of(place, lambda: change_version(at(place), ("nhs", 1), retire)) is KeysReason.KEY_STATE
 
 
-def test_what_is_moved_from_is_not_given_back(keyring_path: Path) -> None:
-    create_borrowed(at(keyring_path), LEAVES)
-    rotate(keyring_path, KEK, {"visits": True}, NOW, to_plaintext=True)
-    assert (
-        reason_of(keyring_path, lambda: change_version(at(keyring_path), ("visits", 1), retire))
-        is KeysReason.LENT
-    )
-    activate(at(keyring_path), "visits")
-    change_version(at(keyring_path), ("visits", 1), retire)
+def test_what_is_moved_from_is_not_given_back(place: Path) -> None:
+    create_borrowed(at(place), LEAVES)
+    rotate(place, KEK, {"visits": True}, NOW, to_plaintext=True)
+    assert reason_of(place, lambda: change_version(at(place), ("visits", 1), retire)) is KeysReason.LENT
+    activate(at(place), "visits")
+    change_version(at(place), ("visits", 1), retire)
 
 
-def test_a_class_that_gave_its_key_back_gets_no_other(keyring_path: Path) -> None:
-    create_borrowed(at(keyring_path), LEAVES)
-    change_version(at(keyring_path), ("visits", 1), retire)
-    assert (
-        reason_of(keyring_path, lambda: rotate(keyring_path, KEK, {"visits": True}, NOW)) is KeysReason.LENT
-    )
-    assert reason_of(keyring_path, lambda: borrow(at(keyring_path), LEAVES)) is KeysReason.KEY_STATE
+def test_a_class_that_gave_its_key_back_gets_no_other(place: Path) -> None:
+    create_borrowed(at(place), LEAVES)
+    change_version(at(place), ("visits", 1), retire)
+    assert reason_of(place, lambda: rotate(place, KEK, {"visits": True}, NOW)) is KeysReason.LENT
+    assert reason_of(place, lambda: borrow(at(place), LEAVES)) is KeysReason.KEY_STATE
 
 
-def test_a_lender_is_destroyed_after_its_copies(keyring_path: Path) -> None:
-    create_borrowed(at(keyring_path), LEAVES)
-    rotate(keyring_path, KEK, {"visits": True}, NOW)
-    activate(at(keyring_path), "visits")
-    change_version(at(keyring_path), ("visits", 1), retire)
-    rotate(keyring_path, KEK, {"nhs": False}, NOW)
-    change_version(at(keyring_path), ("nhs", 1), retire)
+def test_a_lender_is_destroyed_after_its_copies(place: Path) -> None:
+    create_borrowed(at(place), LEAVES)
+    rotate(place, KEK, {"visits": True}, NOW)
+    activate(at(place), "visits")
+    change_version(at(place), ("visits", 1), retire)
+    rotate(place, KEK, {"nhs": False}, NOW)
+    change_version(at(place), ("nhs", 1), retire)
     for name in ("nhs", "visits"):
-        change_version(at(keyring_path), (name, 1), partial(announce, now=NOW))
-    assert (
-        reason_of(keyring_path, lambda: change_version(at(keyring_path), ("nhs", 1), DESTROYS))
-        is KeysReason.LENT
-    )
+        change_version(at(place), (name, 1), partial(announce, now=NOW))
+    assert reason_of(place, lambda: change_version(at(place), ("nhs", 1), DESTROYS)) is KeysReason.LENT
     for name in ("visits", "nhs"):
-        change_version(at(keyring_path), (name, 1), DESTROYS)
-    assert states(keyring_path, "visits") == ["destroyed", "active"]
-    verify_keyring(keyring_path, KEK)
+        change_version(at(place), (name, 1), DESTROYS)
+    assert states(place, "visits") == ["destroyed", "active"]
+    verify_keyring(place, KEK)
 
 
-def test_a_dry_run_is_refused_alike_and_writes_nothing(keyring_path: Path) -> None:
-    before = keyring_path.read_bytes()
-    assert borrow(KeyringWriter(keyring_path, KEK, NOW, dry_run=True), JOINS).state is KeyState.PENDING
-    assert create_borrowed(KeyringWriter(keyring_path, KEK, NOW, dry_run=True), LEAVES).version == 1
-    assert keyring_path.read_bytes() == before
+def test_a_dry_run_is_refused_alike_and_writes_nothing(place: Path) -> None:
+    before = place.read_bytes()
+    assert borrow(KeyringWriter(place, KEK, NOW, dry_run=True), JOINS).state is KeyState.PENDING
+    assert create_borrowed(KeyringWriter(place, KEK, NOW, dry_run=True), LEAVES).version == 1
+    assert place.read_bytes() == before
 
 
-def test_it_stays_borrowed_when_wrapped_anew_exported_and_imported(
-    keyring_path: Path, tmp_path: Path
-) -> None:
-    create_borrowed(at(keyring_path), LEAVES)
-    borrow(at(keyring_path), JOINS)
-    keys = keys_of(keyring_path)
-    assert verify_keyring(keyring_path, KEK).keys == keys
-    rewrap(at(keyring_path, LATER), local_kek(KEK_B))
-    record = read_record(keyring_path)
-    assert open_record(record, local_kek(KEK_B), keyring_path) == keys
-    made = under_passphrase(record, local_kek(KEK_B), keyring_path, PASSPHRASE, NOW, CHEAP_SCRYPT)
+def test_it_stays_borrowed_when_wrapped_anew_exported_and_imported(place: Path, tmp_path: Path) -> None:
+    create_borrowed(at(place), LEAVES)
+    borrow(at(place), JOINS)
+    keys = keys_of(place)
+    assert verify_keyring(place, KEK).keys == keys
+    rewrap(at(place, LATER), local_kek(KEK_B))
+    record = read_record(place)
+    assert open_record(record, local_kek(KEK_B), place) == keys
+    made = under_passphrase(record, local_kek(KEK_B), place, PASSPHRASE, NOW, CHEAP_SCRYPT)
     export = parse_export(serialize_export(made), "export")
     opened = open_record(export.record, export.by_passphrase(PASSPHRASE, "export"), "export")
     create_from_keys(tmp_path / "new.json", KEK, opened, 1, NOW)
@@ -625,19 +602,17 @@ def test_it_stays_borrowed_when_wrapped_anew_exported_and_imported(
 
 
 STEPS: dict[str, Callable[[Path, str, str], object]] = {
-    "create": lambda keyring_path, name, lender: create_borrowed(at(keyring_path), (name, lender)),
-    "borrow": lambda keyring_path, name, lender: borrow(at(keyring_path), (name, lender)),
-    "rotate": lambda keyring_path, name, _: rotate(keyring_path, KEK, {name: True}, NOW),
-    "turn": lambda keyring_path, name, _: rotate(keyring_path, KEK, {name: False}, NOW),
-    "clear": lambda keyring_path, name, _: rotate(keyring_path, KEK, {name: True}, NOW, to_plaintext=True),
-    "activate": lambda keyring_path, name, _: activate(at(keyring_path), name),
-    "retire 1": lambda keyring_path, name, _: change_version(at(keyring_path), (name, 1), retire),
-    "retire 2": lambda keyring_path, name, _: change_version(at(keyring_path), (name, 2), retire),
-    "take back": lambda keyring_path, name, _: change_version(at(keyring_path), (name, 1), take_back),
-    "announce": lambda keyring_path, name, _: change_version(
-        at(keyring_path), (name, 1), partial(announce, now=NOW)
-    ),
-    "destroy": lambda keyring_path, name, _: change_version(at(keyring_path), (name, 1), DESTROYS),
+    "create": lambda place, name, lender: create_borrowed(at(place), (name, lender)),
+    "borrow": lambda place, name, lender: borrow(at(place), (name, lender)),
+    "rotate": lambda place, name, _: rotate(place, KEK, {name: True}, NOW),
+    "turn": lambda place, name, _: rotate(place, KEK, {name: False}, NOW),
+    "clear": lambda place, name, _: rotate(place, KEK, {name: True}, NOW, to_plaintext=True),
+    "activate": lambda place, name, _: activate(at(place), name),
+    "retire 1": lambda place, name, _: change_version(at(place), (name, 1), retire),
+    "retire 2": lambda place, name, _: change_version(at(place), (name, 2), retire),
+    "take back": lambda place, name, _: change_version(at(place), (name, 1), take_back),
+    "announce": lambda place, name, _: change_version(at(place), (name, 1), partial(announce, now=NOW)),
+    "destroy": lambda place, name, _: change_version(at(place), (name, 1), DESTROYS),
 }
 
 
@@ -650,15 +625,15 @@ STEPS: dict[str, Callable[[Path, str, str], object]] = {
 def test_whatever_is_done_what_a_version_has_encrypted_opens_while_it_does(
     tmp_path: Path, steps: list[tuple[str, str, str]]
 ) -> None:
-    keyring_path = tmp_path / "k.json"
-    keyring_path.unlink(missing_ok=True)
-    create_keyring(keyring_path, KEK, ["a", "b"], NOW, ["b"])
+    place = tmp_path / "k.json"
+    place.unlink(missing_ok=True)
+    create_keyring(place, KEK, ["a", "b"], NOW, ["b"])
     made: dict[tuple[int, int], bytes] = {}
     for step, name, lender in steps:
         with suppress(KeysError):
-            STEPS[step](keyring_path, name, lender)
-        keyring = load_keyring(keyring_path, KEK)
-        keys = {key.ids: key for key in keys_of(keyring_path)}
+            STEPS[step](place, name, lender)
+        keyring = load_keyring(place, KEK)
+        keys = {key.ids: key for key in keys_of(place)}
         for each in keyring.active_classes:
             cipher = keyring.cipher_for(each)
             if not keyring.is_plaintext(cipher):
@@ -678,17 +653,17 @@ def test_whatever_is_done_what_a_version_has_encrypted_opens_while_it_does(
             assert set.intersection(*common)
 
 
-def test_the_refusal_to_lend_says_what_helps(keyring_path: Path) -> None:
+def test_the_refusal_to_lend_says_what_helps(place: Path) -> None:
     """Also where a rule of lending would refuse what comes of it."""
 
     def hint_of(lender: str) -> str:
         with raising(KeysError, KeysReason.LENT) as caught:
-            create_borrowed(at(keyring_path), ("new", lender))
+            create_borrowed(at(place), ("new", lender))
         return caught.value.hint
 
-    create_borrowed(at(keyring_path), LEAVES)
-    change_version(at(keyring_path), ("visits", 1), retire)
-    rotate(keyring_path, KEK, {"last": True}, NOW)
+    create_borrowed(at(place), LEAVES)
+    change_version(at(place), ("visits", 1), retire)
+    rotate(place, KEK, {"last": True}, NOW)
     assert "that is encrypted" in hint_of("intake")
     assert "that is encrypted" in hint_of("visits")
     assert "migrate status" in hint_of("last")

@@ -97,15 +97,10 @@ def test_a_token_is_renewed_after_two_thirds_of_its_life_again_and_again(server:
     assert (server.logins, server.renewals) == (1, 3)
 
 
-def test_a_token_that_is_not_renewed_any_more_gives_way_to_a_new_one(server: Server) -> None:
+@pytest.mark.parametrize("renewed_ttl_s", [None, 10.0], ids=["not renewed", "near its maximum"])
+def test_a_token_at_its_end_gives_way_to_a_new_one(server: Server, renewed_ttl_s: float | None) -> None:
     server.call()
-    server.renewed_ttl_s = None
-    assert server.call(61) == "token-2"
-
-
-def test_a_token_that_nears_its_maximum_gives_way_to_a_new_one(server: Server) -> None:
-    server.call()
-    server.renewed_ttl_s = 10.0
+    server.renewed_ttl_s = renewed_ttl_s
     assert server.call(61) == "token-2"
 
 
