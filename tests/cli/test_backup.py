@@ -70,9 +70,7 @@ def test_prune_shows_first_and_then_does_it(run: Run, store: Path) -> None:
     assert run("prune").code == 78
 
 
-def test_a_key_pair_is_made_and_the_passphrase_not_shown(
-    run: Run, tmp_path: Path, passphrase_file: Path
-) -> None:
+def test_a_key_pair_is_made_and_no_passphrase_shown(run: Run, tmp_path: Path, passphrase_file: Path) -> None:
     outcome = run("create-key", "key", "--passphrase-file", str(passphrase_file), code=0)
     assert load_public_key(tmp_path / "key.pub").id in outcome.out
     assert PASSPHRASE not in outcome.out + outcome.err
@@ -219,9 +217,7 @@ def test_rekey_can_encrypt_anew(run: Run, store: Path) -> None:
     assert not (store / "b.tar.gz.enc").exists()
 
 
-def test_rekey_keeps_a_signature_and_does_not_sign_what_was_unsigned(
-    run: Run, store: Path, tmp_path: Path
-) -> None:
+def test_rekey_keeps_a_signature_and_signs_nothing_unsigned(run: Run, store: Path, tmp_path: Path) -> None:
     create_private(tmp_path / "signing", SIGNING.written())
     (tmp_path / "signing.pub").write_text(f"{SIGNING.verification}\n")
     seal(local(store), "plain")

@@ -146,9 +146,7 @@ def test_a_class_without_a_key_is_overdue(deploy: Deploy) -> None:
         (ComplianceCheck.DETECTION, in_settings.detection),
     ],
 )
-def test_what_is_not_set_up_has_failed_and_says_what_to_add(
-    deploy: Deploy, check: ComplianceCheck, look: Look
-) -> None:
+def test_what_is_not_set_up_says_what_to_add(deploy: Deploy, check: ComplianceCheck, look: Look) -> None:
     found = looked(check, look, deploy())
     assert found.evidence == ("nothing says where to look",)
     assert "docs/operations/compliance.md" in found.hint
@@ -184,7 +182,7 @@ CERTIFIED = "roles: {all: {%s, classes: {nhs: {read: clear}}}}\n"
 
 
 @pytest.mark.parametrize(
-    ("policy", "is_enough"),
+    ("policy", "passes"),
     [
         (OPEN_ROLE % ("*", "", "'*'", "clear"), False),
         (OPEN_ROLE % ("clinic", "", "nhs", "clear"), False),
@@ -201,11 +199,9 @@ CERTIFIED = "roles: {all: {%s, classes: {nhs: {read: clear}}}}\n"
         (CERTIFIED % 'certificates: ["CN=w"]', True),
     ],
 )
-def test_a_role_for_everybody_that_shows_every_class_fails(
-    deploy: Deploy, policy: str, is_enough: bool
-) -> None:
+def test_a_role_for_everybody_that_shows_every_class_fails(deploy: Deploy, policy: str, passes: bool) -> None:
     """Also one for every certificate."""
-    outcome = ComplianceOutcome.PASS if is_enough else ComplianceOutcome.FAIL
+    outcome = ComplianceOutcome.PASS if passes else ComplianceOutcome.FAIL
     assert in_settings.roles(deploy(policy=policy)).outcome is outcome
 
 
@@ -326,7 +322,7 @@ def test_a_drill_that_is_on_record_counts_for_a_time(
     assert when[:10] in found.evidence[0]
 
 
-def test_only_the_scope_of_protected_commands_or_more_is_enough(deploy: Deploy, tmp_path: Path) -> None:
+def test_only_the_scope_of_protected_commands_or_more_passes(deploy: Deploy, tmp_path: Path) -> None:
     record(tmp_path / "a", {"event": "command"})
     for scope, outcome in (
         ("all", ComplianceOutcome.PASS),
@@ -445,9 +441,7 @@ def test_another_policy_than_the_file_s_fails(deploy: Deploy, said: dict[str, by
 
 
 @pytest.mark.parametrize("provider", ["env", "file"])
-def test_another_provider_than_the_file_s_fails(
-    deploy: Deploy, said: dict[str, bytes], provider: str
-) -> None:
+def test_another_provider_than_the_files_fails(deploy: Deploy, said: dict[str, bytes], provider: str) -> None:
     said["127.0.0.1:9464"] = ready(provider=provider)
     assert key_provider(deploy(base=IN_AWS, more=ASKED)).outcome is ComplianceOutcome.FAIL
 
@@ -466,9 +460,7 @@ def test_a_proxy_that_does_not_say_fails_both(
         assert look(deployment).outcome is ComplianceOutcome.FAIL
 
 
-def test_https_is_asked_with_the_certificate_of_the_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_https_asks_with_the_settings_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[Any] = []
 
     class Secure:

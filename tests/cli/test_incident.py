@@ -19,6 +19,8 @@ from tests.audit.logs import place
 from tests.cli.runs import Outcome, Run
 from tests.sidecars.detection.logs import append, line, source
 
+Watched = Callable[[], Outcome]
+
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -33,7 +35,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def watched(config: Path, run: Run) -> Callable[[], Outcome]:
+def watched(config: Path, run: Run) -> Watched:
     """Has the log read to its end."""
     return lambda: run("watch", config, "--once")
 
@@ -85,9 +87,6 @@ def test_a_risk_is_not_dismissed_and_nothing_is_told_without_a_word(run: Run) ->
     assert run("incident", "dismiss", "i1", "--note", "x").code == 78
     assert run("incident", "notify", "i1").code == 78
     assert state(run) == "assessed"
-
-
-Watched = Callable[[], Outcome]
 
 
 def test_alerts_are_listed_until_somebody_has_seen_them(watched: Watched, run: Run) -> None:
@@ -144,7 +143,7 @@ def test_an_incident_or_alert_that_is_not_there(config: object, run: Run) -> Non
     assert run("incident", "list", "--config", "/no/such/file").code == 78
 
 
-def test_an_incident_of_alerts_has_their_words(watched: Callable[[], Outcome], run: Run) -> None:
+def test_an_incident_of_alerts_has_their_words(watched: Watched, run: Run) -> None:
     watched()
     said = json.loads(run("incident", "open", "--alert", "a1", "--alert", "2", "--json").out)
     assert "user ann@admin" in said["title"]
@@ -182,7 +181,7 @@ def test_a_note_has_a_text(config: object, run: Run) -> None:
 
 
 @pytest.fixture
-def incident(watched: Callable[[], Outcome], run: Run) -> str:
+def incident(watched: Watched, run: Run) -> str:
     watched()
     run("incident", "open", "--alert", "a1", "--alert", "a2")
     return "i1"
@@ -215,9 +214,7 @@ def test_other_lines_may_be_asked_for(incident: str, run: Run) -> None:
     assert run("incident", "report", incident, "--since", "2026-11-24", "--until", "2026-11-23").code == 2
 
 
-def test_a_log_that_is_not_whole_makes_no_report_that_does_not_say_so(
-    incident: str, run: Run, tmp_path: Path
-) -> None:
+def test_a_report_on_a_log_that_is_not_whole_says_so(incident: str, run: Run, tmp_path: Path) -> None:
     path, page = place(tmp_path).path, tmp_path / "report.html"
     path.write_bytes(path.read_bytes().replace(b"ann@", b"eve@"))
     done = run("incident", "report", incident, "--html", page)
@@ -233,9 +230,7 @@ def test_what_is_not_there(incident: str, run: Run, tmp_path: Path) -> None:
     assert run("incident", "report", incident).code == 78
 
 
-def test_alerts_and_incidents_are_told_until_somebody_has_seen_them(
-    watched: Callable[[], Outcome], config: Path, run: Run
-) -> None:
+def test_alerts_and_incidents_are_told_until_seen(watched: Watched, config: Path, run: Run) -> None:
     watched()
     aware = (datetime.now(UTC) - timedelta(hours=60)).isoformat()
     run("incident", "open", "--alert", "a1", "--title", "bulk read", "--aware", aware)
@@ -257,9 +252,7 @@ def test_a_watch_that_has_not_begun_is_told_and_no_file_is_made(config: Path) ->
     assert sorted(config.parent.iterdir()) == before
 
 
-def test_what_cannot_be_read_is_told_in_its_place(
-    watched: Callable[[], Outcome], config: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_be_read_is_told_in_its_place(watched: Watched, config: Path, tmp_path: Path) -> None:
     watched()
     state = next(tmp_path.rglob("*.sqlite"))
     state.write_bytes(b"no database at all" * 100)

@@ -39,9 +39,7 @@ DEVICE = str(story.SETTINGS.device)
 OPTIONS = ["--key-file", str(story.KEY_FILE), "--file-system", "ext4"]
 
 
-def test_a_volume_is_given_up_only_after_its_name_was_typed(
-    machine: Site, run: Run, secret: list[str]
-) -> None:
+def test_a_volume_is_given_up_only_if_its_name_was_typed(machine: Site, run: Run, secret: list[str]) -> None:
     run("setup", DEVICE, *OPTIONS, *secret, "--yes")
     assert run("rollback", "--abandon-volume", "--yes").code == 77
     assert machine.mounts
@@ -103,9 +101,7 @@ def test_programs_read_what_each_command_did(machine: Site, run: Run, secret: li
     assert said("rollback", "--yes", *secret)["phase"] == "rolled-back"
 
 
-def test_each_mistake_has_one_error_a_hint_and_its_exit_code(
-    machine: Site, run: Run, secret: list[str]
-) -> None:
+def test_a_mistake_has_one_error_a_hint_and_its_exit_code(machine: Site, run: Run, secret: list[str]) -> None:
     machine.answers["mount -o"] = Completed(32, b"", b"mount: wrong fs type\n")
     for code, arguments in (
         (78, ["plan", DEVICE, "--name", "a-b"]),

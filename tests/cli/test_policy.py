@@ -368,9 +368,7 @@ def log_line(command: object, *, kind: str = "command", application: str = "desk
     return json.dumps({"c": "COMMAND", "msg": "Slow query", "attr": attributes, **more}) + "\n"
 
 
-def test_recorded_commands_are_counted_by_shape_without_values(
-    policy: Path, run: Run, tmp_path: Path
-) -> None:
+def test_recorded_commands_count_by_shape_without_values(policy: Path, run: Run, tmp_path: Path) -> None:
     log = tmp_path / "mongod.log"
     log.write_text(
         log_line({"find": "patients", "filter": {"nhs_number": "9434765919"}, "$db": "clinic"})
@@ -409,9 +407,7 @@ def test_recorded_commands_are_counted_by_shape_without_values(
     assert "943476" not in result.out + shown.out
 
 
-def test_recorded_commands_that_all_pass_are_a_yes_and_none_is_a_no(
-    policy: Path, run: Run, tmp_path: Path
-) -> None:
+def test_recorded_commands_that_pass_are_yes_and_none_is_no(policy: Path, run: Run, tmp_path: Path) -> None:
     log = tmp_path / "mongod.log"
     log.write_text(log_line({"ping": 1, "$db": "clinic"}))
     assert run("explain", policy, "--from-profile", log).code == 0

@@ -104,9 +104,7 @@ def test_a_configuration_that_is_not_there_may_be_so_by_a_misspelt_variable(
 
 
 @pytest.mark.parametrize("probe", [True, False])
-def test_ok_says_whether_a_server_was_asked(
-    site: Site, capsys: pytest.CaptureFixture[str], probe: bool
-) -> None:
+def test_ok_says_if_a_server_was_asked(site: Site, capsys: pytest.CaptureFixture[str], probe: bool) -> None:
     site.config["audit"] = {"path": "audit.jsonl"}
     site.config["upstream"]["probe"] = probe
     if not probe:
@@ -175,9 +173,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "found", "other"),
     [*((text, True, "text") for text in JSON_TEXTS), *((text, False, "json") for text in TEXT_TEXTS)],
 )
-def test_the_format_is_found_in_a_file_that_may_be_wrong(
-    tmp_path: Path, text: str, other: str, *, found: bool
-) -> None:
+def test_the_format_is_found_in_a_wrong_file(tmp_path: Path, text: str, other: str, *, found: bool) -> None:
     file = tmp_path / "sealwire.yaml"
     file.write_text(text)
     assert is_json(file, {}) is found
@@ -218,9 +214,7 @@ def test_a_bug_is_one_line_without_its_text(tmp_path: Path, capfd: pytest.Captur
     assert line["stack"][0] == "builtins.ValueError"
 
 
-def test_a_bug_has_no_text_in_a_log_for_people_either(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bug_has_no_text_in_a_log_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert fails(tmp_path, ValueError("943 476 5919"), "text") == 1
     head, stack, *_ = capfd.readouterr().err.splitlines()
     assert head.endswith("CRITICAL bug: the proxy ended")

@@ -95,9 +95,7 @@ def test_what_is_wrong_is_refused_before_any_server_is_asked(
     assert error.reason is reason  # type: ignore[attr-defined]
 
 
-def test_shares_that_could_not_be_written_are_not_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shares_that_are_not_written_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seal, written = FakeSeal(), []
 
     def create(path: Path, content: bytes) -> None:

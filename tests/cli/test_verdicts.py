@@ -90,9 +90,7 @@ def test_a_verdict_that_differs_is_shown_without_values(
 
 
 @pytest.mark.parametrize("written", [as_yaml, as_lines])
-def test_a_byte_order_mark_is_no_part_of_the_file(
-    policy: Path, run: Run, tmp_path: Path, written: Any
-) -> None:
+def test_a_byte_order_mark_is_no_part_of_a_file(policy: Path, run: Run, tmp_path: Path, written: Any) -> None:
     cases = tmp_path / "commands"
     cases.write_text(written(EXPECTED), encoding="utf-8-sig")
     assert run(policy, cases).code == 0

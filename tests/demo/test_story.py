@@ -69,16 +69,12 @@ def test_bytes_that_are_no_envelope_do_not_pass_for_ciphertext() -> None:
 
 
 @pytest.mark.parametrize(("stored", "passed"), [((9, 0), True), ((9, 1), False), ((0, 0), False)])
-def test_one_readable_value_fails_and_so_does_an_empty_database(
-    stored: tuple[int, int], passed: bool
-) -> None:
+def test_a_readable_value_fails_and_so_does_an_empty_database(stored: tuple[int, int], passed: bool) -> None:
     assert story.check_stored(Stored(*stored)).passed is passed
 
 
 @pytest.mark.parametrize(("plain", "guarded", "passed"), [(5, 0, True), (5, 1, False), (0, 0, False)])
-def test_a_search_of_files_that_finds_nothing_anywhere_proves_nothing(
-    plain: int, guarded: int, passed: bool
-) -> None:
+def test_a_search_that_finds_nothing_anywhere_proves_nothing(plain: int, guarded: int, passed: bool) -> None:
     assert story.check_files(Scan(1, 10, plain), Scan(1, 10, guarded)).passed is passed
 
 
@@ -368,9 +364,7 @@ def test_a_desk_that_fails_is_reported(program: Path, tmp_path: Path) -> None:
     assert "no database" in (tmp_path / "desk-direct.log").read_text()
 
 
-def test_a_desk_that_does_not_end_is_killed(
-    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_desk_without_end_is_killed(program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program.write_text("import time\ntime.sleep(600)\n")
     monkeypatch.setattr(desk, "_END_S", 0.2)
     with raising(TestbedError, TestbedReason.SILENT), desks_at_work("a", "b", program, tmp_path):

@@ -55,9 +55,7 @@ class KekContract:
             b"",
         ],
     )
-    def test_a_wrapped_key_opens_only_with_its_associated_data(
-        self, kek: KeyEncryptionKey, other: bytes
-    ) -> None:
+    def test_a_key_opens_only_with_its_associated_data(self, kek: KeyEncryptionKey, other: bytes) -> None:
         wrapped = kek.wrap(KEY, AD)
         with pytest.raises(UnwrapFailed):
             kek.unwrap(wrapped, other)

@@ -80,9 +80,7 @@ def test_a_file_past_the_limit_is_refused(tmp_path: Path) -> None:
     assert refusal(make(tmp_path / "f", bytes(LIMIT + 1))) is KeysReason.FILE_TOO_LARGE
 
 
-def test_a_file_that_grows_while_it_is_read_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_grows_while_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(tmp_path / "f", bytes(LIMIT + 1))
     monkeypatch.setattr(private_file, "_check_status", lambda *_: None)
     assert refusal(path) is KeysReason.FILE_TOO_LARGE

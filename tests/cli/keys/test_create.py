@@ -102,9 +102,7 @@ def test_a_random_class_needs_no_beginning_in_clear(run: Run, policy: Path) -> N
     assert not Path("k.json").exists()
 
 
-def test_a_key_file_protects_a_keyring(
-    run: Run, passphrase_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_file_wraps_a_keyring(run: Run, passphrase_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALWIRE_KEK")
     assert run("create-kek", "--output", "kek.json", "--passphrase-file", str(passphrase_file)).code == 0
     assert run("create-kek", "--file", "older.json", "--passphrase-file", str(passphrase_file)).code == 0
@@ -127,9 +125,7 @@ def test_a_printed_kek_comes_with_a_warning_on_the_other_stream(run: Run) -> Non
     assert printed.out.strip() not in printed.err
 
 
-def test_only_for_a_first_keyring_it_says_how_to_make_the_key(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_first_keyring_says_how_to_make_the_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALWIRE_KEK")
     first = run("create", "--keyring", "k.json", "a")
     assert (first.code, "create-kek" in first.err) == (78, True)

@@ -17,9 +17,7 @@ def keyring(run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("k.json")
 
 
-def test_a_passphrase_brings_the_keyring_to_another_place(
-    run: Run, keyring: Path, passphrase_file: Path
-) -> None:
+def test_a_passphrase_brings_a_keyring_elsewhere(run: Run, keyring: Path, passphrase_file: Path) -> None:
     opening = ("--export-passphrase-file", str(passphrase_file))
     assert run("export", "keys.export", "--keyring", "k.json", *opening).code == 0
     assert Path("keys.export").stat().st_mode & 0o777 == 0o600

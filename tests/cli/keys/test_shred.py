@@ -204,9 +204,7 @@ def test_a_context_is_let_in_again_only_after_its_key_was_destroyed(run: Run, fi
     assert (counts(run)["live"], counts(run)["destroyed"]) == (1, 1)
 
 
-def test_a_deterministic_class_with_contexts_rotates_like_a_random_one(
-    run: Run, fill: Fill, policy: Path
-) -> None:
+def test_a_deterministic_class_with_contexts_rotates_at_once(run: Run, fill: Fill, policy: Path) -> None:
     fill()
     text = policy.read_text().replace("type: string}", "type: string, key: {per: tenant}}")
     policy.write_text(text)
@@ -255,9 +253,7 @@ def test_what_cannot_be_one_is_refused_and_not_shown(text: str, kind: str) -> No
 # ---- `sealwire keys move-contexts`: the store of context keys changes its place, or the move is called off
 
 
-def test_all_keys_move_and_the_next_steps_are_named(
-    run: Run, fill: Fill, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_keys_move_and_next_steps_are_said(run: Run, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(b"\x02a", b"\x02b")
     assert run("shred", "notes", "a", "--now", "--confirm", "notes").code == 0
     dry = json.loads(run("move-contexts", "--to", "new.db", "--dry-run", "--json").out)

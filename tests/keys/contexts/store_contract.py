@@ -114,9 +114,7 @@ class ContextStoreContract:
         assert set(store.destroyed_after(mark)[1]) == {gone.key_id, row(3).key_id}
         assert store.count(1).destroyed == 2
 
-    def test_what_stands_in_the_way_of_another_stores_rows_is_told_and_stays(
-        self, store: ContextStore
-    ) -> None:
+    def test_what_is_in_the_way_of_another_stores_rows_is_told_and_stays(self, store: ContextStore) -> None:
         rows = [row(1), row(2), row(3)]
         store.create(rows[:2])
         of_context, changed = replace(row(4), tag=row(1).tag), replace(row(2), wrapped=b"other")

@@ -275,9 +275,7 @@ def test_a_store_is_opened_while_its_keys_are_on_their_way(mark: StoreMark | Non
     ],
     ids=["being filled", "left"],
 )
-def test_one_that_is_being_filled_or_was_left_is_not(
-    mark: StoreMark, kind: type[KeysError], hint: str
-) -> None:
+def test_one_being_filled_or_left_is_not(mark: StoreMark, kind: type[KeysError], hint: str) -> None:
     with raising(kind, KeysReason.CONTEXTS) as caught:
         require_usable("this", mark)
     assert hint in caught.value.hint
@@ -332,9 +330,7 @@ def test_an_announcement_can_be_taken_back_once(filled_store: SqliteContextStore
         cancel(filled_store, stays)
 
 
-def test_nothing_happens_to_a_destroyed_key_but_that_another_may_follow(
-    filled_store: SqliteContextStore,
-) -> None:
+def test_nothing_happens_to_a_destroyed_key_but_another_may_follow(filled_store: SqliteContextStore) -> None:
     with pytest.raises(KeySettingError):
         readmit(filled_store, row_of(filled_store))
     gone = shred(filled_store, announce(filled_store, row_of(filled_store), NOW, NOW - NOW), NOW)

@@ -443,9 +443,7 @@ KEYLESS_PAIRS = [*combinations_with_replacement(ON_KEYLESS, 2)]
 
 
 @pytest.mark.parametrize(("first", "second", "trouble"), [*in_turn(KEYLESS_PAIRS)])
-def test_every_answer_is_right_where_a_context_gets_its_key_meanwhile(
-    first: Op, second: Op, trouble: Trouble
-) -> None:
+def test_every_answer_is_right_where_a_context_gets_its_key(first: Op, second: Op, trouble: Trouble) -> None:
     """The keys of contexts, of a class that is put back in clear: a value stands where its key says."""
     explorer = Explorer()
     assert explorer.explore(begun(first, second, (0,), trouble, KEYLESS)) > 100

@@ -54,6 +54,7 @@ OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 
 
 Cloud = tuple[FakeAzure, FakeHttps]
+Make = Callable[[FakeAzure], str]
 
 
 @pytest.fixture
@@ -228,9 +229,7 @@ def test_what_was_signed_for_one_place_does_not_open_in_another(azure: FakeAzure
 
 
 @pytest.mark.parametrize("make", [FakeAzure.new_vault_key, FakeAzure.new_hsm_key])
-def test_no_altered_byte_passes_behind_a_genuine_mark(
-    azure: FakeAzure, make: Callable[[FakeAzure], str]
-) -> None:
+def test_no_altered_byte_passes_behind_a_genuine_mark(azure: FakeAzure, make: Make) -> None:
     kek = Forger(make(azure))
     sealed = kek.wrap(KEY, AD)[MARK_BYTES:]
     for at in range(0, len(sealed), 7):
@@ -252,7 +251,7 @@ def test_an_hsm_refuses_another_context(azure: FakeAzure, https: FakeHttps) -> N
 
 
 @pytest.mark.parametrize("make", [FakeAzure.new_vault_key, FakeAzure.new_hsm_key])
-def test_older_versions_open_what_they_wrapped(azure: FakeAzure, make: Callable[[FakeAzure], str]) -> None:
+def test_older_versions_open_what_they_wrapped(azure: FakeAzure, make: Make) -> None:
     identifier = make(azure)
     kek = AzureKek(identifier)
     wrapped = kek.wrap(KEY, AD)
@@ -324,9 +323,7 @@ def test_a_signature_that_does_not_hold_is_not_written_down(azure: FakeAzure, ht
         AzureKek(identifier).wrap(KEY, AD)
 
 
-def test_a_keyring_lives_there_while_the_service_goes_and_comes(
-    azure: FakeAzure, https: FakeHttps, tmp_path: Path
-) -> None:
+def test_a_keyring_lives_there_through_an_outage(azure: FakeAzure, https: FakeHttps, tmp_path: Path) -> None:
     for number, identifier in enumerate((azure.new_vault_key(), azure.new_hsm_key())):
         place = tmp_path / str(number)
         kek = Providers({}).kek(parse_provider(f"azure:{identifier}"))
@@ -424,9 +421,7 @@ def test_what_may_pass_is_tried_twice(azure: FakeAzure, https: FakeHttps, operat
     assert len(https.instead) == 1
 
 
-def test_a_service_that_wants_a_rest_gets_it(
-    azure: FakeAzure, https: FakeHttps, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_gets_its_rest(azure: FakeAzure, https: FakeHttps, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(keks, "sleep", slept.append)
     mine, really_sleep = threading.get_ident(), time.sleep
@@ -472,7 +467,7 @@ LIES: dict[str, tuple[str, Answer]] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_an_answer_that_cannot_be_is_not_taken(azure: FakeAzure, https: FakeHttps, lie: str) -> None:
+def test_an_impossible_answer_is_not_taken(azure: FakeAzure, https: FakeHttps, lie: str) -> None:
     operation, answer = LIES[lie]
     refused(act_with(azure, https, operation, answer, answer), KekUnavailable, KeysReason.KMS_FAILED)
     assert https.instead == []
@@ -533,9 +528,7 @@ def test_a_key_that_does_not_say_that_it_is_enabled_is_not_used(azure: FakeAzure
     assert refused(lambda: kek.wrap(KEY, AD)).reason is KeysReason.KMS_KEY
 
 
-def test_another_version_than_the_one_that_was_asked_for_is_not_taken(
-    azure: FakeAzure, https: FakeHttps
-) -> None:
+def test_another_version_than_was_asked_for_is_not_taken(azure: FakeAzure, https: FakeHttps) -> None:
     azure.new_vault_key()
     vault = AzureVault(f"https://{VAULT_HOST}")
     signer = vault.newest("k0-signing")
@@ -561,9 +554,7 @@ def test_a_vault_that_takes_no_token_has_no_login(azure: FakeAzure, https: FakeH
     refused(lambda: kek.unwrap(wrapped, AD), KekDenied, KeysReason.KMS_LOGIN)
 
 
-def test_an_application_that_entra_refuses_has_no_login(
-    azure: FakeAzure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_application_entra_refuses_has_no_login(azure: FakeAzure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "SECRET, and wrong")
     refused(lambda: AzureKek(azure.new_vault_key()).wrap(KEY, AD), KekDenied, KeysReason.KMS_LOGIN)
 

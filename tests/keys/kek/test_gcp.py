@@ -208,9 +208,7 @@ def test_what_may_pass_is_tried_twice(kek: GcpKek, https: FakeHttps) -> None:
     assert len(kms_requests(https)) == before + 2
 
 
-def test_a_service_that_wants_a_rest_gets_it(
-    kek: GcpKek, https: FakeHttps, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_gets_its_rest(kek: GcpKek, https: FakeHttps, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(keks, "sleep", slept.append)
     kek.wrap(KEY, AD)
@@ -266,9 +264,7 @@ LIES: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_an_answer_that_cannot_be_is_not_taken(
-    cloud: FakeGcp, kek: GcpKek, https: FakeHttps, lie: str
-) -> None:
+def test_an_impossible_answer_is_not_taken(cloud: FakeGcp, kek: GcpKek, https: FakeHttps, lie: str) -> None:
     operation, change = LIES[lie]
 
     def lying(asked: Asked) -> Answer | None:
@@ -383,9 +379,7 @@ def test_no_library_logs_a_key(kek: GcpKek, caplog: pytest.LogCaptureFixture) ->
     assert [record for record in caplog.records if not record.name.startswith("pymongo.")] == []
 
 
-def test_a_keyring_lives_there_while_the_service_goes_and_comes(
-    cloud: FakeGcp, https: FakeHttps, tmp_path: Path
-) -> None:
+def test_a_keyring_lives_there_through_an_outage(cloud: FakeGcp, https: FakeHttps, tmp_path: Path) -> None:
     name = cloud.new_key()
     kek = Providers({}).kek(parse_provider(f"gcp:{name}"))
     create_keyring(tmp_path / "k", kek, ("a", "b"), NOW)

@@ -177,9 +177,7 @@ def test_both_files_have_the_first_format_and_the_id_that_is_returned(tmp_path: 
 @pytest.mark.parametrize(
     ("length", "reason"), [(4096, KeysReason.TAMPERED), (4097, KeysReason.FILE_TOO_LARGE)]
 )
-def test_files_of_4096_bytes_are_read_and_longer_ones_are_not(
-    path: Path, length: int, reason: KeysReason
-) -> None:
+def test_files_are_read_up_to_4096_bytes(path: Path, length: int, reason: KeysReason) -> None:
     for file in (path, public_path(path)):
         file.write_bytes(file.read_bytes().ljust(length))
     with raising(DamagedFile, reason):

@@ -129,11 +129,6 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         read_passphrase_file(path)
 
 
-def test_a_huge_file_is_refused(tmp_path: Path) -> None:
-    with raising(KeysError, KeysReason.FILE_TOO_LARGE):
-        read_passphrase_file(private(tmp_path / "p", b"x" * 5000))
-
-
 def test_the_environment_gives_a_passphrase_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_passphrase(None, {PASSPHRASE_VARIABLE: PASSPHRASE}) == PASSPHRASE
     with raising(KeySettingError, KeysReason.PASSPHRASE_MISSING):
@@ -260,9 +255,7 @@ def test_parameters_that_together_need_too_much_memory_are_refused_unused(path: 
         ({"version": 2}, KeysReason.FORMAT_VERSION),
     ],
 )
-def test_the_rest_of_the_file_is_authenticated_too(
-    path: Path, change: dict[str, object], reason: KeysReason
-) -> None:
+def test_the_rest_is_authenticated_too(path: Path, change: dict[str, object], reason: KeysReason) -> None:
     edit_json(path, lambda document: document.update(change))
     refusal(path, reason=reason)
 

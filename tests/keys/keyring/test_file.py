@@ -99,9 +99,7 @@ def test_class_ids_are_random_unique_and_of_31_bits(tmp_path: Path) -> None:
     assert all(0 < class_id < 2**31 for class_id in ids)
 
 
-def test_class_ids_are_drawn_from_all_of_31_bits_but_0(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_class_ids_are_drawn_from_all_31_bits_but_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int] = []
 
     def greatest(limit: int) -> int:

@@ -153,9 +153,7 @@ def test_every_version_that_has_material_decrypts() -> None:
         ((10, 1), False),
     ],
 )
-def test_it_knows_the_keys_that_it_holds_and_those_that_are_destroyed(
-    ids: tuple[int, int], expected: bool
-) -> None:
+def test_it_knows_the_keys_that_it_holds_and_destroyed_ones(ids: tuple[int, int], expected: bool) -> None:
     assert KEYRING.knows(*ids) is expected
 
 

@@ -186,9 +186,7 @@ def test_what_does_not_fit_the_second_format_is_refused(change: Callable[[dict[s
 
 
 @pytest.mark.parametrize("change", NEWER.values(), ids=NEWER)
-def test_what_the_first_format_did_not_have_is_refused_in_it(
-    change: Callable[[dict[str, Any]], object],
-) -> None:
+def test_what_the_first_format_did_not_have_it_refuses(change: Callable[[dict[str, Any]], object]) -> None:
     assert reason_after(change) is KeysReason.SCHEMA
 
 
@@ -356,9 +354,7 @@ def test_only_a_key_of_its_own_is_lent() -> None:
         ),
     ],
 )
-def test_a_change_that_breaks_a_loan_is_refused_with_the_next_step(
-    keys: tuple[DataKey, ...], step: str
-) -> None:
+def test_a_change_that_breaks_a_loan_names_the_next_step(keys: tuple[DataKey, ...], step: str) -> None:
     with raising(KeySettingError, KeysReason.LENT) as caught:
         refuse_broken_loans(keys)
     assert step in caught.value.hint

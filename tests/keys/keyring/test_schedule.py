@@ -54,9 +54,7 @@ def test_a_keyring_that_is_young_enough_has_nothing_to_do(schedule: KeySchedule,
         (90 * DAY + GRACE, True),
     ],
 )
-def test_it_is_wrapped_anew_every_quarter_and_overdue_two_weeks_later(
-    age: timedelta, expected: bool | None
-) -> None:
+def test_it_is_due_every_quarter_and_overdue_two_weeks_later(age: timedelta, expected: bool | None) -> None:
     due = due_chores(ONE, KeySchedule(), NOW + age)
     since = NOW + 90 * DAY
     assert due == (() if expected is None else (DueChore(Chore.REWRAP, since, expected),))

@@ -143,9 +143,7 @@ def test_a_wrapped_mac_key_has_1_to_4096_bytes(path: Path, length: int, reason: 
     assert refusal(cache_at(path)).reason is reason
 
 
-def test_a_time_that_is_none_is_refused_even_if_it_is_genuine(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_time_that_is_none_is_refused_even_if_genuine(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("sealwire.keys.keyring.source.format_time", lambda _: "yesterday")
         cache_at(path).write(KEYS, 5)
@@ -285,9 +283,7 @@ def test_what_has_changed_is_opened(store: FileStore, kek: CountingKek) -> None:
     assert source.load().class_names == ("a", "b", "c")
 
 
-def test_a_provider_that_refuses_is_noticed_though_nothing_changed(
-    store: FileStore, kek: CountingKek
-) -> None:
+def test_a_provider_that_refuses_is_noticed_when_nothing_changed(store: FileStore, kek: CountingKek) -> None:
     source = KeyringSource(store, kek)
     source.first()
     kek.error = KekDenied(KeysReason.VAULT_DENIED, "no")

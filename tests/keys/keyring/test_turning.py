@@ -298,9 +298,7 @@ class Busy(FileStore):
 
 
 @pytest.mark.parametrize("step", ["begin", "end"])
-def test_a_job_waits_for_others_that_write_the_keyring(
-    path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+def test_a_job_waits_for_other_writers(path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     waits: list[float] = []
     mine, sleep = get_ident(), time.sleep
     monkeypatch.setattr("time.sleep", lambda s: waits.append(s) if get_ident() == mine else sleep(s))

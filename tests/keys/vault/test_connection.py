@@ -284,9 +284,7 @@ def test_an_answer_beyond_its_bound_is_cut_off() -> None:
     assert raw.asked <= 101
 
 
-def test_the_client_takes_nothing_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_client_takes_nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VAULT_TOKEN", "from the environment")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("HOME", str(tmp_path))

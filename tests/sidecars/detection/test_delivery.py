@@ -130,9 +130,7 @@ def test_one_that_hangs_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.Mo
         courier.stop(60)
 
 
-def test_a_courier_says_that_it_cannot_read_and_tries_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_courier_says_it_cannot_read_and_retries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "_WAIT_S", 0.001)
     monkeypatch.setattr(delivery, "wait_after", lambda _failures: 0.001)
     path = tmp_path / "watch.sqlite"

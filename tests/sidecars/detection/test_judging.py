@@ -280,9 +280,7 @@ def grouped(minutes: float, **more: Any) -> dict[str, Any]:
     ],
     ids=["gathered", "people", "nobody looks", "one again and again", "less", "of no known size"],
 )
-def test_a_share_of_a_collection_is_one_if_its_size_is_said(
-    tmp_path: Path, lines: Lines, amounts: list[int]
-) -> None:
+def test_a_share_of_a_collection_needs_its_size(tmp_path: Path, lines: Lines, amounts: list[int]) -> None:
     rules = "share: {sizes: {clinic.patients: 300}}\n  subjects-day: off"
     found = judged(tmp_path, sorted(lines, key=lambda each: str(each["time"])), rules)
     assert [alert.threshold for alert in found if alert.rule is RuleName.SHARE] == [60] * len(amounts)

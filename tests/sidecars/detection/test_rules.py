@@ -168,16 +168,18 @@ def times(*minutes: float, live: bool = False, step_s: float = 0.0) -> tuple[lis
     return jumps, counted
 
 
-def test_it_follows_the_lines() -> None:
-    assert times(0, 5, 5, 700) == (["", "", "", ""], [0, 5, 5, 700])
-
-
-def test_a_step_back_is_none_while_it_is_small() -> None:
-    assert times(0, 5, 4.5, 6) == (["", "", "", ""], [0, 5, 5, 6])
-
-
-def test_a_jump_back_is_said_once_and_time_goes_on_from_there() -> None:
-    assert times(0, 500, 0, 7) == (["", "", "back", ""], [0, 500, 500, 507])
+@pytest.mark.parametrize(
+    ("minutes", "jumps", "counted"),
+    [
+        ((0, 5, 5, 700), ["", "", "", ""], [0, 5, 5, 700]),
+        ((0, 5, 4.5, 6), ["", "", "", ""], [0, 5, 5, 6]),
+        ((0, 500, 0, 7), ["", "", "back", ""], [0, 500, 500, 507]),
+    ],
+    ids=["forward", "a small step back", "a jump back"],
+)
+def test_it_follows_the_lines(minutes: tuple[float, ...], jumps: list[str], counted: list[float]) -> None:
+    """A jump back is said once, and time goes on from there."""
+    assert times(*minutes) == (jumps, counted)
 
 
 def test_while_it_is_watched_time_goes_on_no_faster_than_time_does() -> None:

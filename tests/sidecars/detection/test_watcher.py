@@ -83,9 +83,7 @@ def run_until_told(said: WatchSettings, told: Told, monkeypatch: pytest.MonkeyPa
     thread.join()
 
 
-def test_it_runs_until_it_is_stopped_and_tells_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_runs_and_tells_until_it_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said, told = settings(tmp_path), Told()
     append(tmp_path, [line(0, glass="unconscious")])
     run_until_told(said, told, monkeypatch)

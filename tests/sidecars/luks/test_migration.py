@@ -82,9 +82,7 @@ def test_a_power_cut_anywhere_is_resumed_to_the_right_end(change: int) -> None:
 
 @pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
 @pytest.mark.parametrize("reboot", [True, False])
-def test_a_power_cut_or_an_error_anywhere_is_rolled_back_to_where_things_were(
-    change: int, *, reboot: bool
-) -> None:
+def test_a_power_cut_or_an_error_anywhere_is_rolled_back(change: int, *, reboot: bool) -> None:
     machine = cut_setup_at(change, reboot=reboot)
     # Cut off before the journal was written, nothing was changed and nothing is to be undone.
     if machine.read(journal_path("mongodb")) is not None:
@@ -126,9 +124,7 @@ def changes_without_key_file() -> int:
 
 @pytest.mark.parametrize("change", range(1, changes_without_key_file() + 1))
 @pytest.mark.parametrize("back", [False, True])
-def test_a_volume_that_opens_by_passphrase_only_comes_to_the_right_end_as_well(
-    change: int, *, back: bool
-) -> None:
+def test_a_volume_that_opens_by_passphrase_only_comes_to_the_right_end(change: int, *, back: bool) -> None:
     machine = story.running_machine()
     machine.cut_before = change
     with pytest.raises(PowerCut):

@@ -150,9 +150,7 @@ def test_a_database_is_no_field_of_a_document() -> None:
     assert fields_of(POLICY) == {"notes": b"tenant", "nhs": b"tenant"}
 
 
-def test_the_keys_that_open_a_batch_are_searched_for_at_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_keys_of_a_batch_are_searched_for_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     envelopes = [world.encrypted("x", tenant=tenant) for tenant in range(5)]
     raws = [bson.encode({"_id": 1, "notes": each, "nhs": "in clear"}) for each in envelopes]
     # one without its key id, and one that is no document

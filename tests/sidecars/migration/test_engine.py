@@ -56,9 +56,7 @@ def test_each_step_is_written_down_before_the_next_and_rested_after() -> None:
 @pytest.mark.parametrize(
     ("wish", "events"), [(Wish.PAUSE, ["step"]), (Wish.ABORT, ["step", "abandoned"])], ids=["pause", "abort"]
 )
-def test_a_wish_ends_it_after_the_step_and_only_an_aborted_job_is_tidied_up(
-    wish: Wish, events: list[str]
-) -> None:
+def test_a_wish_ends_it_after_the_step_and_only_an_abort_tidies_up(wish: Wish, events: list[str]) -> None:
     notes = MemoryNotes(job(), Fate())
     notes.wish = wish
     rests: list[float] = []

@@ -38,9 +38,7 @@ def answer(context: ssl.SSLContext, hello: bytes) -> object:
 
 
 @pytest.mark.parametrize("version", [ProtocolVersion.TLS12, ProtocolVersion.TLS13])
-def test_a_server_takes_the_version_that_is_offered_and_one_of_its_suites(
-    pem: Path, version: ProtocolVersion
-) -> None:
+def test_a_server_takes_an_offered_version_and_one_of_its_suites(pem: Path, version: ProtocolVersion) -> None:
     found = answer(server_context(pem), client_hello(version, SUITES, "localhost"))
     assert isinstance(found, Choice)
     assert found.version == version.value
@@ -141,10 +139,17 @@ def server_hello(suite: int = 0xC02F, extensions: bytes | None = b"", session_id
 SELECTS_13 = b"\x00\x17\x00\x00" + b"\x00\x2b\x00\x02\x03\x04"
 
 
+HELLO = server_hello()
+IN_RECORDS = b"".join(record(HELLO[start : start + 7]) for start in range(0, len(HELLO), 7))
+
+
+@pytest.mark.parametrize("size", [1, CHUNK])
 @pytest.mark.parametrize(
     ("received", "expected"),
     [
-        (record(server_hello()), Choice(0x0303, 0xC02F)),
+        (record(HELLO), Choice(0x0303, 0xC02F)),
+        (IN_RECORDS, Choice(0x0303, 0xC02F)),
+        (record(HELLO) + b"\xff\xff", Choice(0x0303, 0xC02F)),
         (record(server_hello(extensions=None)), Choice(0x0303, 0xC02F)),
         (record(server_hello(session_id=bytes(32))), Choice(0x0303, 0xC02F)),
         (record(server_hello(0x1301, SELECTS_13)), Choice(0x0304, 0x1301)),
@@ -161,29 +166,15 @@ SELECTS_13 = b"\x00\x17\x00\x00" + b"\x00\x2b\x00\x02\x03\x04"
         (record(b"\x02" + vector(b"\x03\x03", 3)), Trouble.PROTOCOL),
     ],
 )
-def test_an_answer_is_read(received: bytes, expected: Choice | Trouble) -> None:
-    assert read_answer(Scripted(received)) == expected
+def test_an_answer_is_read(received: bytes, expected: Choice | Trouble, size: int) -> None:
+    """Also byte by byte, in several records, and with more behind it."""
+    assert read_answer(Scripted(received, size=size)) == expected
 
 
 def test_more_bytes_are_asked_for_until_the_hello_is_complete() -> None:
     whole = record(server_hello(0x1301, SELECTS_13))
     found = [read_answer(Scripted(whole[:end])) for end in range(len(whole))]
     assert found == [Trouble.CLOSED] * len(whole)
-
-
-def test_an_answer_that_comes_byte_by_byte_is_the_same() -> None:
-    whole = record(server_hello(0x1301, SELECTS_13))
-    assert read_answer(Scripted(whole, size=1)) == Choice(0x0304, 0x1301)
-
-
-def test_a_hello_in_several_records_is_put_together() -> None:
-    hello = server_hello()
-    pieces = b"".join(record(hello[start : start + 7]) for start in range(0, len(hello), 7))
-    assert read_answer(Scripted(pieces)) == Choice(0x0303, 0xC02F)
-
-
-def test_what_follows_the_hello_does_not_matter() -> None:
-    assert read_answer(Scripted(record(server_hello()) + b"\xff\xff")) == Choice(0x0303, 0xC02F)
 
 
 @given(

@@ -33,9 +33,7 @@ def age(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(("shares", "threshold"), [(0, 0), (3, 4), (17, 2), (3, 1), (3, 0), (-1, -1)])
-def test_numbers_that_protect_nothing_are_refused_before_anything_happens(
-    shares: int, threshold: int
-) -> None:
+def test_numbers_that_protect_nothing_are_refused_first(shares: int, threshold: int) -> None:
     seal = FakeSeal()
     with raising(Unusable, SetupReason.SHARES):
         initialise.initialise(seal, shares, threshold, Holders())
@@ -84,9 +82,7 @@ def test_age_gets_shares_on_its_input_never_in_its_arguments(age: list[list[str]
     assert {tuple(command) for command in age} == {("/usr/bin/age", "--armor", "--recipient", AGE)}
 
 
-def test_a_recipient_that_age_refuses_is_found_before_there_are_shares(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_recipient_that_age_refuses_is_found_before_any_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: "/bin/false")
     seal = FakeSeal()
     with raising(CannotCreate, SetupReason.AGE_FAILED):
@@ -167,16 +163,18 @@ def test_shares_and_token_are_files_of_this_user_only(tmp_path: Path) -> None:
     assert {file.stat().st_mode & 0o777 for file in (*files, tmp_path / "token")} == {0o600}
 
 
-def test_without_files_everything_is_shown_once() -> None:
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (MADE, ["share-1:\none\n", "share-2:\ntwo\n", "root-token:\ntoken\n"]),
+        (HandOver((b"\x01\xff",), b"\x02", ".pgp", ()), ["share-1.pgp:\n01ff\n", "root-token.pgp:\n02\n"]),
+    ],
+    ids=["in clear", "encrypted, in hexadecimal"],
+)
+def test_without_files_everything_is_shown_once(made: HandOver, expected: list[str]) -> None:
     shown: list[str] = []
-    Places(None, None).fill(lambda: MADE, shown.append)
-    assert shown == ["share-1:\none\n", "share-2:\ntwo\n", "root-token:\ntoken\n"]
-
-
-def test_what_the_server_encrypted_is_shown_in_hexadecimal() -> None:
-    shown: list[str] = []
-    Places(None, None).fill(lambda: HandOver((b"\x01\xff",), b"\x02", ".pgp", ()), shown.append)
-    assert shown == ["share-1.pgp:\n01ff\n", "root-token.pgp:\n02\n"]
+    Places(None, None).fill(lambda: made, shown.append)
+    assert shown == expected
 
 
 def test_a_place_that_is_taken_is_found_before_there_is_anything_to_lose(tmp_path: Path) -> None:

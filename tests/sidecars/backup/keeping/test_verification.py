@@ -220,9 +220,7 @@ def opens(store: LocalStore, identity: Identity, name: str = "b") -> bool:
     return True
 
 
-def test_wrapping_anew_exchanges_who_can_open_it_and_leaves_the_payload(
-    store: LocalStore, tmp_path: Path
-) -> None:
+def test_wrapping_anew_changes_who_can_open_it_and_not_the_payload(store: LocalStore, tmp_path: Path) -> None:
     seal(store)
     before = (tmp_path / PAYLOAD).read_bytes()
     done = rewrap(store, "b", [KEK], [OTHER_KEK, PRIVATE.public])

@@ -204,9 +204,7 @@ def test_a_name_that_is_taken_is_refused_and_what_is_there_stays(store: LocalSto
     assert read_all(store) == make_dump()[0]
 
 
-def test_a_backup_that_came_from_elsewhere_meanwhile_keeps_its_sidecar(
-    store: LocalStore, tmp_path: Path
-) -> None:
+def test_a_backup_from_elsewhere_meanwhile_keeps_its_sidecar(store: LocalStore, tmp_path: Path) -> None:
     seal(store, "other")
     tar, manifest = make_dump()
     with create_backup(store, "b", [OTHER_KEK]) as writer:
@@ -307,8 +305,12 @@ def test_the_payload_opens_by_itself_when_the_sidecar_is_lost(store: LocalStore,
 # Nothing that was changed, cut, exchanged or added in a sealed backup is ever read as content.
 
 
+Original = tuple[bytes, bytes]
+Damaged = tuple[LocalStore, Path]
+
+
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
     directory = tmp_path_factory.mktemp("original")
     seal(LocalStore(directory))
     return (directory / PAYLOAD).read_bytes(), (directory / SIDECAR).read_bytes()
@@ -338,8 +340,8 @@ class TestDamage:
         self,
         request: pytest.FixtureRequest,
         tmp_path_factory: pytest.TempPathFactory,
-        original: tuple[bytes, bytes],
-    ) -> tuple[LocalStore, Path]:
+        original: Original,
+    ) -> Damaged:
         directory = tmp_path_factory.mktemp("damaged")
         if request.param:
             (directory / SIDECAR).write_bytes(original[1])
@@ -347,9 +349,7 @@ class TestDamage:
 
     @given(data=st.data())
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-    def test_a_flipped_bit(
-        self, damaged: tuple[LocalStore, Path], original: tuple[bytes, bytes], data: st.DataObject
-    ) -> None:
+    def test_a_flipped_bit(self, damaged: Damaged, original: Original, data: st.DataObject) -> None:
         payload = bytearray(original[0])
         bit = data.draw(st.integers(0, len(payload) * 8 - 1))
         payload[bit // 8] ^= 1 << bit % 8
@@ -358,9 +358,7 @@ class TestDamage:
 
     @given(data=st.data())
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-    def test_a_cut(
-        self, damaged: tuple[LocalStore, Path], original: tuple[bytes, bytes], data: st.DataObject
-    ) -> None:
+    def test_a_cut(self, damaged: Damaged, original: Original, data: st.DataObject) -> None:
         length = data.draw(st.integers(0, len(original[0]) - 1))
         damaged[1].write_bytes(original[0][:length])
         self.noticed(damaged[0])
@@ -368,7 +366,7 @@ class TestDamage:
     @given(data=st.data())
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
     def test_chunks_swapped_left_out_or_repeated(
-        self, damaged: tuple[LocalStore, Path], original: tuple[bytes, bytes], data: st.DataObject
+        self, damaged: Damaged, original: Original, data: st.DataObject
     ) -> None:
         header, chunks = split(original[0])
         order = data.draw(st.lists(st.integers(0, len(chunks) - 1), max_size=len(chunks) + 2))
@@ -380,25 +378,21 @@ class TestDamage:
     @given(extra=st.binary(min_size=1, max_size=200))
     @example(extra=bytes(16))
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-    def test_something_appended(
-        self, damaged: tuple[LocalStore, Path], original: tuple[bytes, bytes], extra: bytes
-    ) -> None:
+    def test_something_appended(self, damaged: Damaged, original: Original, extra: bytes) -> None:
         damaged[1].write_bytes(original[0] + extra)
         self.noticed(damaged[0])
 
-    def test_the_file_twice(self, damaged: tuple[LocalStore, Path], original: tuple[bytes, bytes]) -> None:
+    def test_the_file_twice(self, damaged: Damaged, original: Original) -> None:
         damaged[1].write_bytes(original[0] * 2)
         assert self.noticed(damaged[0]) is BackupReason.ALTERED
 
-    def test_a_cut_between_chunks_is_called_a_cut(
-        self, damaged: tuple[LocalStore, Path], original: tuple[bytes, bytes]
-    ) -> None:
+    def test_a_cut_between_chunks_is_called_a_cut(self, damaged: Damaged, original: Original) -> None:
         header, chunks = split(original[0])
         damaged[1].write_bytes(header + b"".join(chunks[:3]))
         assert self.noticed(damaged[0]) is BackupReason.TRUNCATED
 
     def test_the_header_of_another_backup_for_the_same_key(
-        self, damaged: tuple[LocalStore, Path], original: tuple[bytes, bytes], tmp_path: Path
+        self, damaged: Damaged, original: Original, tmp_path: Path
     ) -> None:
         other = LocalStore(tmp_path)
         seal(other)
@@ -406,9 +400,7 @@ class TestDamage:
         damaged[1].write_bytes(header + original[0][len(header) :])
         self.noticed(damaged[0])
 
-    def test_chunks_of_another_backup(
-        self, damaged: tuple[LocalStore, Path], original: tuple[bytes, bytes], tmp_path: Path
-    ) -> None:
+    def test_chunks_of_another_backup(self, damaged: Damaged, original: Original, tmp_path: Path) -> None:
         seal(LocalStore(tmp_path))
         header, _ = split(original[0])
         _, chunks = split((tmp_path / PAYLOAD).read_bytes())
@@ -444,9 +436,7 @@ class TestSidecarDamage:
         change(tmp_path / SIDECAR, lambda _: (tmp_path / "other.tar.gz.enc.json").read_bytes())
         assert refusal(store).reason is BackupReason.SIDECAR_OTHER
 
-    def test_a_slot_that_was_exchanged_for_one_of_another_backup(
-        self, store: LocalStore, tmp_path: Path
-    ) -> None:
+    def test_a_slot_exchanged_for_one_of_another_backup(self, store: LocalStore, tmp_path: Path) -> None:
         seal(store)
         seal(store, "other")
 

@@ -257,9 +257,7 @@ def test_forms_are_kept_sealed_and_only_their_key_opens_them() -> None:
     ],
     ids=repr,
 )
-def test_a_view_that_compares_values_of_several_contexts_is_lost(
-    stages: list[dict[str, Any]], is_lost: bool
-) -> None:
+def test_a_view_that_compares_several_contexts_is_lost(stages: list[dict[str, Any]], is_lost: bool) -> None:
     name = replace(NAME, per=b"ward")
     policies = PolicySet({"name": name}, {PATIENTS: PathNode("", {b"name": PathNode("name", leaf=name)})})
     paths, way = ViewPaths(policies, "clinic", {}), Way(ENCRYPTING, Width.NEW)

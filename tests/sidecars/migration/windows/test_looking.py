@@ -1,5 +1,6 @@
 """What a document shows before anything moves."""
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from sealwire.policies.file.ranges import RangeDomain, Unit
 from sealwire.policies.file.schema import PathNode, ValueType
 from sealwire.sidecars.migration.contexts import ValueSpot
 from sealwire.sidecars.migration.forms import Form, Left, WrongType
-from sealwire.sidecars.migration.job import Standing
+from sealwire.sidecars.migration.job import LeftValue, Standing
 from sealwire.sidecars.migration.server import Problem
 from sealwire.sidecars.migration.windows import looking
 from sealwire.sidecars.migration.windows.looking import FirstLook, Seen
@@ -184,6 +185,10 @@ def test_an_index_is_walked_by_its_first_field_if_a_path_stands_behind_it(
 # The first look at all documents: what stops a move before it begins, and what may be left.
 
 
+def told(values: Iterable[LeftValue]) -> list[tuple[str, str, Left]]:
+    return [(each.path, each.document_id, each.why) for each in values]
+
+
 IN_CLEAR = [("nhs", "1", Left.IN_CLEAR), ("kin.nhs", "2", Left.IN_CLEAR)]
 
 
@@ -200,7 +205,7 @@ def test_a_value_out_of_reach_is_named_before_anything_moves() -> None:
     world = World(documents)
     done = world.live()
     assert done.standing is Standing.REFUSED
-    assert [(each.path, each.document_id, each.why) for each in done.refusal] == [
+    assert told(done.refusal) == [
         ("nhs", "2", Left.NOT_ADDRESSABLE),
         ("kin.nhs", "3", Left.NOT_ADDRESSABLE),
     ]
@@ -229,7 +234,7 @@ def test_what_is_no_value_of_the_class_stops_it_before_anything_moves() -> None:
     world = World(documents, (), ENCRYPTING, WrongType.REFUSE)
     done = world.live()
     assert done.standing is Standing.REFUSED
-    assert [(each.path, each.document_id, each.why) for each in done.refusal] == [
+    assert told(done.refusal) == [
         ("kin.nhs", "1", Left.WRONG_TYPE),
         ("nhs", "2", Left.WRONG_TYPE),
         ("kin.nhs", "3", Left.WRONG_TYPE),
@@ -284,7 +289,7 @@ def test_values_in_clear_stop_a_decryption_that_has_not_begun_and_are_named() ->
     before = world.values.documents()
     done = world.live()
     assert (done.standing, world.activated) == (Standing.REFUSED, 0)
-    assert [(each.path, each.document_id, each.why) for each in done.refusal] == IN_CLEAR
+    assert told(done.refusal) == IN_CLEAR
     assert {each.namespace for each in done.refusal} == {PATIENTS}
     assert world.frontiers.document is None
     assert world.values.documents() == before
@@ -299,7 +304,7 @@ def test_or_are_left_and_named_at_the_end_as_well() -> None:
     world = drifted(WrongType.SKIP)
     done = world.live()
     assert (done.standing, world.activated, done.left) == (Standing.DONE, 1, {})
-    assert [(each.path, each.document_id, each.why) for each in done.reported] == IN_CLEAR
+    assert told(done.reported) == IN_CLEAR
     assert texts(world.values.documents())[PATIENTS] == [
         {"_id": 1, "nhs": "in clear"},
         {"_id": 2, "nhs": "a", "kin": [{"nhs": "clear"}]},

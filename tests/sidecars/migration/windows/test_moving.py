@@ -318,9 +318,7 @@ def test_elements_that_change_places_keep_to_their_tenants(store: SqliteContextS
 
 
 @pytest.mark.parametrize("tenant", [None, 1.5, [1]], ids=repr)
-def test_what_says_no_context_is_told_before_anything_moves(
-    store: SqliteContextStore, tenant: object
-) -> None:
+def test_what_has_no_context_is_told_before_anything_moves(store: SqliteContextStore, tenant: object) -> None:
     world = World(store, {PATIENTS: [*people(), {"_id": 99, "tenant": tenant, "nhs": "n1"}]})
     done = world.live()
     assert done.standing is Standing.REFUSED
@@ -442,9 +440,7 @@ def test_places_stand_as_positions_do(place: Place, envelope: bytes) -> None:
 
 
 @given(start=places, end=places, envelope=envelopes)
-def test_what_lies_between_is_in_one_range_by_length_and_by_bytes(
-    start: Place, end: Place, envelope: bytes
-) -> None:
+def test_what_lies_between_is_in_one_range_by_both_orders(start: Place, end: Place, envelope: bytes) -> None:
     found = ranges(start, end)
     if not start <= place_of(envelope) < end:
         return

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Form, Frontier, position_of
 from sealwire.keys.frontier.record import LEASE_S, Lease
 from sealwire.sidecars.errors import JobTaken, MigrationReason, Unusable
 from sealwire.sidecars.migration.forms import Left
@@ -22,7 +22,7 @@ from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.windows import turn as turns
 from sealwire.sidecars.migration.windows.moving import Versions
-from sealwire.sidecars.migration.windows.turn import Chooser, Stores, Turn, TurnPace
+from sealwire.sidecars.migration.windows.turn import Chooser, TurnPace
 from tests.sidecars.migration.doubles import Death, Fate
 from tests.sidecars.migration.windows.doubles import (
     CLASS_ID,
@@ -41,7 +41,6 @@ from tests.sidecars.migration.windows.doubles import (
     HoldingProxy,
     MemoryValues,
     check_forms,
-    job,
     opened,
     sealed,
 )
@@ -58,9 +57,8 @@ def test_all_values_of_all_paths_move_in_windows(
     versions: Versions, *, by_bytes: bool, is_sorted: bool
 ) -> None:
     world = World(clinic(30, versions=versions), (), versions, by_bytes=by_bytes, is_sorted=is_sorted)
-    before = texts(world.values.documents())
     done = world.live()
-    assert_moved(world, before)
+    assert_moved(world)
     assert (done.standing, done.left) == (Standing.DONE, {})
     assert done.values == 30 * 4
     assert done.expected == 60
@@ -85,15 +83,12 @@ def test_a_window_waits_for_every_lease_that_stands() -> None:
     send = world.values.update
 
     def update(namespace: str, updates: Sequence[bytes]) -> Any:
-        frontier = world.frontiers.frontier
-        assert frontier is not None
-        assert frontier.is_moving
+        assert world.frontier.is_moving
         return send(namespace, updates)
 
     world.values.update = update  # type: ignore[method-assign]
-    before = texts(world.values.documents())
     world.live(pace=TurnPace(waiting=lambda leases, _waited_s: held.append(names_of(leases))))
-    assert_moved(world, before)
+    assert_moved(world)
     assert set(held) == {("slow",)}
 
 
@@ -126,9 +121,8 @@ def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: p
     monkeypatch.setattr(turns, "_BETWEEN_S", (0.0,))
     ticks = itertools.count()
     world = World(clinic(), [HoldingProxy("cursor", slowness=20)])
-    before = texts(world.values.documents())
     world.live(pace=TurnPace(clock=lambda: float(next(ticks))))
-    assert_moved(world, before)
+    assert_moved(world)
     withdrawn = [
         one
         for one, after in pairwise(world.frontiers.history)
@@ -146,9 +140,7 @@ class EndedProxy(FollowingProxy):
             self.acknowledged = {frontier.class_id: frontier.generation}
 
 
-def test_no_window_is_opened_while_a_proxy_has_not_heard_that_none_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_window_opens_while_a_proxy_has_not_heard_that_none_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "PATIENCE_S", (1.5,))
     monkeypatch.setattr(turns, "_BETWEEN_S", (0.0,))
     monkeypatch.setattr(turns, "_LOOK_S", 3.0)
@@ -156,23 +148,20 @@ def test_no_window_is_opened_while_a_proxy_has_not_heard_that_none_is(
     ended = EndedProxy("ended", slowness=60)
     world = World(clinic(), [ended])
     noted: list[int] = []
-    before = texts(world.values.documents())
 
     def tell(_job: Job) -> None:
         if ended.slowness > 0:
             noted.append(len(world.frontiers.history))
 
     world.live(pace=TurnPace(tell=tell, clock=lambda: float(next(ticks))))
-    assert_moved(world, before)
+    assert_moved(world)
     # the first window has moved, and the job goes on noting: nobody waits for it
     assert len(noted) > 5
     assert set(noted) == {1, 4}
     assert world.frontiers.history[noted[-1] - 1].window.is_empty
 
 
-def test_patience_rises_while_windows_are_withdrawn_one_after_the_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_patience_rises_while_windows_are_withdrawn_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "_BETWEEN_S", (0.0,))
     now_s = 0.0
     longest: list[float] = []
@@ -196,8 +185,7 @@ def test_a_move_is_marked_as_begun_between_its_first_frontier_and_its_first_wind
     again = World(clinic())
     with pytest.raises(Death):
         again.live(dies_at=12)
-    assert again.frontiers.frontier is not None
-    assert again.frontiers.frontier.has_begun
+    assert again.frontier.has_begun
     again.live()
     assert again.marked_at == [1]
 
@@ -208,16 +196,14 @@ def interrupted(world: World) -> Job:
     def interrupt(_leases: Sequence[Lease], _waited_s: float) -> None:
         turn.stop()
 
-    stores = Stores(world.values, world.frontiers, world.notes)
-    turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(waiting=interrupt))
+    turn = world.turn(TurnPace(waiting=interrupt))
     return turn.run()
 
 
 def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
     world = World(clinic(), [HoldingProxy("cursor", slowness=10**9)])
     assert interrupted(world).standing is Standing.PAUSED
-    frontier = world.frontiers.frontier
-    assert frontier is not None
+    frontier = world.frontier
     assert frontier.generation > 1
     assert frontier.window.is_empty
 
@@ -230,22 +216,18 @@ def test_no_window_opens_while_a_lease_that_was_lost_may_matter() -> None:
     # the first look, before all documents are read, lets the time count
     assert told == [(0.002, 1), (0.001, 1)]
     assert world.frontiers.missing_asked == 4
-    assert world.frontiers.frontier is not None
-    assert world.frontiers.frontier.is_over
+    assert world.frontier.is_over
 
 
 def test_a_signal_ends_the_wait_for_lost_leases_before_a_window_opens() -> None:
     world = World(clinic())
     world.frontiers.missing = itertools.repeat(9.0)
-    stores = Stores(world.values, world.frontiers, world.notes)
-    pace = TurnPace(missing=lambda _left_s: turn.stop())
-    turn = Turn(job(), VERSIONS, stores, lambda: None, pace)
+    turn = world.turn(TurnPace(missing=lambda _left_s: turn.stop()))
     assert turn.run().standing is Standing.PAUSED
     assert [each.generation for each in world.frontiers.history] == [1]
     world.frontiers.missing = iter(())
     world.live()
-    assert world.frontiers.frontier is not None
-    assert world.frontiers.frontier.is_over
+    assert world.frontier.is_over
 
 
 def test_a_first_move_begins_when_as_many_addresses_have_a_lease_as_there_are() -> None:
@@ -274,8 +256,7 @@ def test_a_first_move_does_not_begin_while_there_are_more_than_were_counted() ->
         told.append(tuple(addresses))
         turn.stop()
 
-    stores = Stores(world.values, world.frontiers, world.notes)
-    turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(proxies=1, counted=count))
+    turn = world.turn(TurnPace(proxies=1, counted=count))
     assert turn.run().standing is Standing.PAUSED
     assert told == [("a", "b")]
     assert world.frontiers.frontier is None
@@ -307,8 +288,7 @@ def test_a_move_that_was_left_before_its_first_window_counts_again() -> None:
     world = World(clinic(), [FollowingProxy("a")])
     with pytest.raises(Death):
         world.live(dies_at=3, pace=TurnPace(proxies=1))
-    frontier = world.frontiers.frontier
-    assert frontier is not None
+    frontier = world.frontier
     assert not frontier.has_begun
     world.live(pace=TurnPace(proxies=1))
     assert world.frontiers.counted == [("a",)] * 2
@@ -335,13 +315,10 @@ def test_no_frontier_names_a_version_that_a_proxy_has_not_loaded(late: Following
 
     world.frontiers.begin = begin_later  # type: ignore[method-assign]
     world.live(pace=TurnPace(waiting=lambda leases, _waited_s: waited.append(names_of(leases))))
-    assert world.frontiers.frontier is not None
-    assert world.frontiers.frontier.is_over
+    assert world.frontier.is_over
 
 
-def test_a_key_that_is_cancelled_while_proxies_are_waited_for_ends_the_job(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_key_cancelled_while_proxies_are_waited_for_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = itertools.count()
     world = World(clinic(), [FollowingProxy("without it", slowness=10**9)])
     world.frontiers.cancelled_after = 3
@@ -419,14 +396,13 @@ def test_values_of_any_length_move_however_often_it_dies(
         by_bytes=by_bytes,
         is_sorted=is_sorted,
     )
-    before = texts(world.values.documents())
     for dies_at in cuts:
         try:
             world.live(dies_at)
         except Death:
             world.check()
     world.live()
-    assert_moved(world, before)
+    assert_moved(world)
 
 
 def test_what_the_application_writes_meanwhile_has_the_valid_form_and_stays() -> None:
@@ -437,12 +413,9 @@ def test_what_the_application_writes_meanwhile_has_the_valid_form_and_stays() ->
     send = world.values.update
 
     def update(namespace: str, updates: Sequence[bytes]) -> Any:
-        frontier = world.frontiers.frontier
-        assert frontier is not None
+        frontier = world.frontier
         for number, text in enumerate(("a", "1234567890", "x" * 70)):
             key = 1000 + 10 * len(added) + number
-            from sealwire.keys.frontier.frontier import Form, position_of
-
             form = frontier.form(position_of(bytes(sealed(text))))
             if form is not Form.MOVING and len(added) < 60:
                 document = {"_id": key, "nhs": sealed(text, NEW if form is Form.NEW else VERSIONS.old.cipher)}
@@ -476,25 +449,22 @@ def test_a_change_between_reading_and_moving_is_not_overwritten() -> None:
 def test_many_documents_of_one_value_move_in_one_window() -> None:
     visits = [{"_id": number, "who": sealed("the same")} for number in range(100)]
     world = World({PATIENTS: [], VISITS: visits})
-    before = texts(world.values.documents())
     world.live()
-    assert_moved(world, before)
+    assert_moved(world)
 
 
 def test_a_document_that_the_server_refuses_stops_the_move_and_keeps_the_window() -> None:
     world = World(clinic())
-    before = texts(world.values.documents())
     world.values.servers[VISITS].codes = {3: 121}
     done = world.live()
     assert done.standing is Standing.REFUSED
     assert [(each.namespace, each.document_id, each.code) for each in done.refusal] == [(VISITS, "3", 121)]
-    frontier = world.frontiers.frontier
-    assert frontier is not None
+    frontier = world.frontier
     assert not frontier.window.is_empty
     world.check()
     world.values.servers[VISITS].codes = {}
     assert world.live().standing is Standing.DONE
-    assert_moved(world, before)
+    assert_moved(world)
 
 
 def test_a_damaged_envelope_is_left_and_reported_and_holds_nothing_up() -> None:
@@ -507,31 +477,26 @@ def test_a_damaged_envelope_is_left_and_reported_and_holds_nothing_up() -> None:
 
 def test_a_pause_comes_between_two_windows() -> None:
     world = World(clinic(40))
-    before = texts(world.values.documents())
     world.notes.wish = Wish.PAUSE
     paused = world.live()
     assert paused.standing is Standing.PAUSED
-    frontier = world.frontiers.frontier
-    assert frontier is not None
+    frontier = world.frontier
     assert frontier.window.is_empty
     assert not frontier.is_over
     world.check()
     world.notes.wish = Wish.RUN
     world.live()
-    assert_moved(world, before)
+    assert_moved(world)
 
 
 def test_the_second_of_two_processes_ends_the_first() -> None:
     world = World(clinic(40))
     taken = World(clinic(40))
-    notes = taken.notes
 
     def other(_job: Job) -> None:
         taken.notes.body = world.notes.body
 
-    first = Turn(
-        job(), VERSIONS, Stores(taken.values, taken.frontiers, notes), lambda: None, TurnPace(tell=other)
-    )
+    first = taken.turn(TurnPace(tell=other))
     world.notes.save(world.notes.job.noted(world.notes.job.updated))
     world.notes.save(world.notes.job.noted(world.notes.job.updated))
     with pytest.raises(JobTaken):
@@ -549,8 +514,7 @@ def test_what_reached_the_paths_past_sealwire_is_moved_at_the_end() -> None:
     world.live()
     world.values.indexes.clear()
     assert_moved(world, before)
-    frontier = world.frontiers.frontier
-    assert frontier is not None
+    frontier = world.frontier
     assert (frontier.class_id, frontier.window.start) == (CLASS_ID, AFTER_ALL)
 
 
@@ -583,7 +547,6 @@ def test_long_values_that_share_their_beginning_move_together() -> None:
     long = [f"{'é' * 400}{number:04d}" for number in range(30)]
     visits = [{"_id": number, "who": text} for number, text in enumerate([*long, "a", "ö", "é" * 255])]
     world = World({PATIENTS: [], VISITS: visits}, (), ENCRYPTING)
-    before = texts(world.values.documents())
     world.live()
-    assert_moved(world, before)
+    assert_moved(world)
     assert all(len(each.window.start) < 600 for each in world.frontiers.history)
