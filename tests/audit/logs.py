@@ -38,6 +38,12 @@ def opened(folder: Path, pace: LogPace = NEVER, clock: Callable[[], datetime] | 
     return AuditLog(place(folder), KEY, pace, Clock() if clock is None else clock)
 
 
+def ended(log: AuditLog) -> None:
+    """With a checkpoint at its end."""
+    log.sign()
+    log.close()
+
+
 def place(folder: Path) -> LogPlace:
     return LogPlace(folder / "audit.log", folder / "elsewhere.checkpoints")
 
@@ -47,8 +53,7 @@ def written(folder: Path, lines: int, pace: LogPace = NEVER) -> None:
     log = opened(folder, pace)
     for number in range(lines):
         log.append([event(number)])
-    log.sign()
-    log.close()
+    ended(log)
 
 
 def report(folder: Path, *, archived: bool = False) -> LogReport:

@@ -11,7 +11,7 @@ from sealwire.audit.following import LogFollower, LogPosition
 from sealwire.audit.line import Fields
 from sealwire.audit.log import LogPace
 from sealwire.audit.verification import FlawKind
-from tests.audit.logs import KEY, NEVER, event, opened, place, written
+from tests.audit.logs import KEY, NEVER, ended, event, opened, place, written
 
 
 def follower(folder: Path, position: LogPosition | None = None) -> LogFollower:
@@ -26,8 +26,7 @@ def seen(reader: LogFollower, most: int = 5000) -> tuple[list[int], list[FlawKin
 def append(folder: Path, *lines: Fields, pace: LogPace = NEVER) -> None:
     log = opened(folder, pace)
     log.append(lines)
-    log.sign()
-    log.close()
+    ended(log)
 
 
 def test_lines_are_read_once_as_they_come(tmp_path: Path) -> None:

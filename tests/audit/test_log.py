@@ -15,7 +15,7 @@ from sealwire.audit.errors import AuditFileProblem, AuditReason, LogDamaged, Not
 from sealwire.audit.files import LogPlace, files_of, newest_file
 from sealwire.audit.line import read_line
 from sealwire.audit.log import AuditLog, LogPace
-from tests.audit.logs import KEY, NEVER, Clock, event, largest_file, opened, place, report, written
+from tests.audit.logs import KEY, NEVER, Clock, ended, event, largest_file, opened, place, report, written
 from tests.support.reasons import raising
 
 
@@ -52,8 +52,7 @@ def test_writers_that_take_turns_write_one_chain(tmp_path: Path) -> None:
         logs[(number * number) % 2].append([event(number)])
     assert [log.size for log in logs] in ([20, 21], [21, 20])
     for log in logs:
-        log.sign()
-        log.close()
+        ended(log)
     assert users(tmp_path / "audit.log") == [f"clerk{number}@clinic" for number in range(20)]
     said = report(tmp_path)
     assert said.is_whole
@@ -155,8 +154,7 @@ def test_a_log_without_new_lines_is_signed_again_after_a_while(tmp_path: Path) -
 def test_without_a_key_there_are_no_checkpoints(tmp_path: Path) -> None:
     log = AuditLog(LogPlace(tmp_path / "audit.log"), None, LogPace(checkpoint_lines=1), Clock())
     log.append([event(0)])
-    log.sign()
-    log.close()
+    ended(log)
     assert {each.name for each in tmp_path.iterdir()} == {"audit.log", "audit.log.lock"}
 
 
@@ -186,8 +184,7 @@ def test_a_file_that_somebody_renames_is_gone_on_with_in_a_new_one(tmp_path: Pat
     log.append([event(1)])
     other.append([event(2)])
     log.append([event(3)])
-    log.sign()
-    log.close()
+    ended(log)
     other.close()
     assert newest_file(tmp_path / "audit.log") == tmp_path / "audit.log"
     assert users(tmp_path / "audit.log-20261127") == ["clerk0@clinic"]
@@ -201,8 +198,7 @@ def test_a_part_of_a_line_is_put_aside_and_said(tmp_path: Path) -> None:
         file.write(b'{"connection":7')
     log = opened(tmp_path)
     log.append([event(2)])
-    log.sign()
-    log.close()
+    ended(log)
     (torn,) = tmp_path.glob("audit.log.torn-*")
     assert torn.read_bytes() == b'{"connection":7'
     assert [line["event"] for line in lines_of(tmp_path / "audit.log")][-2:] == ["torn", "refused"]
@@ -223,8 +219,7 @@ def test_a_disk_that_is_full_leaves_all_lines_of_a_call_or_none(tmp_path: Path) 
     with largest_file(1), pytest.raises(NotAudited):
         log.sign()
     assert (tmp_path / "audit.log.checkpoints").read_bytes() == b""
-    log.sign()
-    log.close()
+    ended(log)
     assert users(path) == [f"clerk{number}@clinic" for number in range(4)]
     assert report(tmp_path).is_whole
 
@@ -238,8 +233,7 @@ def test_a_disk_that_is_full_as_a_new_file_begins_spoils_no_file(tmp_path: Path)
             with pytest.raises(NotAudited):
                 log.append([event(1)])
     log.append([event(2)])
-    log.sign()
-    log.close()
+    ended(log)
     assert users(tmp_path / "audit.log") == ["clerk2@clinic"]
     assert report(tmp_path).is_whole
 
@@ -252,8 +246,7 @@ def test_a_checkpoint_that_cannot_be_written_keeps_no_line_twice(tmp_path: Path)
         log.append([event(1)])
     (tmp_path / "elsewhere.checkpoints").rmdir()
     log.append([event(1)])
-    log.sign()
-    log.close()
+    ended(log)
     assert users(tmp_path / "audit.log") == ["clerk0@clinic", "clerk1@clinic"]
     assert report(tmp_path).is_whole
 
@@ -268,8 +261,7 @@ def test_a_file_that_cannot_be_renamed_is_an_error_that_an_operator_can_mend(tmp
         log.append([event(1)])
     in_the_way.rmdir()
     log.append([event(1)])
-    log.sign()
-    log.close()
+    ended(log)
     found = [user for file in files_of(tmp_path / "audit.log") for user in users(file)]
     assert found.count("clerk1@clinic") == 1
     assert report(tmp_path).is_whole
@@ -295,8 +287,7 @@ def test_a_line_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bytes"):
         log.append([event(0), {"x": "y" * 70_000}])
     log.append([event(1)])
-    log.sign()
-    log.close()
+    ended(log)
     assert users(tmp_path / "audit.log") == ["clerk1@clinic"]
     assert report(tmp_path).is_whole
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sealwire.audit.files import LogPlace, files_of
 from sealwire.audit.log import AuditLog, LogPace
 from sealwire.audit.verification import FlawKind, LogReport, Spot, read_checkpoints, verify
-from tests.audit.logs import KEY, NEVER, Clock, event, opened, place, report, written
+from tests.audit.logs import KEY, NEVER, Clock, ended, event, opened, place, report, written
 
 Lines = list[bytes]
 
@@ -126,8 +126,7 @@ def test_two_checkpoints_that_contradict_each_other_are_found(tmp_path: Path) ->
         folder.mkdir()
         log = opened(folder)
         log.append([event(number + (folder == second)) for number in range(lines)])
-        log.sign()
-        log.close()
+        ended(log)
     said = LogReport()
     read_checkpoints([place(first).checkpoints[0], place(second).checkpoints[0]], KEY.verification, said)
     assert found(said) == [(FlawKind.BAD_CHECKPOINT, 1)]

@@ -17,7 +17,7 @@ from sealwire.audit.line import Fields
 from sealwire.audit.log import LogPace
 from sealwire.audit.pseudonyms import load_pseudonym_key
 from sealwire.cli.audit import existing_files, moment_of
-from tests.audit.logs import KEY, Clock, event, opened, written
+from tests.audit.logs import KEY, Clock, ended, event, opened, written
 from tests.cli.runs import Run
 from tests.support.reasons import raising
 
@@ -315,8 +315,7 @@ def test_a_log_that_was_not_signed_of_late_is_stale(
 ) -> None:
     log = opened(tmp_path, clock=Clock(datetime.now(UTC) - timedelta(hours=hours)))
     log.append([event(0)])
-    log.sign()
-    log.close()
+    ended(log)
     outcome = run(*KEPT, *more, code=code)
     assert ("--max-age" in outcome.out) is bool(code)
     said = json.loads(run(*KEPT, *more, "--json").out)

@@ -287,12 +287,16 @@ def test_each_kind_of_text_is_found_between_binary(tmp_path: Path, text: bytes) 
     assert scanned(tmp_path, content) == Scan(1, len(content), 2)
 
 
-def test_a_number_inside_a_longer_run_of_digits_is_found(tmp_path: Path) -> None:
-    assert scanned(tmp_path, b"99" + NUMBER + b"7").hits == 1
-
-
-def test_texts_of_nobody_do_not_count(tmp_path: Path) -> None:
-    assert scanned(tmp_path, b"9990000018 MRN0000043 ZZ9 1AB 07700900124 Seen by Dr Jones").hits == 0
+@pytest.mark.parametrize(
+    ("content", "hits"),
+    [
+        (b"99" + NUMBER + b"7", 1),
+        (b"9990000018 MRN0000043 ZZ9 1AB 07700900124 Seen by Dr Jones", 0),
+    ],
+    ids=["inside a longer run of digits", "of nobody"],
+)
+def test_only_texts_of_somebody_count(tmp_path: Path, content: bytes, hits: int) -> None:
+    assert scanned(tmp_path, content).hits == hits
 
 
 @pytest.mark.parametrize("offset", [-10, -9, -5, -1, 0, 1])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.kek.kek import generate_encoded_kek
+from tests.cli.runs import Run
 
 POLICY = """\
 version: 1
@@ -41,3 +42,11 @@ def begins_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, .
         monkeypatch.delenv(f"SEALWIRE_{variable}", raising=False)
     monkeypatch.setenv("SEALWIRE_KEK", generate_encoded_kek())
     return ("keys",)
+
+
+@pytest.fixture
+def keyring(run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of two classes; NEW_KEK is another key."""
+    monkeypatch.setenv("NEW_KEK", run("create-kek").out.strip())
+    run("create", "--keyring", "k.json", "a", "b", code=0)
+    return Path("k.json")

@@ -146,13 +146,6 @@ def test_without_a_class_and_a_policy_there_is_nothing_to_make(run: Run) -> None
 # -------------------------------- `sealwire keys rewrap`: another key-encryption key for the same data keys
 
 
-@pytest.fixture
-def keyring(run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NEW_KEK", run("create-kek").out.strip())
-    assert run("create", "--keyring", "k.json", "a", "b").code == 0
-    return Path("k.json")
-
-
 def test_only_the_new_key_opens_what_was_rewrapped(run: Run, keyring: Path) -> None:
     outcome = run("rewrap", "--keyring", "k.json", "--to", "env:NEW_KEK", code=0)
     assert read_record(keyring).kek_id in outcome.out

@@ -10,13 +10,6 @@ from tests.cli.runs import Run
 SHARES = ("--share", "a.txt", "--share", "b.txt", "--share", "c.txt")
 
 
-@pytest.fixture
-def keyring(run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NEW_KEK", run("create-kek").out.strip())
-    assert run("create", "--keyring", "k.json", "a", "b").code == 0
-    return Path("k.json")
-
-
 def test_a_passphrase_brings_a_keyring_elsewhere(run: Run, keyring: Path, passphrase_file: Path) -> None:
     opening = ("--export-passphrase-file", str(passphrase_file))
     assert run("export", "keys.export", "--keyring", "k.json", *opening).code == 0

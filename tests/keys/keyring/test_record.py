@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
-from sealwire.keys.keyring.file import KeyringWriter, change_keys, open_record, read_record, seal_record
+from sealwire.keys.keyring.file import KeyringWriter, change_keys, open_record, read_record
 from sealwire.keys.keyring.record import (
     Breach,
     ClassRecord,
@@ -28,7 +28,7 @@ from sealwire.keys.keyring.record import (
     serialize_record,
 )
 from sealwire.keys.strict_json import encode, serialize
-from tests.keys.samples import NOW, edit_json, local_kek
+from tests.keys.samples import NOW, edit_json, key_of_first_class, local_kek, stored
 from tests.support.reasons import raising
 
 DESTROYED = KeyRecord(1, KeyState.DESTROYED, NOW, None)
@@ -112,10 +112,6 @@ def test_arbitrary_bytes_raise_only_what_is_documented(raw: bytes) -> None:
 
 def first_class(change: dict[str, object]) -> Callable[[dict[str, Any]], None]:
     return lambda whole: whole["classes"][0].update(change)
-
-
-def key_of_first_class(number: int, change: dict[str, object]) -> Callable[[dict[str, Any]], None]:
-    return lambda whole: whole["classes"][0]["keys"][number].update(change)
 
 
 SCHEMA_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -367,12 +363,6 @@ def test_a_borrowed_key_is_the_lenders() -> None:
     assert not is_same_material((NHS, replace(INTAKE, material=OTHER)))
     assert not is_same_material((in_state(NHS, KeyState.DESTROYED), INTAKE))
     assert not is_same_material((INTAKE,))
-
-
-def stored(path: Path, keys: tuple[DataKey, ...]) -> Path:
-    path.write_bytes(serialize_record(seal_record(keys, 3, KEK, NOW)))
-    path.chmod(0o600)
-    return path
 
 
 def test_a_keyring_file_keeps_whose_key_it_is(tmp_path: Path) -> None:

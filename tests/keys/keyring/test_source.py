@@ -42,7 +42,7 @@ from sealwire.keys.keyring.file import (
 )
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import KeyringCache, KeyringSource
-from sealwire.keys.keyring.store import FileStore, KeyringStore
+from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.keyring.turning import (
     activate,
     announce,
@@ -56,7 +56,8 @@ from sealwire.keys.keyring.turning import (
 )
 from sealwire.keys.strict_json import encode
 from sealwire.wire import kinds
-from tests.keys.samples import CHEAP_SCRYPT, KEK_A, KEK_B, NOW, PASSPHRASE, edit_json, local_kek
+from tests.keys.samples import CHEAP_SCRYPT, KEK_A, KEK_B, NOW, PASSPHRASE, edit_json, keys_of, local_kek
+from tests.keys.samples import writer as at
 from tests.support.reasons import raising
 
 CACHE_KEK = LocalKek(KEK_A)
@@ -75,10 +76,6 @@ def cache_at(
     source_kek: str = SOURCE_KEK,
 ) -> KeyringCache:
     return KeyringCache(path, kek, place, source_kek, HOUR, lambda: now)
-
-
-def at(place: Path | KeyringStore, now: datetime = NOW) -> KeyringWriter:
-    return KeyringWriter(place, KEK, now)
 
 
 @pytest.fixture
@@ -211,8 +208,8 @@ def test_the_keyring_of_another_cache_does_not_fit_in(path: Path, tmp_path: Path
 
 def test_every_single_byte_matters(path: Path) -> None:
     original = path.read_bytes()
-    for at in range(len(original)):
-        path.write_bytes(original[:at] + bytes((original[at] ^ 1,)) + original[at + 1 :])
+    for index in range(len(original)):
+        path.write_bytes(original[:index] + bytes((original[index] ^ 1,)) + original[index + 1 :])
         assert isinstance(refusal(cache_at(path)), DamagedFile | KekDenied)
 
 
@@ -408,10 +405,6 @@ def place(tmp_path: Path) -> Path:
     place = tmp_path / "keyring.json"
     create_keyring(place, KEK, ["first", "nhs", "intake", "last"], NOW, ["intake"])
     return place
-
-
-def keys_of(place: Path) -> tuple[DataKey, ...]:
-    return open_record(read_record(place), KEK, place)
 
 
 def states(place: Path, name: str) -> list[str]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import get_ident
@@ -19,12 +19,11 @@ from sealwire.keys.keyring.file import (
     KeyringWriter,
     create_keyring,
     load_keyring,
-    open_record,
     read_record,
     seal_record,
 )
 from sealwire.keys.keyring.record import serialize_record
-from sealwire.keys.keyring.store import FileStore, KeyringStore
+from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.keyring.turning import (
     MINIMUM_WAIT,
     activate,
@@ -37,7 +36,8 @@ from sealwire.keys.keyring.turning import (
     rotate,
     take_back,
 )
-from tests.keys.samples import NOW, local_kek
+from tests.keys.samples import NOW, keys_of, local_kek
+from tests.keys.samples import writer as at
 from tests.support.reasons import raising
 
 KEK = local_kek()
@@ -46,19 +46,11 @@ PLACE = "0123456789abcdef" * 2
 LAST_ID = 2**32 - 1
 
 
-def at(place: Path | KeyringStore, now: datetime = NOW) -> KeyringWriter:
-    return KeyringWriter(place, KEK, now)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "keyring.json"
     create_keyring(path, KEK, ["first", "nhs", "last"], NOW)
     return path
-
-
-def keys_of(path: Path) -> tuple[DataKey, ...]:
-    return open_record(read_record(path), KEK, path)
 
 
 def states(path: Path, name: str = "nhs") -> list[str]:

@@ -20,7 +20,7 @@ from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.rules import RuleName, Urgency
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.watcher import AuditWatch
-from tests.audit.logs import Clock, opened
+from tests.audit.logs import Clock, ended, opened
 from tests.sidecars.detection.logs import START, Clocks, Told, settings
 
 Lines = list[dict[str, Any]]
@@ -307,8 +307,7 @@ def watched(folder: Path, clinic: Clinic, lines: Lines, *, has_jobs: bool = True
     log.append(lines)
     # a new file begins with a line of that time: an earlier one would be a jump back
     clock.now = max(datetime.fromisoformat(each["time"]) for each in lines)
-    log.sign()
-    log.close()
+    ended(log)
     said = settings(folder, HOURS, jobs=clinic.jobs() if has_jobs else "")
     state = StateFile(said.state)
     watch = AuditWatch(said, state, [Told()], lambda _document: None, Clocks())

@@ -12,7 +12,7 @@ from sealwire.sidecars.detection.judging import Judge, Now, read_place
 from sealwire.sidecars.detection.rules import WatchSettings, parse_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.errors import DeliveryFailed, DetectionReason
-from tests.audit.logs import KEY, opened, place
+from tests.audit.logs import KEY, ended, opened, place
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 """A Monday."""
@@ -31,8 +31,7 @@ def line(minutes: float, event: str = "command", user: str = "ann@admin", **fiel
 def append(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
     log = opened(folder, clock=lambda: START - timedelta(seconds=1))
     log.append(lines)
-    log.sign()
-    log.close()
+    ended(log)
 
 
 def settings(folder: Path, rules: str = "", tell: str = "", jobs: str = "") -> WatchSettings:

@@ -15,6 +15,7 @@ from sealwire.sidecars.detection.rules import DELETES, RuleName
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.errors import Unsound
 from tests.audit.logs import KEY, place
+from tests.sidecars.detection.clinic import person
 from tests.sidecars.detection.logs import START, Clocks, append, at, judged, line, names, settings
 
 Lines = list[dict[str, Any]]
@@ -23,10 +24,6 @@ DAY = 24 * 60
 
 def shows(minutes: float, amount: int, user: str = "ann@admin", **more: Any) -> dict[str, Any]:
     return line(minutes, user=user, read={"nhs_number": amount}, documents=amount, **more)
-
-
-def person(number: int) -> str:
-    return f"{number:032x}"
 
 
 def test_many_small_reads_are_one_alert_with_who_and_which_class(tmp_path: Path) -> None:

@@ -247,3 +247,24 @@ class MemoryServer:
 
     def close(self) -> None:
         self.closed = True
+
+
+class Scripted:
+    """A stream whose server says `answer` in pieces of `size`, or fails with `trouble` when it is asked."""
+
+    def __init__(self, answer: bytes = b"", trouble: Trouble | None = None, size: int = CHUNK) -> None:
+        self.answer, self._trouble, self._size = answer, trouble, size
+        self.sent = b""
+
+    def send(self, content: bytes) -> None:
+        self.sent += content
+
+    def receive(self, max_bytes: int) -> bytes:
+        if self._trouble is not None:
+            raise StreamFailed(self._trouble)
+        size = min(max_bytes, self._size)
+        answer, self.answer = self.answer[:size], self.answer[size:]
+        return answer
+
+    def close(self) -> None:
+        pass

@@ -25,7 +25,15 @@ from sealwire.sidecars.tls_check.offers import (
     weak_groups,
 )
 from sealwire.sidecars.tls_check.suites import SUITES
-from tests.sidecars.tls_check.certificates import CHUNK, Key, MemoryServer, Odd, make, server_context
+from tests.sidecars.tls_check.certificates import (
+    CHUNK,
+    Key,
+    MemoryServer,
+    Odd,
+    Scripted,
+    make,
+    server_context,
+)
 
 
 @pytest.fixture
@@ -91,26 +99,6 @@ def test_the_host_name_is_indicated_and_an_address_is_not(pem: Path, host: str, 
 
 
 # Reading a server's first answer: in pieces, refused, broken, and from something that is not TLS.
-
-
-class Scripted:
-    """A stream whose server says `answer` in pieces of `size`, or fails with `trouble` when it is asked."""
-
-    def __init__(self, answer: bytes = b"", trouble: Trouble | None = None, size: int = CHUNK) -> None:
-        self._answer, self._trouble, self._size = answer, trouble, size
-
-    def send(self, content: bytes) -> None:
-        pass
-
-    def receive(self, max_bytes: int) -> bytes:
-        if self._trouble is not None:
-            raise StreamFailed(self._trouble)
-        size = min(max_bytes, self._size)
-        answer, self._answer = self._answer[:size], self._answer[size:]
-        return answer
-
-    def close(self) -> None:
-        pass
 
 
 def read_answer(stream: Stream, hello: bytes = b"") -> Choice | Trouble | None:

@@ -43,11 +43,6 @@ from tests.sidecars.backup.samples import (
 from tests.support.reasons import raising
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path)
-
-
 def sidecar(store: LocalStore) -> Sidecar:
     raw = read_sidecar(store, "b")
     assert raw is not None

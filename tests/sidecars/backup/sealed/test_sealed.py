@@ -54,11 +54,6 @@ from tests.sidecars.backup.samples import (
 from tests.support.reasons import raising
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("recipient", "identity"), [(KEK, KEK), (PRIVATE.public, PRIVATE)], ids=["kek", "key pair"]
 )

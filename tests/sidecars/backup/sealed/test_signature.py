@@ -41,11 +41,6 @@ FORGER = make_key(SIGNER.name, bytes(32))
 """Of the same name, so that only the key itself tells them apart."""
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path)
-
-
 def origin(store: LocalStore, *signed_by: VerificationKey, name: str = "b") -> BackupOrigin:
     """What verify says, opened by the private half of the public key."""
     return verify_backup(store, name, [PRIVATE, KEK], NOW, signed_by=signed_by).origin

@@ -14,11 +14,6 @@ from tests.support.reasons import raising
 SOON = timedelta(days=1)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return LocalStore(tmp_path)
-
-
 class TestLocalStore(StoreContract):
     pass
 
