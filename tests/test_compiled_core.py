@@ -13,6 +13,7 @@ import pytest
 from sealwire import core_is_compiled, core_name, short_siv_is_in_use
 from tests.build_context import ROOT
 from tests.conftest import CORE
+from tests.support.runs import ran
 from tools import compiled_tree
 
 OTHER = {"plain": "compiled", "compiled": "plain"}[CORE]
@@ -45,7 +46,7 @@ def test_short_aes_siv_is_a_choice_of_the_build_and_of_a_compiled_core_only(
         assert ("sealwire.crypto.short_siv" in core_modules()) is (choice == "1")
     monkeypatch.delenv("SEALWIRE_COMPILE", raising=False)
     command = [sys.executable, "setup.py", "--name"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = ran(command)
     assert done.returncode == 1
     assert "SEALWIRE_COMPILE=1" in done.stderr
 
@@ -53,13 +54,13 @@ def test_short_aes_siv_is_a_choice_of_the_build_and_of_a_compiled_core_only(
 def test_short_aes_siv_is_turned_off_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-m", "sealwire", "--version"]
     monkeypatch.setenv("SEALWIRE_SHORT_SIV", "0")
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = ran(command, check=True)
     assert done.stdout.endswith(f", {CORE} core\n")
 
 
 def test_child_processes_run_the_same_core() -> None:
     command = [sys.executable, "-m", "sealwire", "--version"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = ran(command, check=True)
     assert done.stdout.endswith(f", {core_name()}\n")
     assert core_name().startswith(f"{CORE} core")
 
@@ -82,7 +83,7 @@ def test_a_run_that_is_meant_for_the_other_core_fails() -> None:
 def test_without_a_compiler_one_line_says_what_to_install(asked: list[str]) -> None:
     command = [sys.executable, "tools/compiled_tree.py", *asked]
     environment = os.environ | {"CC": "no-such-compiler"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+    done = ran(command, cwd=ROOT, env=environment)
     assert done.returncode == 78
     assert not done.stdout
     (line,) = done.stderr.splitlines()
@@ -92,7 +93,7 @@ def test_without_a_compiler_one_line_says_what_to_install(asked: list[str]) -> N
 def test_without_a_compiler_the_plain_core_may_be_run_and_is_named() -> None:
     command = [sys.executable, "tools/compiled_tree.py", "--or-plain", "--run", "sealwire", "--version"]
     environment = os.environ | {"CC": "no-such-compiler"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    done = ran(command, cwd=ROOT, env=environment, check=True)
     first, second = done.stdout.splitlines()
     assert first.startswith("core: plain, ")
     assert second.endswith(f", {core_name()}")

@@ -23,6 +23,7 @@ from sealwire.proxy.server.config.reader import parse_config
 from sealwire.proxy.server.config.settings import TlsMode
 from tests.build_context import ROOT
 from tests.support.debian import require_program, systemd_analyze
+from tests.support.runs import ran
 from tools.debian_programs import library_environment
 
 SYSTEMD = ROOT / "deploy" / "systemd"
@@ -123,18 +124,36 @@ def test_the_check_looks_as_the_unit_will_run_but_by_the_folder_of_a_version() -
     assert check == serve.replace("/opt/sealwire/", "/opt/sealwire-%i/") + " --check"
 
 
-def test_systemd_understands_the_proxys_units(tmp_path: Path) -> None:
+TASKS = ("sealwire-backup", "sealwire-drill", "sealwire-tls")
+OF_KEYS = [KEYS_UNIT.name, KEYS_UNIT.with_suffix(".timer").name]
+OF_TASKS = [f"{task}.{kind}" for task in TASKS for kind in ("service", "timer")]
+
+
+@pytest.mark.parametrize(("units", "looked_at", "complaint"), [
+    (
+        [UNIT.name, CHECK_UNIT.name, "sealwire-failed@.service"],
+        [UNIT.name, "sealwire-check@0.1.0.service"],
+        r"sealwire[\w@-]*\.service:\d+",
+    ),
+    (OF_KEYS, OF_KEYS, "sealwire-keys"),
+    (
+        [*OF_TASKS, "sealwire-failed@.service"],
+        [f"{task}.timer" for task in TASKS],
+        r"sealwire-\w+@?\.(service|timer):\d+",
+    ),
+], ids=["proxy", "keys", "tasks"])  # fmt: skip
+def test_systemd_understands_the_units(
+    tmp_path: Path, units: list[str], looked_at: list[str], complaint: str
+) -> None:
     program = tmp_path / "sealwire"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    for unit in (UNIT, CHECK_UNIT, SYSTEMD / "sealwire-failed@.service"):
-        text = re.sub(r"/opt/sealwire(-%i)?/bin/sealwire", str(program), unit.read_text(encoding="utf-8"))
-        (tmp_path / unit.name).write_text(text)
-    done = systemd_analyze(
-        "verify", "--man=no", tmp_path / UNIT.name, tmp_path / "sealwire-check@0.1.0.service"
-    )
+    for unit in units:
+        text = (SYSTEMD / unit).read_text(encoding="utf-8")
+        (tmp_path / unit).write_text(re.sub(r"/opt/sealwire(-%i)?/bin/sealwire", str(program), text))
+    done = systemd_analyze("verify", "--man=no", *(tmp_path / name for name in looked_at))
     assert done.returncode == 0, done.stderr
-    assert not re.search(r"sealwire[\w@-]*\.service:\d+", done.stderr), done.stderr
+    assert not re.search(complaint, done.stderr), done.stderr
 
 
 def test_an_installed_wheel_is_the_one_for_its_python(tmp_path: Path) -> None:
@@ -149,22 +168,8 @@ def test_an_installed_wheel_is_the_one_for_its_python(tmp_path: Path) -> None:
         assert found, page
         for glob in found:
             script = f"python3() {{ echo 313; }}\nls {glob}"
-            done = subprocess.run(
-                ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
-            )
+            done = ran(["bash", "-c", script], cwd=tmp_path, check=True)
             assert re.findall(r"cp\d+-cp", done.stdout) == ["cp313-cp"], page
-
-
-def test_systemd_understands_the_keys_units(tmp_path: Path) -> None:
-    program = tmp_path / "sealwire"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    for unit in (KEYS_UNIT, KEYS_UNIT.with_suffix(".timer")):
-        text = unit.read_text(encoding="utf-8").replace("/opt/sealwire/bin/sealwire", str(program))
-        (tmp_path / unit.name).write_text(text)
-    done = systemd_analyze("verify", "--man=no", *sorted(tmp_path.glob("sealwire-keys.*")))
-    assert done.returncode == 0, done.stderr
-    assert "sealwire-keys" not in done.stderr
 
 
 def test_the_watch_writes_its_state_and_nothing_else_and_comes_back() -> None:
@@ -194,16 +199,9 @@ def test_the_keys_job_runs_the_same_steps_without_privileges() -> None:
     user, group = spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsGroup"]
     assert f"\nUSER {user}:{group}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
     for container in containers:
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
+        assert container["securityContext"] == RESTRICTED
         mounts = {mount["name"] for mount in container["volumeMounts"]}
         assert mounts == {volume["name"] for volume in spec["volumes"]}
-
-
-TASKS = ("sealwire-backup", "sealwire-drill", "sealwire-tls")
 
 
 def test_every_unit_tells_that_it_has_failed_but_the_one_that_does() -> None:
@@ -220,24 +218,6 @@ def test_a_task_leaves_when_it_last_succeeded(task: str) -> None:
     assert unit_settings(SYSTEMD / f"{task}.timer")["Persistent"] == ["true"]
 
 
-def test_systemd_understands_the_tasks_and_what_reports_them(tmp_path: Path) -> None:
-    program = tmp_path / "sealwire"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    units = [
-        *(f"{task}.{kind}" for task in TASKS for kind in ("service", "timer")),
-        "sealwire-failed@.service",
-    ]
-    for unit in units:
-        text = (
-            (SYSTEMD / unit).read_text(encoding="utf-8").replace("/opt/sealwire/bin/sealwire", str(program))
-        )
-        (tmp_path / unit).write_text(text)
-    done = systemd_analyze("verify", "--man=no", *(tmp_path / f"{task}.timer" for task in TASKS))
-    assert done.returncode == 0, done.stderr
-    assert not re.search(r"sealwire-\w+@?\.(service|timer):\d+", done.stderr), done.stderr
-
-
 def test_the_report_names_the_unit_and_calls_the_hook(tmp_path: Path) -> None:
     (start,) = unit_settings(SYSTEMD / "sealwire-failed@.service")["ExecStart"]
     hook = tmp_path / "on-failure"
@@ -246,7 +226,7 @@ def test_the_report_names_the_unit_and_calls_the_hook(tmp_path: Path) -> None:
     script = re.findall(r"-c '(.*)' sh %i", start)[0].replace("$$", "$")
     script = script.replace("/etc/sealwire/on-failure", str(hook))
     command = ["/bin/sh", "-c", script, "sh", "sealwire-backup.service"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = ran(command, check=True)
     first, second = done.stdout.splitlines()
     assert first.startswith("<2>sealwire-backup.service has failed")
     assert second == "told of sealwire-backup.service"
@@ -283,7 +263,7 @@ def test_systemd_makes_the_users_and_folders_of_the_units(tmp_path: Path) -> Non
         program = require_program(f"systemd-{name}", "systemd", "--version", "libsystemd-shared")
         command = [str(program), f"--root={tmp_path}", *more, str(SYSTEMD / file)]
         environment = dict(library_environment(program))
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = ran(command, env=environment)
         assert done.returncode == 0, done.stderr
     users = dict(re.findall(r"^(\S+?):x:(\d+):", (tmp_path / "etc/passwd").read_text(), re.M))
     assert set(users) == {"sealwire", "sealwire-backup"}
@@ -328,7 +308,7 @@ def test_logrotate_takes_the_log_and_never_the_audit_log(tmp_path: Path) -> None
     file.write_text(text.replace("su sealwire sealwire", "su root root").replace("/var/log", str(tmp_path)))
     file.chmod(0o644)
     command = [str(program), "--debug", "--state", str(tmp_path / "state"), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = ran(command)
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr
 
@@ -345,7 +325,7 @@ def read(folder: Path, *files: Path) -> subprocess.CompletedProcess[str]:
     (folder / "sealwire.env").touch()
     chosen = [part for file in files for part in ("--file", str(file))]
     command = [str(program), *chosen, "--project-directory", str(folder), "config", "--format", "json"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return ran(command)
 
 
 def services(folder: Path, *files: Path) -> dict[str, dict[str, Any]]:
@@ -417,7 +397,7 @@ RESTRICTED = {
 def validated(manifest: Path, version: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("kubernetes-validate")
     command = [str(program), "--strict", "-k", version, str(manifest)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return ran(command)
 
 
 def objects(manifest: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sealwire.proxy.server.config.reader import parse_config
 from sealwire.proxy.server.discovery.view import read_map
 from sealwire.sidecars.detection.rules import load_watch_settings
 from tests.build_context import ROOT
+from tests.support.runs import ran
 from tests.test_deploy import RESTRICTED, STANDALONE, VERSIONS, assert_only_readiness_asks_readyz, validated
 from tests.test_deploy import objects as plain_objects
 from tools.sbom import deploy_python
@@ -96,7 +97,7 @@ pytestmark = pytest.mark.slow
 
 def helm(values: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
     command = [str(deploy_python()), "-c", _RENDER, str(CHART)]
-    return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+    return ran(command, input=json.dumps(values))
 
 
 @cache
@@ -349,5 +350,5 @@ def test_values_that_cannot_be_right_are_refused(wrong: dict[str, Any]) -> None:
 def test_the_chart_and_the_package_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
     command = [sys.executable, "-c", "import sealwire; print(sealwire.__version__)"]
-    version = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    version = ran(command, check=True).stdout.strip()
     assert (chart["version"], chart["appVersion"]) == (version, version)

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,21 @@ import pytest
 
 from sealwire.keys.kek.kek import generate_encoded_kek
 from sealwire.testbed.child import free_port
-from tests.build_context import ROOT
+from tests.build_context import ROOT, copy_build_context
 from tests.support.debian import require_files, require_programs
+from tests.support.runs import ran
 from tests.support.secantus import secantus
-from tests.support.skips import skip_in_samples
-from tests.test_wheels import assert_valid
+from tests.support.skips import skip_in_samples, skip_or_fail
+from tests.test_packaging import assert_valid
+from tools import lock
+from tools.compiled_tree import (
+    BUILT_BY,
+    built_wheel,
+    digest_of,
+    is_packaged,
+    missing_for_compiling,
+    tracked_files,
+)
 
 # Builds the image by buildah, on a base that mmdebstrap makes: what stands in for Docker and for a
 # registry.
@@ -56,7 +68,7 @@ class Buildah:
         """What it prints. Raises:  AssertionError with the end of both streams"""
         places = ["--root", str(self.folder / "store"), "--runroot", str(self.folder / "run")]
         command = ["buildah", *places, "--storage-driver", "vfs", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=within_s)
+        done = ran(command, timeout=within_s)
         assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout.strip()
 
@@ -97,8 +109,6 @@ def base_archive() -> Path:
     return archive
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration]
-
 TAG = "sealwire:test"
 POLICY = """
 version: 1
@@ -132,6 +142,8 @@ def root(buildah: Buildah, container: str) -> Path:
     return Path(buildah.run("mount", container))
 
 
+@pytest.mark.slow
+@pytest.mark.integration
 def test_the_image_says_how_it_is_run(buildah: Buildah) -> None:
     config = json.loads(buildah.run("inspect", "--type", "image", TAG))["Docker"]["config"]
     assert config["User"] == "10127:10127"
@@ -141,6 +153,8 @@ def test_the_image_says_how_it_is_run(buildah: Buildah) -> None:
     assert config["Healthcheck"]["Test"][:3] == ["CMD", "sealwire", "healthcheck"]
 
 
+@pytest.mark.slow
+@pytest.mark.integration
 def test_the_core_is_compiled_and_no_compiler_is_there(buildah: Buildah, container: str, root: Path) -> None:
     done = subprocess.run(buildah.inside(container, "sealwire", "--version"), capture_output=True, check=True)
     assert done.stdout.endswith(b"compiled core, short AES-SIV\n")
@@ -148,16 +162,18 @@ def test_the_core_is_compiled_and_no_compiler_is_there(buildah: Buildah, contain
     assert not (root / "src").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.integration
 def test_it_runs_as_nobody_who_could_change_it(buildah: Buildah, container: str, root: Path) -> None:
     script = "id -u; touch /opt/sealwire/x 2>&1 | tail -c 18; touch /var/log/sealwire/x && echo written"
-    done = subprocess.run(
-        buildah.inside(container, "sh", "-c", script), capture_output=True, text=True, check=True
-    )
+    done = ran(buildah.inside(container, "sh", "-c", script), check=True)
     assert done.stdout.split("\n")[:3] == ["10127", "Permission denied", "written"]
     owned = {path.lstat().st_uid for path in (root / "opt/sealwire").rglob("*")}
     assert owned == {0}
 
 
+@pytest.mark.slow
+@pytest.mark.integration
 def test_its_parts_are_listed_where_the_documents_say(root: Path) -> None:
     file = root / "opt/sealwire/share/sealwire.cdx.json"
     assert_valid(file)
@@ -166,12 +182,16 @@ def test_its_parts_are_listed_where_the_documents_say(root: Path) -> None:
     assert not {"mypy", "cyclonedx-bom", "setuptools", "boto3"} & names
 
 
+@pytest.mark.slow
+@pytest.mark.integration
 def test_manual_pages_and_completion_are_in_it(root: Path) -> None:
     share = root / "opt/sealwire/share"
     assert (share / "man/man1/sealwire-serve.1").is_file()
     assert "sealwire" in (share / "bash-completion/completions/sealwire").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+@pytest.mark.integration
 def test_a_proxy_in_it_serves_a_client_and_stops_when_told(
     buildah: Buildah, container: str, tmp_path: Path
 ) -> None:
@@ -230,3 +250,136 @@ def wait_until_ready(admin: int, log: Path) -> None:
         except URLError:
             time.sleep(0.2)
     pytest.fail(log.read_text(encoding="utf-8")[-2000:])
+
+
+# The container image as far as it can be checked without an engine: its text, and its steps by hand.
+
+
+USES_EXTRAS = """
+from sealwire.proxy.server.observability import traces
+from sealwire.wire.compressors import compressor_named
+for name in ("snappy", "zstd", "zlib"):
+    compressor_named(name)
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+"""
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile as (instruction, arguments), comments dropped and continued lines joined."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    joined = re.sub(r"\\\n\s*", "", text)
+    parts = [line.partition(" ") for line in joined.splitlines() if line.strip()]
+    return [(name, arguments.strip()) for name, _, arguments in parts]
+
+
+def final_stage() -> dict[str, str]:
+    """The last arguments of each instruction of the stage that is shipped."""
+    steps = instructions()
+    start = max(index for index, (name, _) in enumerate(steps) if name == "FROM")
+    return dict(steps[start:])
+
+
+def test_the_shipped_stage_is_not_the_one_that_builds() -> None:
+    stages = [arguments for name, arguments in instructions() if name == "FROM"]
+    assert len(stages) == 2
+    assert all(re.match(r"python:\$\{PYTHON_VERSION\}-slim\b", stage) for stage in stages)
+    assert final_stage()["COPY"].startswith("--from=build ")
+
+
+def test_the_image_runs_as_a_fixed_user_who_is_not_root() -> None:
+    user = re.fullmatch(r"(\d+):(\d+)", final_stage()["USER"])
+    assert user is not None
+    assert all(int(number) >= 10_000 for number in user.groups())
+    assert f"--uid {user.group(1)} " in final_stage()["RUN"]
+
+
+def test_the_image_starts_and_checks_itself_without_a_shell() -> None:
+    stage = final_stage()
+    assert json.loads(stage["ENTRYPOINT"]) == ["sealwire"]
+    command = json.loads(stage["CMD"])
+    assert command == ["serve", "--config", "/etc/sealwire/sealwire.yaml"]
+    check = json.loads(stage["HEALTHCHECK"].partition(" CMD ")[2])
+    assert check == ["sealwire", "healthcheck", *command[1:]]
+
+
+def test_the_image_writes_no_bytecode_at_run_time() -> None:
+    assert "PYTHONDONTWRITEBYTECODE=1" in final_stage()["ENV"]
+    assert "compileall" in " ".join(arguments for name, arguments in instructions() if name == "RUN")
+
+
+def test_everything_that_enters_the_image_is_hashed() -> None:
+    (_, dependencies, build) = [arguments for name, arguments in instructions() if name == "RUN"][:3]
+    installs = re.findall(r"install (.*?)(?:&&|$)", dependencies)
+    assert len(installs) == 3
+    assert all("--require-hashes" in install for install in installs)
+    assert "--no-deps --no-build-isolation" in build
+
+
+def test_the_extras_of_the_image_are_those_of_a_lock_that_is_there() -> None:
+    arguments = [arguments for name, arguments in instructions() if name == "ARG"]
+    (chosen,) = [each.partition("=")[2] for each in arguments if each.startswith("LOCK=")]
+    assert chosen == "image"
+    (copied,) = [each for name, each in instructions() if name == "COPY" and "requirements/" in each]
+    assert {f"requirements/{name}.txt" for name in ("image", "image-full")} <= set(copied.split())
+    (_, dependencies, _) = [each for name, each in instructions() if name == "RUN"][:3]
+    assert '-r "requirements/${LOCK}.txt"' in dependencies
+
+
+def test_no_secret_is_named_in_the_image() -> None:
+    named = [arguments for name, arguments in instructions() if name in {"ARG", "ENV", "COPY", "ADD"}]
+    assert not re.search(r"KEK|PASS|SECRET|TOKEN|\.pem|\.key", " ".join(named), re.IGNORECASE)
+
+
+def test_the_core_is_compiled_and_the_compiler_stays_behind() -> None:
+    steps = instructions()
+    (compiler, _, build) = [arguments for name, arguments in steps if name == "RUN"][:3]
+    assert "--no-install-recommends gcc libc6-dev" in compiler
+    assert compiler.endswith("rm -rf /var/lib/apt/lists/*")
+    assert build.startswith("SEALWIRE_COMPILE=1 SEALWIRE_SHORT_SIV=1 ")
+    assert "grep 'compiled core, short AES-SIV'" in build
+    assert "apt-get" not in final_stage()["RUN"]
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_image_give_a_sealwire_that_runs_from_read_only_files(tmp_path: Path) -> None:
+    """`make wheels` takes the same steps: its wheel of the same files saves the compiler's two minutes."""
+    if lacking := missing_for_compiling():
+        skip_or_fail(lacking)
+    source, wheels, venv, builder = (tmp_path / name for name in ("src", "wheels", "sealwire", "builder"))
+    source.mkdir()
+    copy_build_context(source)
+    for made in (venv, builder):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
+
+    locked = ["install", "--no-compile", "--require-hashes"]
+    pip(venv, *locked, "--only-binary", ":all:", "-r", str(lock.lock_path("image")))
+    sources = [name for name in tracked_files() if is_packaged(name) or name in BUILT_BY]
+    assert [name for name in sources if not (source / name).exists()] == []
+    wheel = built_wheel(digest_of(sources))
+    if wheel is None:
+        pip(builder, *locked, "-r", str(lock.lock_path("build")), "-r", str(lock.lock_path("runtime")))
+        options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
+        choices = {"SEALWIRE_COMPILE": "1", "SEALWIRE_SHORT_SIV": "1"}
+        pip(builder, "wheel", *options, environment=os.environ | choices)
+        (wheel,) = wheels.glob("*.whl")
+    pip(venv, "install", "--no-compile", "--no-deps", str(wheel))
+    python = venv / "bin" / "python"
+    compiled = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(venv / "lib")]
+    subprocess.run([python, *compiled], check=True)
+
+    before = {path for path in venv.rglob("*") if path.is_file()}
+    done = subprocess.run([venv / "bin" / "sealwire", "--version"], check=True, capture_output=True, env={})
+    assert done.stdout.startswith(b"sealwire, version ")
+    assert done.stdout.endswith(b"compiled core, short AES-SIV\n")
+    imports = (
+        "import sealwire.wire, sealwire.crypto, sealwire.keys, sealwire.policies, sealwire.proxy, uvloop"
+    )
+    subprocess.run([python, "-I", "-c", imports], check=True, cwd="/", env={})
+    subprocess.run([python, "-I", "-c", USES_EXTRAS], check=True, cwd="/", env={})
+    assert {path for path in venv.rglob("*") if path.is_file()} == before
+
+
+def pip(venv: Path, command: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    """pip of this environment, at work in another one."""
+    program = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python")]
+    subprocess.run([*program, command, "--quiet", *arguments], check=True, env=environment)

@@ -224,18 +224,18 @@ def test_the_image_has_compression_and_traces_and_the_full_one_every_provider_of
     assert others <= set(pins("image-full"))
 
 
-def test_a_changed_dependency_makes_every_lock_stale(copied_project: Path) -> None:
+@pytest.mark.parametrize(("before", "after", "stale"), [
+    ('"click>=8.1,<9"', '"click>=8.2,<9"', list(lock.LOCKS)),
+    ('\ndescription = "', '\ndescription = "x', []),
+], ids=["a dependency", "a description"])  # fmt: skip
+def test_a_changed_dependency_makes_every_lock_stale_and_a_description_none(
+    copied_project: Path, before: str, after: str, stale: list[str]
+) -> None:
     project = copied_project / "pyproject.toml"
-    project.write_text(project.read_text().replace('"click>=8.1,<9"', '"click>=8.2,<9"'))
-    assert lock.stale_locks() == list(lock.LOCKS)
-
-
-def test_a_changed_description_makes_no_lock_stale(copied_project: Path) -> None:
-    project = copied_project / "pyproject.toml"
-    project.write_text(
-        re.sub(r'^description = ".*"$', 'description = "x"', project.read_text(), flags=re.MULTILINE)
-    )
-    assert lock.stale_locks() == []
+    text = project.read_text()
+    assert before in text
+    project.write_text(text.replace(before, after))
+    assert lock.stale_locks() == stale
 
 
 def test_a_missing_lock_is_stale(copied_project: Path) -> None:

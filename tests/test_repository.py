@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.build_context import ROOT, copy_build_context
+from tests.support.runs import ran
 from tools import dead_code, house_size, tracked_files
 from tools.dead_code import KEPT, kept
 from tools.house_size import CEILINGS, counts, sources
@@ -83,7 +84,7 @@ def test_make_help_names_every_target_that_the_readers_of_the_docs_need() -> Non
 @pytest.mark.parametrize("target", ["test-compiled", "test-image"])
 def test_the_tests_that_a_target_names_are_there(target: str) -> None:
     command = ["make", "--no-print-directory", "--dry-run", target]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    done = ran(command, cwd=ROOT, check=True)
     named = re.findall(r"\btests/\S+", done.stdout)
     assert named
     assert [each for each in named if not (ROOT / each).exists()] == []
@@ -144,14 +145,7 @@ def copied_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [LINT_IMPORTS, "--no-cache"],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=root,
-        env={"COLUMNS": "200"},
-    )
+    return ran([LINT_IMPORTS, "--no-cache"], cwd=root, env={"COLUMNS": "200"})
 
 
 def test_the_contracts_are_kept(copied_rooms: Path) -> None:

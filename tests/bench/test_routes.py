@@ -35,6 +35,7 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.testbed.child import LOOPBACK, Started
 from sealwire.wire.framing import response_to_of
 from sealwire.wire.op_msg import build_op_msg
+from tests.support.runs import ran
 from tests.support.skips import skip_or_fail
 
 pytestmark = pytest.mark.integration
@@ -234,7 +235,7 @@ def test_the_clock_of_another_process_is_that_process_own() -> None:
         "import os, time; from bench.routes.processes import cpu_seconds; sum(range(3_000_000));"
         "print(cpu_seconds(os.getpid()), time.process_time())"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = ran([sys.executable, "-c", program], check=True)
     outside, inside = map(float, done.stdout.split())
     assert outside == pytest.approx(inside, rel=0.2, abs=0.5)
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.clients.harness import POLICY, Ways, nothing_in_clear
+from tests.support.proxied import options_of
 from tests.support.secantus import ROOT, secantus
 
 
@@ -21,14 +22,8 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
         secantus(folder / "plain", users=(ROOT,)) as plain,
         secantus(folder / "covered", users=(ROOT,)) as covered,
     ):
-        options = ProxyOptions(
-            folder / "sealwire",
-            POLICY,
-            covered.address,
-            authority.issue("sealwire"),
-            authority.certificate_file,
-            settings={"upstream": {"address": covered.address, "tls": {"mode": "plaintext"}}},
-        )
+        upstream = {"address": covered.address, "tls": {"mode": "plaintext"}}
+        options = options_of(folder, POLICY, covered.address, authority, settings={"upstream": upstream})
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("SEALWIRE_LISTEN_COMPRESSION", "zlib")
             proxy = ProxyProcess(options)

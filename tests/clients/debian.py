@@ -9,7 +9,6 @@ Two drivers are old. Ruby's and Java's know SCRAM-SHA-1 only, so `older_login` c
 import hashlib
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from sealwire.testbed.mongo_server import User
 from tests.build_context import ROOT
 from tests.clients.harness import Client, Command, Ways, program
 from tests.support.debian import require_files
+from tests.support.runs import ran
 from tests.support.secantus import ROOT as USER
 
 BUILT: Final = ROOT / "build" / "debian-clients"
@@ -125,9 +125,7 @@ def _java(authority: Path) -> Command:
 def _place(name: str, package: str) -> tuple[Path, Path]:
     """The source, and where what is built of it goes: another place for each version of both."""
     source = program(name)
-    done = subprocess.run(
-        ["dpkg-query", "--show", package], capture_output=True, text=True, check=True, timeout=_BUILD_WITHIN_S
-    )
+    done = ran(["dpkg-query", "--show", package], check=True, timeout=_BUILD_WITHIN_S)
     digest = hashlib.sha256(source.read_bytes() + done.stdout.encode()).hexdigest()[:16]
     BUILT.mkdir(parents=True, exist_ok=True)
     return source, BUILT / f"{source.stem}-{digest}"
@@ -140,14 +138,7 @@ def _built(command: Command, built: Path, environment: Mapping[str, str] | None 
 
 
 def _run(command: Command, environment: Mapping[str, str] | None = None) -> None:
-    done = subprocess.run(
-        command,
-        env=os.environ | dict(environment or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_BUILD_WITHIN_S,
-    )
+    done = ran(command, env=os.environ | dict(environment or {}), timeout=_BUILD_WITHIN_S)
     assert done.returncode == 0, done.stderr[-4000:] or done.stdout[-4000:]
 
 

@@ -21,9 +21,10 @@ from itertools import repeat
 from pathlib import Path
 from xml.etree import ElementTree
 
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT
 from tests.clients.environment import LOCK, client_python
+from tests.support.proxied import proxied
+from tests.support.runs import ran
 from tests.support.secantus import secantus
 
 FOLDER = ROOT / "build" / "driver"
@@ -111,13 +112,10 @@ def outcomes(port: int, files: Sequence[str]) -> Outcomes:
             "-o",
         ]
         command += ["log_cli=false", "-m", _MARKED, "--timeout", "120", "--timeout-method", "signal"]
-        done = subprocess.run(
+        done = ran(
             [*command, f"--junitxml={results}", *files],
             cwd=suite(),
             env=os.environ | {"DB_IP": "127.0.0.1", "DB_PORT": str(port)},
-            capture_output=True,
-            text=True,
-            check=False,
         )
         if not results.exists():
             raise RuntimeError(done.stdout[-2000:])
@@ -136,15 +134,11 @@ def read_outcomes(results: Path) -> Outcomes:
 
 
 @contextmanager
-def proxied(folder: Path, policy: str) -> Iterator[tuple[int, int]]:
+def both_ports(folder: Path, policy: str) -> Iterator[tuple[int, int]]:
     """Two ports of one fresh server: its own, and Sealwire's before it."""
     folder.mkdir(parents=True, exist_ok=True)
-    policy_file = folder / "policy.yaml"
-    policy_file.write_text(policy)
-    with secantus(folder) as database:
-        options = ProxyOptions(folder / "sealwire", policy_file, database.address, access_control=False)
-        with ProxyProcess(options) as proxy:
-            yield database.port, proxy.port
+    with secantus(folder) as database, proxied(folder, policy, database.address) as proxy:
+        yield database.port, proxy.port
 
 
 def differences(ports: tuple[int, int], files: Sequence[str]) -> tuple[Outcomes, dict[str, str]]:
@@ -200,7 +194,7 @@ def main(files: Sequence[str]) -> int:
 
 def _run(name: str, policy: str, files: Sequence[str]) -> list[str]:
     """What is not as written down with one policy."""
-    with tempfile.TemporaryDirectory() as folder, proxied(Path(folder) / "server", policy) as ports:
+    with tempfile.TemporaryDirectory() as folder, both_ports(Path(folder) / "server", policy) as ports:
         through, found = differences(ports, files)
     counts = Counter(through.values())
     print(f"{name}: {dict(counts)}, {len(found)} of them not as directly", flush=True)

@@ -2,11 +2,11 @@
 
 import fcntl
 import hashlib
-import subprocess
 from functools import cache
 from pathlib import Path
 
 from tests.build_context import ROOT
+from tests.support.runs import ran
 from tests.support.skips import skip_or_fail
 
 LOCK = ROOT / "requirements" / "clients.txt"
@@ -33,6 +33,6 @@ def client_python() -> Path:
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = ran(command)
     if done.returncode != 0:
         skip_or_fail(f"the Python clients cannot be installed: {done.stderr.strip()}")

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from sealwire.testbed.proxy_process import ProxyProcess
 from sealwire.wire.compressors import COMPRESSOR_NAMES
 from tests.build_context import ROOT
 from tests.faults.scene import figure
+from tests.support.runs import ran
 from tests.support.secantus import ROOT as USER
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -116,14 +116,7 @@ def run(client: Client, uri: str) -> Seen:
 
     Raises:  AssertionError where it fails or prints something else than its steps
     """
-    done = subprocess.run(
-        [*client.command(), uri],
-        capture_output=True,
-        text=True,
-        timeout=_WITHIN_S,
-        check=False,
-        env=os.environ | client.environment,
-    )
+    done = ran([*client.command(), uri], timeout=_WITHIN_S, env=os.environ | client.environment)
     assert done.returncode == 0, f"{client.name}: {done.stderr[-4000:] or done.stdout[-4000:]}"
     head, *lines = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
     steps = {line["step"]: line["seen"] for line in lines}

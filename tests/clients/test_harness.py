@@ -89,7 +89,7 @@ def test_a_sample_has_the_outcomes_that_it_has_directly(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """The collection that most of these tests use has a covered field, which they do not use."""
-    with driver_suite.proxied(tmp_path / "server", ONE_COLLECTION) as ports:
+    with driver_suite.both_ports(tmp_path / "server", ONE_COLLECTION) as ports:
         through, found = driver_suite.differences(ports, driver_suite.SAMPLE)
     passed = sum(outcome == "passed" for outcome in through.values())
     record_property("summary", f"the driver's own tests: {passed} passed, {len(found)} not as directly")
@@ -104,7 +104,7 @@ def test_all_have_the_outcomes_that_they_have_directly(
     policy: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     skip_in_samples("the driver's own suite")
-    with driver_suite.proxied(tmp_path / "server", policy) as ports:
+    with driver_suite.both_ports(tmp_path / "server", policy) as ports:
         through, found = driver_suite.differences(ports, SYNCHRONOUS)
     passed = sum(outcome == "passed" for outcome in through.values())
     record_property(

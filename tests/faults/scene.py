@@ -18,10 +18,12 @@ from pymongo.errors import AutoReconnect
 
 from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.integration.outside.chosen import own_server
 from tests.support import warm
+from tests.support.proxied import proxied
 from tests.support.relay import Relay, relay
+from tests.support.runs import ran
 from tests.support.secantus import secantus
 from tests.support.waiting import until
 
@@ -77,19 +79,15 @@ class Scene:
 @contextmanager
 def scene(folder: Path, settings: Mapping[str, object] | None = None) -> Iterator[Scene]:
     """Everything in clear, so that lines can be searched. Cost: 4 s to start and stop."""
-    policy = folder / "policy.yaml"
-    policy.write_text(POLICY_TEXT)
-    with secantus(folder) as database, relay(database.address) as line:
-        options = ProxyOptions(
-            folder / "sealwire", policy, line.address, access_control=False, settings=settings or {}
-        )
-        with (
-            warm.children(),
-            ProxyProcess(options) as proxy,
-            relay(proxy.address) as front,
-            database.connect() as direct,
-        ):
-            yield Scene(database, line, proxy, front, direct)
+    with (
+        secantus(folder) as database,
+        relay(database.address) as line,
+        warm.children(),
+        proxied(folder, POLICY_TEXT, line.address, settings=settings or {}) as proxy,
+        relay(proxy.address) as front,
+        database.connect() as direct,
+    ):
+        yield Scene(database, line, proxy, front, direct)
 
 
 def children(pid: int) -> list[int]:
@@ -199,7 +197,7 @@ def small_disk(folder: Path, kib: int) -> Iterator[SmallDisk]:
     if os.geteuid() != 0:
         pytest.skip("a small disk is mounted by root")
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    done = ran(mount)
     if done.returncode != 0:
         pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
     try:

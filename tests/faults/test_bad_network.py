@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,10 @@ from pathlib import Path
 import pytest
 from pymongo import MongoClient
 
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.faults.scene import POLICY_TEXT, Document, faulty
+from tests.integration.conftest import Record
+from tests.support.proxied import options_of
 from tests.support.relay import Relay
 from tests.support.secantus import secantus
 
@@ -204,16 +206,14 @@ TEXT = "x" * 20_000
     ],
 )
 def test_a_bad_network_makes_nothing_but_slow(
-    tmp_path: Path, weather: Weather, record_property: Callable[[str, object], None]
+    tmp_path: Path, weather: Weather, record_property: Record
 ) -> None:
-    policy = tmp_path / "policy.yaml"
-    policy.write_text(POLICY_TEXT)
     wanted = [_patient(number) for number in range(DOCUMENTS)]
     with bad_network(weather) as row:
         with row.server.inside(), secantus(tmp_path) as database:
             host, _, port = database.address.rpartition(":")
             entry = Relay((host, int(port)), SERVER)
-            options = ProxyOptions(tmp_path / "sealwire", policy, entry.address, access_control=False)
+            options = options_of(tmp_path, POLICY_TEXT, entry.address)
             with row.proxy.inside(), OpenProxy(options) as proxy, row.client.inside():
                 uri = f"mongodb://{PROXY}:{proxy.port}/?directConnection=true"
                 with MongoClient[Document](uri) as client:

@@ -6,7 +6,7 @@ import resource
 import ssl
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +21,13 @@ from sealwire.proxy.session.choices import ScramHash
 from sealwire.proxy.session.login.identities import NONCE_BYTES, ScramExchange, ScramSecret
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.child import LOOPBACK
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from sealwire.wire.op_msg import build_op_msg
 from tests.faults.scene import POLICY_TEXT, faulty, figure, open_files, resident_bytes
+from tests.integration.conftest import Record
 from tests.proxy.server.harness import UNAUTHORIZED
 from tests.proxy.session.world import body_of, reply
+from tests.support.proxied import options_of, proxied
 from tests.support.secantus import CLINIC, USERS, secantus
 from tests.support.waiting import until
 
@@ -168,18 +170,10 @@ async def serving(
     folder: Path, *, authority: Authority | None = None, **limits: float
 ) -> AsyncIterator[ProxyProcess]:
     """A proxy before a server that lets nobody in; with an authority, its clients speak TLS."""
-    policy = folder / "policy.yaml"
-    policy.write_text(POLICY_TEXT)
     async with answering_server() as upstream:
-        options = ProxyOptions(
-            folder / "sealwire",
-            policy,
-            upstream,
-            None if authority is None else authority.issue("sealwire"),
-            None if authority is None else authority.certificate_file,
-            settings={"limits": limits, "upstream": {"address": upstream, "tls": {"mode": "plaintext"}}},
-        )
-        proxy = ProxyProcess(options)
+        server = {"address": upstream, "tls": {"mode": "plaintext"}}
+        more = {"access_control": True, "settings": {"limits": limits, "upstream": server}}
+        proxy = ProxyProcess(options_of(folder, POLICY_TEXT, upstream, authority, **more))
         await asyncio.to_thread(proxy.start)
         try:
             await stands(proxy, 0)
@@ -209,7 +203,7 @@ async def rests(proxy: ProxyProcess, levels: list[int]) -> None:
     levels.append(resident_bytes(proxy.pid))
 
 
-def assert_level(levels: Sequence[int], what: str, record_property: Callable[[str, object], None]) -> None:
+def assert_level(levels: Sequence[int], what: str, record_property: Record) -> None:
     """The second flood has left no more behind than the one before it."""
     text = " and ".join(f"{level / MIB:.0f}" for level in levels)
     record_property("summary", f"memory after {what}, and after as many more: {text} MiB")
@@ -217,7 +211,7 @@ def assert_level(levels: Sequence[int], what: str, record_property: Callable[[st
 
 
 async def test_a_flood_without_login_is_answered_and_leaves_nothing_behind(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    tmp_path: Path, record_property: Record
 ) -> None:
     require_files(2 * FLOOD + 500)
     async with serving(tmp_path, connections=FLOOD + 50) as proxy:
@@ -268,7 +262,7 @@ async def test_who_is_above_the_limit_is_turned_away_and_the_others_are_served(t
 
 
 async def test_handshakes_by_the_thousand_and_such_as_never_end_keep_nobody_out(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    tmp_path: Path, record_property: Record
 ) -> None:
     require_files(2 * FLOOD + 500)
     authority = create_authority(tmp_path / "authority")
@@ -304,23 +298,14 @@ async def test_handshakes_by_the_thousand_and_such_as_never_end_keep_nobody_out(
 def logins_to(folder: Path) -> Iterator[tuple[ProxyProcess, ssl.SSLContext]]:
     """A proxy before a real server, with TLS on both sides and logins."""
     authority = create_authority(folder / "authority")
-    policy = folder / "policy.yaml"
-    policy.write_text(POLICY_TEXT)
-    with secantus(folder, users=USERS, authority=authority) as database:
-        options = ProxyOptions(
-            folder / "sealwire",
-            policy,
-            database.address,
-            authority.issue("sealwire"),
-            authority.certificate_file,
-        )
-        with ProxyProcess(options) as proxy:
-            yield proxy, ssl.create_default_context(cafile=str(authority.certificate_file))
+    with (
+        secantus(folder, users=USERS, authority=authority) as database,
+        proxied(folder, POLICY_TEXT, database.address, authority) as proxy,
+    ):
+        yield proxy, ssl.create_default_context(cafile=str(authority.certificate_file))
 
 
-async def test_a_flood_of_logins_lets_in_whom_it_should(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+async def test_a_flood_of_logins_lets_in_whom_it_should(tmp_path: Path, record_property: Record) -> None:
     known, wrong = (
         ScramSecret(ScramHash.SHA_256, password.encode()) for password in (CLINIC.password, "another")
     )

@@ -10,7 +10,6 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from pymongo.read_concern import ReadConcern
 
 from tests.faults.linearizability import UNKNOWN_S, Act, Operation, is_linearizable
 from tests.faults.scene import Document, Scene, Threads, faulty, freeze, scene
+from tests.integration.conftest import Record
 from tests.support.relay import Relay, clear_sky, drizzle
 from tests.support.waiting import until
 
@@ -183,9 +183,7 @@ class Hand:
             until(lambda: victim not in self._running.workers())
 
 
-def test_clients_see_registers_whatever_breaks(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_clients_see_registers_whatever_breaks(tmp_path: Path, record_property: Record) -> None:
     with scene(tmp_path, {"workers": WORKERS, "log": {"level": "debug"}}) as running:
         story, hand = Story(running), Hand(running)
         with Threads(CLIENTS, story.run) as threads:

@@ -17,11 +17,12 @@ from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 
 from sealwire.audit.files import files_of
 from sealwire.audit.line import read_line
-from sealwire.audit.verification import LogReport, verify
-from sealwire.testbed.certificates import Authority, create_authority
+from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import LOOPBACK
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.faults.scene import POLICY_TEXT, Document, faulty, figure, open_files, small_disk
+from tests.support.audit_log import assert_whole
+from tests.support.proxied import proxied
 from tests.support.secantus import CLINIC, USERS, secantus
 from tests.support.skips import skip_or_fail
 from tests.support.waiting import until
@@ -31,13 +32,6 @@ pytestmark = [*faulty, pytest.mark.slow]
 
 FAR = timedelta(days=2)
 UNREACHED = "sealwire_upstream_connect_failures_total"
-
-
-def options_of(folder: Path, upstream: str, **settings: object) -> ProxyOptions:
-    """In clear, and in a folder of its own."""
-    policy = folder / "policy.yaml"
-    policy.write_text(POLICY_TEXT)
-    return ProxyOptions(folder / "sealwire", policy, upstream, access_control=False, settings=settings)
 
 
 def patient(number: int) -> Document:
@@ -68,8 +62,9 @@ def readiness(proxy: ProxyProcess) -> dict[str, Any]:
 def test_a_full_disk_holds_audit_lines_up_and_loses_none(tmp_path: Path) -> None:
     with secantus(tmp_path) as database, small_disk(tmp_path / "small", 512) as disk:
         log = disk.folder / "audit.jsonl"
-        options = options_of(tmp_path, database.address, audit={"path": str(log)})
-        with ProxyProcess(options) as proxy, client_of(proxy) as client:
+        settings = {"audit": {"path": str(log)}}
+        before = proxied(tmp_path, POLICY_TEXT, database.address, settings=settings)
+        with before as proxy, client_of(proxy) as client:
             stores(client, 1)
             until(lambda: log.stat().st_size > 0)
             disk.fill()
@@ -86,20 +81,13 @@ def test_a_full_disk_holds_audit_lines_up_and_loses_none(tmp_path: Path) -> None
             for line in file.read_bytes().splitlines(keepends=True)
         }
         assert purposes >= {f"purpose-{number}" for number in range(1, 61)}
-        report = LogReport()
-        verify(files_of(log), {}, report)
-        assert report.is_whole
+        assert_whole(log)
 
 
 def test_a_full_disk_for_logs_keeps_nobody_from_working(tmp_path: Path) -> None:
     with secantus(tmp_path) as database, small_disk(tmp_path / "small", 512) as disk:
-        policy = tmp_path / "policy.yaml"
-        policy.write_text(POLICY_TEXT)
         settings = {"log": {"level": "debug"}}
-        options = ProxyOptions(
-            disk.folder / "sealwire", policy, database.address, access_control=False, settings=settings
-        )
-        with ProxyProcess(options) as proxy:
+        with proxied(disk.folder, POLICY_TEXT, database.address, settings=settings) as proxy:
             with client_of(proxy) as client:
                 stores(client, 1)
             disk.fill()
@@ -119,7 +107,7 @@ def test_without_descriptors_open_connections_work_and_new_ones_do_when_others_h
     tmp_path: Path,
 ) -> None:
     with secantus(tmp_path) as database:
-        with ProxyProcess(options_of(tmp_path, database.address)) as proxy, client_of(proxy) as client:
+        with proxied(tmp_path, POLICY_TEXT, database.address) as proxy, client_of(proxy) as client:
             stores(client, 1)
             _, hard = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)
             resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (open_files(proxy.pid) + 7, hard))
@@ -163,8 +151,9 @@ def test_a_listeners_certificate_expires_and_is_replaced_while_clients_work(tmp_
     authority = create_authority(tmp_path / "authority")
     with secantus(tmp_path, users=USERS, authority=authority) as database:
         end = soon()
-        options = _tls_options(tmp_path, database.address, authority, end)
-        with ProxyProcess(options) as proxy, tls_client(proxy) as client:
+        issued = authority.issue("sealwire", valid_until=end)
+        before = proxied(tmp_path, POLICY_TEXT, database.address, authority, certificate=issued)
+        with before as proxy, tls_client(proxy) as client:
             stores(client, 1)
             has_passed(end)
             stores(client, 2)  # on the connection that it has
@@ -188,8 +177,7 @@ def test_a_servers_certificate_expires_and_no_new_connection_trusts_it(tmp_path:
         authority.issue("database", valid_until=end)
         database.stop()
         database.start()
-        options = _tls_options(tmp_path, database.address, authority, None)
-        with ProxyProcess(options) as proxy:
+        with proxied(tmp_path, POLICY_TEXT, database.address, authority) as proxy:
             with tls_client(proxy) as client:
                 stores(client, 1)
                 has_passed(end)
@@ -203,13 +191,6 @@ def test_a_servers_certificate_expires_and_no_new_connection_trusts_it(tmp_path:
             database.start()
             with tls_client(proxy) as client:
                 stores(client, 4)
-
-
-def _tls_options(folder: Path, upstream: str, authority: Authority, end: datetime | None) -> ProxyOptions:
-    policy = folder / "policy.yaml"
-    policy.write_text(POLICY_TEXT)
-    issued = authority.issue("sealwire", valid_until=end)
-    return ProxyOptions(folder / "sealwire", policy, upstream, issued, authority.certificate_file)
 
 
 def test_a_clock_that_jumps_costs_nobody_a_connection(
@@ -226,8 +207,7 @@ def test_a_clock_that_jumps_costs_nobody_a_connection(
         monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
         monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         settings = {"audit": {"path": str(log)}, "keys": {"max_age_s": 3600, "refresh_s": 1}}
-        proxy = ProxyProcess(options_of(tmp_path, database.address, **settings))
-        with proxy:
+        with proxied(tmp_path, POLICY_TEXT, database.address, settings=settings) as proxy:
             for name in ("LD_PRELOAD", "FAKETIME_TIMESTAMP_FILE", "FAKETIME_NO_CACHE"):
                 monkeypatch.delenv(name)
             with client_of(proxy) as client:
@@ -241,9 +221,7 @@ def test_a_clock_that_jumps_costs_nobody_a_connection(
                     assert readiness(proxy)["policy"]
             assert figure(proxy, "sealwire_keyring_expired") == 0
             assert figure(proxy, "sealwire_bugs_total") == 0
-    report = LogReport()
-    verify(files_of(log), {}, report)
-    assert report.is_whole
+    assert_whole(log)
     times = [
         datetime.fromisoformat(str(read_line(line).fields["time"]))
         for line in log.read_bytes().splitlines(keepends=True)

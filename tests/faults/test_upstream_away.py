@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
+import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -15,7 +17,8 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, NetworkTimeout
 
 from sealwire.testbed.child import LOOPBACK
-from tests.faults.scene import Document, Scene, answers, faulty, freeze, scene
+from tests.faults.scene import WITHIN_S, Document, Scene, answers, faulty, freeze, scene
+from tests.proxy.session.world import command, legacy_query
 from tests.support.relay import Relay, clear_sky, drizzle, relay
 from tests.support.secantus import secantus
 from tests.support.waiting import until
@@ -241,3 +244,141 @@ def test_time_spent_waiting_is_not_spent_working(running: Scene) -> None:
 def cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# The lines of a running proxy are cut at bytes of a conversation: what was acknowledged is there, once.
+
+
+EVERY = [17, pytest.param(2, marks=pytest.mark.slow)]
+"""Every so many bytes a cut; test_every_cut.py cuts the session itself at each."""
+RESET = struct.pack("ii", 1, 0)
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("cuts")) as found:
+        yield found
+        until(lambda: found.figure("sealwire_client_connections") == 0)
+        assert found.figure("sealwire_bugs_total") == 0
+
+
+def covered(token: str) -> str:
+    """What belongs to a token, and must not be on the line."""
+    return token[::-1]
+
+
+def asked(token: str) -> list[bytes]:
+    """A greeting, a write that shows how often it was applied, and a search for what it has stored."""
+    clinic = {"$db": "clinic"}
+    change = {"$inc": {"times": 1}, "$set": {"nhs_number": covered(token), "notes": covered(token)}}
+    statement = {"q": {"_id": token}, "u": change, "upsert": True}
+    return [
+        legacy_query({"isMaster": 1}, 1),
+        command({"update": "patients", **clinic}, 2, after={"updates": [statement]}),
+        command({"find": "patients", "filter": {"nhs_number": covered(token)}, **clinic}, 3),
+    ]
+
+
+def talk(address: str, messages: list[bytes]) -> tuple[list[bytes], bytes]:
+    """The answers, and what there was of one more: fewer than were asked for where the line was cut."""
+    host, _, port = address.rpartition(":")
+    data, answers = b"", list[bytes]()
+    with socket.create_connection((host, int(port)), WITHIN_S) as line, suppress(OSError):
+        for message in messages:
+            line.sendall(message)
+            while len(data) < 16 or len(data) < struct.unpack_from("<i", data)[0]:
+                more = line.recv(65536)
+                if not more:
+                    return answers, data
+                data += more
+            answers.append(data)
+            data = b""
+    return answers, data
+
+
+def assert_answers(address: str, token: str) -> None:
+    answers, rest = talk(address, asked(token))
+    assert (len(answers), rest) == (3, b"")
+
+
+def applied_at_once(cut: Scene, token: str) -> int:
+    """How often the write of a token was."""
+    found = cut.direct["clinic"].patients.find_one({"_id": token})
+    return 0 if found is None else found["times"]
+
+
+def assert_right(cut: Scene, token: str, answers: list[bytes]) -> None:
+    """Nothing that was answered is missing, and every answer is this client's."""
+    if len(answers) > 1:
+        assert applied_at_once(cut, token) == 1
+    if len(answers) > 2:
+        assert covered(token).encode() in answers[2]
+    assert covered(token).encode() not in cut.line.to_server
+
+
+@pytest.mark.parametrize("every", EVERY)
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_client_that_is_cut_leaves_whole_messages_only(cut: Scene, is_reset: bool, every: int) -> None:
+    length = sum(map(len, asked("client-00-00-0000")))
+    for place in range(int(is_reset) + 1, length, every):
+        token = f"client-{is_reset:02}-{every:02}-{place:04}"
+        host, _, port = cut.proxy.address.rpartition(":")
+        stream = b"".join(asked(token))
+        with socket.create_connection((host, int(port)), WITHIN_S) as line:
+            line.sendall(stream[:place])
+            if is_reset:
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        if place < len(b"".join(asked(token)[:2])):
+            assert applied_at_once(cut, token) == 0
+    assert_answers(cut.proxy.address, f"afterwards-client-{every}-{is_reset}")
+
+
+def length_of(cut: Scene, counted: bytearray, prefix: str) -> int:
+    """The bytes of a conversation that is not cut: the least of several, as Sealwire's own look adds some."""
+    lengths = []
+    for number in range(9995, 10000):
+        before = len(counted)
+        assert_answers(cut.front.address, f"{prefix}{number}")
+        lengths.append(len(counted) - before)
+    return min(lengths)
+
+
+def line_of(cut: Scene, which: str) -> Relay:
+    return cut.front if which == "front" else cut.line
+
+
+def assert_cut_at(cut: Scene, which: str, direction: str, place: int, token: str) -> None:
+    """A cut at a byte loses nothing. Now and then it meets Sealwire's own look: tried again."""
+    cut.line.to_server.clear()
+    for _ in range(5):
+        setattr(line_of(cut, which), direction, place)
+        answers, rest = talk(cut.front.address, asked(token))
+        if len(answers) < 3:
+            break
+        cut.direct["clinic"].patients.delete_one({"_id": token})
+    assert len(answers) < 3
+    # Sealwire passes on whole answers; what the front line does to them is another matter
+    assert rest == b"" or (which, direction) == ("front", "cut_replies_after_bytes")
+    assert_right(cut, token, answers)
+    assert applied_at_once(cut, token) <= 1
+
+
+@pytest.mark.parametrize("every", EVERY)
+@pytest.mark.parametrize("which", ["front", "line"])
+@pytest.mark.parametrize("direction", ["cut_after_bytes", "cut_replies_after_bytes"])
+def test_a_line_that_is_cut_loses_nothing_that_was_answered(
+    cut: Scene, which: str, direction: str, every: int
+) -> None:
+    cut_line = line_of(cut, which)
+    prefix = f"{which}-{direction:.9}-{every:02}-"
+    length = length_of(
+        cut, cut_line.to_server if direction == "cut_after_bytes" else cut_line.to_client, prefix
+    )
+    assert 200 < length < 9995
+    try:
+        for place in range(1, length, every):
+            assert_cut_at(cut, which, direction, place, f"{prefix}{place:04}")
+        assert getattr(cut_line, direction) is None
+    finally:
+        setattr(cut_line, direction, None)
+    assert_answers(cut.front.address, f"afterwards-{prefix}")

@@ -1,7 +1,7 @@
 """For the tests of this folder: a database with Sealwire before it, Vault servers, certificates."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.integration.outside.chosen import chosen, drop, named, prefixed, standing
 from tests.integration.vault_command import AUTHORITY, Command, ReadyVault
 from tests.sidecars.tls_check.certificates import Odd, make
@@ -23,12 +23,24 @@ from tests.support import warm
 from tests.support.debian import require_program
 from tests.support.measuring import unmeasured
 from tests.support.openbao import RaftServer
+from tests.support.proxied import options_of, proxied
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 POLICY = prefixed(Path(__file__).with_name("policy.yaml"))
 
 Document = dict[str, Any]
 Both = tuple[Collection[Document], Collection[Document]]
+Databases = tuple[Database[Document], Database[Document]]
+Record = Callable[[str, object], None]
+"""Takes a name and what the log is to have under it, as pytest's `record_property`."""
+
+
+def found_in(collection: Any, *asked: Any, **more: Any) -> Document:
+    """The document that is found; there has to be one."""
+    found = collection.find_one(*asked, **more)
+    assert found is not None
+    return dict(found)
+
 
 KEPT = {"admin", "config", "local", "sealwire"}
 """Databases that are no file's own."""
@@ -61,12 +73,11 @@ def both_sides(
     database: DatabaseProcess, folder: Path, policy: str, *, has_contexts: bool = False, **options: Any
 ) -> Iterator[Both]:
     """The patients under a policy of their own, and the same in clear; both are gone afterwards."""
-    (folder / "policy.yaml").write_text(policy)
     settings = {"keys": {"contexts": str(folder / "contexts.db")}} if has_contexts else {}
-    proxied = ProxyOptions(
-        folder, folder / "policy.yaml", database.address, access_control=False, settings=settings
-    )
-    with ProxyProcess(proxied) as proxy, MongoClient[Document](proxy.uri(), **options) as client:
+    with (
+        proxied(folder, policy, database.address, settings=settings) as proxy,
+        MongoClient[Document](proxy.uri(), **options) as client,
+    ):
         yield client["clinic"]["patients"], client["plain"]["patients"]
         for name in ("clinic", "plain"):
             client.drop_database(name)
@@ -98,15 +109,8 @@ def standing_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         return
     authority = create_authority(folder / "certificates")
     with secantus(folder, users=USERS, authority=authority) as database:
-        options = ProxyOptions(
-            folder / "sealwire",
-            POLICY,
-            database.address,
-            authority.issue("sealwire"),
-            authority.certificate_file,
-        )
         with unmeasured(), warm.children():  # it would be measured for whichever test came first
-            proxy = ProxyProcess(options)
+            proxy = ProxyProcess(options_of(folder, POLICY, database.address, authority))
             proxy.start()
         with (
             closing(SimpleNamespace(close=proxy.stop)),

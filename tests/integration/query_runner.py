@@ -23,7 +23,6 @@ document is no example but what the collections hold before each of them.
 
 import json
 import re
-import subprocess
 import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -40,13 +39,14 @@ from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.demo.stage import POLICY_FILE
 from sealwire.keys.keyring.file import read_record
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from sealwire.wire.framing import Framer, OpCode, op_code_of
 from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.raw_bson import document_end
 from tests.build_context import ROOT
 from tests.node_programs import MONGOSH
+from tests.support.proxied import proxied
 from tests.support.relay import relay
+from tests.support.runs import ran
 
 _BLOCK = re.compile(r"(?<=^```js\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -284,8 +284,7 @@ def measure(document: QueryDocument, folder: Path) -> Measured:
         plain = [_outcome(result, [], {}) for result in _run(document, database.uri(None, "clinic"), folder)]
     with DatabaseProcess(DatabaseOptions(folder / "guarded")) as database, relay(database.address) as line:
         policy = write_policy(folder)
-        options = ProxyOptions(folder / "sealwire", policy, line.address, access_control=False)
-        with ProxyProcess(options) as proxy:
+        with proxied(folder, policy, line.address) as proxy:
             results = _run(document, proxy.uri(None, "clinic"), folder)
             classes = {entry.class_id: entry.name for entry in read_record(proxy.keyring).classes}
     commands = _by_example(line.connections, len(document.rows))
@@ -299,7 +298,7 @@ def _run(document: QueryDocument, uri: str, folder: Path) -> list[Document]:
     script = folder / "examples.js"
     script.write_text(program)
     command = [str(MONGOSH), f"{uri}?directConnection=true&maxPoolSize=1", "--quiet", "--norc", str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, check=False)
+    done = ran(command, timeout=WITHIN_S)
     assert done.returncode == 0, done.stderr or done.stdout
     results: list[Document] = [loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [result["place"] for result in results] == list(range(len(document.rows)))

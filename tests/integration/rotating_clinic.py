@@ -16,11 +16,13 @@ from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from tests.integration.conftest import Document
-from tests.integration.running_site import at_work
+from tests.integration.running_site import NHS, at_work
 
 FIXED = 160
 VISITS = 3
-NHS = "nhs_number"
+
+Question = Callable[..., bool]
+"""Of a database, by chance, with a text of its own: whether the answer is right."""
 
 
 def number_of(patient: int) -> str:
@@ -38,6 +40,15 @@ def fill(client: MongoClient[Document]) -> None:
         for each in range(FIXED)
         for visit in range(VISITS)
     )
+
+
+def is_duplicate(collection: Any, document: Document) -> bool:
+    """Whether a unique index refuses this document; otherwise it is stored."""
+    try:
+        collection.insert_one(document)
+    except DuplicateKeyError:
+        return True
+    return False
 
 
 @dataclass
@@ -60,20 +71,23 @@ class Application:
         """Both clients ask until the block is over."""
         return at_work(self._work, self._stop)
 
+    def assert_right(self, least: int) -> None:
+        """All answers were those without a move, and there were at least so many."""
+        assert (self.wrong, self.failed) == ([], []), (self.wrong[:5], self.failed[:5])
+        assert self.asked > least
+        assert {name: won for name, won in self.races.items() if won != 1} == {}
+
     def _work(self, place: int) -> None:
         chance = random.Random(place)
         database = self.clients[place]["clinic"]
-        questions = [
-            self._one, self._several, self._counted, self._grouped, self._distinct, self._joined,
-            self._batches, self._own, self._upserted,
-        ]  # fmt: skip
+        questions = self._questions()
         turn = 0
         while not self._stop.is_set():
             turn += 1
-            self._ask(chance.choice(questions), database, chance, f"{place}-{turn}")
+            self._ask(chance.choice(questions), database, chance, f"own {place}-{turn}")
             self._ask(self._raced, database, chance, f"race-{turn}")
 
-    def _ask(self, question: Callable[..., bool], database: Any, chance: random.Random, tag: str) -> None:
+    def _ask(self, question: Question, database: Any, chance: random.Random, tag: str) -> None:
         began = time.perf_counter()
         try:
             is_right = question(database, chance, tag)
@@ -85,7 +99,19 @@ class Application:
         self.slowest_s = max(self.slowest_s, time.perf_counter() - began)
         self.asked += 1
 
+    def _store(self, collection: Any, document: Document, tag: str) -> None:
+        """Both clients store the same, and each may win."""
+        if not is_duplicate(collection, document):
+            with self._lock:
+                self.races[tag] = self.races.get(tag, 0) + 1
+
     # -- questions: whether the answer is right --------------------------------------------------------------
+
+    def _questions(self) -> list[Question]:
+        return [
+            self._one, self._several, self._counted, self._grouped, self._distinct, self._joined,
+            self._batches, self._own, self._upserted,
+        ]  # fmt: skip
 
     def _one(self, database: Any, chance: random.Random, _tag: str) -> bool:
         patient = chance.randrange(FIXED)
@@ -123,12 +149,7 @@ class Application:
     def _own(self, database: Any, _chance: random.Random, tag: str) -> bool:
         """A number is stored, found, refused a second time, and gone when it was deleted."""
         database.patients.insert_one({"_id": tag, NHS: tag})
-        try:
-            database.patients.insert_one({"_id": f"{tag} again", NHS: tag})
-        except DuplicateKeyError:
-            is_unique = True
-        else:
-            is_unique = False
+        is_unique = is_duplicate(database.patients, {"_id": f"{tag} again", NHS: tag})
         is_found = database.patients.count_documents({NHS: tag}) == 1
         gone = database.patients.delete_many({NHS: tag}).deleted_count == 1
         return is_unique and is_found and gone
@@ -140,11 +161,5 @@ class Application:
         return found == [{"times": 2}]
 
     def _raced(self, database: Any, _chance: random.Random, tag: str) -> bool:
-        """Both clients store the same numbers, and each may win."""
-        try:
-            database.patients.insert_one({NHS: tag})
-        except DuplicateKeyError:
-            return True
-        with self._lock:
-            self.races[tag] = self.races.get(tag, 0) + 1
+        self._store(database.patients, {NHS: tag}, tag)
         return True

@@ -2,8 +2,9 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from sealwire.testbed import database as databases
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess, vouch_for_leases
 from tests.integration.conftest import Document
-from tests.proxy.server.site import Running, Site
+from tests.proxy.server.site import Running, Site, serving
 from tests.support.measuring import measuring
+from tests.support.private import private
 
 NHS = "nhs_number"
 RULES = """
@@ -51,6 +53,25 @@ def new_site(
     site = site_at(database, folder, rules, environ, refresh_s=refresh_s, frontier_uri=frontier_uri)
     kek = EnvironmentKek(environ=environ)
     create_keyring(site.keyring, kek, [NHS], datetime.now(UTC), [NHS] if is_plaintext else ())
+    return site
+
+
+def contexts_site(
+    database: DatabaseProcess,
+    folder: Path,
+    rules: str,
+    classes: Sequence[str],
+    in_clear: Sequence[str] = (),
+    *,
+    store: str = "contexts.db",
+    frontier_uri: str | None = None,
+) -> Site:
+    """One that commands find, whose classes have keys for contexts; those `in_clear` are not encrypted."""
+    environ = new_environ()
+    site = site_at(database, folder, rules, environ, frontier_uri=frontier_uri)
+    site.config["keys"]["contexts"] = store
+    create_keyring(site.keyring, EnvironmentKek(environ=environ), classes, datetime.now(UTC), in_clear)
+    site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": database.uri()}
     return site
 
 
@@ -105,9 +126,7 @@ def site_at(
         "log": {"format": "json"},
     }
     if frontier_uri is not None:
-        uri = folder / "frontier.uri"
-        uri.touch(0o600)
-        uri.write_text(frontier_uri)
+        uri = private(folder / "frontier.uri", frontier_uri)
         config["frontier"] = {"uri_file": uri.name}
     return Site(folder, config, create_authority(folder / "authority"), environ)
 
@@ -125,6 +144,16 @@ def readiness(proxy: Running) -> Document:
 def client_of(proxy: Running) -> MongoClient[Document]:
     host, port = proxy.address
     return MongoClient[Document](host, port, directConnection=True)
+
+
+@contextmanager
+def unread(site: Site, longest_s: float = 300.0) -> Iterator[MongoClient[Document]]:
+    """A client of a proxy that logs more than a pipe holds, such as many refusals."""
+    with ExitStack() as stack:
+        running = stack.enter_context(serving(site, longest_s))
+        threading.Thread(target=lambda: deque(running.said, 0), daemon=True).start()
+        stack.callback(running.process.kill)  # before its pipe is closed, which waits for who reads it
+        yield stack.enter_context(client_of(running))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import json
 import os
 import struct
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from pymongo.errors import OperationFailure
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.config.rows import Address
 from sealwire.proxy.server.page.door import PANELS, PageDoor
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT
 from tests.integration.outside.chosen import own_server
 from tests.node_programs import NODE, require_chromium
@@ -39,6 +37,7 @@ from tests.support import warm
 from tests.support.audit_log import until_refusals
 from tests.support.doc_commands import run_document
 from tests.support.pictures import SHARE, different_cells
+from tests.support.proxied import proxied
 from tests.support.secantus import secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has one of its own")]
@@ -209,17 +208,14 @@ def test_the_page_of_a_proxy_shows_what_it_does_and_no_value(
 ) -> None:
     run_document(PAGE, tmp_path, "token")
     run_document(ROOT / "docs" / "operations" / "audit.md", tmp_path, "key")
-    policy = tmp_path / "policy.yaml"
-    policy.write_text(POLICY)
     (tmp_path / "alerts.yaml").write_text(WATCH)
     monkeypatch.setenv("SEALWIRE_ADMIN_PAGE_TOKEN_FILE", str(tmp_path / "admin-token"))
     monkeypatch.setenv("SEALWIRE_ADMIN_PAGE_WATCH", str(tmp_path / "alerts.yaml"))
     log = {"path": str(tmp_path / "audit.jsonl"), "key": str(tmp_path / "audit.key"), "checkpoint_lines": 1}
     settings = {"workers": workers, "audit": log}
-    watch: list[str | Path] = [sys.executable, "-m", "sealwire", "watch", tmp_path / "alerts.yaml", "--once"]
     with secantus(tmp_path) as database:
-        options = ProxyOptions(tmp_path / "proxy", policy, database.address, None, None, False, settings)
-        with ProxyProcess(options) as proxy, MongoClient[Any](proxy.uri()) as client:
+        before = proxied(tmp_path, POLICY, database.address, settings=settings)
+        with before as proxy, MongoClient[Any](proxy.uri()) as client:
             at = {"ADMIN_PORT": str(proxy.admin_port)}
             patients = client["clinic"]["patients"]
             patients.insert_one({"nhs_number": MARKER, "notes": MARKER})
@@ -228,7 +224,7 @@ def test_the_page_of_a_proxy_shows_what_it_does_and_no_value(
                 patients.find_one({"nhs_number": {"$regex": MARKER}})
             client["clinic"]["patients"].find_one({"nhs_number": MARKER})
             until_refusals(tmp_path / "audit.jsonl", 1)
-            warm.run(watch, check=True, capture_output=True, timeout=60)
+            warm.sealwire("watch", tmp_path / "alerts.yaml", "--once", check=True, timeout=60)
             page = run_document(PAGE, tmp_path, "look", at)
     assert MARKER not in page
     for said in ("ready: clients are served", "clinic.patients", "pattern", "policy explain", "active"):

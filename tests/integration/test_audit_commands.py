@@ -1,8 +1,11 @@
 """Commands on record, by a driver through a real proxy and server: counts, persons, and no value anywhere."""
 
 import json
+import os
 import re
-import sys
+import signal
+import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,21 +13,25 @@ from typing import Any
 
 import pytest
 from pymongo import InsertOne, MongoClient, UpdateOne
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
+from sealwire.audit.files import files_of
+from sealwire.audit.line import read_line
 from sealwire.audit.pseudonyms import PseudonymKey
 from sealwire.keys.private_file import create_private
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.errors import DirectReason, Unusable
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.integration.outside.chosen import own_server
 from tests.proxy.session.world import value_bytes
 from tests.support import warm
-from tests.support.audit_log import lines_of, until_written
+from tests.support.audit_log import assert_whole, lines_of, until_written
+from tests.support.proxied import proxied
 from tests.support.reasons import raising
 from tests.support.secantus import secantus
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, own_server("it has one of its own")]
 
@@ -77,14 +84,15 @@ class Log:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MongoClient[Any], Log]]:
     folder = tmp_path_factory.mktemp("audited")
-    policy, path, key = folder / "policy.yaml", folder / "audit.jsonl", folder / "subjects.key"
-    policy.write_text(POLICY)
+    path, key = folder / "audit.jsonl", folder / "subjects.key"
     create_private(key, KEY.written())
     settings = {"audit": {"path": str(path), "subjects_key": str(key)}}
-    with secantus(folder) as database:
-        options = ProxyOptions(folder / "proxy", policy, database.address, None, None, False, settings)
-        with ProxyProcess(options) as proxy, MongoClient[Any](proxy.uri(), appname="rounds") as client:
-            yield client, Log(path, proxy, client)
+    with (
+        secantus(folder) as database,
+        proxied(folder, POLICY, database.address, settings=settings) as proxy,
+        MongoClient[Any](proxy.uri(), appname="rounds") as client,
+    ):
+        yield client, Log(path, proxy, client)
 
 
 @pytest.fixture
@@ -230,13 +238,7 @@ def listed(log: Log, *options: str) -> dict[str, Any]:
     folder = log.path.parent
     arguments = ["audit", "subject", str(log.path), "--policy", str(folder / "policy.yaml"), "--json"]
     arguments += ["--subjects-key", str(folder / "subjects.key"), *options]
-    done = warm.run(
-        [sys.executable, "-m", "sealwire", *arguments],
-        input=f"{ANN}\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = warm.sealwire(*arguments, input=f"{ANN}\n", check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -244,3 +246,86 @@ def listed(log: Log, *options: str) -> dict[str, Any]:
 def test_the_identifier_is_not_sent_past_sealwire(database: DatabaseProcess) -> None:
     with raising(Unusable, DirectReason.NOT_SEALWIRE), connected(database.uri(), is_through=True):
         pass
+
+
+# What was answered is on record: while the audit writer and the workers are killed under load.
+
+
+NHS_POLICY = """
+version: 1
+classes: {nhs: {mode: deterministic, type: string}}
+collections: {clinic.patients: {nhs_number: nhs}}
+"""
+CLIENTS = 3
+ROUNDS = 4
+
+
+class Clients:
+    """Threads that insert, each command with a purpose of its own, and remember what was answered."""
+
+    def __init__(self, uri: str) -> None:
+        self.answered: list[str] = []
+        self._uri = uri
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
+
+    def __enter__(self) -> "Clients":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+    def until_more(self, count: int) -> None:
+        wanted, end_s = len(self.answered) + count, time.monotonic() + 20
+        while len(self.answered) < wanted:
+            assert time.monotonic() < end_s
+            time.sleep(0.005)
+
+    def _run(self, number: int) -> None:
+        done = 0
+        with MongoClient[Any](self._uri, retryWrites=False, serverSelectionTimeoutMS=10_000) as client:
+            patients = client["clinic"]["patients"]
+            while not self._ending.is_set():
+                done += 1
+                purpose = f"{number}-{done}"
+                try:
+                    patients.insert_one({"nhs_number": purpose}, comment={"sealwire": {"purpose": purpose}})
+                except PyMongoError:
+                    continue  # its worker was killed
+                self.answered.append(purpose)
+
+
+def children(pid: int) -> tuple[list[int], list[int]]:
+    """The audit writer, and the workers."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    programs = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in found}
+    writers = [child for child, program in programs.items() if b"audit_writer" in program]
+    return writers, [child for child, program in programs.items() if b"--worker" in program]
+
+
+def test_what_was_answered_is_on_record_whoever_is_killed(tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    settings = {"audit": {"path": str(log), "file_bytes": 1 << 16}, "workers": 2}
+    with secantus(tmp_path) as database:
+        before = proxied(tmp_path, NHS_POLICY, database.address, settings=settings)
+        with before as proxy, Clients(proxy.uri()) as clients:
+            for turn in range(ROUNDS):
+                clients.until_more(50)
+                writers, workers = children(proxy.pid)
+                for victim in (*writers, *workers[: turn % 2]):
+                    os.kill(victim, signal.SIGKILL)
+            clients.until_more(50)
+            # else its start, on a busy machine, takes the time that the end leaves a writer
+            until(lambda: children(proxy.pid)[0] != [])
+    recorded = set()
+    for file in files_of(log):
+        for line in file.read_bytes().splitlines(keepends=True):
+            recorded.add(str(read_line(line).fields.get("purpose")))
+    assert len(clients.answered) >= 50 * ROUNDS
+    assert set(clients.answered) - recorded == set()
+    assert_whole(log)

@@ -24,6 +24,7 @@ from sealwire.keys.private_file import create_private, create_public
 from sealwire.testbed.database import DatabaseProcess
 from tests.support import warm
 from tests.support.memory import peak_memory
+from tests.support.private import private
 from tests.support.secantus import ROOT, secantus
 
 pytestmark = pytest.mark.integration
@@ -84,9 +85,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
                     [{"_id": start + n, "text": randomness.randbytes(1_000)} for n in range(1_000)]
                 )
         direct.clinic.one.create_index("text", name="by text")
-        uri_file = folder / "uri"
-        uri_file.touch(mode=0o600)
-        uri_file.write_text(process.uri(ROOT))
+        private(folder / "uri", process.uri(ROOT))
         yield Desk(process, direct, folder, environment)
 
 

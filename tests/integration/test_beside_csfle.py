@@ -16,7 +16,7 @@ from pymongo.encryption import ClientEncryption
 from pymongo.encryption_options import AutoEncryptionOpts
 from pymongo.encryption_shared import Algorithm
 
-from tests.integration.conftest import Document, Stack
+from tests.integration.conftest import Document, Stack, found_in
 from tests.integration.outside.chosen import named
 from tests.support.secantus import CLINIC
 
@@ -56,8 +56,7 @@ def test_what_the_application_encrypts_is_stored_as_it_sent_it(
     value = sealed(encryption, SECRET)
     assert value.subtype == ENCRYPTED
     stack.clinic["patients"].insert_one({"_id": 1, "nhs_number": NHS, "alias": value})
-    raw = stack.raw["patients"].find_one({"_id": 1})
-    assert raw is not None
+    raw = found_in(stack.raw["patients"], {"_id": 1})
     assert (raw["alias"], raw["alias"].subtype) == (value, ENCRYPTED)
     assert isinstance(raw["nhs_number"], bytes)
     found = stack.clinic["patients"].find_one({"alias": value, "nhs_number": NHS})

@@ -6,7 +6,6 @@ pauses, and the next run ends the move. The clock of these hours is the machine'
 
 import json
 import re
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +19,8 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import create_keyring, open_record, read_record
 from sealwire.testbed.database import DatabaseProcess, first_move, vouch_for_leases
 from tests.build_context import ROOT
-from tests.integration.rotating_clinic import FIXED, NHS, Application, fill, number_of
-from tests.integration.running_site import TWO_COLLECTIONS, client_of, new_environ, site_at
+from tests.integration.rotating_clinic import FIXED, Application, fill, number_of
+from tests.integration.running_site import NHS, TWO_COLLECTIONS, client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
 from tests.support import warm
 
@@ -60,16 +59,7 @@ def timer(site: Site, begin: datetime, end: datetime, proxies: str, share: str) 
     given |= {"--proxies": proxies, "--share": share}
     for option, value in given.items():
         words[words.index(option) + 1] = value
-    command = [sys.executable, "-m", "sealwire", *words, "--json"]
-    done = warm.run(
-        command,
-        env=site.environ,
-        cwd=site.folder,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
-    )
+    done = warm.sealwire(*words, "--json", env=site.environ, cwd=site.folder, timeout=LONGEST_S)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["plan"]
     assert found["class"] == NHS

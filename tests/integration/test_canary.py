@@ -9,6 +9,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -20,8 +21,9 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.integration.conftest import POLICY, Document
+from tests.support.proxied import proxied
 from tests.support.relay import Relay, relay
 from tests.support.secantus import secantus
 
@@ -31,13 +33,13 @@ COVERED = token_hex(16)
 UNCOVERED = token_hex(16)
 
 
+@dataclass(frozen=True, slots=True)
 class Scene:
     """A proxy with a recorded line to a server of its own."""
 
-    def __init__(self, database: DatabaseProcess, line: Relay, proxy: ProxyProcess) -> None:
-        self.database = database
-        self.line = line
-        self.proxy = proxy
+    database: DatabaseProcess
+    line: Relay
+    proxy: ProxyProcess
 
 
 @pytest.fixture(scope="module", params=["equality", "asking"])
@@ -48,19 +50,19 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     asks = request.param == "asking"
     text = POLICY.read_text().replace(", ask: true", "")
     policy.write_text(re.sub("mode: (deterministic|random)", r"\g<0>, ask: true", text) if asks else text)
-    with secantus(folder) as database, relay(database.address) as line:
-        options = ProxyOptions(
-            folder / "sealwire", policy, line.address, access_control=False, settings=settings
-        )
-        with ProxyProcess(options) as proxy:
-            with MongoClient[Document](proxy.uri()) as client:
-                _use_everything(client["clinic"].patients)
-                client["clinic"].patients.insert_one({"notes": COVERED})
-                asked = client["clinic"].patients.find_one
-                with nullcontext() if asks else pytest.raises(OperationFailure):
-                    assert (asked({"nhs_number": {"$regex": COVERED}}) or {})["nhs_number"] == COVERED
-                    assert (asked({"notes": COVERED}) or {})["notes"] == COVERED
-            yield Scene(database, line, proxy)
+    with (
+        secantus(folder) as database,
+        relay(database.address) as line,
+        proxied(folder, policy, line.address, settings=settings) as proxy,
+    ):
+        with MongoClient[Document](proxy.uri()) as client:
+            _use_everything(client["clinic"].patients)
+            client["clinic"].patients.insert_one({"notes": COVERED})
+            asked = client["clinic"].patients.find_one
+            with nullcontext() if asks else pytest.raises(OperationFailure):
+                assert (asked({"nhs_number": {"$regex": COVERED}}) or {})["nhs_number"] == COVERED
+                assert (asked({"notes": COVERED}) or {})["notes"] == COVERED
+        yield Scene(database, line, proxy)
 
 
 DOCUMENT: Document = {
@@ -184,11 +186,8 @@ def _records(line: bytes) -> list[int]:
 def test_with_tls_a_recording_of_either_line_shows_records_of_tls_and_nothing_else(tmp_path: Path) -> None:
     authority = create_authority(tmp_path / "certificates")
     with secantus(tmp_path, authority=authority) as database, relay(database.address) as below:
-        certificate, trusted = authority.issue("sealwire"), authority.certificate_file
-        options = ProxyOptions(
-            *(tmp_path / "sealwire", POLICY, below.address, certificate, trusted), access_control=False
-        )
-        with ProxyProcess(options) as proxy, relay(f"127.0.0.1:{proxy.port}") as above:
+        before = proxied(tmp_path, POLICY, below.address, authority, access_control=False)
+        with before as proxy, relay(f"127.0.0.1:{proxy.port}") as above:
             uri = proxy.uri().replace(f"127.0.0.1:{proxy.port}", above.address)
             with MongoClient[Document](uri) as client:
                 client["clinic"].patients.insert_one(dict(DOCUMENT))

@@ -16,13 +16,13 @@ import pytest
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import LOOPBACK, free_port, started
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.build_context import ROOT
 from tests.examples.fastapi_clinic.day import NUMBERS, PURPOSE, patient, spend
 from tests.integration.vault_command import verify
 from tests.support.debian import require_program
 from tests.support.doc_commands import run_document
 from tests.support.measuring import measuring
+from tests.support.proxied import proxied
 from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration
@@ -92,10 +92,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         f"fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder}; }}\n"
     )
     with secantus(folder) as database, ExitStack() as parts:
-        options = ProxyOptions(
-            folder / "sealwire", ROOT / "examples" / "policy.yaml", database.address, access_control=False
-        )
-        proxy = parts.enter_context(ProxyProcess(options))
+        policy = ROOT / "examples" / "policy.yaml"
+        proxy = parts.enter_context(proxied(folder, policy, database.address))
         uvicorn = [sys.executable, "-m", "uvicorn", "--port", str(service), "--no-server-header"]
         application = "sealwire.examples.fastapi_clinic.app:app"
         environment = measuring() | {"MONGODB_URI": proxy.uri(database="clinic")}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,12 +15,14 @@ from pymongo import MongoClient
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.compliance.requirements import ComplianceCheck, Duty
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.build_context import ROOT as PROJECT
 from tests.integration.outside.chosen import own_server
 from tests.keys.samples import local_kek
 from tests.support import warm
 from tests.support.doc_commands import run_document
+from tests.support.private import private
+from tests.support.proxied import proxied
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has users and certificates of its own")]
@@ -52,26 +53,13 @@ class Place:
 
     def sealwire(self, *words: str, **environ: str) -> str:
         """Run a command to its good end."""
-        command = [sys.executable, "-m", "sealwire", *words]
-        done = warm.run(
-            command, cwd=self.folder, env=os.environ | environ, capture_output=True, text=True, check=False
-        )
+        done = warm.sealwire(*words, cwd=self.folder, env=os.environ | environ)
         assert done.returncode == 0, done.stderr + done.stdout
         return str(done.stdout)
 
     def report(self, *words: str) -> tuple[int, dict[str, Any]]:
         """Exit code and document of a report."""
-        command = [
-            sys.executable,
-            "-m",
-            "sealwire",
-            "compliance",
-            "report",
-            "compliance.yaml",
-            "--json",
-            *words,
-        ]
-        done = warm.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        done = warm.sealwire("compliance", "report", "compliance.yaml", "--json", *words, cwd=self.folder)
         return done.returncode, json.loads(done.stdout)
 
     def settings(self, **changed: Any) -> None:
@@ -80,11 +68,11 @@ class Place:
         every: dict[str, Any] = {
             "version": 1,
             "name": "clinic.example",
-            "proxy": "proxy/sealwire.yaml",
+            "proxy": "sealwire/sealwire.yaml",
             "server": {"uri_file": "server.uri"},
             "backups": {"store": str(self.folder / "backups")},
             "audit": {"key": "audit.key.pub"},
-            "logs": ["proxy/sealwire.log"],
+            "logs": ["sealwire/sealwire.log"],
             "watch": "alerts.yaml",
             "not_applicable": {
                 "at-rest": "a test has no LUKS",
@@ -122,19 +110,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "subjects_key": str(folder / "subjects.key"),
         "checkpoint_s": 1,
     }
+    settings = {"audit": audit, "log": {"format": "json"}}
     with secantus(folder, users=USERS, authority=authority) as database:
-        options = ProxyOptions(
-            *(folder / "proxy", folder / "policy.yaml", database.address),
-            *(authority.issue("sealwire"), authority.certificate_file),
-            settings={"audit": audit, "log": {"format": "json"}},
-        )
-        with ProxyProcess(options) as proxy:
+        policy = folder / "policy.yaml"
+        with proxied(folder, policy, database.address, authority, settings=settings) as proxy:
             with MongoClient[Any](proxy.uri(CLINIC)) as client:
                 client["clinic"].command(
                     {"insert": "patients", "documents": [{"nhs_number": NHS}], "comment": "purpose=care"}
                 )
-            (folder / "server.uri").touch(mode=0o600)
-            (folder / "server.uri").write_text(database.uri(ROOT))
+            private(folder / "server.uri", database.uri(ROOT))
             _back_up(found, database.uri(ROOT))
             _ask(found, proxy)
         # the proxy has ended, and signed all that is in the log
@@ -233,7 +217,7 @@ def test_an_open_deployment_says_so_on_the_first_line(place: Place, tmp_path: Pa
     for name, text in (("policy.yaml", policy), ("audit.jsonl", "")):
         (tmp_path / name).write_text(text)
     create_keyring(tmp_path / "keyring.json", local_kek(), ["nhs"], datetime.now(UTC), plaintext=["nhs"])
-    config = (place.folder / "proxy" / "sealwire.yaml").read_text()
+    config = (place.folder / "sealwire" / "sealwire.yaml").read_text()
     looked = ("fields", "minimisation", "scope", "roles", "audit-commands")
     settings = yaml.safe_load(config) | {"policy": "policy.yaml", "keyring": "keyring.json"}
     settings["audit"] = {"path": "audit.jsonl"}
@@ -249,8 +233,7 @@ def test_an_open_deployment_says_so_on_the_first_line(place: Place, tmp_path: Pa
         raw["clinic"]["patients"].replace_one({}, kept or {})
     found = outcomes(document)
     assert (code, {name for name in looked if found[name] == "fail"}) == (1, {*looked} - {"scope"})
-    words = [sys.executable, "-m", "sealwire", "compliance", "verify", "open.json", "--key", "audit.key.pub"]
-    done = warm.run(words, cwd=place.folder, capture_output=True, text=True, check=False)
+    done = warm.sealwire("compliance", "verify", "open.json", "--key", "audit.key.pub", cwd=place.folder)
     assert done.stdout.startswith("verdict: fails (")
 
 
@@ -259,15 +242,5 @@ def test_a_report_that_was_edited_is_not_believed(place: Place) -> None:
     place.report("--key", "audit.key", "--output", "signed.json")
     signed = place.folder / "signed.json"
     signed.write_text(signed.read_text().replace('"failed":0', '"failed":1'))
-    command = [
-        sys.executable,
-        "-m",
-        "sealwire",
-        "compliance",
-        "verify",
-        "signed.json",
-        "--key",
-        "audit.key.pub",
-    ]
-    done = warm.run(command, cwd=place.folder, capture_output=True, text=True, check=False)
+    done = warm.sealwire("compliance", "verify", "signed.json", "--key", "audit.key.pub", cwd=place.folder)
     assert done.returncode == 78

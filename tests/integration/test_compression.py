@@ -4,6 +4,8 @@ SecantusDB cannot compress; a relay before it does (`tests.support.relay`).
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -11,15 +13,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo import CursorType, MongoClient, WriteConcern, monitoring
+from pymongo.errors import AutoReconnect, ConnectionFailure, OperationFailure
 
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.compressed_messages import NUMBERS
+from tests.faults.scene import answers
 from tests.integration.conftest import POLICY, Document
 from tests.integration.operations import documents
+from tests.integration.outside.chosen import own_server
 from tests.integration.test_differential import Operation, canonical, operations, run
+from tests.support.private import private
+from tests.support.proxied import proxied
 from tests.support.relay import InflatingRelay, Relay, inflating_relay, relay
-from tests.support.secantus import CLINIC, USERS, secantus
+from tests.support.secantus import CLINIC, ROOT, USERS, secantus
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -27,16 +35,14 @@ COVERED, UNCOVERED = token_hex(16), token_hex(16)
 OFFER = "snappy,zstd,zlib"
 
 
+@dataclass(frozen=True, slots=True)
 class Scene:
     """A server that compresses, a proxy, and a recorded line from clients."""
 
-    def __init__(
-        self, database: DatabaseProcess, line: InflatingRelay, proxy: ProxyProcess, front: Relay
-    ) -> None:
-        self.database = database
-        self.line = line
-        self.proxy = proxy
-        self.front = front
+    database: DatabaseProcess
+    line: InflatingRelay
+    proxy: ProxyProcess
+    front: Relay
 
     def client(self, compressors: str, **options: Any) -> MongoClient[Document]:
         """A driver that goes through the recorded line."""
@@ -55,8 +61,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     ):
         patch.setenv("SEALWIRE_LISTEN_COMPRESSION", OFFER)
         patch.setenv("SEALWIRE_UPSTREAM_COMPRESSION", "zlib,zstd")
-        options = ProxyOptions(folder / "sealwire", POLICY, line.address)
-        with ProxyProcess(options) as proxy, relay(proxy.address) as front:
+        before = proxied(folder, POLICY, line.address, access_control=True)
+        with before as proxy, relay(proxy.address) as front:
             yield Scene(database, line, proxy, front)
 
 
@@ -171,3 +177,121 @@ def test_the_same_answer_or_a_refusal(
             if through[0] != "refused":
                 assert through == run(plain, operation), operation[0]
         assert canonical(list(covered.find().sort("_id"))) == canonical(list(plain.find().sort("_id")))
+
+
+# The server goes away, the line is cut, the proxy is told to stop: clients see errors that drivers retry.
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    database: DatabaseProcess
+    line: Relay
+    proxy: ProxyProcess
+
+
+@pytest.fixture
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    folder = tmp_path_factory.mktemp("faults")
+    with (
+        secantus(folder) as database,
+        relay(database.address) as line,
+        proxied(folder, POLICY, line.address) as proxy,
+    ):
+        yield Line(database, line, proxy)
+
+
+def client_of(line: Line, **options: object) -> MongoClient[Document]:
+    settings = {"serverSelectionTimeoutMS": 10_000} | options
+    return MongoClient(line.proxy.uri(), **settings)  # type: ignore[arg-type]
+
+
+def test_a_cut_in_the_middle_of_a_command_is_a_network_error_and_the_proxy_lives_on(line: Line) -> None:
+    with client_of(line, retryWrites=False, retryReads=False) as client:
+        patients = client["clinic"].patients
+        patients.insert_one({"_id": 0, "nhs_number": "0"})
+        line.line.cut_after_bytes = 100
+        with pytest.raises(AutoReconnect):
+            patients.insert_one({"_id": 1, "nhs_number": "1", "padding": "x" * 1000})
+        patients.insert_one({"_id": 2, "nhs_number": "2"})
+        assert patients.find_one({"_id": 1}) is None
+        assert patients.find_one({"nhs_number": "2"}) == {"_id": 2, "nhs_number": "2"}
+
+
+def test_a_retryable_write_survives_a_cut(line: Line) -> None:
+    with client_of(line) as client:
+        patients = client["clinic"].patients
+        patients.insert_one({"_id": 0, "nhs_number": "0"})
+        line.line.cut_after_bytes = 100
+        patients.insert_one({"_id": 1, "nhs_number": "1", "padding": "x" * 1000})
+        assert patients.count_documents({"nhs_number": "1"}) == 1
+
+
+def test_the_server_crashes_and_comes_back(line: Line) -> None:
+    with client_of(line) as client:
+        client["clinic"].patients.insert_one({"_id": 0, "nhs_number": "before"})
+        line.database.kill()
+        with client_of(line, serverSelectionTimeoutMS=500) as impatient, pytest.raises(ConnectionFailure):
+            impatient["clinic"].patients.find_one()
+        line.database.start()
+        client["clinic"].patients.replace_one({"_id": 0}, {"nhs_number": "0"}, upsert=True)
+        assert client["clinic"].patients.find_one({"nhs_number": "0"}) == {"_id": 0, "nhs_number": "0"}
+
+
+def test_sigterm_drains_and_exits_with_zero(line: Line) -> None:
+    with client_of(line, serverSelectionTimeoutMS=500) as client:
+        until(lambda: answers(client))  # the first time that may take longer
+        client["clinic"].patients.insert_one({"nhs_number": "0"})
+        assert line.proxy.stop() == 0
+
+
+# Two proxies before one server count one limit of a role together.
+
+
+SHARED_POLICY = """
+version: 1
+classes: {nhs: {mode: deterministic, type: string}}
+collections: {clinic.patients: {nhs_number: nhs}}
+roles:
+  clerk:
+    users: ["clinic@admin"]
+    documents_per_hour: 10
+    classes: {nhs: {read: clear}}
+"""
+
+
+@own_server("it has users of its own")
+def test_two_proxies_grant_one_limit_and_a_restart_does_not_renew_it(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(SHARED_POLICY)
+    with secantus(tmp_path, users=USERS) as database, MongoClient[Any](database.uri(ROOT)) as server:
+        uri = private(tmp_path / "frontier.uri", database.uri(ROOT))
+        server["clinic"]["patients"].insert_many([{"n": n} for n in range(20)])
+        settings = {"frontier": {"uri_file": str(uri)}}
+        options = [
+            ProxyOptions(tmp_path / name, policy, database.address, settings=settings)
+            for name in ("one", "other")
+        ]
+        limits = server["sealwire"]["limits"]
+        with ProxyProcess(options[0]) as one, MongoClient[Any](one.uri(CLINIC)) as first:
+            assert not is_refused(first, 7)
+            until(lambda: limits.count_documents({"amount": 7}) == 1)
+            with ProxyProcess(options[1]) as other, MongoClient[Any](other.uri(CLINIC)) as second:
+                assert is_refused(second, 4)
+                assert not is_refused(second, 3)
+                # no document is found, so waiting uses nothing up
+                until(lambda: is_refused(first, 0))
+        with ProxyProcess(options[0]) as again, MongoClient[Any](again.uri(CLINIC)) as client:
+            assert is_refused(client, 0)
+        assert CLINIC.name not in str(list(limits.find()))
+
+
+def is_refused(client: MongoClient[Any], number: int) -> bool:
+    """Whether it is too much to read so many documents."""
+    try:
+        found = list(client["clinic"]["patients"].find({"n": {"$lt": number}}))
+    except OperationFailure as error:
+        if error.code != 13:
+            raise
+        return True
+    assert len(found) == number
+    return False

@@ -2,15 +2,12 @@
 
 import json
 import subprocess
-import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from threading import Thread
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,13 +17,12 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import parse_context_header
-from sealwire.keys.kek.kek import EnvironmentKek
-from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
-from tests.integration.conftest import Document
-from tests.integration.running_site import client_of, new_environ, site_at
+from tests.integration.conftest import Databases, Document, Record, found_in
+from tests.integration.running_site import client_of, contexts_site, unread
 from tests.proxy.server.site import Site, serving
 from tests.support import warm
+from tests.support.reasons import failing
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -45,11 +41,7 @@ Collection = Any
 
 @pytest.fixture
 def site(database: DatabaseProcess, tmp_path: Path) -> Site:
-    environ = new_environ()
-    site = site_at(database, tmp_path, RULES, environ)
-    site.config["keys"]["contexts"] = "contexts.db"
-    create_keyring(site.keyring, EnvironmentKek(environ=environ), ["ssn", "notes", "ward"], datetime.now(UTC))
-    return site
+    return contexts_site(database, tmp_path, RULES, ["ssn", "notes", "ward"])
 
 
 @pytest.fixture
@@ -61,12 +53,6 @@ def clients(site: Site, database: DatabaseProcess) -> Iterator[list[MongoClient[
         for name in ("clinic", "race"):
             opened[-1].drop_database(name)
         yield [stack.enter_context(client) for client in opened]
-
-
-def found(people: Collection, condition: Document) -> Document:
-    document = people.find_one(condition)
-    assert document is not None
-    return dict(document)
 
 
 def test_values_of_tenants_are_found_under_their_own_keys(clients: list[MongoClient[Document]]) -> None:
@@ -110,8 +96,8 @@ def test_updates_store_under_the_key_of_the_tenant_that_they_name(
     people.insert_one({"_id": 1, "tenant_id": 5, "ssn": "a"})
     people.update_one({"_id": 1, "tenant_id": 5}, {"$set": {"ssn": "b", "tenant_id": 5}})
     people.update_one({"tenant_id": 6, "ssn": "c"}, {"$set": {"notes": "new"}}, upsert=True)
-    assert found(other, {"tenant_id": 5, "ssn": "b"})["_id"] == 1
-    assert found(other, {"tenant_id": 6, "ssn": "c"})["notes"] == "new"
+    assert found_in(other, {"tenant_id": 5, "ssn": "b"})["_id"] == 1
+    assert found_in(other, {"tenant_id": 6, "ssn": "c"})["notes"] == "new"
     for update in ({"$set": {"tenant_id": 7}}, {"$unset": {"tenant_id": 1}}, [{"$set": {"a": 1}}]):
         with pytest.raises(OperationFailure) as refused:
             people.update_one({"tenant_id": 5}, update)
@@ -134,11 +120,8 @@ def test_two_workers_that_make_the_same_first_keys_agree(clients: list[MongoClie
 
 
 def keys(site: Site, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", "sealwire", "keys", *words, "--contexts", "contexts.db"]
-    line += ["--keyring", "keyring.json"]
-    return warm.run(
-        line, env=site.environ, cwd=site.folder, input=stdin, capture_output=True, text=True, check=False
-    )
+    words += ("--contexts", "contexts.db")
+    return warm.sealwire("keys", *words, env=site.environ, cwd=site.folder, input=stdin)
 
 
 def test_a_shredded_tenant_is_null_in_replies_and_is_not_written_to(
@@ -161,44 +144,41 @@ def test_a_shredded_tenant_is_null_in_replies_and_is_not_written_to(
     checked = keys(site, "shred", "notes", "t1", "--verify", "notes.json")
     assert checked.returncode == 0, checked.stderr
     assert keys(site, "shred", "notes", "t0", "--verify", "notes.json").returncode == 65
-    until(lambda: found(second["clinic"]["people"], {"_id": 1})["notes"] is None)
-    until(lambda: found(people, {"_id": 1})["notes"] is None)
+    until(lambda: found_in(second["clinic"]["people"], {"_id": 1})["notes"] is None)
+    until(lambda: found_in(people, {"_id": 1})["notes"] is None)
     assert {each["_id"]: each["notes"] for each in people.find()} == {0: "secret", 1: None}
     until(lambda: people.count_documents({"tenant_id": "t1", "ssn": "1"}) == 0)
-    with pytest.raises(OperationFailure) as refused:
+    with failing(211):
         people.insert_one({"tenant_id": "t1", "notes": "back"})
-    assert refused.value.code == 211
     assert keys(site, "contexts", "notes", "t1", "--readmit").returncode == 0
     people.insert_one({"_id": 9, "tenant_id": "t1", "notes": "back"})
-    assert found(second["clinic"]["people"], {"_id": 9})["notes"] == "back"
+    assert found_in(second["clinic"]["people"], {"_id": 9})["notes"] == "back"
     counts = json.loads(keys(site, "contexts", "notes", "--json").stdout)
     assert (counts["live"], counts["destroyed"]) == (2, 1)
     assert b"t1" not in (site.folder / "contexts.db").read_bytes()
 
 
 def test_a_plaintext_collection_is_encrypted_and_decrypted_under_its_contexts(
-    site: Site, clients: list[MongoClient[Document]], database: DatabaseProcess
+    site: Site, clients: list[MongoClient[Document]]
 ) -> None:
     first, _, direct = clients
     direct["clinic"]["people"].insert_many(
         [{"_id": n, "tenant_id": n % 3, "notes": f"n{n}", "visits": [{"note": "v"}]} for n in range(30)]
     )
-    done = migrate(site, database, "encrypt", "policy.yaml", "clinic.people")
+    done = migrate(site, "encrypt", "policy.yaml", "clinic.people")
     assert (done["state"], done["values"], done["left"]) == ("done", 60, [])
     stored = list(direct["clinic"]["people"].find())
     assert len({parse_context_header(bytes(each["notes"]))[1] for each in stored}) == 3
     assert {each["notes"] for each in first["clinic"]["people"].find()} == {f"n{n}" for n in range(30)}
     (site.folder / "less.yaml").write_text(RULES.replace(" notes: notes,", ""))
     words = ["decrypt", "less.yaml", "clinic.people", "notes", "--confirm", "clinic.people"]
-    assert migrate(site, database, *words)["values"] == 30
+    assert migrate(site, *words)["values"] == 30
     assert {each["notes"] for each in direct["clinic"]["people"].find()} == {f"n{n}" for n in range(30)}
 
 
-def migrate(site: Site, database: DatabaseProcess, *words: str) -> dict[str, Any]:
-    line = [sys.executable, "-m", "sealwire", "migrate", *words, "--keyring", "keyring.json", "--json"]
-    line += ["--contexts", "contexts.db"]
-    environ = site.environ | {"SEALWIRE_SERVER_URI": database.uri()}
-    done = warm.run(line, env=environ, cwd=site.folder, capture_output=True, text=True, check=False)
+def migrate(site: Site, *words: str) -> dict[str, Any]:
+    words += ("--json", "--contexts", "contexts.db")
+    done = warm.sealwire("migrate", *words, env=site.environ, cwd=site.folder)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
@@ -234,10 +214,7 @@ class Places(NamedTuple):
 
 @pytest.fixture
 def places(database: DatabaseProcess, tmp_path: Path) -> Iterator[Places]:
-    environ = new_environ()
-    site = site_at(database, tmp_path, RULES_BESIDE, environ)
-    site.config["keys"]["contexts"] = "contexts.db"
-    create_keyring(site.keyring, EnvironmentKek(environ=environ), ["code", "note"], datetime.now(UTC))
+    site = contexts_site(database, tmp_path, RULES_BESIDE, ["code", "note"])
     with ExitStack() as stack:
         ours = stack.enter_context(client_of(stack.enter_context(serving(site))))
         direct = stack.enter_context(MongoClient[Document](database.uri()))
@@ -369,21 +346,11 @@ PATHS = ("ssn", "other", "tags", "ward")
 
 
 @pytest.fixture
-def sides(
-    database: DatabaseProcess, tmp_path: Path
-) -> Iterator[tuple[Database[Document], Database[Document]]]:
+def sides(database: DatabaseProcess, tmp_path: Path) -> Iterator[Databases]:
     """The database through the proxy, and one in plaintext, with the same documents."""
-    environ = new_environ()
-    site = site_at(database, tmp_path, RULES_OF_ANSWERS, environ)
-    site.config["keys"]["contexts"] = "contexts.db"
-    create_keyring(site.keyring, EnvironmentKek(environ=environ), ["ssn", "ward"], datetime.now(UTC))
-    with ExitStack() as stack:
-        running = stack.enter_context(serving(site, 300.0))
-        # of the refusals more is written than a pipe holds
-        Thread(target=lambda: deque(running.said, 0), daemon=True).start()
-        stack.callback(running.process.kill)  # before its pipe is closed, which waits for who reads it
-        ours = stack.enter_context(client_of(running))["clinic"]
-        plain = stack.enter_context(MongoClient[Document](database.uri()))["plain"]
+    site = contexts_site(database, tmp_path, RULES_OF_ANSWERS, ["ssn", "ward"])
+    with unread(site) as client, MongoClient[Document](database.uri()) as direct:
+        ours, plain = client["clinic"], direct["plain"]
         for side in (ours, plain):
             side["people"].insert_many(people())
             side["visits"].insert_many(visits())
@@ -517,7 +484,7 @@ def answer_of(side: Database[Document], command: Document) -> Any:
 
 
 def test_what_compares_values_of_two_tenants_answers_as_plaintext_or_is_refused(
-    sides: tuple[Database[Document], Database[Document]], record_property: Callable[[str, object], None]
+    sides: Databases, record_property: Record
 ) -> None:
     ours, plain = sides
     tally: Counter[str] = Counter()

@@ -3,12 +3,9 @@
 The text of a value is that of its context, so plaintext that is equal is in one context, and one envelope.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,18 +14,15 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from sealwire.keys.kek.kek import EnvironmentKek
-from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
-from tests.integration.conftest import Document
+from tests.integration.conftest import Databases, Document, Record
 from tests.integration.differential.sides import is_of_a_move
-from tests.integration.running_site import client_of, new_environ, site_at
+from tests.integration.running_site import contexts_site, unread
 from tests.policies.taint.campaign import chosen_seed
 from tests.policies.taint.labels import LABELS
 from tests.policies.taint.owned_commands import draw_owned
 from tests.policies.taint.owners import POLICY, RULES
 from tests.policies.taint.values import Pairs, children
-from tests.proxy.server.site import serving
 
 pytestmark = pytest.mark.integration
 SEQUENCES, COMMANDS = 40, 25
@@ -38,22 +32,11 @@ _READ_AND_WRITTEN = ("insert", "find", "count", "distinct", "update", "findAndMo
 
 
 @pytest.fixture
-def sides(
-    database: DatabaseProcess, tmp_path: Path
-) -> Iterator[tuple[Database[Document], Database[Document]]]:
+def sides(database: DatabaseProcess, tmp_path: Path) -> Iterator[Databases]:
     """The database through the proxy, and one in plaintext."""
-    environ = new_environ()
-    site = site_at(database, tmp_path, RULES, environ)
-    site.config["keys"]["contexts"] = "contexts.db"
-    kek = EnvironmentKek(environ=environ)
-    create_keyring(site.keyring, kek, list(POLICY.class_names), datetime.now(UTC))
-    with ExitStack() as stack:
-        running = stack.enter_context(serving(site, 300.0))
-        # of the refusals more is written than a pipe holds
-        Thread(target=lambda: deque(running.said, 0), daemon=True).start()
-        stack.callback(running.process.kill)  # before its pipe is closed, which waits for who reads it
-        ours = stack.enter_context(client_of(running))
-        yield ours["clinic"], stack.enter_context(MongoClient[Document](database.uri()))["plain"]
+    site = contexts_site(database, tmp_path, RULES, list(POLICY.class_names))
+    with unread(site) as ours, MongoClient[Document](database.uri()) as direct:
+        yield ours["clinic"], direct["plain"]
 
 
 def answer_of(side: Database[Document], body: Document) -> Any:
@@ -113,9 +96,7 @@ def doubled(value: Any) -> bool:
     return isinstance(value, Pairs) or any(doubled(inner) for _, inner in children(value))
 
 
-def test_answers_are_those_of_plaintext(
-    sides: tuple[Database[Document], Database[Document]], record_property: Callable[[str, object], None]
-) -> None:
+def test_answers_are_those_of_plaintext(sides: Databases, record_property: Record) -> None:
     ours, plain = sides
     tally: Counter[str] = Counter()
     for seed in range(chosen_seed(1) * 1000, chosen_seed(1) * 1000 + SEQUENCES):

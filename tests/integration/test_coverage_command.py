@@ -20,6 +20,7 @@ from tests.integration.outside.chosen import own_server
 from tests.sidecars.drift_samples import envelope
 from tests.support import warm
 from tests.support.doc_commands import run_document
+from tests.support.private import private
 from tests.support.secantus import secantus
 
 pytestmark = [pytest.mark.integration, own_server("it reads every collection of a database")]
@@ -110,8 +111,7 @@ def test_a_database_that_is_well_covered_is_no_finding(database: DatabaseProcess
 
 def test_the_commands_of_the_page(database: DatabaseProcess, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(POLICY)
-    (tmp_path / "server.uri").touch(0o600)
-    (tmp_path / "server.uri").write_text(database.uri())
+    private(tmp_path / "server.uri", database.uri())
     said = run_document(PAGE, tmp_path, "coverage")
     assert "clinic.visits" in said
     assert "mode: deterministic" in said
@@ -152,8 +152,7 @@ def test_suggest_begins_from_an_empty_policy(database: DatabaseProcess, tmp_path
 
 
 def suggest(database: DatabaseProcess, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sealwire", "policy", "suggest", "--uri", database.uri(), *options]
-    done = warm.run(command, cwd=folder, text=True, capture_output=True, check=False)
+    done = warm.sealwire("policy", "suggest", "--uri", database.uri(), *options, cwd=folder)
     assert "Traceback" not in done.stderr
     assert NUMBER not in done.stdout + done.stderr
     return done
@@ -190,8 +189,7 @@ def test_a_first_policy_knows_indexes_and_shared_values(database: DatabaseProces
 
 
 def test_the_pages_first_policy_passes_check_and_lint(database: DatabaseProcess, tmp_path: Path) -> None:
-    (tmp_path / "server.uri").touch(0o600)
-    (tmp_path / "server.uri").write_text(database.uri())
+    private(tmp_path / "server.uri", database.uri())
     said = run_document(PAGE, tmp_path, "suggest")
     assert "3 collections" in said
     assert suggest(database, tmp_path).stdout == (tmp_path / "policy.yaml").read_text()
@@ -210,8 +208,7 @@ def run_page(database: DatabaseProcess, folder: Path, line: dict[str, Any]) -> s
     written = AuditLog(LogPlace(folder / "audit.jsonl"), None, LogPace())
     written.append([{"event": "command", "time": "2026-01-02T03:04:05+00:00", **line}])
     written.close()
-    (folder / "server.uri").touch(mode=0o600)
-    (folder / "server.uri").write_text(database.uri())
+    private(folder / "server.uri", database.uri())
     return run_document(PAGE, folder, "never-read")
 
 

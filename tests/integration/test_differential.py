@@ -18,7 +18,7 @@ from pymongo.errors import OperationFailure, WriteError
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PathNode
-from tests.integration.conftest import POLICY, Document, Stack
+from tests.integration.conftest import POLICY, Document, Record, Stack
 from tests.integration.operations import documents, filters, pipelines, update_pipelines, updates
 from tests.integration.outside.chosen import named
 from tests.integration.test_drivers import is_envelope
@@ -159,7 +159,7 @@ def assert_stored_as_the_policy_has_it(value: Any, node: PathNode | None) -> Non
         assert not is_envelope(value)
 
 
-def test_most_operations_were_answered(record_property: Callable[[str, object], None]) -> None:
+def test_most_operations_were_answered(record_property: Record) -> None:
     """A proxy that refuses everything would agree with everybody; the figures tell that it does not."""
     refused = sum(count for name, count in answered.items() if name.endswith("refused"))
     total = sum(answered.values())

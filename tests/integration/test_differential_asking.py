@@ -7,7 +7,6 @@ Every class says `ask: true`, random ones as well. `make test` runs 60 sequences
 
 import random
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -17,13 +16,14 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
-from tests.integration.conftest import Document
+from tests.integration.conftest import Document, Record
 from tests.integration.differential.campaign import run_campaign
 from tests.integration.differential.processes import PART, run_here, run_parts
 from tests.integration.differential.tally import Tally
 from tests.integration.outside.chosen import own_server
-from tests.integration.test_differential_sequences import MANY_EXAMPLES, chosen_seed
+from tests.integration.test_differential_sequences import MANY_EXAMPLES
+from tests.policies.taint.campaign import chosen_seed
+from tests.support.proxied import proxied
 
 pytestmark = [pytest.mark.integration, own_server("its patterns are those that Python reads as PCRE2 does")]
 
@@ -35,7 +35,6 @@ OPERATORS = {
 }
 LEAST_SHARE = 0.7
 READS = ("find", "count", "distinct", "aggregate", "view find", "view count", "find hint")
-Record = Callable[[str, object], None]
 
 
 def reads_answered(tally: Tally) -> float:
@@ -61,10 +60,7 @@ def test_answers_are_those_of_plaintext_many_times(record_property: Record) -> N
     seed = chosen_seed(random.SystemRandom().randrange(10**9))
     shares = {}
     for option in ("--asks", "--unasked"):
-        tally, failed = run_parts(seed, MANY_ASKED, PART, option)
-        assert not failed, "\n".join(
-            f"--seed {part.seed} {option} differs:\n{part.output}" for part in failed
-        )
+        tally = run_parts(seed, MANY_ASKED, option)
         shares[option] = tally.share_answered, reads_answered(tally)
         record_property("summary", f"{option}: seed {seed}\n" + "\n".join(tally.table()))
         if option == "--asks":
@@ -77,8 +73,7 @@ def test_answers_are_those_of_plaintext_many_times(record_property: Record) -> N
 @pytest.mark.slow
 def test_answers_are_those_of_plaintext_while_classes_move(record_property: Record) -> None:
     seed = chosen_seed(random.SystemRandom().randrange(10**9))
-    tally, failed = run_parts(seed, MOVING, PART, "--asks", "--moving", "--to-clear")
-    assert not failed, "\n".join(f"--seed {part.seed} differs:\n{part.output}" for part in failed)
+    tally = run_parts(seed, MOVING, "--asks", "--moving", "--to-clear")
     record_property("summary", f"asking while classes move: seed {seed}\n" + "\n".join(tally.table()))
     assert tally.moves["steps of frontiers"] > 0
 
@@ -95,10 +90,8 @@ STILL, TURNS = 60, 60
 
 def test_what_nobody_changes_is_found_while_others_write(database: DatabaseProcess, tmp_path: Path) -> None:
     """And whatever is found satisfied the condition when it was read."""
-    (tmp_path / "policy.yaml").write_text(POLICY)
-    options = ProxyOptions(tmp_path, tmp_path / "policy.yaml", database.address, access_control=False)
     with (
-        ProxyProcess(options) as proxy,
+        proxied(tmp_path, POLICY, database.address) as proxy,
         MongoClient[Document](proxy.uri()) as client,
         MongoClient[Document](proxy.uri()) as other,
     ):

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sealwire.cli.groups import policy as command
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.errors import DirectReason, SidecarError
-from tests.integration.conftest import POLICY, Stack
+from tests.integration.conftest import POLICY, Stack, found_in
 from tests.integration.outside.chosen import named
 from tests.keys.samples import local_kek
 from tests.support.secantus import CLINIC, ROOT
@@ -47,8 +47,7 @@ def test_what_the_proxy_wrote_is_sound(clean: Stack) -> None:
 
 def test_plaintext_and_foreign_envelopes_are_counted_and_not_shown(clean: Stack) -> None:
     clean.clinic["patients"].insert_one({"_id": 1, "nhs_number": NHS, "notes": "x"})
-    ours = clean.raw["patients"].find_one({"_id": 1})
-    assert ours is not None
+    ours = found_in(clean.raw["patients"], {"_id": 1})
     foreign = bytearray(ours["nhs_number"])
     foreign[4:8] = b"\x7f\xff\xff\xfe"
     clean.raw["patients"].insert_many(

@@ -25,12 +25,13 @@ from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.private_file import create_private, create_public, writer_lock
 from sealwire.testbed.database import DatabaseProcess
 from tests.build_context import ROOT
-from tests.integration.conftest import Document
+from tests.integration.conftest import Document, found_in
 from tests.integration.outside.chosen import own_server
 from tests.integration.running_site import client_of, new_environ, site_at
 from tests.proxy.server.site import Site, serving
 from tests.support import warm
 from tests.support.doc_commands import run_document
+from tests.support.private import private
 
 # A clinic of two patients, written through Sealwire, and the commands that erase one of them.
 
@@ -100,16 +101,7 @@ class Clinic:
         self, *words: str, stdin: str = f"{ANNE}\n", **environ: str
     ) -> "subprocess.CompletedProcess[str]":
         """A command as an operator gives it."""
-        return warm.run(
-            [sys.executable, "-m", "sealwire", *words],
-            env=self.environ,
-            cwd=self.site.folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return warm.sealwire(*words, env=self.environ, cwd=self.site.folder, input=stdin, timeout=120)
 
     def erase(self, *words: str, **more: Any) -> "subprocess.CompletedProcess[str]":
         return self.run("erase", "run", "policy.yaml", "--yes", "--receipt", "receipt", *words, **more)
@@ -214,8 +206,7 @@ def test_a_person_is_overwritten(clinic: Clinic) -> None:
     }
     second = clinic.erase("--overwrite", "--receipt", "second", stdin=f"{BILL}\n")
     assert second.returncode == 0, second.stderr
-    found = clinic.client["clinic"]["patients"].find_one({"_id": 2})
-    assert found is not None
+    found = found_in(clinic.client["clinic"]["patients"], {"_id": 2})
     assert found["nhs_number"].startswith("erased-")
 
 
@@ -290,8 +281,7 @@ def test_other_spellings_of_the_number_are_found_and_held(clinic: Clinic) -> Non
     assert clinic.run("hold", "place", "policy.yaml", "--case", "QB-1").returncode == 0
     assert clinic.erase("--delete", stdin=f"{compact}\n").returncode == 77
     assert clinic.run("hold", "release", "1").returncode == 0
-    patient = clinic.direct["clinic"]["patients"].find_one({"_id": 1})
-    assert patient is not None
+    patient = found_in(clinic.direct["clinic"]["patients"], {"_id": 1})
     assert clinic.erase("--delete", stdin=f"{compact}\n").returncode == 0
     clinic.direct["clinic"]["patients"].insert_one(patient)
     words = ("erase", "check", "policy.yaml", "receipt", "--key", "audit.key.pub")
@@ -441,8 +431,7 @@ def test_what_rejects_plaintext_takes_what_is_left(clinic: Clinic) -> None:
 
 
 def test_who_comes_back_with_a_restore_is_found_by_the_receipt(clinic: Clinic) -> None:
-    patient = clinic.direct["clinic"]["patients"].find_one({"_id": 1})
-    assert patient is not None
+    patient = found_in(clinic.direct["clinic"]["patients"], {"_id": 1})
     assert clinic.erase("--delete").returncode == 0
     words = ("erase", "check", "policy.yaml", "receipt", "--key", "audit.key.pub")
     assert clinic.run(*words, stdin="").returncode == 0
@@ -474,8 +463,7 @@ def follow(clinic: Clinic) -> None:
     for name in ("audit.key", "audit.key.pub", "subjects.key", "holds.json"):
         (folder / name).unlink()
     (folder / "nhs.txt").write_text(f"{ANNE}\n")
-    (folder / "server.uri").touch(0o600)
-    (folder / "server.uri").write_text(clinic.uri)
+    private(folder / "server.uri", clinic.uri)
     environ = clinic.site.environ | SETTINGS | {"SEALWIRE_SERVER_URI_FILE": "server.uri"}
     del environ["PATH"]
     before = only(clinic.stored(), 2)

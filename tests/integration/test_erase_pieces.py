@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from sealwire.sidecars.erasure.stored_forms import Persons, stored_forms
 from sealwire.sidecars.errors import Denied, ErasureReason, Unusable
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.wire import kinds
+from tests.integration.conftest import found_in
 from tests.integration.outside.chosen import own_server
 from tests.support.reasons import raising
 
@@ -80,14 +82,14 @@ def nhs(name: str) -> Binary:
     return Binary(KEYRING.cipher_for("nhs").encrypt_deterministically(*identifier(name)), 0x80)
 
 
+@dataclass
 class Server:
     """A database with nobody in it, and all that works on it."""
 
-    def __init__(self, client: Client, plain: Any, contexts: SqliteContextStore, folder: Path) -> None:
-        self.client = client
-        self.db = plain
-        self.contexts = contexts
-        self.folder = folder
+    client: Client
+    db: Any
+    contexts: SqliteContextStore
+    folder: Path
 
     def note(self, owner: object, class_name: str = "notes") -> Binary:
         """A value under the key of a context."""
@@ -486,8 +488,7 @@ def test_a_validator_that_refuses_nulls_gets_a_value_that_is_nobodys(server: Ser
     validator = {"$jsonSchema": {"properties": {"nhs": {"bsonType": "binData"}}}}
     server.db.command("collMod", "patients", validator=validator)
     assert server.erase(ErasureWay.OVERWRITE).is_done
-    stored = server.db["patients"].find_one({"_id": 1})
-    assert stored is not None
+    stored = found_in(server.db["patients"], {"_id": 1})
     assert stored["nhs"] != nhs(ANNE)
     assert KEYRING.open_envelope(bytes(stored["nhs"]), 0, len(stored["nhs"]))[1][4:].startswith(b"erased-")
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.build_context import ROOT
 from tests.support.debian import require_program
 from tests.support.doc_commands import blocks_of, run_document
 from tests.support.played_host import PlayedHost, played_host
+from tests.support.runs import ran
 from tests.support.secantus import USERS, secantus
 
 PAGE = ROOT / "docs" / "operations" / "install.md"
@@ -156,7 +156,7 @@ def test_compose_has_what_the_page_makes_and_the_configuration_fits_its_places(t
     path = os.pathsep.join((str(Path(sys.executable).parent), str(program.parent), os.environ["PATH"]))
     run_document(PAGE, folder, "compose", {"PATH": path})
     command = [str(program), "--file", str(folder / "compose.yaml"), "config", "--format", "json"]
-    shown = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    shown = json.loads(ran(command, check=True).stdout)
     service = shown["services"]["sealwire"]
     config = parse_config((folder / "sealwire.yaml").read_bytes(), Path("/etc/sealwire/sealwire.yaml"), {})
     named = {config.keyring, config.policy, config.listen_tls.certificate, config.listen_tls.key}

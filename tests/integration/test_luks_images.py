@@ -21,6 +21,7 @@ from tests.sidecars.luks.story import Silent
 from tests.support import warm
 from tests.support.debian import require_programs
 from tests.support.doc_commands import run_document
+from tests.support.private import private
 from tests.support.reasons import raising
 
 pytestmark = pytest.mark.integration
@@ -215,9 +216,7 @@ class Counting(Silent):
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*arguments: str, secret: str = PASSPHRASE.decode()) -> subprocess.CompletedProcess[str]:
-        secret_file = tmp_path / "secret"
-        secret_file.touch(0o600)
-        secret_file.write_text(secret)
+        private(tmp_path / "secret", secret)
         environment = os.environ | {"SEALWIRE_KEK": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}
         return warm.run(
             [*warm.SEALWIRE, "luks", *arguments],
@@ -235,9 +234,7 @@ def test_the_commands_on_an_image_from_a_shell(
     image: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     known = ["--passphrase-from", f"file:{tmp_path}/secret"]
-    new = tmp_path / "new"
-    new.touch(0o600)
-    new.write_text(OTHER.decode())
+    new = private(tmp_path / "new", OTHER.decode())
     costs = ["--pbkdf-memory", "32", "--pbkdf-iterations", "4", "--pbkdf-threads", "1"]
     add = ["add-key", str(image), *known, "--new-passphrase-from", f"file:{new}", *costs]
     assert command(*add, "--dry-run").returncode == 0

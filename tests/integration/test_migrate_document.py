@@ -12,6 +12,7 @@ from sealwire.keys.keyring.file import create_keyring
 from tests.build_context import ROOT
 from tests.integration.conftest import Stack
 from tests.support.doc_commands import run_document
+from tests.support.private import private
 from tests.support.secantus import ROOT as ADMIN
 from tests.support.secantus import secantus
 
@@ -61,9 +62,7 @@ def test_what_operators_copy_makes_drills_and_restores_a_backup(clean: Stack, tm
     clean.clinic.patients.insert_many([{"nhs_number": f"99900000{number}"} for number in range(10, 40)])
     clean.direct.bystander.things.insert_one({"_id": "not the clinic's"})
     (tmp_path / "backups").mkdir()
-    passphrase_file = tmp_path / "passphrase.txt"
-    passphrase_file.touch(mode=0o600)
-    passphrase_file.write_text(PASSPHRASE)
+    passphrase_file = private(tmp_path / "passphrase.txt", PASSPHRASE)
     create_key_pair(tmp_path / "backup-key", PASSPHRASE)
     environ = {
         "SEALWIRE_SERVER_URI": clean.database.uri(ADMIN),

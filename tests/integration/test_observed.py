@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from tests.integration.running_site import NHS, client_of, new_site, readiness
 from tests.proxy.server.observability.collector import Collected, collector
 from tests.proxy.server.site import Running, Site, serving
 from tests.support import warm
+from tests.support.private import private
 
 pytestmark = pytest.mark.integration
 
@@ -184,8 +184,7 @@ def empty(database: DatabaseProcess) -> DatabaseProcess:
 
 
 def sealwire(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sealwire", *words]
-    return warm.run(command, env=site.environ, capture_output=True, text=True, timeout=60, check=False)
+    return warm.sealwire(*words, env=site.environ, timeout=60)
 
 
 def reported(site: Site) -> Document:
@@ -358,9 +357,7 @@ def test_a_worker_is_replaced_whatever_was_stored_past_the_proxy(
 
 
 def test_a_user_of_the_operator_looks_where_the_proxy_has_none(site: Site, database: DatabaseProcess) -> None:
-    uri = site.folder / "server.uri"
-    uri.touch(0o600)
-    uri.write_text(database.uri())
+    uri = private(site.folder / "server.uri", database.uri())
     assert site.serve("--check", "--uri-file", str(uri)).returncode == 0
     fill(database)
     assert site.serve("--check", "--uri-file", str(uri)).returncode == 78

@@ -11,12 +11,13 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.build_context import ROOT
 from tests.integration.outside.chosen import own_server
 from tests.sidecars.backup.samples import local, seal
 from tests.support.doc_commands import CommandFailed, run_document
 from tests.support.played_set import played_set
+from tests.support.proxied import options_of
 from tests.support.secantus import secantus
 from tests.support.skips import free_ports
 
@@ -64,30 +65,28 @@ collections: {clinic.patients: {nhs_number: nhs}}
 MARKER = "9434765919"
 
 
+def store_one_and_refuse_one(proxy: ProxyProcess) -> None:
+    with MongoClient[Any](proxy.uri()) as client:
+        patients = client["clinic"]["patients"]
+        patients.insert_one({"nhs_number": MARKER})
+        with pytest.raises(OperationFailure):
+            patients.find_one({"nhs_number": {"$regex": MARKER}})
+
+
 @pytest.mark.integration
 @own_server("it has one of its own")
 def test_the_page_works_on_the_log_of_a_proxy(tmp_path: Path) -> None:
     made = run_document(AUDIT_PAGE, tmp_path, "key")
     assert "clinic.example/sealwire+" in made
-    policy, log = tmp_path / "policy.yaml", tmp_path / "audit.jsonl"
-    policy.write_text(POLICY)
-    settings = {
-        "audit": {
-            "path": str(log),
-            "key": str(tmp_path / "audit.key"),
-            "checkpoints": str(tmp_path / "elsewhere"),
-        }
-    }
+    log = tmp_path / "audit.jsonl"
+    audit = {"path": log, "key": tmp_path / "audit.key", "checkpoints": tmp_path / "elsewhere"}
+    settings = {"audit": {name: str(path) for name, path in audit.items()}}
     with secantus(tmp_path) as database:
-        options = ProxyOptions(tmp_path / "proxy", policy, database.address, None, None, False, settings)
-        with ProxyProcess(options) as proxy, MongoClient[Any](proxy.uri()) as client:
-            patients = client["clinic"]["patients"]
-            patients.insert_one({"nhs_number": MARKER})
-            with pytest.raises(OperationFailure):
-                patients.find_one({"nhs_number": {"$regex": MARKER}})
+        options = options_of(tmp_path, POLICY, database.address, settings=settings)
+        with ProxyProcess(options) as proxy:
+            store_one_and_refuse_one(proxy)
         written = log.read_bytes()
-        rolled_back = replace(options, settings={})
-        with ProxyProcess(rolled_back) as proxy, MongoClient[Any](proxy.uri()) as client:
+        with ProxyProcess(replace(options, settings={})) as proxy, MongoClient[Any](proxy.uri()) as client:
             patients = client["clinic"]["patients"]
             assert patients.count_documents({"nhs_number": MARKER}) == 1
             with pytest.raises(OperationFailure):
@@ -132,17 +131,12 @@ def run(page: str, block: str, folder: Path, **environ: str) -> str:
 @contextmanager
 def installation(folder: Path) -> Iterator[str]:
     """A proxy that has stored one patient and refused one command; the address of its server."""
-    policy = folder / "policy.yaml"
-    policy.write_text(POLICY)
     run("operations/audit.md", "key", folder)
     settings = {"audit": {"path": str(folder / "audit.jsonl"), "key": str(folder / "audit.key")}}
     with secantus(folder) as database:
-        options = ProxyOptions(folder, policy, database.address, None, None, False, settings)
-        with ProxyProcess(options) as proxy, MongoClient[Any](proxy.uri()) as client:
-            patients = client["clinic"]["patients"]
-            patients.insert_one({"nhs_number": MARKER})
-            with pytest.raises(OperationFailure):
-                patients.find_one({"nhs_number": {"$regex": MARKER}})
+        options = options_of(folder, POLICY, database.address, settings=settings)
+        with ProxyProcess(replace(options, folder=folder)) as proxy:
+            store_one_and_refuse_one(proxy)
         yield database.uri()
 
 

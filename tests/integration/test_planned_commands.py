@@ -15,6 +15,7 @@ from tests.integration.conftest import Stack
 from tests.integration.outside.chosen import own_server
 from tests.support import warm
 from tests.support.doc_commands import run_document
+from tests.support.private import private
 from tests.support.secantus import ROOT as ADMIN
 
 pytestmark = [pytest.mark.integration, own_server("it switches the profiler on")]
@@ -36,8 +37,7 @@ VERDICTS = ["answered", "refused", "answered", "answered", "refused"]
 def folder(clean: Stack, tmp_path: Path) -> Iterator[Path]:
     """A policy, and the address of a server that records commands, in which nothing is encrypted."""
     (tmp_path / "policy.yaml").write_text(POLICY.read_text())
-    (tmp_path / "server.uri").touch(0o600)
-    (tmp_path / "server.uri").write_text(clean.database.uri(ADMIN))
+    private(tmp_path / "server.uri", clean.database.uri(ADMIN))
     clean.raw.command("profile", 2)
     yield tmp_path
     clean.raw.command("profile", 0)
@@ -78,8 +78,7 @@ def test_recorded_commands_get_the_verdicts_that_sealwire_gives(clean: Stack, fo
 def test_verdicts_that_a_test_records_are_those_that_sealwire_gives(clean: Stack, folder: Path) -> None:
     entries = [{"db": "clinic", "command": each} for each in COMMANDS]
     (folder / "all.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
-    command = [sys.executable, "-m", "sealwire", "policy", "test", "policy.yaml", "all.yaml", "--record"]
-    warm.run(command, cwd=folder, check=True)
+    warm.sealwire("policy", "test", "policy.yaml", "all.yaml", "--record", cwd=folder, check=True)
     recorded = yaml.safe_load((folder / "all.yaml").read_text())
     assert [each["expect"] for each in recorded] == VERDICTS
     for entry in recorded:

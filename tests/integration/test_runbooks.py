@@ -25,6 +25,7 @@ from tests.integration.outside.chosen import own_server
 from tests.support import warm
 from tests.support.measuring import measuring
 from tests.support.openbao import enable_kv, raft_server
+from tests.support.private import private
 from tests.support.secantus import secantus
 from tests.support.shown_commands import follow, shell
 from tests.support.waiting import until
@@ -175,9 +176,7 @@ def test_vault_is_sealed(tmp_path: Path) -> None:
         bao.client.sys.enable_secrets_engine("transit")
         bao.client.secrets.transit.create_key("sealwire", derived=True)
         enable_kv(bao.client)
-        token = tmp_path / "token"
-        token.touch(0o600)
-        token.write_text(bao.root_token)
+        token = private(tmp_path / "token", bao.root_token)
         vault = {"address": bao.address, "ca": str(bao.ca), "auth": "token-file", "token_file": str(token)}
         environ = {
             "VAULT_ADDR": bao.address,
@@ -186,8 +185,7 @@ def test_vault_is_sealed(tmp_path: Path) -> None:
             "SEALWIRE_KEYRING": keyring,
             "SEALWIRE_KEK_PROVIDER": "vault:transit/sealwire",
         }
-        create = [sys.executable, "-m", "sealwire", "keys", "create", "nhs", "notes"]
-        warm.run(create, env=measuring() | environ, check=True)
+        warm.sealwire("keys", "create", "nhs", "notes", env=measuring() | environ, check=True)
         more: dict[str, Any] = {"kek": {"provider": "vault", "name": "sealwire"}, "vault": vault}
         with a_day(tmp_path, keyring=keyring, keys={"refresh_s": 1}, **more) as world:
             bao.seal()

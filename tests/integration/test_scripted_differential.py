@@ -17,6 +17,7 @@ from pymongo.errors import OperationFailure
 from pymongo.mongo_client import MongoClient
 
 from sealwire.policies.errors import Reason
+from tests.integration.conftest import found_in
 from tests.integration.differential.campaign import both_ways
 from tests.integration.differential.compare import (
     DATABASE,
@@ -255,8 +256,7 @@ def test_files_with_covered_metadata(runner: Runner, sides: tuple[Side, Side]) -
         assert [(file.metadata, file.read()) for file in found] == [(metadata, b"data" * 100)]
         bucket.rename(1, "renamed")
         bucket.delete(2)
-    stored = runner.direct[named("clinic")]["fs.files"].find_one()
-    assert stored is not None
+    stored = found_in(runner.direct[named("clinic")]["fs.files"])
     assert is_envelope(stored["metadata"]["nhs"])
     assert stored["filename"] == "renamed"
     assert wrongly_stored(stored, runner.policy.covered(named("clinic.fs.files")), runner.keyring()) == []

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,8 @@ from sealwire.keys.providers import Providers, parse_provider
 from sealwire.testbed.certificates import create_authority
 from tests.keys.kek_contract import AD, KEY, KekContract, Pair
 from tests.keys.samples import NOW
+from tests.support.private import private
+from tests.support.runs import ran
 from tests.support.softhsm import PIN, SoftHsm, soft_hsm
 
 pytestmark = pytest.mark.integration
@@ -80,9 +81,7 @@ def test_the_token_itself_refuses_another_context_and_altered_bytes(hsm: SoftHsm
 
 
 def test_a_keyring_lives_under_a_token(hsm: SoftHsm, tmp_path: Path) -> None:
-    pin = tmp_path / "pin"
-    pin.touch(0o600)
-    pin.write_text(PIN + "\n")
+    pin = private(tmp_path / "pin", PIN + "\n")
     setting = f"pkcs11:{hsm.make_key(label())}&pin-source=file:{pin}"
     create_keyring(tmp_path / "k", Providers({}).kek(parse_provider(setting)), ("a", "b"), NOW)
     assert load_keyring(tmp_path / "k", Providers({}).kek(parse_provider(setting))).class_names == ("a", "b")
@@ -218,4 +217,4 @@ def run(program: str, *arguments: str, environ: Mapping[str, str] = ENVIRON) -> 
     """The output of a Python program in a process of its own. Its only PIN is the one in `environ`."""
     environ = {name: value for name, value in os.environ.items() if name != PIN_VARIABLE} | dict(environ)
     command = [sys.executable, "-c", program, *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.strip()
+    return ran(command, env=environ, check=True).stdout.strip()

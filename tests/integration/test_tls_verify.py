@@ -201,13 +201,7 @@ def test_the_demo_proxy_is_clean_and_no_password_is_shown(stack: Stack, tmp_path
     uri = stack.proxy.uri(CLINIC, "clinic")
     page, metrics = tmp_path / "report.html", tmp_path / "tls.prom"
     arguments = [uri, "--html", page, "--metrics-file", metrics, "--strict"]
-    done = warm.run(
-        [sys.executable, "-m", "sealwire", "tls", "verify", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = warm.sealwire("tls", "verify", *arguments, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert stack.proxy.address in done.stdout
     shown = done.stdout + page.read_text() + metrics.read_text() + verify(uri).text

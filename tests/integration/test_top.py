@@ -29,7 +29,9 @@ from sealwire.sidecars.errors import DeliveryFailed, DetectionReason, Unusable
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.running_site import client_of, new_site
 from tests.proxy.server.site import Running, serving
+from tests.support.private import private
 from tests.support.reasons import raising
+from tests.support.runs import ran
 
 pytestmark = pytest.mark.integration
 
@@ -91,11 +93,9 @@ def test_programs_get_one_interval_without_a_value(watched: Watched) -> None:
 
 def test_lines_are_printed_where_there_is_no_terminal(watched: Watched) -> None:
     watched.work()
-    done = subprocess.run(
+    done = ran(
         [*watched.command, "--once", "--interval", "0.2"],
         env=watched.environ,
-        capture_output=True,
-        text=True,
         check=True,
         stdin=subprocess.DEVNULL,
     )
@@ -187,10 +187,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "secret"
-    path.touch(0o600)
-    path.write_text(SECRET + "\n")
-    return path
+    return private(tmp_path / "secret", SECRET + "\n")
 
 
 def channel(port: int, secret: Path, timeout_s: int = 10) -> WebhookChannel:

@@ -1,26 +1,34 @@
 """Three real servers behind stubs, a real driver before the proxy: elections, joins, read preferences."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from bson import Binary
+from bson import Binary, ObjectId
 from pymongo import MongoClient, ReadPreference
-from pymongo.errors import AutoReconnect, OperationFailure
+from pymongo.errors import AutoReconnect, ConfigurationError, OperationFailure, PyMongoError
 
 from sealwire.testbed.database import DatabaseProcess
-from tests.integration.conftest import Document
+from sealwire.testbed.mongo_server import User
+from sealwire.testbed.proxy_process import ProxyProcess
+from tests.integration.conftest import Document, Stack, found_in
+from tests.integration.outside.chosen import chosen, named
 from tests.integration.running_site import new_site
 from tests.proxy.server.harness import LOOPBACK
 from tests.proxy.server.site import Running, followed, serving
 from tests.support.played_set import PlayedServer, PlayedSet, play_mongos, played_set
-from tests.support.secantus import secantus
+from tests.support.reasons import failing
+from tests.support.relay import Relay, relay
+from tests.support.secantus import CLINIC, secantus
 from tests.support.skips import free_ports
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = pytest.mark.integration
 
 NHS = "9434765919"
 DEADLINE_S = 20.0
@@ -70,6 +78,7 @@ def database_of(member: PlayedServer, databases: list[DatabaseProcess]) -> Datab
     return next(database for database in databases if database.address == member.upstream)
 
 
+@pytest.mark.slow
 def test_a_driver_follows_elections_and_writes_ciphertext_to_whoever_is_primary(
     played: PlayedSet, proxy: Running, ports: range, databases: list[DatabaseProcess]
 ) -> None:
@@ -85,6 +94,7 @@ def test_a_driver_follows_elections_and_writes_ciphertext_to_whoever_is_primary(
         assert {port for _, port in client.nodes} == set(ports[:3])
 
 
+@pytest.mark.slow
 def test_writes_go_on_through_failovers_and_no_acknowledged_one_is_lost(
     played: PlayedSet, proxy: Running, ports: range, databases: list[DatabaseProcess]
 ) -> None:
@@ -116,6 +126,7 @@ def test_writes_go_on_through_failovers_and_no_acknowledged_one_is_lost(
     assert len(acknowledged) > 40
 
 
+@pytest.mark.slow
 def test_read_preferences_and_hedged_reads_reach_the_members_that_they_name(
     played: PlayedSet, proxy: Running, ports: range
 ) -> None:
@@ -139,6 +150,7 @@ def test_read_preferences_and_hedged_reads_reach_the_members_that_they_name(
         assert isinstance(heard["filter"]["nhs_number"], Binary)
 
 
+@pytest.mark.slow
 def test_a_read_that_the_primary_mirrors_finds_on_a_secondary_what_it_finds_there(
     played: PlayedSet, proxy: Running, ports: range, databases: list[DatabaseProcess]
 ) -> None:
@@ -161,6 +173,7 @@ def test_a_read_that_the_primary_mirrors_finds_on_a_secondary_what_it_finds_ther
         assert isinstance(answer[0]["nhs_number"], Binary)
 
 
+@pytest.mark.slow
 def test_members_that_join_and_leave_are_followed_by_a_driver_that_watches(
     played: PlayedSet, proxy: Running, ports: range, databases: list[DatabaseProcess]
 ) -> None:
@@ -179,6 +192,7 @@ def test_members_that_join_and_leave_are_followed_by_a_driver_that_watches(
     assert proxy.process.poll() is None
 
 
+@pytest.mark.slow
 def test_nobody_is_told_of_an_address_that_goes_past_the_proxy(
     played: PlayedSet, proxy: Running, ports: range
 ) -> None:
@@ -196,6 +210,7 @@ def test_nobody_is_told_of_an_address_that_goes_past_the_proxy(
             client.admin.command("replSetReconfig", config)
 
 
+@pytest.mark.slow
 def test_ports_stay_over_a_restart(
     played: PlayedSet, databases: list[DatabaseProcess], tmp_path: Path, ports: range
 ) -> None:
@@ -215,6 +230,7 @@ def test_ports_stay_over_a_restart(
                 assert "ping" in member.asked
 
 
+@pytest.mark.slow
 def test_mongos_servers_are_one_cluster_for_a_driver_and_their_errors_reach_it(
     databases: list[DatabaseProcess], tmp_path: Path, ports: range
 ) -> None:
@@ -227,9 +243,8 @@ def test_mongos_servers_are_one_cluster_for_a_driver_and_their_errors_reach_it(
             patients = client.clinic.patients
             patients.delete_many({})
             patients.insert_one({"_id": 1, "nhs_number": NHS})
-            with pytest.raises(OperationFailure) as caught:
+            with failing(59):
                 client.admin.command("replSetGetStatus")
-            assert caught.value.code == 59
             routers[0].stop()
             until(lambda: _reads(client))
             assert patients.find_one(FILTER) == {"_id": 1, "nhs_number": NHS}
@@ -241,3 +256,110 @@ def _reads(client: MongoClient[Document]) -> bool:
         return client.clinic.patients.find_one(FILTER) is not None
     except AutoReconnect:
         return False
+
+
+# Two proxies behind a TCP load balancer, before one server, and drivers that say so.
+#
+# The balancer is a relay that the test points at one proxy or the other.
+
+
+BESIDE = pytest.mark.skipif(chosen() is not None, reason="starts proxies of its own beside the stack's")
+
+
+class BalancedProxy(ProxyProcess):
+    """Asked whether it answers by a driver that knows of a balancer."""
+
+    def connect(self, user: User | None = None, **options: Any) -> MongoClient[Document]:
+        """As any server's, through no balancer."""
+        return MongoClient(self.uri(user), loadBalanced=True, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class Balanced:
+    """Where clients connect, and what lies behind."""
+
+    front: Relay
+    proxies: list[ProxyProcess]
+
+    def lead_to(self, proxy: ProxyProcess) -> None:
+        """New connections go to this one."""
+        self.front.upstream = ("127.0.0.1", proxy.port)
+
+    def client(self, **options: Any) -> MongoClient[Document]:
+        """A driver that knows of the balancer, unless told otherwise."""
+        proxy = self.proxies[0]
+        uri = proxy.uri(CLINIC, "clinic").replace(proxy.address, self.front.address)
+        return MongoClient(uri, **{"loadBalanced": True, "serverSelectionTimeoutMS": 2000, **options})
+
+
+@pytest.fixture(scope="module")
+def balanced(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balanced]:
+    folder = tmp_path_factory.mktemp("balanced")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEALWIRE_LISTEN_LOAD_BALANCED", "true")
+        proxies: list[ProxyProcess] = []
+        for name in ("one", "two"):
+            (folder / name).mkdir()
+            shutil.copy(stack.proxy.keyring, folder / name)
+            proxies.append(BalancedProxy(replace(stack.proxy.options, folder=folder / name)))
+    with proxies[0], proxies[1], relay(proxies[0].address) as front:
+        yield Balanced(front, proxies)
+
+
+def service_of(client: MongoClient[Document]) -> ObjectId:
+    """What a connection of the client is told of who serves it."""
+    told = client.admin.command({"hello": 1, "loadBalanced": True})["serviceId"]
+    assert isinstance(told, ObjectId)
+    return told
+
+
+@BESIDE
+def test_each_process_is_a_service_of_its_own(balanced: Balanced) -> None:
+    services = []
+    for proxy in (*balanced.proxies, balanced.proxies[0]):
+        balanced.lead_to(proxy)
+        with balanced.client() as client:
+            services.append(service_of(client))
+            assert service_of(client) == services[-1]
+    assert services[0] == services[2] != services[1]
+
+
+@BESIDE
+def test_cursors_stay_with_the_connection_that_opened_them(balanced: Balanced, stack: Stack) -> None:
+    first, second = balanced.proxies
+    balanced.lead_to(first)
+    documents = [{"_id": number, "nhs_number": f"{number:010}"} for number in range(40)]
+    with balanced.client() as client:
+        covered = client[named("clinic")].patients
+        covered.delete_many({})
+        covered.insert_many(documents)
+        cursor = covered.find({}, batch_size=5).sort("_id", 1)
+        found = [next(cursor)]
+        balanced.lead_to(second)
+        # the cursor keeps its connection to the first; this needs a new one, to the second
+        assert covered.find_one({"nhs_number": "0000000007"}) == documents[7]
+        found += list(cursor)
+        assert found == documents
+        with client.start_session() as session, session.start_transaction():
+            covered.update_one({"nhs_number": "0000000003"}, {"$set": {"ward": "A"}}, session=session)
+            balanced.lead_to(first)
+            read = covered.find_one({"nhs_number": "0000000003"}, session=session)
+            assert read == {**documents[3], "ward": "A"}
+        assert covered.count_documents({"ward": "A"}) == 1
+    stored = found_in(stack.raw.patients, {"_id": 7})
+    assert stored["nhs_number"] != documents[7]["nhs_number"]
+
+
+@BESIDE
+def test_a_driver_that_knows_of_no_balancer_is_told_so(balanced: Balanced) -> None:
+    balanced.lead_to(balanced.proxies[0])
+    wrong = {"loadBalanced": False, "directConnection": True, "serverSelectionTimeoutMS": 5000}
+    with balanced.client(**wrong) as client, pytest.raises(PyMongoError, match="loadBalanced=true"):
+        client.admin.command("ping")
+
+
+@BESIDE
+def test_without_the_setting_the_driver_refuses(stack: Stack) -> None:
+    uri = stack.proxy.uri(CLINIC, "clinic")
+    with MongoClient[Document](uri, loadBalanced=True) as client, pytest.raises(ConfigurationError):
+        client.admin.command("ping")

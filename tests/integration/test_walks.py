@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.build_context import ROOT
+from tests.support.runs import ran
 from tools.dead_code import PRODUCT
 
 pytestmark = pytest.mark.integration
@@ -349,13 +349,7 @@ def test_a_walk_touches_the_files_that_it_names_and_is_all_that_it_takes(tree: P
             assert not old or text.count(old) == 1
             text = text.replace(old, new, 1)
         file.write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+    done = ran(
+        [sys.executable, "-c", program], cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")

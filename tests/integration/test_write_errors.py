@@ -3,16 +3,17 @@
 The plain collection has a `$jsonSchema` validator for the types that the policy declares for the covered one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import SON, Int64
 from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import BulkWriteError, ClientBulkWriteException, OperationFailure, WriteError
 
-from tests.integration.conftest import Document, Stack
+from tests.integration.conftest import Both, Document, Stack
 from tests.integration.outside.chosen import named, replica_set
 from tests.support.secantus import ROOT
 
@@ -29,7 +30,7 @@ BAD: list[Document] = [{"_id": number, "nhs_number": number, "w": "f0rb1dden"} f
 
 
 @pytest.fixture
-def ways(clean: Stack) -> Iterator[tuple[Collection[Document], Collection[Document]]]:
+def ways(clean: Stack) -> Iterator[Both]:
     """The covered collection through Sealwire, and the plain one with its validator."""
     clean.direct.drop_database(named("plain"))
     plain = clean.direct[named("plain")].create_collection("patients", validator={"$jsonSchema": SCHEMA})
@@ -69,9 +70,7 @@ def answer(collection: Collection[Document], write: Any) -> dict[str, Any]:
         [GOOD[0], BAD[0], {**GOOD[0], "_id": 7}, GOOD[1], {"_id": 8, "phones": ["1", 2]}],
     ],
 )
-def test_insert_many_fails_as_with_a_validator(
-    ways: tuple[Collection[Document], Collection[Document]], documents: list[Document], ordered: bool
-) -> None:
+def test_insert_many_fails_as_with_a_validator(ways: Both, documents: list[Document], ordered: bool) -> None:
     covered, plain = ways
     found = answer(covered, lambda each: each.insert_many(list(documents), ordered=ordered))
     assert found["errors"]
@@ -88,9 +87,7 @@ def test_insert_many_fails_as_with_a_validator(
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_bulk_of_mixed_writes_fails_as_with_a_validator(
-    ways: tuple[Collection[Document], Collection[Document]], ordered: bool
-) -> None:
+def test_a_bulk_of_mixed_writes_fails_as_with_a_validator(ways: Both, ordered: bool) -> None:
     writes: list[Any] = [
         InsertOne(GOOD[0]),
         InsertOne(GOOD[1]),
@@ -114,7 +111,7 @@ def test_a_bulk_of_mixed_writes_fails_as_with_a_validator(
 
 
 def test_one_write_alone_raises_a_write_error(
-    ways: tuple[Collection[Document], Collection[Document]],
+    ways: Both,
 ) -> None:
     covered, _ = ways
     covered.insert_one(GOOD[0])
@@ -134,9 +131,7 @@ def test_one_write_alone_raises_a_write_error(
 
 
 @replica_set()
-def test_a_write_in_a_transaction_fails_as_a_whole(
-    clean: Stack, ways: tuple[Collection[Document], Collection[Document]]
-) -> None:
+def test_a_write_in_a_transaction_fails_as_a_whole(clean: Stack, ways: Both) -> None:
     covered, _ = ways
     with clean.client.start_session() as session:
         session.start_transaction()
@@ -148,9 +143,7 @@ def test_a_write_in_a_transaction_fails_as_a_whole(
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_the_commands_themselves_answer_alike(
-    clean: Stack, ways: tuple[Collection[Document], Collection[Document]], ordered: bool
-) -> None:
+def test_the_commands_themselves_answer_alike(clean: Stack, ways: Both, ordered: bool) -> None:
     ops: list[Document] = [
         {"insert": 0, "document": GOOD[0]},
         {"update": 0, "filter": {"_id": 0}, "updateMods": {"$set": {"nhs_number": 5}}},
@@ -172,9 +165,7 @@ def test_the_commands_themselves_answer_alike(
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_bulk_of_the_client_fails_as_with_a_validator(
-    clean: Stack, ways: tuple[Collection[Document], Collection[Document]], ordered: bool
-) -> None:
+def test_a_bulk_of_the_client_fails_as_with_a_validator(clean: Stack, ways: Both, ordered: bool) -> None:
     found = []
     with MongoClient[Document](clean.proxy.uri(ROOT, "admin")) as through:
         for client, database in ((through, named("clinic")), (clean.direct, named("plain"))):
@@ -203,7 +194,7 @@ def test_a_bulk_of_the_client_fails_as_with_a_validator(
 
 
 def test_the_text_of_a_duplicate_shows_its_key(
-    ways: tuple[Collection[Document], Collection[Document]],
+    ways: Both,
 ) -> None:
     texts = []
     for collection in ways:
@@ -215,3 +206,66 @@ def test_the_text_of_a_duplicate_shows_its_key(
             collection.find_one_and_update({"_id": 5}, {"$set": {"nhs_number": "0"}}, upsert=True)
         texts.append(modified.value.details["errmsg"].partition("dup key: ")[2])  # type: ignore[index]
     assert texts[:2] == texts[2:] == ['{ nhs_number: "0" }'] * 2
+
+
+# Names that nobody knows, as drivers see them: the codes and the labels that the server itself gives.
+
+
+LOST: Document = {"nhs_number": "f0rb1dden"}
+
+
+def _aggregate(*stages: Document) -> Document:
+    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
+
+
+def _update(change: Any, **more: Any) -> Document:
+    return {"update": "patients", "updates": [{"q": {}, "u": change, **more}]}
+
+
+COMMANDS: dict[str, tuple[Document, int]] = {
+    "command": ({"fnd": "patients", "filter": LOST}, 59),
+    "condition": ({"find": "patients", "filter": {"nhs_number": {"$equals": "f0rb1dden"}}}, 2),
+    "filter": ({"find": "patients", "filter": {"$adn": [LOST]}}, 2),
+    "delete": ({"delete": "patients", "deletes": [{"q": {"$adn": [LOST]}, "limit": 1}]}, 2),
+    "update": (_update({"$sett": LOST}), 9),
+    "update stage": (_update([{"$sett": LOST}]), 40324),
+    "stage": (_aggregate({"$mach": LOST}), 40324),
+    "expression": (_aggregate({"$set": {"x": {"$ifNul": ["$nhs_number", "f0rb1dden"]}}}), 168),
+    "accumulator": (_aggregate({"$group": {"_id": None, "x": {"$psh": "$nhs_number"}}}), 15952),
+}
+
+TEST_SERVERS_OWN = {"update stage": 168, "accumulator": 168}
+"""Codes in which the test server differs from mongod, which answers as any unknown stage, and with 15952."""
+
+
+def code_and_labels(database: Database[Document], command: Document) -> tuple[int, Any]:
+    """The code of a command, or of its only write error, and the labels for drivers."""
+    try:
+        told: Mapping[str, Any] = database.command(SON(command))
+    except OperationFailure as error:
+        told = error.details or {}
+    (failed,) = told.get("writeErrors") or (told,)
+    return failed["code"], told.get("errorLabels")
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_name_that_nobody_knows_has_the_code_that_the_server_gives(clean: Stack, kind: str) -> None:
+    command, code = COMMANDS[kind]
+    plain = clean.direct[named("plain")]
+    plain.patients.insert_one({"_id": 1})
+    clean.clinic.patients.insert_one({"_id": 1, "nhs_number": "1"})
+    try:
+        assert code_and_labels(clean.clinic, command) == (code, None)
+        assert code_and_labels(plain, command) == (TEST_SERVERS_OWN.get(kind, code), None)
+    finally:
+        plain.client.drop_database(plain.name)
+        clean.raw.drop_collection("patients")
+
+
+def test_the_bulk_error_of_a_driver_has_the_code_and_the_proposal(clean: Stack) -> None:
+    with pytest.raises(BulkWriteError) as caught:
+        clean.clinic.patients.bulk_write([UpdateMany({}, {"$sett": LOST})] * 2, ordered=False)
+    first, second = caught.value.details["writeErrors"]
+    assert (first["code"], second["code"]) == (9, 9)
+    assert "(did you mean '$set'?)" in first["errmsg"]
+    assert "f0rb1dden" not in repr((first["errmsg"], second["errmsg"]))

@@ -20,9 +20,10 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from bench.routes.processes import cpu_seconds, resident_kib, tree
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.faults.scene import figure, open_files
 from tests.integration.conftest import POLICY
+from tests.support.proxied import proxied
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 from tests.support.waiting import until
 
@@ -280,15 +281,8 @@ def soak(folder: Path, seconds: float, tell: Callable[[str], None]) -> Soak:
     with secantus(folder, users=USERS, authority=authority) as database:
         with database.connect(ROOT) as direct:
             direct["clinic"].patients.create_index("nhs_number")
-        options = ProxyOptions(
-            folder / "sealwire",
-            POLICY,
-            database.address,
-            authority.issue("sealwire"),
-            authority.certificate_file,
-            settings={"workers": WORKERS},
-        )
-        with ProxyProcess(options) as proxy:
+        settings = {"workers": WORKERS}
+        with proxied(folder, POLICY, database.address, authority, settings=settings) as proxy:
             return asyncio.run(_watched(proxy, seconds, tell))
 
 

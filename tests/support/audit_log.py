@@ -10,6 +10,9 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from sealwire.audit.files import files_of
+from sealwire.audit.verification import LogReport, verify
+
 _DEADLINE_S = 30.0
 _REFUSED = b'"event":"refused"'
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
@@ -19,6 +22,13 @@ def lines_of(path: Path, event: str = "") -> list[dict[str, Any]]:
     """The lines of this event, or all, as far as they are whole: the writer may be within the last one."""
     lines = [json.loads(line) for line in _whole(path).splitlines()]
     return [line for line in lines if event in ("", line["event"])]
+
+
+def assert_whole(path: Path) -> None:
+    """Nothing is missing from the log, and nothing was changed in it."""
+    report = LogReport()
+    verify(files_of(path), {}, report)
+    assert report.is_whole
 
 
 def until_refusals(path: Path, count: int) -> None:

@@ -149,6 +149,11 @@ def run(
     return done
 
 
+def sealwire(*words: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """A command of Sealwire, whose output is text and which may end with any code."""
+    return run([*SEALWIRE, *map(str, words)], **{"capture_output": True, "text": True, **options})
+
+
 @contextmanager
 def children() -> Iterator[None]:
     """What the test bed starts in this block, and the commands that make keys for it, need not import."""

@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.store import ContextRow, ContextStore
 from sealwire.keys.errors import KekUnavailable, KeysError, KeysReason
@@ -18,6 +16,7 @@ from sealwire.keys.vault.settings import vault_settings
 from sealwire.testbed.openbao import OpenBao
 from tests.build_context import ROOT
 from tests.keys.samples import NOW
+from tests.support.reasons import refused
 
 KEYS_PAGE = ROOT / "docs" / "operations" / "context-keys.md"
 
@@ -34,16 +33,8 @@ def documented_policy(name: str, path: str) -> str:
     return found[1].replace("sealwire/contexts", path)
 
 
-def refused(action: Callable[[], object]) -> KeysError:
-    with pytest.raises(KeysError) as caught:
-        action()
-    assert caught.value.__cause__ is None
-    return caught.value
-
-
 def unavailable(action: Callable[[], object]) -> KeysError:
-    error = refused(action)
-    assert (type(error), error.reason) == (KekUnavailable, KeysReason.CONTEXTS)
+    error = refused(action, KekUnavailable, KeysReason.CONTEXTS)
     assert error.hint
     return error
 

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,21 @@ from tests.integration.contexts_in_vault.asking import (
     connect,
     destroyed,
     documented_policy,
-    refused,
     shredded,
     unavailable,
 )
 from tests.keys.contexts.store_contract import row
 from tests.keys.samples import NOW
 from tests.support.openbao import enable_kv, make_token, raft_server
+from tests.support.reasons import refused
 
 pytestmark = pytest.mark.integration
 
 
 def test_where_none_is_wanted_none_is_made(connection: VaultConnection, place: VaultDocument) -> None:
-    error = refused(lambda: VaultContextStore(connection, place, create=False))
-    assert (type(error), error.reason) == (KeySettingError, KeysReason.FILE_MISSING)
+    refused(
+        lambda: VaultContextStore(connection, place, create=False), KeySettingError, KeysReason.FILE_MISSING
+    )
     VaultContextStore(connection, place)
     VaultContextStore(connection, place, create=False)
 
@@ -49,8 +51,7 @@ def test_a_store_of_another_format_is_left_alone(
     connection: VaultConnection, place: VaultDocument, bao: OpenBao
 ) -> None:
     as_root(bao, place)({"format": 2}, "store")
-    error = refused(lambda: VaultContextStore(connection, place))
-    assert (type(error), error.reason) == (DamagedFile, KeysReason.SCHEMA)
+    refused(lambda: VaultContextStore(connection, place), DamagedFile, KeysReason.SCHEMA)
 
 
 GOOD = {
@@ -92,8 +93,7 @@ def test_a_row_that_was_edited_is_damaged(
     store: VaultContextStore, bao: OpenBao, place: VaultDocument, content: dict[str, Any]
 ) -> None:
     as_root(bao, place)(content, "tags", 1, "01", "01" * 15)
-    error = refused(lambda: store.find(1, [b"\1" * 16]))
-    assert (type(error), error.reason) == (DamagedFile, KeysReason.SCHEMA)
+    error = refused(lambda: store.find(1, [b"\1" * 16]), DamagedFile, KeysReason.SCHEMA)
     assert "0101" not in f"{error} {error.hint}"
 
 
@@ -118,8 +118,7 @@ def test_other_documents_that_were_edited_are_damaged(
 ) -> None:
     as_root(bao, place)(content, *parts)
     reading = {"ids": lambda: store.rows(1, b"", 9), "destroyed": lambda: store.destroyed_after(0)}
-    error = refused(reading[str(parts[0])])
-    assert (type(error), error.reason) == (DamagedFile, KeysReason.SCHEMA)
+    refused(reading[str(parts[0])], DamagedFile, KeysReason.SCHEMA)
 
 
 def test_a_row_that_somebody_deleted_is_not_made_anew(
@@ -133,8 +132,7 @@ def test_a_row_that_somebody_deleted_is_not_made_anew(
         lambda: store.find_ids([row(1).key_id]),
         lambda: store.create([replace(row(2), tag=row(1).tag)]),
     ):
-        error = refused(action)
-        assert (type(error), error.reason) == (DamagedFile, KeysReason.SCHEMA)
+        refused(action, DamagedFile, KeysReason.SCHEMA)
 
 
 def test_an_engine_that_deletes_by_itself_keeps_no_key(bao: OpenBao, connection: VaultConnection) -> None:
@@ -176,16 +174,22 @@ def test_a_wrong_mount_and_an_old_engine_are_refused(bao: OpenBao, connection: V
     for mount in ("elsewhere", "kv1"):
         document = VaultDocument(mount, "contexts")
         # also where it may be away: this is an answer
-        error = refused(lambda place=document: VaultContextStore(connection, place, may_be_away=True))  # type: ignore[misc]
-        assert (type(error), error.reason) == (KeySettingError, KeysReason.VAULT_PATH)
-    error = refused(lambda: VaultContextStore(connection, VaultDocument("secret", "a/../b")))
-    assert (type(error), error.reason) == (KeySettingError, KeysReason.VAULT_SETTING)
+        refused(
+            partial(VaultContextStore, connection, document, may_be_away=True),
+            *(KeySettingError, KeysReason.VAULT_PATH),
+        )
+    refused(
+        lambda: VaultContextStore(connection, VaultDocument("secret", "a/../b")),
+        KeySettingError,
+        KeysReason.VAULT_SETTING,
+    )
 
 
 def test_one_without_rights_is_refused(bao: OpenBao, place: VaultDocument) -> None:
     nothing = connect(bao.address, make_token(bao, 'path "other" { capabilities = ["read"] }'))
-    error = refused(lambda: VaultContextStore(nothing, place, may_be_away=True))
-    assert isinstance(error, KekDenied)
+    with pytest.raises(KekDenied) as caught:
+        VaultContextStore(nothing, place, may_be_away=True)
+    assert caught.value.__cause__ is None
 
 
 def test_one_that_may_be_away_is_opened_by_its_first_use(

@@ -28,7 +28,6 @@ from tests.integration.contexts_in_vault.asking import (
     connect,
     destroyed,
     documented_policy,
-    refused,
     shredded,
     unavailable,
 )
@@ -36,6 +35,7 @@ from tests.keys.contexts.samples import NOTES, keyring, wanted
 from tests.keys.contexts.store_contract import ContextStoreContract, row
 from tests.keys.samples import NOW
 from tests.support.openbao import make_token
+from tests.support.reasons import refused
 
 pytestmark = pytest.mark.integration
 
@@ -281,7 +281,7 @@ def test_a_version_that_was_only_deleted_is_reported(
     assert store.replace(old, replace(old, wrapped=b"anew"))
     put = as_root(bao, place)
     put({"row": {}}, "tags", 1, "01", "01" * 15)
-    assert refused(lambda: store.has_bytes(old.wrapped or b"")).reason is KeysReason.SCHEMA
+    refused(lambda: store.has_bytes(old.wrapped or b""), DamagedFile, KeysReason.SCHEMA)
     at = ContextDocuments(place).of_tag(1, old.tag or b"")
     bao.client.secrets.kv.v2.delete_latest_version_of_secret(at.path, mount_point=at.mount)
     bao.client.secrets.kv.v2.destroy_secret_versions(at.path, [2], mount_point=at.mount)
@@ -326,8 +326,7 @@ def test_a_store_that_went_back_in_time_is_noticed(
     shredded(store, row(1))
     at = ContextDocuments(place).at("destroyed", 1)
     bao.client.secrets.kv.v2.delete_metadata_and_all_versions(at.path, mount_point=at.mount)
-    error = refused(lambda: store.destroyed_after(1))
-    assert (type(error), error.reason) == (DamagedFile, KeysReason.SCHEMA)
+    refused(lambda: store.destroyed_after(1), DamagedFile, KeysReason.SCHEMA)
 
 
 # --- a store that moves
@@ -388,8 +387,7 @@ def test_a_store_that_is_filled_or_was_left_is_opened_by_the_mover_only(
     assert store.set_mark(None, arriving)
     unavailable(lambda: VaultContextStore(connection, place))
     assert store.set_mark(arriving, StoreMark(MarkKind.LEFT, "contexts.db"))
-    error = refused(lambda: VaultContextStore(connection, place))
-    assert (type(error), error.reason) == (KeySettingError, KeysReason.CONTEXTS)
+    refused(lambda: VaultContextStore(connection, place), KeySettingError, KeysReason.CONTEXTS)
     VaultContextStore(connection, place, for_move=True)
 
 
@@ -400,8 +398,7 @@ def test_a_mark_that_was_edited_is_damage(
     store: VaultContextStore, bao: OpenBao, place: VaultDocument, mark: object
 ) -> None:
     as_root(bao, place)({"format": 1, "mark": mark}, "store")
-    error = refused(store.mark)
-    assert (type(error), error.reason) == (DamagedFile, KeysReason.SCHEMA)
+    refused(store.mark, DamagedFile, KeysReason.SCHEMA)
 
 
 def test_all_keys_move_to_vault_with_the_documented_rights_and_back(

@@ -38,6 +38,7 @@ from tests.integration.differential.shapes import (
 )
 from tests.integration.differential.values import Document
 from tests.support.forks import PROCESSES
+from tests.support.private import private
 from tests.support.secantus import secantus
 
 SHAPES = 4
@@ -115,9 +116,7 @@ def moving_site(
     policy.write_text(_with_ballast(rules, keyed) if has_ballast else rules)
     contexts = folder / "contexts.db"
     with secantus(folder, transaction_s=TRANSACTIONS_S) as database:
-        uri_file = folder / "frontier.uri"
-        uri_file.touch(0o600)
-        uri_file.write_text(database.uri())
+        uri_file = private(folder / "frontier.uri", database.uri())
         keys = {"refresh_s": REFRESH_S, "contexts": str(contexts)}
         settings = {"keys": keys, "frontier": {"uri_file": str(uri_file)}}
         kek = generate_encoded_kek()

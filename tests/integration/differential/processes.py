@@ -7,15 +7,14 @@ Processes use the cores; parts bound what the server and hypothesis keep in memo
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tests.integration.differential.tally import Tally
+from tests.support.runs import ran
 
 PART = 2_500
 """Most sequences of one process: two minutes."""
@@ -24,28 +23,21 @@ _ROOT = Path(__file__).parents[3]
 _END_OF_OUTPUT = 12_000
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one process found: figures, or the end of what it said when it failed."""
+def run_parts(seed: int, examples: int, *options: str) -> Tally:
+    """`examples` sequences from seeds `seed`, `seed + 1`, ...: all figures.
 
-    seed: int
-    tally: Tally | None
-    output: str = ""
-
-
-def run_parts(seed: int, examples: int, size: int = PART, *options: str) -> tuple[Tally, list[Part]]:
-    """`examples` sequences from seeds `seed`, `seed + 1`, ...: all figures, and the parts that failed.
-
-    `options` go to every process as they stand.
+    `options` go to every process as they stand. Raises AssertionError, with what the failed parts said.
     """
-    sizes = [min(size, examples - begin) for begin in range(0, examples, size)]
+    sizes = [min(PART, examples - begin) for begin in range(0, examples, PART)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(partial(_run_part, options), range(seed, seed + len(sizes)), sizes))
     total = Tally()
     for part in parts:
-        if part.tally is not None:
-            total.add(part.tally)
-    return total, [part for part in parts if part.tally is None]
+        if isinstance(part, Tally):
+            total.add(part)
+    failed = [part for part in parts if isinstance(part, str)]
+    assert not failed, "\n".join(failed)
+    return total
 
 
 def run_here(
@@ -61,10 +53,11 @@ def run_here(
     return total
 
 
-def _run_part(options: tuple[str, ...], seed: int, examples: int) -> Part:
+def _run_part(options: tuple[str, ...], seed: int, examples: int) -> Tally | str:
+    """What one process found: figures, or the end of what it said when it failed."""
     command = [sys.executable, "-m", "tests.integration.differential", "--json", *options]
-    command += ["--seed", str(seed), "--examples", str(examples)]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    done = ran([*command, "--seed", str(seed), "--examples", str(examples)], cwd=_ROOT)
     if done.returncode != 0:
-        return Part(seed, None, (done.stdout + done.stderr)[-_END_OF_OUTPUT:])
-    return Part(seed, Tally.from_json(json.loads(done.stdout)))
+        said = (done.stdout + done.stderr)[-_END_OF_OUTPUT:]
+        return f"--seed {seed} {' '.join(options)} differs:\n{said}"
+    return Tally.from_json(json.loads(done.stdout))

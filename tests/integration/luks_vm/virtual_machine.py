@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.build_context import ROOT, copy_build_context
 from tests.support.debian import require_programs
+from tests.support.runs import ran
 
 BOOT_SECONDS = 900  # a bound, not a measure: emulation on a busy machine is slow
 _POLL_SECONDS = 0.05
@@ -227,7 +228,7 @@ def _pip(*arguments: str) -> None:
 
 
 def _run(command: list[str], cwd: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    done = ran(command, cwd=cwd)
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed: {done.stdout[-1000:]}{done.stderr[-3000:]}")
     return done.stdout

@@ -32,10 +32,14 @@ from sealwire.wire import kinds
 from tests.integration.conftest import Document
 from tests.support import warm
 from tests.support.measuring import measuring
+from tests.support.private import private
 
 SECRET = "never shown anywhere"
 """What tests put into values, and no command may say."""
 _LONGEST_S = 300.0
+
+Direct = MongoClient[Document]
+"""An administrator's connection, past Sealwire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +117,7 @@ class Clinic:
     @contextmanager
     def proxy(self) -> Iterator[MongoClient[Document]]:
         """Sealwire with the policy and keyring of now, and an application's connection."""
-        uri = self.folder / "frontier.uri"
-        uri.touch(0o600)
-        uri.write_text(self.database.uri())
+        uri = private(self.folder / "frontier.uri", self.database.uri())
         options = ProxyOptions(
             self.folder,
             self.policy_file,

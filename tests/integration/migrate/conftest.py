@@ -9,7 +9,7 @@ import pytest
 from sealwire.sidecars.migration import engine
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.migrate import clinics, in_clear
-from tests.integration.migrate.clinics import Clinic, new_clinic
+from tests.integration.migrate.clinics import Clinic, Direct, new_clinic
 from tests.support.secantus import secantus
 
 TRANSACTIONS_S = 2
@@ -31,10 +31,16 @@ def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
 
 
 @pytest.fixture
-def stored(clinic: Clinic) -> Iterator[Any]:
+def client(database: DatabaseProcess) -> Iterator[Direct]:
+    """The server past Sealwire."""
+    with database.connect() as client:
+        yield client
+
+
+@pytest.fixture
+def stored(client: Direct) -> Any:
     """The collection past Sealwire."""
-    with clinic.database.connect() as client:
-        yield client["clinic"]["patients"]
+    return client["clinic"]["patients"]
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """No write that was acknowledged is lost while a class moves to another key, whatever stops or is cut off.
 
 Lost means: readable by _id, not found by its value, and the unique index takes a second one. A command may
-wait or fail instead. Tests of transactions are in test_lost_transactions.py.
+wait or fail instead. Tests of transactions come last.
 """
 
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bson.binary import Binary
@@ -20,6 +22,7 @@ from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS
+from sealwire.testbed.child import LOOPBACK
 from sealwire.testbed.errors import TestbedError
 from tests.faults.moving_clinic import (
     NHS,
@@ -41,7 +44,7 @@ from tests.support.relay import relay
 from tests.support.secantus import secantus
 from tests.support.waiting import until
 
-pytestmark = [*faulty, pytest.mark.slow(minutes=3)]
+pytestmark = faulty
 
 WAITING = 24
 """Commands at a time, as those in the sockets of a proxy that is stopped."""
@@ -53,6 +56,7 @@ LATE: Document = {"_id": "late", NHS: number_of(1000)}
 # -- what waits in sockets ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow(minutes=3)
 @pytest.mark.parametrize("loses_leases", [False, True])
 def test_a_proxy_that_was_stopped_while_nothing_moved(tmp_path: Path, *, loses_leases: bool) -> None:
     """Also if the job cannot know of its lease, and would be done before that has run out."""
@@ -125,6 +129,7 @@ def all_said(door: Door) -> Counter[str]:
         return Counter(each.result(120) for each in asked)
 
 
+@pytest.mark.slow(minutes=3)
 def test_an_update_that_waits_in_a_socket_behind_a_partition(tmp_path: Path) -> None:
     """Its connection is reset before the class has moved, so that it is never carried out."""
     narrow = {"piece_bytes": 1024, "buffer_bytes": 1024}
@@ -153,6 +158,7 @@ def test_an_update_that_waits_in_a_socket_behind_a_partition(tmp_path: Path) -> 
 # -- what a proxy cannot see -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow(minutes=3)
 @pytest.mark.parametrize("is_fresh", [True, False])
 def test_an_old_keyring_where_the_frontier_cannot_be_reached(tmp_path: Path, *, is_fresh: bool) -> None:
     """The server of `frontier.uri_file` is away from one proxy, which has the keyring of before the move."""
@@ -182,6 +188,7 @@ def test_an_old_keyring_where_the_frontier_cannot_be_reached(tmp_path: Path, *, 
         assert lost(clinic.b) == []
 
 
+@pytest.mark.slow(minutes=3)
 def test_an_old_keyring_is_refused(tmp_path: Path) -> None:
     """Of a proxy that sees the database in which the frontiers lie."""
     with secantus(tmp_path, transaction_s=2) as database, filled(database, tmp_path) as clinic:
@@ -197,6 +204,7 @@ def test_an_old_keyring_is_refused(tmp_path: Path) -> None:
         assert lost(clinic.b) == []
 
 
+@pytest.mark.slow(minutes=3)
 def test_a_frontier_that_is_missing_in_the_middle_of_a_move(tmp_path: Path) -> None:
     with secantus(tmp_path) as database, filled(database, tmp_path) as clinic, database.connect() as raw:
         clinic.rotate()
@@ -218,6 +226,7 @@ def test_a_frontier_that_is_missing_in_the_middle_of_a_move(tmp_path: Path) -> N
 # -- what holds a move up ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow(minutes=3)
 def test_two_classes_move_beside_an_open_change_stream(tmp_path: Path) -> None:
     policy = POLICY.replace("classes: {", "classes: {ward: {mode: deterministic, type: string}, ").replace(
         "former: nhs_number", "ward: ward"
@@ -248,3 +257,107 @@ def test_two_classes_move_beside_an_open_change_stream(tmp_path: Path) -> None:
         with database.connect() as raw:
             stored = raw["clinic"]["patients"].find()
             assert {type(each[name]) for each in stored for name in classes} == {Binary}
+
+
+# No write of a transaction is lost while its class moves to another key, whoever ends meanwhile.
+#
+# Tests of what waits in sockets and of what a proxy cannot see are in test_lost_writes.py.
+
+
+LIFETIME_S = 27
+"""Of a transaction that a test leaves open for less."""
+
+
+def is_committed(session: Any) -> bool:
+    """Whether a commit is acknowledged. A refusal has the label with which drivers run it all again."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        try:
+            session.commit_transaction()
+        except PyMongoError as error:
+            if error.has_error_label("TransientTransactionError"):
+                return False
+            if not error.has_error_label("UnknownTransactionCommitResult") or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.5)
+        else:
+            return True
+
+
+@pytest.mark.slow(minutes=4)
+def test_a_transaction_that_began_before_its_class_moved(tmp_path: Path) -> None:
+    with (
+        secantus(tmp_path) as database,
+        filled(database, tmp_path) as clinic,
+        clinic.a.client() as client,
+        client.start_session() as session,
+    ):
+        session.start_transaction()
+        client["clinic"]["patients"].insert_one(LATE, session=session)
+        clinic.rotate()
+        with clinic.moving() as job:
+            time.sleep(8)
+            committed = is_committed(session)
+            assert ended(job) == 0
+        assert_nothing_lost(clinic, committed=committed)
+
+
+@pytest.mark.slow(minutes=4)
+def test_a_transaction_reads_from_before_its_class_moved(tmp_path: Path) -> None:
+    """Its first command names no value, and fixes what all its commands see."""
+    with (
+        secantus(tmp_path) as database,
+        filled(database, tmp_path) as clinic,
+        clinic.a.client() as client,
+        client.start_session() as session,
+    ):
+        patients = client["clinic"]["patients"]
+        session.start_transaction()
+        assert patients.find_one({"_id": 0}, session=session)
+        clinic.rotate()
+        with clinic.moving() as job:
+            with suppress(subprocess.TimeoutExpired):
+                job.wait(15)
+            try:
+                assert patients.count_documents(by_number(1), session=session) == 1
+                changed = patients.update_one(by_number(2), {"$inc": {"times": 1}}, session=session)
+                assert changed.matched_count == 1
+            except PyMongoError as error:
+                if not error.has_error_label("TransientTransactionError"):
+                    raise
+            session.abort_transaction()
+            assert ended(job) == 0
+        assert_nothing_lost(clinic)
+
+
+@pytest.mark.slow(minutes=4)
+@pytest.mark.parametrize(
+    ("end", "by"), [("killed", "a"), ("killed", "b"), ("ended", "a"), ("ended", "b"), ("stopped", "a")]
+)
+def test_a_proxy_that_ends_with_a_transaction_open(tmp_path: Path, end: str, by: str) -> None:
+    """The driver tries its commit again, at the same proxy or at another one."""
+    with (
+        secantus(tmp_path, transaction_s=LIFETIME_S) as database,
+        filled(database, tmp_path) as clinic,
+        relay(clinic.a.address) as front,
+        MongoClient[Document](f"mongodb://{front.address}/?directConnection=true") as client,
+        client.start_session() as session,
+    ):
+        clinic.rotate()
+        time.sleep(LOADED_S)
+        session.start_transaction()
+        client["clinic"]["patients"].insert_one(LATE, session=session)
+        with clinic.moving() as job:
+            if end == "stopped":
+                clinic.a.signal(signal.SIGSTOP)
+                time.sleep(23)
+                clinic.a.signal(signal.SIGCONT)
+            else:
+                clinic.a.crash() if end == "killed" else clinic.a.stop()
+                with suppress(subprocess.TimeoutExpired):
+                    job.wait(15)
+                clinic.a.start()
+                front.upstream = (LOOPBACK, getattr(clinic, by).port)
+            committed = is_committed(session)
+            assert ended(job) == 0
+        assert_nothing_lost(clinic, committed=committed)

@@ -26,13 +26,14 @@ from sealwire.sidecars.migration.job import Standing
 from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.wire import kinds
-from tests.integration.conftest import Document
+from tests.integration.conftest import Document, found_in
 from tests.integration.migrate.clinics import (
     NHS,
     PATIENTS,
     POLICY,
     SECRET,
     Clinic,
+    Direct,
     fill,
     new_clinic,
     reencryption,
@@ -73,20 +74,16 @@ def versions(client: MongoClient[Document]) -> dict[Any, int]:
 
 
 @pytest.fixture
-def turned(rotating: Clinic) -> Iterator[tuple[Clinic, MongoClient[Document]]]:
+def clinic(rotating: Clinic, client: Direct) -> Clinic:
     """Twelve patients, moved from version 1 to version 2."""
-    with rotating.database.connect() as client:
-        patients = client["clinic"]["patients"]
-        patients.create_index(NHS, unique=True)
-        patients.insert_many({"_id": each, NHS: stored(rotating, f"{each}")} for each in range(12))
-        assert rotating.job(*reencryption(rotating))["state"] == "done"
-        yield rotating, client
+    patients = client["clinic"]["patients"]
+    patients.create_index(NHS, unique=True)
+    patients.insert_many({"_id": each, NHS: stored(rotating, f"{each}")} for each in range(12))
+    assert rotating.job(*reencryption(rotating))["state"] == "done"
+    return rotating
 
 
-def test_one_value_of_an_older_version_is_seen_named_and_moved(
-    turned: tuple[Clinic, MongoClient[Document]],
-) -> None:
-    clinic, client = turned
+def test_one_value_of_an_older_version_is_seen_named_and_moved(clinic: Clinic, client: Direct) -> None:
     client["clinic"]["patients"].insert_one({"_id": 99, NHS: stored(clinic, "99")})
     policy = str(clinic.policy_file)
     verified = clinic.migrate("verify", policy)
@@ -107,9 +104,8 @@ def test_one_value_of_an_older_version_is_seen_named_and_moved(
 
 
 def test_a_document_whose_value_collides_is_named_and_the_others_go_on(
-    turned: tuple[Clinic, MongoClient[Document]],
+    clinic: Clinic, client: Direct
 ) -> None:
-    clinic, client = turned
     patients = client["clinic"]["patients"]
     patients.insert_many({"_id": f"old {each}", NHS: stored(clinic, f"{each}")} for each in (3, 5, 30))
     patients.insert_one({"_id": "twice", NHS: [stored(clinic, "40"), stored(clinic, "7")]})
@@ -127,9 +123,8 @@ def test_a_document_whose_value_collides_is_named_and_the_others_go_on(
 
 @pytest.mark.parametrize("direction", ["reencrypt", "decrypt"])
 def test_a_move_takes_other_versions_along_and_leaves_what_collides(
-    turned: tuple[Clinic, MongoClient[Document]], direction: str
+    clinic: Clinic, client: Direct, direction: str
 ) -> None:
-    clinic, client = turned
     patients = client["clinic"]["patients"]
     patients.insert_many({"_id": f"old {each}", NHS: stored(clinic, f"{each}")} for each in (3, 30))
     if direction == "reencrypt":
@@ -150,10 +145,7 @@ def test_a_move_takes_other_versions_along_and_leaves_what_collides(
     assert found["old 3"] == stored(clinic, "3")
 
 
-def test_a_value_whose_key_is_retired_or_unknown_is_named(
-    turned: tuple[Clinic, MongoClient[Document]],
-) -> None:
-    clinic, client = turned
+def test_a_value_whose_key_is_retired_or_unknown_is_named(clinic: Clinic, client: Direct) -> None:
     unknown = form(ValueCipher(bytes(64), clinic.data_keys()[0].class_id, 77), "x")
     patients = client["clinic"]["patients"]
     patients.insert_many([{"_id": 99, NHS: stored(clinic, "99")}, {"_id": 98, NHS: unknown}])
@@ -166,19 +158,15 @@ def test_a_value_whose_key_is_retired_or_unknown_is_named(
     }
 
 
-def test_a_class_that_moves_is_not_repaired(rotating: Clinic) -> None:
-    with rotating.database.connect() as client:
-        client["clinic"]["patients"].insert_one({"_id": 1, NHS: stored(rotating, "1")})
-        refused = rotating.refused("repair", str(rotating.policy_file), NHS)
-        assert refused.reason is MigrationReason.OTHER_MOVE
-        assert "migrate reencrypt" in str(refused.hint)
-        assert rotating.refused("repair", str(rotating.policy_file)).reason is MigrationReason.NOTHING
+def test_a_class_that_moves_is_not_repaired(rotating: Clinic, client: Direct) -> None:
+    client["clinic"]["patients"].insert_one({"_id": 1, NHS: stored(rotating, "1")})
+    refused = rotating.refused("repair", str(rotating.policy_file), NHS)
+    assert refused.reason is MigrationReason.OTHER_MOVE
+    assert "migrate reencrypt" in str(refused.hint)
+    assert rotating.refused("repair", str(rotating.policy_file)).reason is MigrationReason.NOTHING
 
 
-def test_a_repair_that_is_not_over_keeps_a_move_away_and_is_resumed(
-    turned: tuple[Clinic, MongoClient[Document]],
-) -> None:
-    clinic, client = turned
+def test_a_repair_that_is_not_over_keeps_a_move_away_and_is_resumed(clinic: Clinic, client: Direct) -> None:
     policy = str(clinic.policy_file)
     client["clinic"]["patients"].insert_one({"_id": 99, NHS: stored(clinic, "99")})
     done = clinic.job("repair", policy, NHS)
@@ -197,10 +185,7 @@ def test_a_repair_that_is_not_over_keeps_a_move_away_and_is_resumed(
     assert set(versions(client).values()) == {3}
 
 
-def test_a_frontier_that_a_restore_put_back_half_way_is_closed(
-    turned: tuple[Clinic, MongoClient[Document]],
-) -> None:
-    clinic, client = turned
+def test_a_frontier_that_a_restore_put_back_half_way_is_closed(clinic: Clinic, client: Direct) -> None:
     cipher = load_keyring(clinic.keyring, clinic.kek).cipher_for(NHS)
     middle = b"\0\0\0\x20x"
     half = Frontier(cipher.class_id, 1, 2, 7, Window(middle, middle))
@@ -208,8 +193,7 @@ def test_a_frontier_that_a_restore_put_back_half_way_is_closed(
     frontiers.replace_one({"_id": cipher.class_id}, frontier_document(half, cipher))
     client["clinic"]["patients"].insert_one({"_id": 99, NHS: stored(clinic, "99")})
     assert clinic.job("repair", str(clinic.policy_file), NHS)["values"] == 1
-    found = frontiers.find_one({"_id": cipher.class_id})
-    assert found is not None
+    found = found_in(frontiers, {"_id": cipher.class_id})
     assert parse_frontier(found, cipher).is_over
     clinic.rotate(NHS, pending=True)
     assert clinic.job(*reencryption(clinic))["state"] == "done"
@@ -222,23 +206,22 @@ def taken_in(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
         yield clinic
 
 
-def test_plaintext_of_a_version_that_was_plaintext_is_moved(taken_in: Clinic) -> None:
-    with taken_in.database.connect() as client:
-        patients = client["clinic"]["patients"]
-        patients.insert_many({"_id": each, NHS: f"{each}"} for each in range(5))
-        policy = str(taken_in.policy_file)
-        assert taken_in.job("encrypt", policy, NHS, "--proxies", "0")["state"] == "done"
-        patients.insert_many([{"_id": 98, NHS: "98"}, {"_id": 99, NHS: 99}])
-        done = taken_in.job("repair", policy, NHS)
-        assert (done["values"], patients.find_one({"_id": 98})) == (
-            1,
-            {"_id": 98, NHS: stored(taken_in, "98", 2)},
-        )
-        # and back: the envelopes that a restore brings are put in clear
-        assert taken_in.job("decrypt", policy, NHS, "--proxies", "0", "--confirm", NHS)["state"] == "done"
-        patients.insert_one({"_id": 97, NHS: stored(taken_in, "97", 2)})
-        assert taken_in.job("repair", policy, NHS)["values"] == 1
-        assert patients.find_one({"_id": 97}) == {"_id": 97, NHS: "97"}
+def test_plaintext_of_a_version_that_was_plaintext_is_moved(taken_in: Clinic, client: Direct) -> None:
+    patients = client["clinic"]["patients"]
+    patients.insert_many({"_id": each, NHS: f"{each}"} for each in range(5))
+    policy = str(taken_in.policy_file)
+    assert taken_in.job("encrypt", policy, NHS, "--proxies", "0")["state"] == "done"
+    patients.insert_many([{"_id": 98, NHS: "98"}, {"_id": 99, NHS: 99}])
+    done = taken_in.job("repair", policy, NHS)
+    assert (done["values"], patients.find_one({"_id": 98})) == (
+        1,
+        {"_id": 98, NHS: stored(taken_in, "98", 2)},
+    )
+    # and back: the envelopes that a restore brings are put in clear
+    assert taken_in.job("decrypt", policy, NHS, "--proxies", "0", "--confirm", NHS)["state"] == "done"
+    patients.insert_one({"_id": 97, NHS: stored(taken_in, "97", 2)})
+    assert taken_in.job("repair", policy, NHS)["values"] == 1
+    assert patients.find_one({"_id": 97}) == {"_id": 97, NHS: "97"}
 
 
 def retire(clinic: Clinic, version: int, *options: str) -> Any:
@@ -260,9 +243,8 @@ def states(clinic: Clinic) -> dict[int, KeyState]:
     ],
 )
 def test_a_key_is_not_retired_while_a_value_needs_it(
-    turned: tuple[Clinic, MongoClient[Document]], document: Callable[[Binary], Document]
+    clinic: Clinic, client: Direct, document: Callable[[Binary], Document]
 ) -> None:
-    clinic, client = turned
     visits = client["clinic"]["visits-2026"]
     visits.insert_one({"_id": 1, **document(stored(clinic, "99"))})
     refused = retire(clinic, 1)
@@ -278,10 +260,7 @@ def test_a_key_is_not_retired_while_a_value_needs_it(
     assert clinic.job(*reencryption(clinic))["state"] == "done"
 
 
-def test_a_key_is_not_retired_without_a_look_or_while_the_class_moves(
-    turned: tuple[Clinic, MongoClient[Document]],
-) -> None:
-    clinic, _ = turned
+def test_a_key_is_not_retired_without_a_look_or_while_the_class_moves(clinic: Clinic, client: Direct) -> None:
     words = ["retire", NHS, "1", "--yes"]
     refused = CliRunner().invoke(keys_command, words, env=clinic.environ).exception
     assert isinstance(refused, KeySettingError)
@@ -331,19 +310,16 @@ LEFT = [
 
 @pytest.fixture
 def encrypted(
-    database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Clinic, MongoClient[Document]]]:
+    database: DatabaseProcess, client: Direct, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Clinic]:
     """A class with a key, and two values that were written past Sealwire."""
     monkeypatch.setattr(engine, "SLOWER", 1000.0)
-    with (
-        new_clinic(database, tmp_path, POLICY, (NHS, "notes")) as clinic,
-        clinic.database.connect() as client,
-    ):
+    with new_clinic(database, tmp_path, POLICY, (NHS, "notes")) as clinic:
         clinic.policy()
         fill(clinic, client, 40)
         client["clinic"]["patients"].insert_one({"_id": "odd", NHS: f"{SECRET} 1"})
         client["clinic"]["visits"].insert_one({"_id": 77, "patient": f"{SECRET} 2"})
-        yield clinic, client
+        yield clinic
 
 
 def decryption(clinic: Clinic) -> list[str]:
@@ -356,28 +332,24 @@ def stored_back(client: MongoClient[Document]) -> list[Any]:
 
 
 def test_they_are_named_before_anything_moves_and_the_job_goes_on_once_they_are_mended(
-    encrypted: tuple[Clinic, MongoClient[Document]],
+    encrypted: Clinic, client: Direct
 ) -> None:
-    clinic, client = encrypted
-    job = clinic.job(*decryption(clinic), code=1)
+    job = encrypted.job(*decryption(encrypted), code=1)
     assert (job["state"], job["values"], job["refusal"]) == ("refused", 0, LEFT)
-    shown = clinic.migrate(*decryption(clinic))
+    shown = encrypted.migrate(*decryption(encrypted))
     assert SECRET not in shown.output
     assert client[DATABASE][FRONTIERS].count_documents({}) == 0
     assert sum(isinstance(each, str) for each in stored_back(client)) == 2
     client["clinic"]["patients"].delete_one({"_id": "odd"})
     client["clinic"]["visits"].delete_one({"_id": 77})
-    done = clinic.job("resume", str(clinic.policy_file), job["job"], "--proxies", "0")
+    done = encrypted.job("resume", str(encrypted.policy_file), job["job"], "--proxies", "0")
     assert (done["state"], done["refusal"]) == ("done", [])
     assert all(isinstance(each, str) for each in stored_back(client))
 
 
-def test_they_are_left_where_that_is_said_and_named_all_the_same(
-    encrypted: tuple[Clinic, MongoClient[Document]],
-) -> None:
-    clinic, client = encrypted
-    job = clinic.job(*decryption(clinic), "--in-clear", "skip")
+def test_they_are_left_where_that_is_said_and_named_all_the_same(encrypted: Clinic, client: Direct) -> None:
+    job = encrypted.job(*decryption(encrypted), "--in-clear", "skip")
     assert (job["state"], job["left"], job["reported"]) == ("done", [], LEFT)
     assert all(isinstance(each, str) for each in stored_back(client))
     assert len(stored_back(client)) == 82
-    assert clinic.migrate("verify", str(clinic.policy_file)).exit_code == 0
+    assert encrypted.migrate("verify", str(encrypted.policy_file)).exit_code == 0

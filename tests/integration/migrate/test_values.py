@@ -23,6 +23,7 @@ from tests.integration.migrate.clinics import (
     SECRET,
     WHOLE,
     Clinic,
+    Direct,
     fill,
     forms,
     key_versions,
@@ -197,54 +198,50 @@ def test_a_job_that_left_values_leaves_the_validator_wide(clinic: Clinic, stored
             stored.insert_one({"_id": "clear", "notes": "in clear"})
 
 
-def test_what_is_lost_is_planned_refused_and_accepted(clinic: Clinic, stored: Any) -> None:
+def test_what_is_lost_is_planned_refused_and_accepted(clinic: Clinic, stored: Any, client: Direct) -> None:
     stored.insert_one(patient(1))
     stored.create_index("notes", expireAfterSeconds=600, name="ends")
-    with clinic.database.connect() as client:
-        client["clinic"].create_collection(
-            "seen", viewOn="patients", pipeline=[{"$match": {"notes": SECRET}}]
-        )
-        done = clinic.migrate("plan", clinic.policy(), "--json")
-        assert SECRET not in done.output
-        found = {each["name"]: each["judgement"] for each in json.loads(done.stdout)["definitions"]}
-        assert found == {"ends": "lost", "seen": "lost"}
-        assert "lost" in clinic.migrate("plan", clinic.policy()).stdout
-        for accepted in ([], ["--accept", "ends"], ["--accept", "seen"]):
-            refused = clinic.refused("encrypt", clinic.policy(), *NOTES, *accepted)
-            assert refused.reason is MigrationReason.OBSTACLE
-        assert forms(stored) == {0}
-        words = ("--accept", "ends", "--accept", "clinic.seen")
-        assert clinic.job("encrypt", clinic.policy(), *NOTES, *words)["values"] == 1
+    client["clinic"].create_collection("seen", viewOn="patients", pipeline=[{"$match": {"notes": SECRET}}])
+    done = clinic.migrate("plan", clinic.policy(), "--json")
+    assert SECRET not in done.output
+    found = {each["name"]: each["judgement"] for each in json.loads(done.stdout)["definitions"]}
+    assert found == {"ends": "lost", "seen": "lost"}
+    assert "lost" in clinic.migrate("plan", clinic.policy()).stdout
+    for accepted in ([], ["--accept", "ends"], ["--accept", "seen"]):
+        refused = clinic.refused("encrypt", clinic.policy(), *NOTES, *accepted)
+        assert refused.reason is MigrationReason.OBSTACLE
+    assert forms(stored) == {0}
+    words = ("--accept", "ends", "--accept", "clinic.seen")
+    assert clinic.job("encrypt", clinic.policy(), *NOTES, *words)["values"] == 1
 
 
-def test_a_unique_partial_index_moves_with_its_class(rotating: Clinic) -> None:
-    with rotating.database.connect() as client:
-        names = fill(rotating, client, 20)
-        keyring = load_keyring(rotating.keyring, rotating.kek)
-        visits = client["clinic"]["visits"]
-        patient_of_one = sealed(keyring, names[0])
-        for number in range(20):
-            visits.update_one({"_id": number}, {"$set": {"slot": number}})
-        visits.create_index(
-            "slot", unique=True, name="slots", partialFilterExpression={"patient": patient_of_one}
-        )
-        client["clinic"].command(
-            "collMod", "visits", validator={"patient": {"$nin": [sealed(keyring, "banned")]}}
-        )
-        assert rotating.job(*reencryption(rotating))["state"] == "done"
-        moved = sealed(keyring, names[0], new=True)
-        index = visits.index_information()["slots"]
-        assert index["partialFilterExpression"] == {"patient": moved}
-        with pytest.raises(DuplicateKeyError):
-            visits.insert_one({"_id": "again", "patient": moved, "slot": 0})
-        with pytest.raises(WriteError):
-            visits.insert_one({"_id": "banned", "patient": sealed(keyring, "banned", new=True)})
-        assert {type(each[NHS]) for each in client["clinic"]["patients"].find()} == {Binary}
-        assert not [each for each in visits.index_information() if each.startswith("sealwire_")]
+def test_a_unique_partial_index_moves_with_its_class(rotating: Clinic, client: Direct) -> None:
+    names = fill(rotating, client, 20)
+    keyring = load_keyring(rotating.keyring, rotating.kek)
+    visits = client["clinic"]["visits"]
+    patient_of_one = sealed(keyring, names[0])
+    for number in range(20):
+        visits.update_one({"_id": number}, {"$set": {"slot": number}})
+    visits.create_index(
+        "slot", unique=True, name="slots", partialFilterExpression={"patient": patient_of_one}
+    )
+    client["clinic"].command(
+        "collMod", "visits", validator={"patient": {"$nin": [sealed(keyring, "banned")]}}
+    )
+    assert rotating.job(*reencryption(rotating))["state"] == "done"
+    moved = sealed(keyring, names[0], new=True)
+    index = visits.index_information()["slots"]
+    assert index["partialFilterExpression"] == {"patient": moved}
+    with pytest.raises(DuplicateKeyError):
+        visits.insert_one({"_id": "again", "patient": moved, "slot": 0})
+    with pytest.raises(WriteError):
+        visits.insert_one({"_id": "banned", "patient": sealed(keyring, "banned", new=True)})
+    assert {type(each[NHS]) for each in client["clinic"]["patients"].find()} == {Binary}
+    assert not [each for each in visits.index_information() if each.startswith("sealwire_")]
 
 
-def test_a_server_that_does_not_do_it_is_not_believed(clinic: Clinic) -> None:
-    with clinic.database.connect() as client, connected(clinic.database.uri()) as direct:
+def test_a_server_that_does_not_do_it_is_not_believed(clinic: Clinic, client: Direct) -> None:
+    with connected(clinic.database.uri()) as direct:
         client["clinic"].create_collection("patients")
         client["clinic"].create_collection("seen", viewOn="patients", pipeline=[{"$match": {"ward": 1}}])
         changed = {"viewOn": "patients", "pipeline": [{"$match": {"ward": 2}}]}

@@ -12,8 +12,9 @@ from pymongo.errors import PyMongoError
 
 from sealwire.sidecars.direct import failure
 from sealwire.testbed.database import DatabaseProcess
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 from tests.integration.outside.server import Document, OutsideDatabase, OutsideProxy, Server
+from tests.support.proxied import proxied
 from tests.support.secantus import ROOT, secantus
 
 FIRST_OF_EVERY_NAME = "sealwire_test_"
@@ -98,20 +99,13 @@ def standing(folder: Path, policy: Path, settings: Mapping[str, object] | None =
     """
     outside = _Run.outside
     if outside is None:
-        with secantus(folder) as database:
-            options = ProxyOptions(
-                folder / "sealwire",
-                policy,
-                database.address,
-                access_control=False,
-                settings=settings or {},
-            )
-            with (
-                ProxyProcess(options) as proxy,
-                database.connect() as direct,
-                MongoClient[Document](proxy.uri()) as client,
-            ):
-                yield Standing(database, proxy, direct, client)
+        with (
+            secantus(folder) as database,
+            proxied(folder, policy, database.address, settings=settings or {}) as proxy,
+            database.connect() as direct,
+            MongoClient[Document](proxy.uri()) as client,
+        ):
+            yield Standing(database, proxy, direct, client)
         return
     database = OutsideDatabase(outside.server, folder)
     with (

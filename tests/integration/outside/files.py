@@ -14,7 +14,7 @@ _ROOT = _FOLDER.parents[1]
 
 FILES: dict[str, tuple[str, ...]] = {
     "differential": ("test_differential.py", "test_joins.py", "test_forwarding.py"),
-    "conversations": ("test_scripted_differential.py", "test_views.py", "test_bulk_write.py"),
+    "conversations": ("test_scripted_differential.py", "test_bulk_write.py"),
     "drivers": ("test_drivers.py",),
     "enforcement": ("test_enforce.py",),
 }
