@@ -12,6 +12,7 @@ import pytest
 from sealwire.cli import sealwire
 from tests.build_context import ROOT
 from tests.support.doc_commands import blocks_of
+from tests.support.rows import rows
 from tools import claims
 from tools.claims import FAILED, Claim, copy_files, read_claims, unnoticed
 
@@ -178,17 +179,15 @@ def test_every_document_that_is_asked_for_is_there(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8").startswith("# ")
 
 
-@pytest.mark.parametrize(
-    ("name", "section", "named"),
-    [
-        ("ENCRYPTION_OPERATIONS.md", "A quarter", ("sealwire keys status", "operations/keys.md")),
-        ("ENCRYPTION_OPERATIONS.md", "Layer 3: backups", ("restore-drill.md", "sealwire backup unpack")),
-        ("ENCRYPTION_OPERATIONS.md", "Layer 5: keys", ("operations/keys.md", "sealwire keys rewrap")),
-        ("operations/luks.md", "Set up", ("sealwire luks setup /dev/sdb", "/etc/crypttab")),
-        ("INCIDENT_RESPONSE.md", "The first hour", ("sealwire incident open", "sealwire audit verify")),
-        ("INCIDENT_RESPONSE.md", "Seventy-two hours", ("72",)),
-        ("INCIDENT_RESPONSE.md", "Templates", ("ICO",)),
-    ],
+@rows(
+    "name, section, named",
+    ("ENCRYPTION_OPERATIONS.md", "A quarter", ("sealwire keys status", "operations/keys.md")),
+    ("ENCRYPTION_OPERATIONS.md", "Layer 3: backups", ("restore-drill.md", "sealwire backup unpack")),
+    ("ENCRYPTION_OPERATIONS.md", "Layer 5: keys", ("operations/keys.md", "sealwire keys rewrap")),
+    ("operations/luks.md", "Set up", ("sealwire luks setup /dev/sdb", "/etc/crypttab")),
+    ("INCIDENT_RESPONSE.md", "The first hour", ("sealwire incident open", "sealwire audit verify")),
+    ("INCIDENT_RESPONSE.md", "Seventy-two hours", ("72",)),
+    ("INCIDENT_RESPONSE.md", "Templates", ("ICO",)),
 )
 def test_a_section_says_how_what_is_asked_for_is_done(
     name: str, section: str, named: tuple[str, ...]
@@ -199,36 +198,32 @@ def test_a_section_says_how_what_is_asked_for_is_done(
     assert [each for each in named if each not in found[2]] == []
 
 
-@pytest.mark.parametrize(
+@rows(
     "cell",
-    [
-        "`wire/test_gone.py::test_x`",
-        "`test_compliance.py::test_gone`",
-        "`test_compliance.py`",
-        "`test_compliance.py::rows_of`",
-        "`../pyproject.toml::test_x`",
-        "`crypto/test_cipher.py::test_it_depends_on_key_domain_and_data`",
-        "`crypto/test_cipher.py::TestTag::test_nothing_was_said_of`",
-    ],
+    "`wire/test_gone.py::test_x`",
+    "`test_compliance.py::test_gone`",
+    "`test_compliance.py`",
+    "`test_compliance.py::rows_of`",
+    "`../pyproject.toml::test_x`",
+    "`crypto/test_cipher.py::test_it_depends_on_key_domain_and_data`",
+    "`crypto/test_cipher.py::TestTag::test_nothing_was_said_of`",
 )
 def test_a_test_that_is_not_there_is_noticed(cell: str) -> None:
     assert gone_from(Row("G1", "", "met", "", cell, "")) != []
 
 
-@pytest.mark.parametrize(
-    ("code", "is_there"),
-    [
-        ("sealwire backup list", True),
-        ("sealwire backup lost", False),
-        ("sealwire luks status --json", True),
-        ("sealwire luks status --yaml", False),
-        ("listen.tls.mode", True),
-        ("listen.tls.mood", False),
-        ("SEALWIRE_AUDIT_PATH", True),
-        ("SEALWIRE_NOTHING", False),
-        ("make demo-backup", True),
-        ("make nothing", False),
-    ],
+@rows(
+    "code, is_there",
+    ("sealwire backup list", True),
+    ("sealwire backup lost", False),
+    ("sealwire luks status --json", True),
+    ("sealwire luks status --yaml", False),
+    ("listen.tls.mode", True),
+    ("listen.tls.mood", False),
+    ("SEALWIRE_AUDIT_PATH", True),
+    ("SEALWIRE_NOTHING", False),
+    ("make demo-backup", True),
+    ("make nothing", False),
 )
 def test_settings_and_commands_are_told_from_what_is_none(code: str, *, is_there: bool) -> None:
     assert is_setting(code) is is_there

@@ -13,6 +13,7 @@ from sealwire.examples.fastapi_clinic.app import router
 from tests import node_programs
 from tests.build_context import ROOT
 from tests.support import debian
+from tests.support.rows import rows
 from tests.support.runs import ran
 from tests.support.skips import skip_or_fail
 from tests.test_compliance import CODE, is_setting, is_test
@@ -126,25 +127,23 @@ def test_every_layer_has_its_way_back() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        ({"here": "`sealwire luks sundry`"}, "sealwire luks sundry"),
-        ({"here": "`sealwire luks setup --no-such-option`"}, "sealwire luks setup --no-such-option"),
-        ({"here": "`GET /nowhere`"}, "GET /nowhere"),
-        ({"here": "`crypto/gone.py`"}, "crypto/gone.py"),
-        ({"here": "by hand"}, "nothing here, or no test"),
-        ({"tests": "`crypto/test_cipher.py::test_gone`"}, "crypto/test_cipher.py::test_gone"),
-        ({"tests": ""}, "nothing here, or no test"),
-        ({"page": "[gone](operations/gone.md)"}, "operations/gone.md#"),
-        ({"page": "[gone](operations/luks.md#gone)"}, "operations/luks.md#gone"),
-        ({"page": ""}, "no page"),
-        ({"asked": "[gone](luks.md)"}, "luks.md#"),
-        ({"claims": "L1.1, L1.99"}, "L1.99"),
-        ({"claims": "L2.7"}, "more than the compliance page"),
-        ({"state": "partly"}, "no state"),
-        ({"state": "perhaps"}, "no state"),
-    ],
+@rows(
+    "change, fault",
+    ({"here": "`sealwire luks sundry`"}, "sealwire luks sundry"),
+    ({"here": "`sealwire luks setup --no-such-option`"}, "sealwire luks setup --no-such-option"),
+    ({"here": "`GET /nowhere`"}, "GET /nowhere"),
+    ({"here": "`crypto/gone.py`"}, "crypto/gone.py"),
+    ({"here": "by hand"}, "nothing here, or no test"),
+    ({"tests": "`crypto/test_cipher.py::test_gone`"}, "crypto/test_cipher.py::test_gone"),
+    ({"tests": ""}, "nothing here, or no test"),
+    ({"page": "[gone](operations/gone.md)"}, "operations/gone.md#"),
+    ({"page": "[gone](operations/luks.md#gone)"}, "operations/luks.md#gone"),
+    ({"page": ""}, "no page"),
+    ({"asked": "[gone](luks.md)"}, "luks.md#"),
+    ({"claims": "L1.1, L1.99"}, "L1.99"),
+    ({"claims": "L2.7"}, "more than the compliance page"),
+    ({"state": "partly"}, "no state"),
+    ({"state": "perhaps"}, "no state"),
 )
 def test_what_is_not_so_is_noticed(change: dict[str, str], fault: str) -> None:
     good = ROWS[0]

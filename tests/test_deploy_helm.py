@@ -20,6 +20,7 @@ from sealwire.proxy.server.config.reader import parse_config
 from sealwire.proxy.server.discovery.view import read_map
 from sealwire.sidecars.detection.rules import load_watch_settings
 from tests.build_context import ROOT
+from tests.support.rows import rows
 from tests.support.runs import ran
 from tests.test_deploy import RESTRICTED, STANDALONE, VERSIONS, assert_only_readiness_asks_readyz, validated
 from tests.test_deploy import objects as plain_objects
@@ -301,20 +302,17 @@ def test_the_operator_of_prometheus_is_told_of_the_pods_where_that_is_asked_for(
     assert endpoint["port"] in {port["name"] for port in proxy["ports"]}
 
 
-@pytest.mark.parametrize(
+@rows(
     "wrong",
-    [
-        {"ports": "27018-27019"},
-        {"ports": "27022-27018"},
-        {"ports": "9460-9470"},
-        {"ports": "27000-27064"},
-        {"members": {NAMES[0]: 27018, NAMES[1]: 27018}},
-        {"members": {"mongodb-0": 27018}},
-        {"members": {}},
-        {"address": "mongodb:27017"},
-        {"uri": "mongodb://user:password@mongo.example"},
-    ],
-    ids=str,
+    {"ports": "27018-27019"},
+    {"ports": "27022-27018"},
+    {"ports": "9460-9470"},
+    {"ports": "27000-27064"},
+    {"members": {NAMES[0]: 27018, NAMES[1]: 27018}},
+    {"members": {"mongodb-0": 27018}},
+    {"members": {}},
+    {"address": "mongodb:27017"},
+    {"uri": "mongodb://user:password@mongo.example"},
 )
 def test_ports_that_cannot_be_right_are_refused(wrong: dict[str, Any]) -> None:
     assert helm(FOLLOWED | {"upstream": FOLLOWED["upstream"] | wrong}).returncode != 0
@@ -330,18 +328,15 @@ def test_a_changed_policy_rolls_the_pods() -> None:
     assert annotations(answers[0]["files"][proxy]) != annotations(answers[1]["files"][proxy])
 
 
-@pytest.mark.parametrize(
+@rows(
     "wrong",
-    [
-        {"replica": 3},
-        {"upstream": {"address": "mongodb"}},
-        {"upstream": {"address": ""}},
-        {"policy": ""},
-        {"networkPolicy": {"clients": []}},
-        {"networkPolicy": {"clients": [{}]}},
-        {"secrets": {"keyring": "a; rm -rf /"}},
-    ],
-    ids=str,
+    {"replica": 3},
+    {"upstream": {"address": "mongodb"}},
+    {"upstream": {"address": ""}},
+    {"policy": ""},
+    {"networkPolicy": {"clients": []}},
+    {"networkPolicy": {"clients": [{}]}},
+    {"secrets": {"keyring": "a; rm -rf /"}},
 )
 def test_values_that_cannot_be_right_are_refused(wrong: dict[str, Any]) -> None:
     assert helm(BASIC | wrong).returncode != 0

@@ -11,6 +11,7 @@ from mkdocs.exceptions import Abort
 
 from sealwire.policies.errors import EXPLANATIONS, Reason
 from tests.support.doc_commands import Block, CommandFailed, blocks_of, run_document
+from tests.support.rows import rows
 from tests.support.shown_commands import ShownCommand, follow, shown_in
 from tools.docs_site import (
     DOCS,
@@ -157,9 +158,7 @@ def test_a_list_inside_of_a_list_stays_inside() -> None:
     assert made.count("<li>") == 4
 
 
-@pytest.mark.parametrize(
-    ("second", "tag"), [("- a", "<ul>"), ("1. a", "<ol>"), ("| a |\n|---|\n| b |", "<table>")]
-)
+@rows("second, tag", ("- a", "<ul>"), ("1. a", "<ol>"), ("| a |\n|---|\n| b |", "<table>"))
 def test_a_list_or_table_need_not_have_a_blank_line_before_it(second: str, tag: str) -> None:
     assert tag in html(f"A text:\n{second}\n")
 
@@ -288,9 +287,7 @@ def test_a_page_is_followed() -> None:
     assert follow(SHOWN_PAGE, "day", SAID.__getitem__) == {"ID": "x1", "time": "10:00:01"}
 
 
-@pytest.mark.parametrize(
-    ("command", "said"), [("repeat x1", "x2 again\n"), ("state", "id x1\n"), ("state", "id x1 2, up 3\n")]
-)
+@rows("command, said", ("repeat x1", "x2 again\n"), ("state", "id x1\n"), ("state", "id x1 2, up 3\n"))
 def test_a_difference_is_found(command: str, said: str) -> None:
     with pytest.raises(AssertionError, match="it prints"):
         follow(SHOWN_PAGE, "day", {**SAID, command: said}.__getitem__)

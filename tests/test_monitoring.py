@@ -30,6 +30,7 @@ from tests.monitored import (
     panels,
 )
 from tests.support.debian import require_program
+from tests.support.rows import rows
 from tests.support.runs import ran
 
 # What is wrong with a dashboard by Grafana's own schema, as its Foundation SDK has it for Grafana 10.1.
@@ -198,19 +199,17 @@ def first_panel(found: dict[str, Any], kind: str) -> dict[str, Any]:
     return panel
 
 
-@pytest.mark.parametrize(
-    ("kind", "path", "value"),
-    [
-        ("stat", "options.graphMode", "bars"),
-        ("stat", "options.colourMode", "value"),
-        ("stat", "options.reduceOptions.calcs", "lastNotNull"),
-        ("stat", "type", "stats"),
-        ("stat", "gridPos.w", "6"),
-        ("timeseries", "options.legend.placement", "below"),
-        ("timeseries", "fieldConfig.defaults.unit", "seconds"),
-        ("timeseries", "fieldConfig.defaults.custom.lineWidth", True),
-        ("timeseries", "fieldConfig.defaults.thresholds.mode", "fixed"),
-    ],
+@rows(
+    "kind, path, value",
+    ("stat", "options.graphMode", "bars"),
+    ("stat", "options.colourMode", "value"),
+    ("stat", "options.reduceOptions.calcs", "lastNotNull"),
+    ("stat", "type", "stats"),
+    ("stat", "gridPos.w", "6"),
+    ("timeseries", "options.legend.placement", "below"),
+    ("timeseries", "fieldConfig.defaults.unit", "seconds"),
+    ("timeseries", "fieldConfig.defaults.custom.lineWidth", True),
+    ("timeseries", "fieldConfig.defaults.thresholds.mode", "fixed"),
 )
 def test_what_grafana_would_not_take_is_found(kind: str, path: str, value: object) -> None:
     changed = dashboard()
@@ -272,7 +271,7 @@ AT_REST_MB, CONNECTION_KIB, UNDER_WAY_MB, LINE_BYTES = 78, 116, 256, 401
 FIND_US, ON_RECORD_US = 28, 46
 
 
-def rows() -> list[list[float]]:
+def rows_of_the_page() -> list[list[float]]:
     (table,) = re.findall(r"^\| clients \|.*\n\|[-|]+\n((?:\|.*\n)+)", CAPACITY, re.M)
     return [
         [float(re.sub(r"[^\d.]", "", cell)) for cell in line.strip("|").split("|")]
@@ -280,7 +279,7 @@ def rows() -> list[list[float]]:
     ]
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row[0]:.0f}-{row[3]:.0f}")
+@pytest.mark.parametrize("row", rows_of_the_page(), ids=lambda row: f"{row[0]:.0f}-{row[3]:.0f}")
 def test_a_row_is_calculated_from_its_first_four_numbers(row: list[float]) -> None:
     clients, pool, rate, proxies, *told = row
     connections = clients * (pool + 2) / proxies

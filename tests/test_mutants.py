@@ -17,6 +17,7 @@ import pytest
 
 from tests.build_context import ROOT
 from tests.support.measuring import START, Measurement, measured_tests, measuring, unmeasured
+from tests.support.rows import rows
 from tools import mutation
 from tools.coverage_run import (
     EVERY,
@@ -31,9 +32,7 @@ from tools.coverage_run import (
     read_list,
     source_modules,
 )
-from tools.coverage_run import (
-    LIST as COVERAGE_LIST,
-)
+from tools.coverage_run import LIST as COVERAGE_LIST
 from tools.mutants import Mutant, compiled, mutants_of
 from tools.mutation import (
     LEAST,
@@ -60,23 +59,17 @@ def named(function: str, before: str, after: str) -> Mutant:
     return mutant
 
 
-@pytest.mark.parametrize(
-    ("function", "before", "after"),
-    [
-        ("", "MAX_SEQUENCES: Final = 16", "MAX_SEQUENCES: Final = 17"),
-        ("_sequence_at", "if start + 4 > limit:", "if start + 4 >= limit:"),
-        ("_sequence_at", "if size < 5 or end > limit:", "if size < 5 and end > limit:"),
-        (
-            "_sequence_at",
-            "nul = find_nul(message, start + 4, end)",
-            "nul = find_nul(message, start - 4, end)",
-        ),
-        ("_parse", "if not body:", "if body:"),
-        ("_parse", "if sequences:", "if not sequences:"),
-        ("_parse", "raise ProtocolError(WireReason.CHECKSUM, end)", "pass"),
-        ("_parse", "_require_distinct(message, body, sequences)", "pass"),
-        ("_parse", "return OpMsg(flags, body, tuple(sequences), end)", "return None"),
-    ],
+@rows(
+    "function, before, after",
+    ("", "MAX_SEQUENCES: Final = 16", "MAX_SEQUENCES: Final = 17"),
+    ("_sequence_at", "if start + 4 > limit:", "if start + 4 >= limit:"),
+    ("_sequence_at", "if size < 5 or end > limit:", "if size < 5 and end > limit:"),
+    ("_sequence_at", "nul = find_nul(message, start + 4, end)", "nul = find_nul(message, start - 4, end)"),
+    ("_parse", "if not body:", "if body:"),
+    ("_parse", "if sequences:", "if not sequences:"),
+    ("_parse", "raise ProtocolError(WireReason.CHECKSUM, end)", "pass"),
+    ("_parse", "_require_distinct(message, body, sequences)", "pass"),
+    ("_parse", "return OpMsg(flags, body, tuple(sequences), end)", "return None"),
 )
 def test_every_kind_of_fault_is_made(function: str, before: str, after: str) -> None:
     assert named(function, before, after).line > 0
@@ -188,12 +181,10 @@ class AtOnce:
         return done
 
 
-@pytest.mark.parametrize(
-    ("left_s", "told"),
-    [
-        (math.inf, ["measure wire", "judge wire", "judge wire", "measure crypto", "judge crypto"]),
-        (mutation.MEASURING_S / 2, []),
-    ],
+@rows(
+    "left_s, told",
+    (math.inf, ["measure wire", "judge wire", "judge wire", "measure crypto", "judge crypto"]),
+    (mutation.MEASURING_S / 2, []),
 )
 def test_a_room_is_measured_when_the_mutants_of_the_one_before_are_judged(
     monkeypatch: pytest.MonkeyPatch, left_s: float, told: list[str]
@@ -250,12 +241,10 @@ def test_the_list_is_as_the_command_writes_it() -> None:
     assert list_text(read_list(text)) == text
 
 
-@pytest.mark.parametrize(
-    ("module", "tests"),
-    [
-        ("wire/framing.py", "tests/wire/test_framing.py"),
-        ("sealwire/cli/tls/group.py", "tests/cli/tls/test_group.py"),
-    ],
+@rows(
+    "module, tests",
+    ("wire/framing.py", "tests/wire/test_framing.py"),
+    ("sealwire/cli/tls/group.py", "tests/cli/tls/test_group.py"),
 )
 def test_tests_mirror_the_rooms(module: str, tests: str) -> None:
     assert mirror(module) == tests
@@ -267,31 +256,27 @@ def test_links_lead_to_no_module_twice() -> None:
     assert not [module for module in modules if module.startswith("sealwire/wire/")]
 
 
-@pytest.mark.parametrize(
-    ("percent", "row", "is_right"),
-    [
-        (OWN, Listed(), True),
-        (OWN - SWAY, Listed(), True),
-        (OWN - SWAY - 0.1, Listed(), False),
-        (71.0, Listed(percent=70), True),
-        (63.9, Listed(percent=70), False),
-        (100.0, Listed(percent=70), True),
-    ],
+@rows(
+    "percent, row, is_right",
+    (OWN, Listed(), True),
+    (OWN - SWAY, Listed(), True),
+    (OWN - SWAY - 0.1, Listed(), False),
+    (71.0, Listed(percent=70), True),
+    (63.9, Listed(percent=70), False),
+    (100.0, Listed(percent=70), True),
 )
 def test_a_figure_may_not_fall(percent: float, row: Listed, *, is_right: bool) -> None:
     assert (judge("wire/framing.py", percent, row) == []) is is_right
 
 
-@pytest.mark.parametrize(
-    ("percent", "mirrored", "row", "is_needed"),
-    [
-        (77.9, 0.0, Listed(percent=70), True),
-        (78.0, 0.0, Listed(percent=70), False),
-        (OWN, 0.0, Listed(percent=89), True),
-        (OWN + SWAY, 0.0, Listed(percent=89), False),
-        (100.0, OWN + SWAY - 0.1, Listed(tests=("tests/test_a.py",)), True),
-        (100.0, OWN + SWAY, Listed(tests=("tests/test_a.py",)), False),
-    ],
+@rows(
+    "percent, mirrored, row, is_needed",
+    (77.9, 0.0, Listed(percent=70), True),
+    (78.0, 0.0, Listed(percent=70), False),
+    (OWN, 0.0, Listed(percent=89), True),
+    (OWN + SWAY, 0.0, Listed(percent=89), False),
+    (100.0, OWN + SWAY - 0.1, Listed(tests=("tests/test_a.py",)), True),
+    (100.0, OWN + SWAY, Listed(tests=("tests/test_a.py",)), False),
 )
 def test_what_need_not_be_listed_is_noted(
     percent: float, mirrored: float, row: Listed, *, is_needed: bool

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.build_context import ROOMS, ROOT, copy_build_context
+from tests.support.rows import rows
 from tests.support.runs import ran
 from tests.support.skips import skip_in_samples, skip_or_fail
 from tests.test_release import pins
@@ -282,10 +283,7 @@ def test_packages_are_counted_while_pip_fetches_them() -> None:
     assert step_of(FETCHED, 5, 0) == Step("fetching", 2, 4, "pyyaml")
 
 
-@pytest.mark.parametrize(
-    ("installed", "place", "name"),
-    [(0, 1, "pyyaml"), (1, 2, "backports.zstd"), (2, 3, "attrs"), (3, 3, "attrs")],
-)
+@rows("installed, place, name", (0, 1, "pyyaml"), (1, 2, "backports.zstd"), (2, 3, "attrs"), (3, 3, "attrs"))
 def test_packages_are_counted_while_pip_installs_them(installed: int, place: int, name: str) -> None:
     assert step_of(INSTALLED, 5, installed) == Step("installing", place, 3, name)
 

@@ -22,6 +22,7 @@ from tests.build_context import ROOT
 from tests.support import warm
 from tests.support.memory import peak_memory
 from tests.support.processes import STANDS_STILL_S
+from tests.support.rows import rows
 from tests.support.runs import ran
 from tests.support.time_left import LONGEST, LONGEST_S, VARIABLE, bounded, longest_first, rotated, until
 from tests.support.warm import SEALWIRE, WarmProcess
@@ -165,15 +166,13 @@ collections: {clinic.patients: {nhs_number: nhs}}
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
+@rows(
     "words",
-    [
-        ["--version"],
-        ["keys", "--help"],
-        ["keys", "create", "--keyring", "here/keyring.json"],
-        ["nonsense"],
-        ["policy", "check", "missing.yaml"],
-    ],
+    ["--version"],
+    ["keys", "--help"],
+    ["keys", "create", "--keyring", "here/keyring.json"],
+    ["nonsense"],
+    ["policy", "check", "missing.yaml"],
     ids=" ".join,
 )
 def test_it_ends_and_says_the_same(tmp_path: Path, words: list[str]) -> None:
@@ -246,10 +245,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "words",
-    ["--version", "nonsense", "policy check missing.yaml", "policy check <(echo 'version: 2')"],
-)
+@rows("words", "--version", "nonsense", "policy check missing.yaml", "policy check <(echo 'version: 2')")
 def test_a_shell_reads_the_same(shell: dict[str, str], tmp_path: Path, words: str) -> None:
     real = Path(sys.executable).with_name("sealwire")
     ended = [
@@ -284,9 +280,7 @@ def waiting(pid: int) -> list[int]:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, -15), (signal.SIGUSR1, -10), (signal.SIGKILL, -9)]
-)
+@rows("number, code", (signal.SIGTERM, -15), (signal.SIGUSR1, -10), (signal.SIGKILL, -9))
 def test_a_shells_signal_ends_both(
     shell: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -401,14 +395,12 @@ def test_a_test_that_stands_still_fails_and_says_where(tmp_path: Path) -> None:
     assert "threading.Event().wait()" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("test", "all_of_them", "seconds"),
-    [
-        (of("a", "quick", slow=False), False, LONGEST_S),
-        (of("a", "slow"), False, None),
-        (of("a", "slow"), True, LONGEST_S),
-        (of("a", "longer", minutes=20), True, 2 * 20 * 60),
-    ],
+@rows(
+    "test, all_of_them, seconds",
+    (of("a", "quick", slow=False), False, LONGEST_S),
+    (of("a", "slow"), False, None),
+    (of("a", "slow"), True, LONGEST_S),
+    (of("a", "longer", minutes=20), True, 2 * 20 * 60),
 )
 def test_slow_tests_are_bounded_where_their_sizes_are_known(
     test: Any, all_of_them: bool, seconds: float | None
@@ -455,9 +447,12 @@ def loops_made_by(source: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, called
 
 
-@pytest.mark.parametrize(
+@rows(
     "wrapper",
-    ["asyncio.run(scenario())", "asyncio.Runner()", "loop.run_until_complete(work)", "uvloop.run(work)"],
+    "asyncio.run(scenario())",
+    "asyncio.Runner()",
+    "loop.run_until_complete(work)",
+    "uvloop.run(work)",
 )
 def test_a_wrapper_is_found(wrapper: str) -> None:
     assert [line for line, _ in loops_made_by(f"\n{wrapper}\n")] == [2]

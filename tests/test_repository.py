@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.build_context import ROOT, copy_build_context
+from tests.support.rows import rows
 from tests.support.runs import ran
 from tools import dead_code, house_size, tracked_files
 from tools.dead_code import KEPT, kept
@@ -37,9 +38,7 @@ def test_a_forbidden_word_is_found_with_its_line(forbidden: str) -> None:
     assert list(tracked_files.findings_in(f"first\nsee {forbidden}x here\n")) == [(2, forbidden)]
 
 
-@pytest.mark.parametrize(
-    "innocent", ["docs" + tracked_files.MACHINE_PATHS[0] + "x", "pypi", "/rooted", "homework/x/"]
-)
+@rows("innocent", "docs" + tracked_files.MACHINE_PATHS[0] + "x", "pypi", "/rooted", "homework/x/")
 def test_an_innocent_word_is_not_found(innocent: str) -> None:
     assert list(tracked_files.findings_in(innocent)) == []
 

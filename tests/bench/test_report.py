@@ -64,6 +64,7 @@ from sealwire import core_name
 from sealwire.policies.file.loader import load_policy
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 from tests.build_context import ROOT
+from tests.support.rows import rows
 
 CASE = Case("canned", "find-one", 16)
 
@@ -165,7 +166,7 @@ def test_names_are_unique_and_every_operation_has_latency_and_throughput() -> No
     assert throughput | {f"latency-{name}" for name in END_TO_END} <= set(names)
 
 
-@pytest.mark.parametrize(("bound", "figure", "outcome"), [
+@rows("bound, figure, outcome",
     (Bound.AT_LEAST, Spread(0.9, 0.86, 0.95), Outcome.REACHED),
     (Bound.AT_LEAST, Spread(0.9, 0.84, 0.95), Outcome.UNDECIDED),
     (Bound.AT_LEAST, Spread(0.85, 0.85, 0.85), Outcome.REACHED),
@@ -173,16 +174,14 @@ def test_names_are_unique_and_every_operation_has_latency_and_throughput() -> No
     (Bound.AT_MOST, Spread(0.9, 0.86, 0.95), Outcome.NOT_REACHED),
     (Bound.AT_MOST, Spread(0.9, 0.84, 0.95), Outcome.UNDECIDED),
     (Bound.AT_MOST, Spread(0.8, 0.7, 0.85), Outcome.REACHED),
-    (Bound.AT_MOST, Spread(0.8, 0.1, 9.0, (0.7, 0.82)), Outcome.REACHED),
-])  # fmt: skip
+    (Bound.AT_MOST, Spread(0.8, 0.1, 9.0, (0.7, 0.82)), Outcome.REACHED),)  # fmt: skip
 def test_all_that_the_median_may_be_decides(bound: Bound, figure: Spread, outcome: Outcome) -> None:
     goal = Goal("name", "text", bound, 0.85, lambda _: None)
     assert Verdict(goal, figure).outcome is outcome
 
 
-@pytest.mark.parametrize(("rounds", "sure"), [
-    (1, (1, 1)), (5, (1, 5)), (8, (1, 8)), (9, (2, 8)), (12, (3, 10)), (20, (6, 15)),
-])  # fmt: skip
+@rows("rounds, sure",
+    (1, (1, 1)), (5, (1, 5)), (8, (1, 8)), (9, (2, 8)), (12, (3, 10)), (20, (6, 15)),)  # fmt: skip
 def test_with_more_rounds_the_median_lies_between_nearer_ones(rounds: int, sure: tuple[int, int]) -> None:
     assert Spread.of([float(number) for number in range(rounds, 0, -1)]).sure == sure
 

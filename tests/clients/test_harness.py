@@ -19,6 +19,7 @@ from tests.clients.driver_suite import (
 )
 from tests.clients.harness import PARTS, RESULTS, Client, Seen, absent, compare
 from tests.clients.table import FAST, SLOW
+from tests.support.rows import rows
 from tests.support.skips import skip_in_samples
 
 MISSING = {part: "it cannot" for part in PARTS if part != "find"}
@@ -32,15 +33,13 @@ def test_what_was_refused_for_its_reason_stands_in_the_row() -> None:
     assert (row.same, row.refused) == (["find"], {"prefix": "pattern"})
 
 
-@pytest.mark.parametrize(
+@rows(
     "steps",
-    [
-        pytest.param({"find": [2], "prefix": REFUSED}, id="another answer"),
-        pytest.param({"find": REFUSED, "prefix": REFUSED}, id="refused without a word"),
-        pytest.param({"find": [1], "prefix": {"message": "[sort]"}}, id="another reason"),
-        pytest.param({"find": [1], "prefix": 2}, id="not refused any more"),
-        pytest.param({"find": [1]}, id="a step is missing"),
-    ],
+    pytest.param({"find": [2], "prefix": REFUSED}, id="another answer"),
+    pytest.param({"find": REFUSED, "prefix": REFUSED}, id="refused without a word"),
+    pytest.param({"find": [1], "prefix": {"message": "[sort]"}}, id="another reason"),
+    pytest.param({"find": [1], "prefix": 2}, id="not refused any more"),
+    pytest.param({"find": [1]}, id="a step is missing"),
 )
 def test_any_other_difference_fails(steps: dict[str, object]) -> None:
     with pytest.raises(AssertionError):

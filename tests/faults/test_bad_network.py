@@ -24,6 +24,7 @@ from tests.faults.scene import POLICY_TEXT, Document, faulty
 from tests.integration.conftest import Record
 from tests.support.proxied import options_of
 from tests.support.relay import Relay
+from tests.support.rows import rows
 from tests.support.secantus import secantus
 
 # Three hosts in a row and a bad network between them: packets are late, in another order, doubled or lost.
@@ -197,13 +198,11 @@ TEXT = "x" * 20_000
 """So that a command has several packets."""
 
 
-@pytest.mark.parametrize(
+@rows(
     "weather",
-    [
-        pytest.param(Weather(0.02, 0.0, 0.0, 0.0), id="late"),
-        pytest.param(Weather(0.001, 0.02, 0.0, 0.0), id="out of order"),
-        pytest.param(Weather(0.001, 0.005, 0.03, 0.02), id="lossy"),
-    ],
+    pytest.param(Weather(0.02, 0.0, 0.0, 0.0), id="late"),
+    pytest.param(Weather(0.001, 0.02, 0.0, 0.0), id="out of order"),
+    pytest.param(Weather(0.001, 0.005, 0.03, 0.02), id="lossy"),
 )
 def test_a_bad_network_makes_nothing_but_slow(
     tmp_path: Path, weather: Weather, record_property: Record

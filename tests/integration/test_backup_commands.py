@@ -25,6 +25,7 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.support import warm
 from tests.support.memory import peak_memory
 from tests.support.private import private
+from tests.support.rows import rows
 from tests.support.secantus import ROOT, secantus
 
 pytestmark = pytest.mark.integration
@@ -186,13 +187,11 @@ def test_drop_asks_for_the_databases_name_first(desk: Desk, backup: str) -> None
     assert "by text" in desk.direct.asked.one.index_information()
 
 
-@pytest.mark.parametrize(
-    ("number", "share"),
-    [
-        *((signal.SIGKILL, share) for share in (0.05, 0.3, 0.6)),
-        *((signal.SIGTERM, share) for share in (0.05, 0.4)),
-        (signal.SIGINT, 0.4),
-    ],
+@rows(
+    "number, share",
+    *((signal.SIGKILL, share) for share in (0.05, 0.3, 0.6)),
+    *((signal.SIGTERM, share) for share in (0.05, 0.4)),
+    (signal.SIGINT, 0.4),
 )
 def test_a_backup_ended_anywhere_leaves_no_file_and_the_others(
     desk: Desk, backup: str, number: signal.Signals, share: float

@@ -22,6 +22,7 @@ from tests.support.audit_log import lines_of
 from tests.support.private import private
 from tests.support.proxied import options_of
 from tests.support.reasons import failing
+from tests.support.rows import rows
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 pytestmark = [pytest.mark.integration, own_server("it has users and certificates of its own")]
@@ -108,13 +109,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             yield Place(proxy, authority, audit)
 
 
-@pytest.mark.parametrize(
-    ("name", "user"),
-    [
-        ("ward-3", f"{CLINIC.name}@admin"),
-        ("ward-4", "CN=ward-app@$external"),
-        ("ward-7", f"{CLINIC.name}@admin"),
-    ],
+@rows(
+    "name, user",
+    ("ward-3", f"{CLINIC.name}@admin"),
+    ("ward-4", "CN=ward-app@$external"),
+    ("ward-7", f"{CLINIC.name}@admin"),
 )
 def test_a_holder_of_a_certificate_is_logged_in_as_the_configuration_says(
     place: Place, name: str, user: str

@@ -22,6 +22,7 @@ from tests.integration.outside.chosen import named
 from tests.integration.running_site import NHS, client_of, new_site
 from tests.proxy.server.site import serving
 from tests.proxy.session.world import value_bytes
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -56,25 +57,20 @@ def _is_shown(value: Any) -> bool:
     return bool(value == STOLEN)
 
 
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
+    [{"$lookup": {**JOIN, "from": "appointments"}}],
     [
-        [{"$lookup": {**JOIN, "from": "appointments"}}],
-        [
-            {"$lookup": {**JOIN, "from": "appointments", "localField": "none", "foreignField": "zz"}},
-            {"$unset": "z"},
-        ],
-        [{"$lookup": {**JOIN, "from": "appointments"}}, {"$set": {"z.patient_nhs": "$nhs_number"}}],
-        [{"$lookup": {**JOIN, "from": "appointments"}}, {"$set": {"z.new": "$copied"}}],
-        [
-            {"$lookup": {**JOIN, "from": "appointments"}},
-            {"$group": {"_id": "$ward", "all": {"$push": "$$ROOT"}}},
-        ],
-        [{"$lookup": {**JOIN, "from": "appointments"}}, {"$lookup": {**JOIN, "from": "copy", "as": "c"}}],
-        [{"$unionWith": "appointments"}],
-        [{"$unionWith": {"coll": "appointments", "pipeline": [{"$project": {"_id": 1}}]}}],
-        [{"$facet": {"a": [{"$lookup": {**JOIN, "from": "appointments"}}]}}],
+        {"$lookup": {**JOIN, "from": "appointments", "localField": "none", "foreignField": "zz"}},
+        {"$unset": "z"},
     ],
+    [{"$lookup": {**JOIN, "from": "appointments"}}, {"$set": {"z.patient_nhs": "$nhs_number"}}],
+    [{"$lookup": {**JOIN, "from": "appointments"}}, {"$set": {"z.new": "$copied"}}],
+    [{"$lookup": {**JOIN, "from": "appointments"}}, {"$group": {"_id": "$ward", "all": {"$push": "$$ROOT"}}}],
+    [{"$lookup": {**JOIN, "from": "appointments"}}, {"$lookup": {**JOIN, "from": "copy", "as": "c"}}],
+    [{"$unionWith": "appointments"}],
+    [{"$unionWith": {"coll": "appointments", "pipeline": [{"$project": {"_id": 1}}]}}],
+    [{"$facet": {"a": [{"$lookup": {**JOIN, "from": "appointments"}}]}}],
 )
 def test_no_join_into_a_protected_collection_opens_a_copy(clean: Stack, pipeline: list[Document]) -> None:
     stack = _prepared(clean)
@@ -200,21 +196,19 @@ def filled(
     return Clinic(client["clinic"]["patients"], stored, forms)
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        {NHS: LEFT},
-        {NHS: {"$eq": LEFT}},
-        {NHS: {"$in": [LEFT, "222"]}},
-        {NHS: {"$ne": MOVED}},
-        {NHS: {"$nin": [MOVED, "222"]}},
-        {NHS: {"$not": {"$eq": MOVED}}},
-        {"$nor": [{NHS: MOVED}]},
-        {"old_numbers": LEFT},
-        {"old_numbers": {"$elemMatch": {"$eq": LEFT}}},
-        {"kin.number": LEFT},
-        {"kin": {"$elemMatch": {"number": LEFT}}},
-    ],
+    {NHS: LEFT},
+    {NHS: {"$eq": LEFT}},
+    {NHS: {"$in": [LEFT, "222"]}},
+    {NHS: {"$ne": MOVED}},
+    {NHS: {"$nin": [MOVED, "222"]}},
+    {NHS: {"$not": {"$eq": MOVED}}},
+    {"$nor": [{NHS: MOVED}]},
+    {"old_numbers": LEFT},
+    {"old_numbers": {"$elemMatch": {"$eq": LEFT}}},
+    {"kin.number": LEFT},
+    {"kin": {"$elemMatch": {"number": LEFT}}},
 )
 def test_each_read_finds_what_was_left_behind(clinic: Clinic, condition: Document) -> None:
     patients = clinic.patients

@@ -38,6 +38,7 @@ from tests.integration.test_contexts_differential import answer_of, commands, pl
 from tests.integration.test_differential_sequences import LEAST_SHARE
 from tests.policies.taint.campaign import chosen_seed
 from tests.policies.taint.owners import POLICY, RULES
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.integration, own_server("it moves keys, and watches the database sealwire")]
 
@@ -122,9 +123,10 @@ def test_one_of_two_clients_wins_a_value_of_a_context(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("rule", "kind", "noticed"),
-    [(Rule.HOLDING_UP, "transaction", "won"), (Rule.WAITING, "count", "lost")],
+@rows(
+    "rule, kind, noticed",
+    (Rule.HOLDING_UP, "transaction", "won"),
+    (Rule.WAITING, "count", "lost"),
     ids=lambda each: each.value if isinstance(each, Rule) else "",
 )
 def test_a_proxy_without_a_rule_is_noticed(tmp_path: Path, rule: Rule, kind: str, noticed: str) -> None:

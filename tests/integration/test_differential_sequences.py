@@ -28,6 +28,7 @@ from tests.integration.differential.sides import Outcome
 from tests.integration.differential.tally import Tally
 from tests.integration.outside.chosen import own_server
 from tests.policies.taint.campaign import chosen_seed
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -64,9 +65,10 @@ def test_the_same_answers_or_refusals(tmp_path: Path, record_property: Record) -
     assert tally.refused_statements > FEW_EXAMPLES / 20
 
 
-@pytest.mark.parametrize(
-    ("otherwise", "option"),
-    [(3, "older"), pytest.param(4, "contexts", marks=own_server("its proxy has a store of context keys"))],
+@rows(
+    "otherwise, option",
+    (3, "older"),
+    pytest.param(4, "contexts", marks=own_server("its proxy has a store of context keys")),
 )
 def test_older_versions_and_contexts_without_a_key_change_no_answer(
     tmp_path: Path, record_property: Record, otherwise: int, option: str

@@ -15,6 +15,7 @@ from tests.integration.conftest import Document, Stack, found_in
 from tests.integration.outside.chosen import named, own_server, replica_set
 from tests.node_programs import require_mongosh
 from tests.support.reasons import failing
+from tests.support.rows import rows
 from tests.support.runs import ran
 from tests.support.secantus import CLINIC, ROOT
 
@@ -58,27 +59,25 @@ def test_what_is_read_is_byte_for_byte_what_was_written(clean: Stack) -> None:
     assert read.raw == raw.raw
 
 
-@pytest.mark.parametrize(
+@rows(
     "query",
-    [
-        {"nhs_number": "9434765919"},
-        {"nhs_number": {"$in": ["1", "9434765919"]}},
-        {"address.postcode": "M41 5SL"},
-        {"address": {"line1": "1 High Street", "postcode": "M41 5SL"}},
-        {"contacts.phone": "01632960001"},
-        {"contacts.0.phone": "01632960001"},
-        {"contacts": {"$elemMatch": {"kind": "home", "phone": "01632960001"}}},
-        {"phones": "01632960003"},
-        {"phones": ["01632960002", "01632960003"]},
-        {"phones": {"$size": 2}},
-        {"date_of_birth": datetime(1948, 7, 5)},
-        {"visits": 3.0},
-        {"visits": Int64(3)},
-        {"notes": {"$exists": True}},
-        {"contacts.phone": None, "visits": 3},
-        {"$or": [{"nhs_number": "1"}, {"$and": [{"ward": "renal"}, {"visits": {"$ne": 4}}]}]},
-        {"$expr": {"$eq": ["$nhs_number", "9434765919"]}},
-    ],
+    {"nhs_number": "9434765919"},
+    {"nhs_number": {"$in": ["1", "9434765919"]}},
+    {"address.postcode": "M41 5SL"},
+    {"address": {"line1": "1 High Street", "postcode": "M41 5SL"}},
+    {"contacts.phone": "01632960001"},
+    {"contacts.0.phone": "01632960001"},
+    {"contacts": {"$elemMatch": {"kind": "home", "phone": "01632960001"}}},
+    {"phones": "01632960003"},
+    {"phones": ["01632960002", "01632960003"]},
+    {"phones": {"$size": 2}},
+    {"date_of_birth": datetime(1948, 7, 5)},
+    {"visits": 3.0},
+    {"visits": Int64(3)},
+    {"notes": {"$exists": True}},
+    {"contacts.phone": None, "visits": 3},
+    {"$or": [{"nhs_number": "1"}, {"$and": [{"ward": "renal"}, {"visits": {"$ne": 4}}]}]},
+    {"$expr": {"$eq": ["$nhs_number", "9434765919"]}},
 )
 def test_a_patient_is_found_by_covered_fields(clean: Stack, query: Document) -> None:
     clean.clinic.patients.insert_one(dict(PATIENT))
@@ -150,15 +149,13 @@ def test_a_refused_document_is_a_write_error_of_its_own(clean: Stack) -> None:
     assert clean.raw.patients.count_documents({}) == 1
 
 
-@pytest.mark.parametrize(
-    ("query", "code"),
-    [
-        ({"nhs_number": {"$regex": "^9"}}, 238),
-        ({"nhs_number": {"$gt": "9"}}, 238),
-        ({"notes": "x"}, 238),
-        ({"$where": "true"}, 238),
-        ({"nhs_number.x": 1}, 238),
-    ],
+@rows(
+    "query, code",
+    ({"nhs_number": {"$regex": "^9"}}, 238),
+    ({"nhs_number": {"$gt": "9"}}, 238),
+    ({"notes": "x"}, 238),
+    ({"$where": "true"}, 238),
+    ({"nhs_number.x": 1}, 238),
 )
 def test_a_refusal_is_an_ordinary_command_error(clean: Stack, query: Document, code: int) -> None:
     with pytest.raises(OperationFailure) as caught:

@@ -26,13 +26,7 @@ from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.frontiers.feed import FrontierFeed
-from sealwire.proxy.server.frontiers.store import (
-    Granted,
-    Renewal,
-    ServerStore,
-    StoreProblem,
-    read_uri,
-)
+from sealwire.proxy.server.frontiers.store import Granted, Renewal, ServerStore, StoreProblem, read_uri
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.testbed.database import DatabaseProcess
@@ -54,6 +48,7 @@ from tests.proxy.server.harness import StandingClock
 from tests.proxy.server.site import serving
 from tests.support.private import private
 from tests.support.reasons import failing, raising
+from tests.support.rows import rows
 from tests.support.secantus import CLINIC, USERS, secantus
 from tests.support.waiting import until
 
@@ -254,9 +249,7 @@ def test_a_connection_string_is_read_without_the_end_of_its_line(tmp_path: Path)
     )
 
 
-@pytest.mark.parametrize(
-    "text", ["", "password", "http://user:password@h", "mongodb://", "mongodb://pässword@h"]
-)
+@rows("text", "", "password", "http://user:password@h", "mongodb://", "mongodb://pässword@h")
 def test_what_is_no_connection_string_is_not_shown(tmp_path: Path, text: str) -> None:
     with raising(FileProblem, StartReason.BAD_URI) as raised:
         read_uri(private(tmp_path / "uri", text))

@@ -20,6 +20,7 @@ from tests.integration.operations import documents, filters
 from tests.integration.outside.chosen import named
 from tests.integration.test_differential import canonical, run
 from tests.support.reasons import failing
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -108,25 +109,25 @@ answered: Counter[str] = Counter()
 def _load(stack: Stack, **stored: list[Document]) -> Databases:
     """The same documents in a plaintext database and, through Sealwire, in the clinic's."""
     plain = stack.direct[named("plain")]
-    for name, rows in stored.items():
+    for name, found in stored.items():
         plain[name].delete_many({})
         stack.raw[name].delete_many({})
-        if rows:
-            plain[name].insert_many([dict(row) for row in rows])
-            stack.clinic[name].insert_many([dict(row) for row in rows])
+        if found:
+            plain[name].insert_many([dict(each) for each in found])
+            stack.clinic[name].insert_many([dict(each) for each in found])
     return plain, stack.clinic
 
 
 def _aggregate(pipeline: list[Document]) -> tuple[str, Any]:
     def run(found: Collection[Document]) -> Any:
-        rows = [
+        joined = [
             {
                 name: sorted(map(canonical, value)) if name == "z" and isinstance(value, list) else value
                 for name, value in row.items()
             }
             for row in found.aggregate(pipeline)
         ]
-        return sorted(map(canonical, rows))
+        return sorted(map(canonical, joined))
 
     return "aggregate", run
 
@@ -268,9 +269,9 @@ def databases(stack: Stack) -> Databases:
         plain.drop_collection(name)
         stack.clinic.drop_collection(name)
     for database in (plain, stack.clinic):
-        for name, rows in (("patients", ROWS), ("appointments", VISITS)):
+        for name, found in (("patients", ROWS), ("appointments", VISITS)):
             database[name].delete_many({})
-            database[name].insert_many([dict(row) for row in rows])
+            database[name].insert_many([dict(each) for each in found])
     return plain, stack.clinic
 
 
@@ -286,9 +287,7 @@ def answers(database: Database[Document], name: str, query: Document) -> list[An
     return [found, counted, grouped]
 
 
-def test_views_that_are_created_through_sealwire_answer_as_in_plaintext(
-    databases: Databases,
-) -> None:
+def test_views_that_are_created_through_sealwire_answer_as_in_plaintext(databases: Databases) -> None:
     plain, clinic = databases
     define(plain)
     define(clinic)
@@ -316,9 +315,7 @@ def test_the_definition_holds_no_plaintext_and_reads_in_clear(stack: Stack, data
     assert isinstance(stored["options"]["pipeline"][0]["$match"]["nhs_number"], bytes)
 
 
-def test_what_a_view_cannot_answer_is_refused(
-    databases: Databases,
-) -> None:
+def test_what_a_view_cannot_answer_is_refused(databases: Databases) -> None:
     _, clinic = databases
     define(clinic)
     with failing(238):
@@ -384,39 +381,35 @@ def same(sides: tuple[Side, Side], body: Document) -> None:
     assert through == plain
 
 
-@pytest.mark.parametrize(
+@rows(
     "condition",
-    [
-        *({"nhs": {"$type": name}} for name in ("string", "null", "int", "array", 2, ["string", "null"])),
-        *({"tags": {"$type": name}} for name in ("string", "array", "binData", ["array", "null"])),
-        *({"visits": {"$type": name}} for name in ("int", "number", "long", "double")),
-        *({"notes": {"$type": name}} for name in ("null",)),
-        {"nhs": {"$not": {"$type": "string"}}},
-        {"born": {"$in": DAYS, "$gte": DAYS[1]}},
-        {"born": {"$in": [*DAYS, None], "$gt": DAYS[0], "$lt": DAYS[2]}},
-        {"nhs.x": {"$exists": False}},
-        {"tags.0.x": {"$exists": True}},
-        {"$expr": {"$eq": ["$notes", None]}},
-        {"$expr": {"$ne": ["$notes", None]}},
-        {"$expr": {"$gt": ["$nhs", None]}},
-        {"$expr": {"$lte": ["$visits", None]}},
-        {"$expr": {"$eq": [{"$ifNull": ["$nhs", "none"]}, "none"]}},
-        {"$expr": {"$in": [{"$ifNull": ["$nhs", "none"]}, ["a", "none"]]}},
-    ],
+    *({"nhs": {"$type": name}} for name in ("string", "null", "int", "array", 2, ["string", "null"])),
+    *({"tags": {"$type": name}} for name in ("string", "array", "binData", ["array", "null"])),
+    *({"visits": {"$type": name}} for name in ("int", "number", "long", "double")),
+    *({"notes": {"$type": name}} for name in ("null",)),
+    {"nhs": {"$not": {"$type": "string"}}},
+    {"born": {"$in": DAYS, "$gte": DAYS[1]}},
+    {"born": {"$in": [*DAYS, None], "$gt": DAYS[0], "$lt": DAYS[2]}},
+    {"nhs.x": {"$exists": False}},
+    {"tags.0.x": {"$exists": True}},
+    {"$expr": {"$eq": ["$notes", None]}},
+    {"$expr": {"$ne": ["$notes", None]}},
+    {"$expr": {"$gt": ["$nhs", None]}},
+    {"$expr": {"$lte": ["$visits", None]}},
+    {"$expr": {"$eq": [{"$ifNull": ["$nhs", "none"]}, "none"]}},
+    {"$expr": {"$in": [{"$ifNull": ["$nhs", "none"]}, ["a", "none"]]}},
 )
 def test_a_condition_finds_the_same(sides: tuple[Side, Side], condition: Document) -> None:
     same(sides, {"find": "patients", "filter": condition, "sort": {"_id": 1}})
 
 
-@pytest.mark.parametrize(
+@rows(
     "expression",
-    [
-        {"$ifNull": ["$nhs", "none"]},
-        {"$cond": [{"$eq": ["$nhs", "a"]}, "$nhs", "other"]},
-        {"$switch": {"branches": [{"case": {"$eq": ["$visits", 5]}, "then": "$nhs"}], "default": "none"}},
-        {"$cond": [{"$gt": ["$notes", None]}, 1, 0]},
-        {"$cmp": ["$nhs", None]},
-    ],
+    {"$ifNull": ["$nhs", "none"]},
+    {"$cond": [{"$eq": ["$nhs", "a"]}, "$nhs", "other"]},
+    {"$switch": {"branches": [{"case": {"$eq": ["$visits", 5]}, "then": "$nhs"}], "default": "none"}},
+    {"$cond": [{"$gt": ["$notes", None]}, 1, 0]},
+    {"$cmp": ["$nhs", None]},
 )
 def test_documents_are_grouped_and_shown_alike(sides: tuple[Side, Side], expression: Any) -> None:
     grouped = [{"$group": {"_id": expression, "n": {"$sum": 1}}}]
@@ -428,21 +421,19 @@ def test_documents_are_grouped_and_shown_alike(sides: tuple[Side, Side], express
         assert through == plain
 
 
-@pytest.mark.parametrize(
+@rows(
     "expression",
-    [
-        {"$zip": {"inputs": [{"$ifNull": ["$tags", []]}, ["x"]], "useLongestLength": True}},
-        {
-            "$reduce": {
-                "input": {"$ifNull": ["$contacts", []]},
-                "initialValue": [],
-                "in": {"$concatArrays": ["$$value", ["$$this.nhs"]]},
-            }
-        },
-        {"$objectToArray": {"$arrayElemAt": ["$contacts", 0]}},
-        {"$arrayToObject": {"$objectToArray": {"$arrayElemAt": ["$contacts", 0]}}},
-        {"$let": {"vars": {"n": "$nhs"}, "in": {"$ifNull": ["$$n", "none"]}}},
-    ],
+    {"$zip": {"inputs": [{"$ifNull": ["$tags", []]}, ["x"]], "useLongestLength": True}},
+    {
+        "$reduce": {
+            "input": {"$ifNull": ["$contacts", []]},
+            "initialValue": [],
+            "in": {"$concatArrays": ["$$value", ["$$this.nhs"]]},
+        }
+    },
+    {"$objectToArray": {"$arrayElemAt": ["$contacts", 0]}},
+    {"$arrayToObject": {"$objectToArray": {"$arrayElemAt": ["$contacts", 0]}}},
+    {"$let": {"vars": {"n": "$nhs"}, "in": {"$ifNull": ["$$n", "none"]}}},
 )
 def test_arrays_and_documents_come_out_alike(sides: tuple[Side, Side], expression: Any) -> None:
     arrays = {"$match": {"tags": {"$type": "array"}}}

@@ -32,6 +32,7 @@ from tests.integration.outside.report import Report, Row
 from tests.integration.outside.server import OutsideDatabase, OutsideProxy, Server, UnusableServer, describe
 from tests.keys.samples import KEK_A, NOW, environment_kek
 from tests.support.policies import policy_of
+from tests.support.rows import rows
 from tests.support.runs import ran
 from tests.support.secantus import ROOT, USERS, secantus
 from tests.wire.corpus import string
@@ -132,14 +133,12 @@ def test_the_connection_string_stays_but_for_its_database(tmp_path: Path) -> Non
     assert database.uri(None, "d") == f"mongodb://a,b:27018/d?{options}"
 
 
-@pytest.mark.parametrize(
-    ("uri", "hello"),
-    [
-        ("mongodb://a/?tls=true&tlsAllowInvalidCertificates=true", {}),
-        ("mongodb://a/?tls=true&tlsInsecure=true", {}),
-        ("mongodb://user@a/?authMechanism=MONGODB-X509&tls=true", {}),
-        ("mongodb://a/", {"msg": "isdbgrid"}),
-    ],
+@rows(
+    "uri, hello",
+    ("mongodb://a/?tls=true&tlsAllowInvalidCertificates=true", {}),
+    ("mongodb://a/?tls=true&tlsInsecure=true", {}),
+    ("mongodb://user@a/?authMechanism=MONGODB-X509&tls=true", {}),
+    ("mongodb://a/", {"msg": "isdbgrid"}),
 )
 def test_what_sealwire_would_not_connect_to_is_told_at_once(uri: str, hello: dict[str, Any]) -> None:
     with pytest.raises(UnusableServer):
@@ -170,13 +169,11 @@ def test_names_get_the_prefix_of_the_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert "p_t_*.patients:" in changed
 
 
-@pytest.mark.parametrize(
-    ("row", "left", "code"),
-    [
-        (Row("drivers", "tests", 5, Counter(sort=2), [], Counter(standalone=3)), [], 0),
-        (Row("drivers", "tests", 5, differences=[("one", "how")]), [], 1),
-        (Row("drivers", "tests", 5), ["p_clinic"], 1),
-    ],
+@rows(
+    "row, left, code",
+    (Row("drivers", "tests", 5, Counter(sort=2), [], Counter(standalone=3)), [], 0),
+    (Row("drivers", "tests", 5, differences=[("one", "how")]), [], 1),
+    (Row("drivers", "tests", 5), ["p_clinic"], 1),
 )
 def test_the_exit_code_and_both_forms_of_the_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], row: Row, left: list[str], code: int
@@ -231,17 +228,15 @@ def test_numbers_are_equal_as_the_server_has_it() -> None:
     assert canonical(Int64(2**53 + 1)) != canonical(float(2**53))
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (1, True),
-        (1, "1"),
-        (None, False),
-        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
-        ([1, 2], [2, 1]),
-        (b"a", Binary(b"a", 5)),
-        ({"a": None}, {}),
-    ],
+@rows(
+    "one, other",
+    (1, True),
+    (1, "1"),
+    (None, False),
+    ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    ([1, 2], [2, 1]),
+    (b"a", Binary(b"a", 5)),
+    ({"a": None}, {}),
 )
 def test_values_that_differ_stay_apart(one: object, other: object) -> None:
     assert canonical(one) != canonical(other)

@@ -23,6 +23,7 @@ from tests.integration.query_runner import (
     replace_outcomes,
 )
 from tests.node_programs import require_mongosh
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -78,14 +79,12 @@ def test_the_document_is_as_the_tool_would_write_it() -> None:
     assert replace_outcomes(DOCUMENT.read_text(), outcomes) == DOCUMENT.read_text()
 
 
-@pytest.mark.parametrize(
+@rows(
     "example",
-    [
-        "db.a.find()\n// answers: []",
-        "db.a.find()\n// answer: []\n// server: {}",
-        "db.a.find()\n// server: {}",
-        "db.a.find()\n// answer: []\ndb.b.find()",
-    ],
+    "db.a.find()\n// answers: []",
+    "db.a.find()\n// answer: []\n// server: {}",
+    "db.a.find()\n// server: {}",
+    "db.a.find()\n// answer: []\ndb.b.find()",
 )
 def test_an_example_that_does_not_have_the_format_is_an_error(tmp_path: Path, example: str) -> None:
     document = tmp_path / "queries.md"

@@ -30,6 +30,7 @@ from tests.integration.outside.chosen import has_transactions, own_server
 from tests.support.audit_log import assert_whole, lines_of, until_refusals, until_written
 from tests.support.proxied import options_of, proxied
 from tests.support.reasons import failing
+from tests.support.rows import rows
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 # A refused command is on record with who sent it: the login that the server confirmed, the certificate.
@@ -231,15 +232,13 @@ def test_each_user_is_shown_what_the_role_says(ward: Ward) -> None:
         assert root["clinic"]["patients"].count_documents({"nhs_number": NHS}) == 5
 
 
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
-    [
-        [{"$project": {"other": "$nhs_number"}}],
-        [{"$addFields": {"copy": "$nhs_number"}}],
-        [{"$group": {"_id": 1, "all": {"$push": "$nhs_number"}}}],
-        [{"$lookup": {"from": "patients", "localField": "n", "foreignField": "n", "as": "mates"}}],
-        [{"$replaceWith": {"x": ["$$ROOT"]}}],
-    ],
+    [{"$project": {"other": "$nhs_number"}}],
+    [{"$addFields": {"copy": "$nhs_number"}}],
+    [{"$group": {"_id": 1, "all": {"$push": "$nhs_number"}}}],
+    [{"$lookup": {"from": "patients", "localField": "n", "foreignField": "n", "as": "mates"}}],
+    [{"$replaceWith": {"x": ["$$ROOT"]}}],
 )
 def test_no_pipeline_gives_a_way_round(ward: Ward, pipeline: list[dict[str, Any]]) -> None:
     with ward.client(CLINIC) as clinic:

@@ -31,6 +31,7 @@ from tests.integration.differential.runner import PLAIN, Runner
 from tests.integration.differential.sides import Answer, Outcome, Side, failure
 from tests.integration.differential.values import Document
 from tests.integration.outside.chosen import named, replica_set
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -83,35 +84,26 @@ def both(sides: tuple[Side, Side], body: Document, *, ordered: bool = True) -> A
     return through
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"hint": "nhs_1"}, None),
-        ({"hint": {"nhs": 1, "w": 1}}, None),
-        ({"hint": "missing"}, None),
-        ({"hint": {"w": 1, "_id": 1}, "min": {"w": 1, "_id": 0}, "max": {"w": 1, "_id": 3}}, None),
-        ({"hint": {"nhs": 1}, "min": {"nhs": "1"}}, Reason.RANGE),
-        ({"hint": "both", "min": {"nhs": "2", "w": 0}, "max": {"nhs": "2", "w": 1}, "filter": {}}, None),
-        ({"hint": "both", "min": {"nhs": "1", "w": 0}, "max": {"nhs": "1", "w": 9}, "filter": {}}, None),
-        (
-            {"hint": "both", "min": {"nhs": "1", "w": 0}, "max": {"nhs": "2", "w": 9}, "filter": {}},
-            Reason.RANGE,
-        ),
-        ({"hint": "nhs_1", "max": {"nhs": "1"}}, Reason.RANGE),
-        ({"returnKey": True, "hint": {"nhs": 1}}, None),
-        ({"showRecordId": True}, None),
-        ({"let": {"v": 1}, "filter": {"$expr": {"$eq": ["$w", "$$v"]}}}, None),
-        ({"let": {"v": "1"}, "filter": {"$expr": {"$eq": ["$nhs", "$$v"]}}}, None),
-        ({"let": {"v": ["1", "2"]}, "filter": {"$expr": {"$in": ["$nhs", "$$v"]}}}, None),
-        (
-            {"let": {"v": "1"}, "filter": {"$expr": {"$eq": ["$nhs", "$$v"]}, "w": {"$ne": "$$v"}}},
-            Reason.COMPUTE,
-        ),
-        ({"collation": {"locale": "simple"}}, None),
-        ({"collation": ENGLISH}, Reason.COLLATION),
-        ({"collation": ENGLISH, "filter": {"w": 1}}, None),
-    ],
-    ids=str,
+@rows(
+    "options, reason",
+    ({"hint": "nhs_1"}, None),
+    ({"hint": {"nhs": 1, "w": 1}}, None),
+    ({"hint": "missing"}, None),
+    ({"hint": {"w": 1, "_id": 1}, "min": {"w": 1, "_id": 0}, "max": {"w": 1, "_id": 3}}, None),
+    ({"hint": {"nhs": 1}, "min": {"nhs": "1"}}, Reason.RANGE),
+    ({"hint": "both", "min": {"nhs": "2", "w": 0}, "max": {"nhs": "2", "w": 1}, "filter": {}}, None),
+    ({"hint": "both", "min": {"nhs": "1", "w": 0}, "max": {"nhs": "1", "w": 9}, "filter": {}}, None),
+    ({"hint": "both", "min": {"nhs": "1", "w": 0}, "max": {"nhs": "2", "w": 9}, "filter": {}}, Reason.RANGE),
+    ({"hint": "nhs_1", "max": {"nhs": "1"}}, Reason.RANGE),
+    ({"returnKey": True, "hint": {"nhs": 1}}, None),
+    ({"showRecordId": True}, None),
+    ({"let": {"v": 1}, "filter": {"$expr": {"$eq": ["$w", "$$v"]}}}, None),
+    ({"let": {"v": "1"}, "filter": {"$expr": {"$eq": ["$nhs", "$$v"]}}}, None),
+    ({"let": {"v": ["1", "2"]}, "filter": {"$expr": {"$in": ["$nhs", "$$v"]}}}, None),
+    ({"let": {"v": "1"}, "filter": {"$expr": {"$eq": ["$nhs", "$$v"]}, "w": {"$ne": "$$v"}}}, Reason.COMPUTE),
+    ({"collation": {"locale": "simple"}}, None),
+    ({"collation": ENGLISH}, Reason.COLLATION),
+    ({"collation": ENGLISH, "filter": {"w": 1}}, None),
 )
 def test_options_of_find(sides: tuple[Side, Side], options: Document, reason: Reason | None) -> None:
     answer = both(sides, {"find": "patients", "filter": {"nhs": "2"}, "sort": {"_id": 1}} | options)
@@ -182,29 +174,23 @@ def test_a_collation_that_would_compare_ciphertext_is_refused(
     assert both(sides, body).reason is Reason.COLLATION
 
 
-@pytest.mark.parametrize(
+@rows(
     "body",
-    [
-        {
-            "insert": "patients",
-            "documents": [{"_id": 9, "nhs": "1"}, {"_id": 10, "nhs": "10"}],
-            "ordered": False,
-        },
-        {"update": "patients", "updates": [{"q": {"_id": 0}, "u": {"$set": {"nhs": "1"}}}]},
-        {"update": "patients", "updates": [{"q": {"_id": 0}, "u": [{"$set": {"nhs": "1"}}]}]},
-        {
-            "update": "patients",
-            "updates": [{"q": {"_id": 9, "nhs": "1"}, "u": {"$set": {"w": 1}}, "upsert": True}],
-        },
-        {"findAndModify": "patients", "query": {"_id": 0}, "update": {"$set": {"nhs": "1"}}},
-        {"findAndModify": "patients", "query": {"_id": 0}, "update": {"_id": 0, "nhs": "1"}},
-        {
-            **{"bulkWrite": 1, "nsInfo": [{"ns": f"{DATABASE}.patients"}], "errorsOnly": False},
-            "ops": [{"insert": 0, "document": {"_id": 8, "nhs": "1"}}],
-        },
-        {"createIndexes": "patients", "indexes": [{"key": {"notes": 1}, "name": "n", "unique": True}]},
-        {"createIndexes": "patients", "indexes": [{"key": {"w": 1}, "name": "u", "unique": True}]},
-    ],
+    {"insert": "patients", "documents": [{"_id": 9, "nhs": "1"}, {"_id": 10, "nhs": "10"}], "ordered": False},
+    {"update": "patients", "updates": [{"q": {"_id": 0}, "u": {"$set": {"nhs": "1"}}}]},
+    {"update": "patients", "updates": [{"q": {"_id": 0}, "u": [{"$set": {"nhs": "1"}}]}]},
+    {
+        "update": "patients",
+        "updates": [{"q": {"_id": 9, "nhs": "1"}, "u": {"$set": {"w": 1}}, "upsert": True}],
+    },
+    {"findAndModify": "patients", "query": {"_id": 0}, "update": {"$set": {"nhs": "1"}}},
+    {"findAndModify": "patients", "query": {"_id": 0}, "update": {"_id": 0, "nhs": "1"}},
+    {
+        **{"bulkWrite": 1, "nsInfo": [{"ns": f"{DATABASE}.patients"}], "errorsOnly": False},
+        "ops": [{"insert": 0, "document": {"_id": 8, "nhs": "1"}}],
+    },
+    {"createIndexes": "patients", "indexes": [{"key": {"notes": 1}, "name": "n", "unique": True}]},
+    {"createIndexes": "patients", "indexes": [{"key": {"w": 1}, "name": "u", "unique": True}]},
     ids=lambda body: next(iter(body)),
 )
 def test_a_duplicate_is_told_as_the_server_tells_it(sides: tuple[Side, Side], body: Document) -> None:
@@ -306,35 +292,21 @@ def _database(event: Document) -> str:
 
 @replica_set()
 @pytest.mark.parametrize("level", ["collection", "database", "cluster"])
-@pytest.mark.parametrize(
+@rows(
     "pipeline",
+    [],
+    [{"$match": {"operationType": "insert"}}],
+    [{"$match": {"fullDocument.nhs": {"$in": ["5", "end"]}}}],
+    [{"$match": {"fullDocument.w": 1}}],
     [
-        [],
-        [{"$match": {"operationType": "insert"}}],
-        [{"$match": {"fullDocument.nhs": {"$in": ["5", "end"]}}}],
-        [{"$match": {"fullDocument.w": 1}}],
-        [
-            {
-                "$match": {
-                    "$or": [
-                        {"updateDescription.updatedFields.contacts.nhs": "4"},
-                        {"fullDocument.nhs": "end"},
-                    ]
-                }
+        {
+            "$match": {
+                "$or": [{"updateDescription.updatedFields.contacts.nhs": "4"}, {"fullDocument.nhs": "end"}]
             }
-        ],
-        [
-            {
-                "$match": {
-                    "ns.coll": "patients",
-                    "ns.db": "{database}",
-                    "fullDocument.nhs": {"$in": ["5", "end"]},
-                }
-            }
-        ],
-        [{"$match": {"operationType": {"$ne": "delete"}}}, {"$project": {"updateDescription": 0}}],
+        }
     ],
-    ids=str,
+    [{"$match": {"ns.coll": "patients", "ns.db": "{database}", "fullDocument.nhs": {"$in": ["5", "end"]}}}],
+    [{"$match": {"operationType": {"$ne": "delete"}}}, {"$project": {"updateDescription": 0}}],
 )
 def test_change_streams(sides: tuple[Side, Side], level: str, pipeline: list[Document]) -> None:
     through = _events(sides[0], level, pipeline)

@@ -16,6 +16,7 @@ from pymongo.errors import OperationFailure
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Both, Document, both_sides
 from tests.integration.outside.chosen import own_server
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.integration, own_server("it has a policy of its own")]
 
@@ -490,10 +491,7 @@ def test_a_queue_gives_each_document_once(collections: Both) -> None:
     queue.drop()
 
 
-@pytest.mark.parametrize(
-    ("stored", "code"),
-    [({"surname": ["a", "b"]}, 238), ({"name": [{"family": "x"}]}, 238)],
-)
+@rows("stored, code", ({"surname": ["a", "b"]}, 238), ({"name": [{"family": "x"}]}, 238))
 def test_what_has_several_orders_is_refused(collections: Both, stored: Document, code: int) -> None:
     encrypted, _ = collections
     encrypted.insert_one({"_id": 500, **stored})

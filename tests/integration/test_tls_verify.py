@@ -44,6 +44,7 @@ from tests.support import warm
 from tests.support.debian import require_program
 from tests.support.doc_commands import run_document
 from tests.support.reasons import raising
+from tests.support.rows import rows
 from tests.support.secantus import CLINIC, secantus
 from tests.support.tls_servers import STRONG, WEAK, SilentServer, nginx, openssl_server
 
@@ -110,18 +111,16 @@ def odd_certificate(folder: Path, what: str) -> Path:
     return made[what].write(folder, what)
 
 
-@pytest.mark.parametrize(
-    ("what", "rule"),
-    [
-        ("expired", "certificate-expired"),
-        ("future", "certificate-not-yet-valid"),
-        ("ending", "certificate-expires-now"),
-        ("elsewhere", "name-mismatch"),
-        ("self-signed", "chain-untrusted"),
-        ("stranger", "chain-untrusted"),
-        ("client", "chain-untrusted"),
-        ("staple", "must-staple-missing"),
-    ],
+@rows(
+    "what, rule",
+    ("expired", "certificate-expired"),
+    ("future", "certificate-not-yet-valid"),
+    ("ending", "certificate-expires-now"),
+    ("elsewhere", "name-mismatch"),
+    ("self-signed", "chain-untrusted"),
+    ("stranger", "chain-untrusted"),
+    ("client", "chain-untrusted"),
+    ("staple", "must-staple-missing"),
 )
 def test_what_is_wrong_with_a_certificate_is_found_alone(
     tmp_path: Path, ca: Path, what: str, rule: str
@@ -238,13 +237,11 @@ def plaintext_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         yield database.address
 
 
-@pytest.mark.parametrize(
-    ("target", "rules"),
-    [
-        ("{}", {"no-tls", "plaintext-accepted"}),
-        ("mongodb://{}/?tls=true", {"no-tls", "plaintext-accepted"}),
-        ("mongodb://{}/", {"no-tls", "plaintext-accepted", "uri-without-tls"}),
-    ],
+@rows(
+    "target, rules",
+    ("{}", {"no-tls", "plaintext-accepted"}),
+    ("mongodb://{}/?tls=true", {"no-tls", "plaintext-accepted"}),
+    ("mongodb://{}/", {"no-tls", "plaintext-accepted", "uri-without-tls"}),
 )
 def test_a_database_that_answers_without_tls_fails(
     plaintext_database: str, target: str, rules: set[str]

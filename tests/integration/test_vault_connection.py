@@ -40,6 +40,7 @@ from tests.support.debian import require_programs
 from tests.support.openbao import RaftServer, enable_kv, make_token, raft_server
 from tests.support.private import private
 from tests.support.reasons import raising, refused
+from tests.support.rows import rows
 from tests.support.runs import ran
 
 pytestmark = pytest.mark.integration
@@ -300,15 +301,13 @@ def not_vault(accepted: socket.socket, ended: threading.Event) -> None:
     accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (silent, KeysReason.VAULT_SLOW),
-        (dripping, KeysReason.VAULT_SLOW),
-        (endless, KeysReason.VAULT_FAILED),
-        (elsewhere, KeysReason.VAULT_FAILED),
-        (not_vault, KeysReason.VAULT_FAILED),
-    ],
+@rows(
+    "answer, reason",
+    (silent, KeysReason.VAULT_SLOW),
+    (dripping, KeysReason.VAULT_SLOW),
+    (endless, KeysReason.VAULT_FAILED),
+    (elsewhere, KeysReason.VAULT_FAILED),
+    (not_vault, KeysReason.VAULT_FAILED),
 )
 def test_a_server_that_misbehaves_is_unavailable(
     answer: Callable[[socket.socket, threading.Event], None], reason: KeysReason

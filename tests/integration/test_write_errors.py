@@ -15,6 +15,7 @@ from pymongo.errors import BulkWriteError, ClientBulkWriteException, OperationFa
 
 from tests.integration.conftest import Both, Document, Stack
 from tests.integration.outside.chosen import named, replica_set
+from tests.support.rows import rows
 from tests.support.secantus import ROOT
 
 pytestmark = pytest.mark.integration
@@ -59,16 +60,14 @@ def answer(collection: Collection[Document], write: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize(
+@rows(
     "documents",
-    [
-        [*GOOD, BAD[0]],
-        [BAD[0], *GOOD],
-        [GOOD[0], BAD[0], GOOD[1], BAD[1], GOOD[2]],
-        BAD,
-        [GOOD[0], {**GOOD[0], "_id": 7}, BAD[0], GOOD[1]],
-        [GOOD[0], BAD[0], {**GOOD[0], "_id": 7}, GOOD[1], {"_id": 8, "phones": ["1", 2]}],
-    ],
+    [*GOOD, BAD[0]],
+    [BAD[0], *GOOD],
+    [GOOD[0], BAD[0], GOOD[1], BAD[1], GOOD[2]],
+    BAD,
+    [GOOD[0], {**GOOD[0], "_id": 7}, BAD[0], GOOD[1]],
+    [GOOD[0], BAD[0], {**GOOD[0], "_id": 7}, GOOD[1], {"_id": 8, "phones": ["1", 2]}],
 )
 def test_insert_many_fails_as_with_a_validator(ways: Both, documents: list[Document], ordered: bool) -> None:
     covered, plain = ways
@@ -110,9 +109,7 @@ def test_a_bulk_of_mixed_writes_fails_as_with_a_validator(ways: Both, ordered: b
     assert [code for _, code in covered["errors"]].count(121) == (1 if ordered else 3)
 
 
-def test_one_write_alone_raises_a_write_error(
-    ways: Both,
-) -> None:
+def test_one_write_alone_raises_a_write_error(ways: Both) -> None:
     covered, _ = ways
     covered.insert_one(GOOD[0])
     writes: list[Any] = [
@@ -193,9 +190,7 @@ def test_a_bulk_of_the_client_fails_as_with_a_validator(clean: Stack, ways: Both
     assert found[0] == found[1]
 
 
-def test_the_text_of_a_duplicate_shows_its_key(
-    ways: Both,
-) -> None:
+def test_the_text_of_a_duplicate_shows_its_key(ways: Both) -> None:
     texts = []
     for collection in ways:
         collection.insert_one(GOOD[0])

@@ -35,6 +35,7 @@ from tests.keys.contexts.store_contract import row
 from tests.keys.samples import NOW
 from tests.support.openbao import enable_kv, make_token, raft_server
 from tests.support.reasons import refused
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -66,28 +67,26 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize(
+@rows(
     "content",
-    [
-        {},
-        {"other": 1},
-        {"row": "text"},
-        {"row": {name: value for name, value in GOOD.items() if name != "created"}},
-        {"row": GOOD | {"key_id": "01"}},
-        {"row": GOOD | {"key_id": None}},
-        {"row": GOOD | {"wrapped": "?"}},
-        {"row": GOOD | {"wrapped": 5}},
-        {"row": GOOD | {"created": "yesterday"}},
-        {"row": GOOD | {"wrapped": None}},
-        {"row": GOOD | {"destroyed": "2026-07-01T12:00:00Z"}},
-        {"row": GOOD | {"tag": None}},
-        {"row": GOOD | {"tag": "02" * 16}},
-        {"row": GOOD | {"class_id": 2}},
-        {"row": GOOD | {"wrap_version": []}},
-        {"row": GOOD | {"wrap_version": True}},
-        {"row": GOOD | {"wrap_version": 1 << 40}},
-        {"row": GOOD | {"created": "0001-01-01T00:00:00+14:00"}},
-    ],
+    {},
+    {"other": 1},
+    {"row": "text"},
+    {"row": {name: value for name, value in GOOD.items() if name != "created"}},
+    {"row": GOOD | {"key_id": "01"}},
+    {"row": GOOD | {"key_id": None}},
+    {"row": GOOD | {"wrapped": "?"}},
+    {"row": GOOD | {"wrapped": 5}},
+    {"row": GOOD | {"created": "yesterday"}},
+    {"row": GOOD | {"wrapped": None}},
+    {"row": GOOD | {"destroyed": "2026-07-01T12:00:00Z"}},
+    {"row": GOOD | {"tag": None}},
+    {"row": GOOD | {"tag": "02" * 16}},
+    {"row": GOOD | {"class_id": 2}},
+    {"row": GOOD | {"wrap_version": []}},
+    {"row": GOOD | {"wrap_version": True}},
+    {"row": GOOD | {"wrap_version": 1 << 40}},
+    {"row": GOOD | {"created": "0001-01-01T00:00:00+14:00"}},
 )
 def test_a_row_that_was_edited_is_damaged(
     store: VaultContextStore, bao: OpenBao, place: VaultDocument, content: dict[str, Any]
@@ -97,17 +96,15 @@ def test_a_row_that_was_edited_is_damaged(
     assert "0101" not in f"{error} {error.hint}"
 
 
-@pytest.mark.parametrize(
-    ("parts", "content"),
-    [
-        (("ids", "01", "01" * 15), {"class_id": 1}),
-        (("ids", "01", "01" * 15), {"class_id": "one", "tag": "01" * 16}),
-        (("ids", "01", "01" * 15), {"class_id": 1, "tag": "01"}),
-        (("ids", "01", "no id"), {"class_id": 1, "tag": "01" * 16}),
-        (("destroyed", 1), {"key_id": 5, "version": 1}),
-        (("destroyed", 1), {"version": 1}),
-        (("destroyed", 1), {"key_id": "01" * 16, "version": 1.5}),
-    ],
+@rows(
+    "parts, content",
+    (("ids", "01", "01" * 15), {"class_id": 1}),
+    (("ids", "01", "01" * 15), {"class_id": "one", "tag": "01" * 16}),
+    (("ids", "01", "01" * 15), {"class_id": 1, "tag": "01"}),
+    (("ids", "01", "no id"), {"class_id": 1, "tag": "01" * 16}),
+    (("destroyed", 1), {"key_id": 5, "version": 1}),
+    (("destroyed", 1), {"version": 1}),
+    (("destroyed", 1), {"key_id": "01" * 16, "version": 1.5}),
 )
 def test_other_documents_that_were_edited_are_damaged(
     store: VaultContextStore,
@@ -255,17 +252,15 @@ class Answer(BaseHTTPRequestHandler):
         """Not on the terminal."""
 
 
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (500, b'{"errors": ["internal error"]}'),
-        (502, b"<html>"),
-        (429, b'{"errors": []}'),
-        (200, b"<html>"),
-        (200, b"[]"),
-        (200, b'{"data": {"data": {"format": 1}, "metadata": {"version": "first"}}}'),
-        (302, b""),
-    ],
+@rows(
+    "status, body",
+    (500, b'{"errors": ["internal error"]}'),
+    (502, b"<html>"),
+    (429, b'{"errors": []}'),
+    (200, b"<html>"),
+    (200, b"[]"),
+    (200, b'{"data": {"data": {"format": 1}, "metadata": {"version": "first"}}}'),
+    (302, b""),
 )
 def test_what_is_not_vault_s_answer_is_a_store_that_does_not_answer(
     status: int, body: bytes, place: VaultDocument

@@ -36,6 +36,7 @@ from tests.keys.contexts.store_contract import ContextStoreContract, row
 from tests.keys.samples import NOW
 from tests.support.openbao import make_token
 from tests.support.reasons import refused
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -391,9 +392,7 @@ def test_a_store_that_is_filled_or_was_left_is_opened_by_the_mover_only(
     VaultContextStore(connection, place, for_move=True)
 
 
-@pytest.mark.parametrize(
-    "mark", [None, {}, {"kind": "other", "other": "a", "token": ""}, {"kind": "left", "other": "a"}, "left"]
-)
+@rows("mark", None, {}, {"kind": "other", "other": "a", "token": ""}, {"kind": "left", "other": "a"}, "left")
 def test_a_mark_that_was_edited_is_damage(
     store: VaultContextStore, bao: OpenBao, place: VaultDocument, mark: object
 ) -> None:

@@ -41,6 +41,7 @@ from tests.faults.moving_clinic import (
 )
 from tests.faults.scene import faulty
 from tests.support.relay import relay
+from tests.support.rows import rows
 from tests.support.secantus import secantus
 from tests.support.waiting import until
 
@@ -331,9 +332,7 @@ def test_a_transaction_reads_from_before_its_class_moved(tmp_path: Path) -> None
 
 
 @pytest.mark.slow(minutes=4)
-@pytest.mark.parametrize(
-    ("end", "by"), [("killed", "a"), ("killed", "b"), ("ended", "a"), ("ended", "b"), ("stopped", "a")]
-)
+@rows("end, by", ("killed", "a"), ("killed", "b"), ("ended", "a"), ("ended", "b"), ("stopped", "a"))
 def test_a_proxy_that_ends_with_a_transaction_open(tmp_path: Path, end: str, by: str) -> None:
     """The driver tries its commit again, at the same proxy or at another one."""
     with (

@@ -50,6 +50,7 @@ from tests.integration.migrate.clinics import (
 )
 from tests.integration.migrate.conftest import TRANSACTIONS_S
 from tests.support.reasons import raising
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -124,15 +125,13 @@ def test_a_collection_whose_documents_may_not_change_is_refused(clinic: Clinic, 
     assert refused.reason is MigrationReason.NOTHING
 
 
-@pytest.mark.parametrize(
-    ("options", "obstacle"),
-    [
-        ({"keys": "notes"}, ""),
-        ({"keys": "visits"}, ""),
-        ({"keys": "ward", "partialFilterExpression": {"notes": "x"}}, "partial filter"),
-        ({"keys": "notes", "expireAfterSeconds": 60}, "expire"),
-        ({"keys": [("visits.text", "2dsphere")]}, "geo"),
-    ],
+@rows(
+    "options, obstacle",
+    ({"keys": "notes"}, ""),
+    ({"keys": "visits"}, ""),
+    ({"keys": "ward", "partialFilterExpression": {"notes": "x"}}, "partial filter"),
+    ({"keys": "notes", "expireAfterSeconds": 60}, "expire"),
+    ({"keys": [("visits.text", "2dsphere")]}, "geo"),
 )
 def test_indexes_that_would_be_of_no_use_are_in_the_way(
     clinic: Clinic, stored: Any, options: dict[str, Any], obstacle: str
@@ -465,21 +464,19 @@ def lifetime(hello: Mapping[str, Any], said: Mapping[str, Any] | int, named: flo
 LIMIT = "transactionLifetimeLimitSeconds"
 
 
-@pytest.mark.parametrize(
-    ("hello", "said", "named", "expected"),
-    [
-        (HELLO, {LIMIT: 90}, None, 90.0),
-        (HELLO, {LIMIT: 90}, 30.0, 90.0),
-        (HELLO, {LIMIT: 90}, 300.0, 300.0),
-        (HELLO, {}, None, TRANSACTION_S),
-        (HELLO, {}, 5.0, 5.0),
-        (HELLO, {LIMIT: "soon"}, None, TRANSACTION_S),
-        (HELLO, 72, None, TRANSACTION_S),
-        (HELLO, 59, None, TRANSACTION_S),
-        (HELLO, 13, 120.0, 120.0),
-        (ROUTER, 72, 120.0, 120.0),
-        (ROUTER, {LIMIT: 600}, 120.0, 120.0),
-    ],
+@rows(
+    "hello, said, named, expected",
+    (HELLO, {LIMIT: 90}, None, 90.0),
+    (HELLO, {LIMIT: 90}, 30.0, 90.0),
+    (HELLO, {LIMIT: 90}, 300.0, 300.0),
+    (HELLO, {}, None, TRANSACTION_S),
+    (HELLO, {}, 5.0, 5.0),
+    (HELLO, {LIMIT: "soon"}, None, TRANSACTION_S),
+    (HELLO, 72, None, TRANSACTION_S),
+    (HELLO, 59, None, TRANSACTION_S),
+    (HELLO, 13, 120.0, 120.0),
+    (ROUTER, 72, 120.0, 120.0),
+    (ROUTER, {LIMIT: 600}, 120.0, 120.0),
 )
 def test_the_longest_that_is_known_counts(
     hello: Mapping[str, Any], said: Mapping[str, Any] | int, named: float | None, expected: float
@@ -487,16 +484,14 @@ def test_the_longest_that_is_known_counts(
     assert lifetime(hello, said, named) == expected
 
 
-@pytest.mark.parametrize(
-    ("hello", "said", "named"),
-    [
-        (HELLO, 13, None),
-        (HELLO, 8000, None),
-        (ROUTER, 72, None),
-        (ROUTER, {LIMIT: 60}, None),
-        (HELLO, {LIMIT: 86_401}, None),
-        (HELLO, {LIMIT: 86_401}, 60.0),
-    ],
+@rows(
+    "hello, said, named",
+    (HELLO, 13, None),
+    (HELLO, 8000, None),
+    (ROUTER, 72, None),
+    (ROUTER, {LIMIT: 60}, None),
+    (HELLO, {LIMIT: 86_401}, None),
+    (HELLO, {LIMIT: 86_401}, 60.0),
 )
 def test_no_move_begins_where_nobody_can_say_or_it_is_longer_than_a_day(
     hello: Mapping[str, Any], said: Mapping[str, Any] | int, named: float | None

@@ -38,6 +38,7 @@ from tests.integration.migrate.clinics import (
     new_clinic,
     reencryption,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.integration
 
@@ -233,14 +234,12 @@ def states(clinic: Clinic) -> dict[int, KeyState]:
     return {key.version: key.state for key in clinic.data_keys() if key.class_name == NHS}
 
 
-@pytest.mark.parametrize(
+@rows(
     "document",
-    [
-        lambda value: {NHS: value},
-        lambda value: {"kin": [{"x": 1}, {NHS: [value]}]},
-        # no class covers it, and a reply opens it all the same
-        lambda value: {"copied": {"elsewhere": value}},
-    ],
+    lambda value: {NHS: value},
+    lambda value: {"kin": [{"x": 1}, {NHS: [value]}]},
+    # no class covers it, and a reply opens it all the same
+    lambda value: {"copied": {"elsewhere": value}},
 )
 def test_a_key_is_not_retired_while_a_value_needs_it(
     clinic: Clinic, client: Direct, document: Callable[[Binary], Document]
