@@ -34,7 +34,7 @@ from sealwire.policies.questions.conditions import HeldValue
 from sealwire.proxy.session.auditing.subjects import SentTally
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.ranking import Valid, array_of, items_from, ranked
-from sealwire.proxy.session.shared import Grids, Shared
+from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
 from sealwire.wire.raw_bson import Edit, elements, enclosed, int32_at, resized, splice_in_pieces
@@ -72,18 +72,6 @@ def require(cache: ContextCache, wanted: Iterable[ContextWanted]) -> None:
         raise Refusal(Reason.TOO_LARGE, rule=f"a command with more than {MAX_CONTEXTS} new contexts")
     if missing:
         raise ContextsMissing(missing)
-
-
-def envelope_in_context(planned: ValueEdit, value: bytes, cache: ContextCache) -> bytes | None:
-    """The envelope of a planned value, under its context's key; None where it is compared, and nothing is
-    stored under the context. Raises ContextsMissing, ContextShredded, UnsupportedValue.
-    """
-    cipher = cache.cipher_for(_wanted(planned))
-    if cipher is None:
-        return None
-    if planned.field_class.mode is Mode.DETERMINISTIC:
-        return cipher.encrypt_deterministically(planned.kind, value)
-    return cipher.encrypt_randomly(planned.kind, value)
 
 
 def _store_of(shared: Shared) -> ContextCache:
@@ -269,47 +257,29 @@ def _edits(
     shared: Shared,
     forms: Forms | None,
 ) -> list[Edit]:
-    keyring, grids = shared.keyring, shared.grids
+    keyring = shared.keyring
     sealed = _sealed_together(message, planned, keyring, forms)
-    if sealed is None and forms is None and not keyring.older:
-        edits = [
-            _edit(message, each, keyring, grids)
-            if each.field_class.per is None
-            else _edit_in_context(message, each, shared)
-            for each in planned
-        ]
-    else:
-        edits = _edits_of_any(message, planned, shared, forms, sealed)
-    if replacements:
-        edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
-    return edits
-
-
-def _edits_of_any(
-    message: bytes,
-    planned: list[ValueEdit | RangeEdit],
-    shared: Shared,
-    forms: Forms | None,
-    sealed: list[bytes] | None,
-) -> list[Edit]:
-    """`sealed`: as `_sealed_together` returns it."""
     several = None
-    if forms is not None or shared.keyring.older:
-        several = _SeveralForms(message, shared.keyring, forms)
+    if forms is not None or keyring.older:
+        several = _SeveralForms(message, keyring, forms)
     edits: list[Edit] = []
     for index, each in enumerate(planned):
-        edit = None
-        if sealed is not None and isinstance(each, ValueEdit):
-            envelope = sealed[index]
-            edit = _put_envelope(each, envelope) if envelope else None
-        if edit is None and several is not None:
-            edit = several.edit(each)
+        if isinstance(each, RangeEdit):
+            edits.append(_edit_of_range(message, each, shared, forms))
+            continue
+        envelope = b"" if sealed is None else sealed[index]
+        if envelope:
+            edits.append(_put_envelope(each, envelope))
+            continue
+        edit = None if several is None else several.edit(each)
         if edit is None:
-            edit = _edit_of_any(message, each, shared, forms)
+            edit = _edit(message, each, shared, forms)
         if edit is not None:
             edits.append(edit)
     if several is not None:
         edits += several.appended()
+    if replacements:
+        edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
 
 
@@ -359,12 +329,12 @@ class _SeveralForms:
         self._left = MAX_MORE_BYTES
         self._items: dict[tuple[int, ...], list[StoredForm]] = {}
 
-    def edit(self, planned: ValueEdit | RangeEdit) -> Edit | None:
+    def edit(self, planned: ValueEdit) -> Edit | None:
         """The edit of one value with all its forms; None if it has one form here.
 
         Raises as `apply_plan`. Cost: one AES-SIV call a form.
         """
-        if isinstance(planned, RangeEdit) or planned.place is FormPlace.ALONE:
+        if planned.place is FormPlace.ALONE:
             return None
         ciphers = self._ciphers(planned)
         if not ciphers or self._left <= 0:
@@ -407,9 +377,8 @@ class _SeveralForms:
 
     def _of(self, planned: ValueEdit, ciphers: Iterable[ValueCipher]) -> list[StoredForm]:
         """The valid form, then each other one."""
-        name, kind, value, forms = planned.field_class.name, planned.kind, planned.value, self._forms
-        if value is None:
-            value = self._message[planned.element.value : planned.element.end]
+        name, kind, forms = planned.field_class.name, planned.kind, self._forms
+        value = _value_of(self._message, planned)
         if forms is None or forms.is_settled(name):
             valid = _envelope(self._keyring.cipher_for(name), kind, value)
         else:
@@ -427,76 +396,107 @@ def _envelope(cipher: ValueCipher, kind: int, value: bytes) -> StoredForm:
     return StoredForm(kinds.BIN_DATA, binary(cipher.encrypt_deterministically(kind, value)))
 
 
-def _edit_of_any(
-    message: bytes, planned: ValueEdit | RangeEdit, shared: Shared, forms: Forms | None
-) -> Edit | None:
-    if planned.field_class.per is None:
-        if forms is None:
-            return _edit(message, planned, shared.keyring, shared.grids)
-        return _edit_of_form(message, planned, shared.keyring, shared.grids, forms)
-    if forms is None:
-        return _edit_in_context(message, planned, shared)
-    return _edit_in_context_of_form(message, planned, shared, forms)
+def _value_of(message: bytes, planned: ValueEdit) -> bytes:
+    return message[planned.element.value : planned.element.end] if planned.value is None else planned.value
 
 
-def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grids: Grids) -> Edit:
-    """Under the active key."""
+def _edit(message: bytes, planned: ValueEdit, shared: Shared, forms: Forms | None) -> Edit | None:
+    """A value in the form that is valid where it stands; None where that is what the message has."""
     field_class = planned.field_class
-    cipher = keyring.cipher_for(field_class.name)
-    if isinstance(planned, RangeEdit):
-        # of random classes, and under the key of a context, a value has the form that it was found in alone
-        has_another = field_class.mode is Mode.DETERMINISTIC and field_class.per is None
-        valid = (lambda kind, value: _envelope(cipher, kind, value)) if has_another else None
-        if planned.outside is not None:
-            return _outside(planned, [_asked_forms(valid, each) for each in planned.outside.lists])
-        if isinstance(planned.listed, tuple):
-            if planned.ranks is not None:
-                return ranked(planned, planned.ranks, valid)
-            return _listed(planned, _asked_forms(valid, planned.listed))
-        items = sorted(grids.encrypted(cipher, kind, value) for kind, value in planned.values())
-        return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
-    value = planned.value
-    if value is None:
-        value = message[planned.element.value : planned.element.end]
+    if forms is not None:
+        if field_class.mode is Mode.RANDOM:
+            forms.random_cipher(field_class.name)  # nobody stores these in clear
+        elif not forms.is_settled(field_class.name):
+            return _edit_of_form(message, planned, shared, forms)
+    value = _value_of(message, planned)
+    if field_class.per is None:
+        return _put_envelope(planned, _encrypted(planned, value, shared.keyring.cipher_for(field_class.name)))
+    return _put_envelope(planned, _in_context(planned, value, shared) or _stand_in(planned, value, shared))
+
+
+def _encrypted(planned: ValueEdit, value: bytes, cipher: ValueCipher | ContextCipher) -> bytes:
     if planned.field_class.mode is Mode.DETERMINISTIC:
-        envelope = cipher.encrypt_deterministically(planned.kind, value)
+        return cipher.encrypt_deterministically(planned.kind, value)
+    return cipher.encrypt_randomly(planned.kind, value)
+
+
+def _in_context(planned: ValueEdit, value: bytes, shared: Shared) -> bytes:
+    """The envelope of a value under its context's key; empty where it is compared, and nothing is stored
+    under the context. Raises UnknownKey, ContextsMissing, ContextShredded, UnsupportedValue.
+    """
+    cipher = _store_of(shared).cipher_for(_wanted(planned))
+    return b"" if cipher is None else _encrypted(planned, value, cipher)
+
+
+def _stand_in(planned: ValueEdit, value: bytes, shared: Shared) -> bytes:
+    """An envelope in place of one under a context for which nothing is stored: it equals no other."""
+    class_id = shared.keyring.cipher_for(planned.field_class.name).class_id
+    return _store_of(shared).stand_in(class_id).encrypt_randomly(planned.kind, value)
+
+
+def _edit_of_form(message: bytes, planned: ValueEdit, shared: Shared, forms: Forms) -> Edit | None:
+    """As `_edit`, of a deterministic class that moves or is in clear."""
+    field_class, element = planned.field_class, planned.element
+    name, value = field_class.name, _value_of(message, planned)
+    is_of_class = planned.value is not None or field_class.stores(planned.kind)
+    envelope, form = b"", None
+    if field_class.per is None:
+        form = forms.valid(name, planned.kind, value, is_of_class=is_of_class)
+    elif forms.leaves_envelopes(name):
+        envelope = _in_context(planned, value, shared)
+        if envelope:
+            form = forms.clear_form(name, planned.kind, value, envelope, is_of_class=is_of_class)
     else:
-        envelope = cipher.encrypt_randomly(planned.kind, value)
-    return _put_envelope(planned, envelope)
+        form = forms.clear_form(name, planned.kind, value, is_of_class=is_of_class)
+    if form is None:
+        # under the key of its context; if nothing is stored under that, its value stands nowhere
+        envelope = envelope or _in_context(planned, value, shared) or _stand_in(planned, value, shared)
+        return _put_envelope(planned, envelope)
+    if form.kind == element.kind and form.data == message[element.value : element.end]:
+        return None
+    return _put(message, planned, form.kind, form.data)
 
 
-def _edit_of_form(
-    message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grids: Grids, forms: Forms
-) -> Edit | None:
-    """In the form that is valid where the value stands; None where that is what the message has."""
+def _edit_of_range(message: bytes, planned: RangeEdit, shared: Shared, forms: Forms | None) -> Edit:
+    """A range, or a list of values that the server has said it holds, each in the forms that it may have."""
+    field_class, keyring = planned.field_class, shared.keyring
+    name = field_class.name
+    if forms is not None and not forms.is_settled(name):
+        if field_class.per is not None:
+            raise _unsettled(planned.node.path)
+        if field_class.mode is Mode.DETERMINISTIC:
+            return _range_of_form(message, planned, forms)
+    if forms is not None and field_class.mode is Mode.RANDOM:
+        forms.random_cipher(name)
+    cipher = keyring.cipher_for(name)
+    # of random classes, and under the key of a context, a value has the form that it was found in alone
+    has_another = field_class.mode is Mode.DETERMINISTIC and field_class.per is None
+    valid = (lambda kind, value: _envelope(cipher, kind, value)) if has_another else None
+    if planned.outside is not None:
+        return _outside(planned, [_asked_forms(valid, each) for each in planned.outside.lists])
+    if not isinstance(planned.listed, tuple):
+        items = sorted(shared.grids.encrypted(cipher, kind, value) for kind, value in planned.values())
+        return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
+    if planned.ranks is not None:
+        return ranked(planned, planned.ranks, valid)
+    return _listed(planned, _asked_forms(valid, planned.listed))
+
+
+def _range_of_form(message: bytes, planned: RangeEdit, forms: Forms) -> Edit:
+    """As `_edit_of_range`, of a deterministic class that moves or is in clear."""
     field_class = planned.field_class
     name = field_class.name
-    if field_class.mode is Mode.RANDOM:
-        forms.random_cipher(name)
-        return _edit(message, planned, keyring, grids)
-    if forms.is_settled(name):
-        return _edit(message, planned, keyring, grids)
-    if isinstance(planned, RangeEdit):
-        if planned.outside is not None:
-            lists = [_moving_forms(forms, field_class, each) for each in planned.outside.lists]
-            return _outside(planned, lists)
-        if planned.ranks is not None:
-            return ranked(planned, planned.ranks, lambda kind, value: forms.listed(name, [(kind, value)])[0])
-        if forms.passes_range(name):
-            # the operators themselves: what lies off the grid, written before anybody declared one, is found
-            data = b"".join(message[part.start : part.end] for part in planned.conditions)
-            return Edit(planned.element.start, planned.element.end, data, planned.parents)
-        if isinstance(planned.listed, tuple):
-            return _listed(planned, _moving_forms(forms, field_class, planned.listed))
-        return _listed(planned, forms.listed(name, planned.values()))
-    element, value = planned.element, planned.value
-    is_of_class = value is not None or field_class.stores(planned.kind)
-    if value is None:
-        value = message[element.value : element.end]
-    kind, data = forms.valid(name, planned.kind, value, is_of_class=is_of_class)
-    if kind == element.kind and data == message[element.value : element.end]:
-        return None
-    return _put(message, planned, kind, data)
+    if planned.outside is not None:
+        return _outside(planned, [_moving_forms(forms, field_class, each) for each in planned.outside.lists])
+    if planned.ranks is not None:
+        return ranked(planned, planned.ranks, lambda kind, value: forms.listed(name, [(kind, value)])[0])
+    if forms.passes_range(name):
+        # the operators themselves: what lies off the grid, written before anybody declared one, is found
+        data = b"".join(message[part.start : part.end] for part in planned.conditions)
+        return Edit(planned.element.start, planned.element.end, data, planned.parents)
+    if isinstance(planned.listed, tuple):
+        return _listed(planned, _moving_forms(forms, field_class, planned.listed))
+    return _listed(planned, forms.listed(name, planned.values()))
 
 
 def _asked_forms(valid: Valid | None, listed: Iterable[HeldValue]) -> list[StoredForm]:
@@ -590,54 +590,10 @@ def _compared(path: str, compared: Compared, items: Sequence[tuple[int, bytes]])
     return found
 
 
-def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Shared) -> Edit:
-    """Under the key of its context; values that were asked for as they are stored."""
-    if isinstance(planned, RangeEdit):
-        return _edit(message, planned, shared.keyring, shared.grids)
-    element = planned.element
-    value = message[element.value : element.end] if planned.value is None else planned.value
-    cache = _store_of(shared)
-    envelope = envelope_in_context(planned, value, cache)
-    if envelope is None:
-        class_id = shared.keyring.cipher_for(planned.field_class.name).class_id
-        envelope = cache.stand_in(class_id).encrypt_randomly(planned.kind, value)
-    return _put_envelope(planned, envelope)
-
-
 def _put_envelope(planned: ValueEdit, envelope: bytes) -> Edit:
     """An envelope in place of an element's value."""
     element = planned.element
     return Edit(element.start, element.end, envelope, planned.parents, element.value, SUBTYPE)
-
-
-def _edit_in_context_of_form(
-    message: bytes, planned: ValueEdit | RangeEdit, shared: Shared, forms: Forms
-) -> Edit | None:
-    """As `_edit_of_form`, where the class has a key for each context."""
-    field_class = planned.field_class
-    name = field_class.name
-    if isinstance(planned, RangeEdit) and not forms.is_settled(name):
-        raise _unsettled(planned.node.path)
-    if field_class.mode is Mode.RANDOM:
-        forms.random_cipher(name)
-    elif isinstance(planned, ValueEdit) and not forms.is_settled(name):
-        element, value = planned.element, planned.value
-        is_of_class = value is not None or field_class.stores(planned.kind)
-        if value is None:
-            value = message[element.value : element.end]
-        envelope = None
-        if forms.leaves_envelopes(name):
-            envelope = envelope_in_context(planned, value, _store_of(shared))
-            if envelope is None:  # no value is stored there, in whichever form
-                return _edit_in_context(message, planned, shared)
-        clear = forms.clear_form(name, planned.kind, value, envelope, is_of_class=is_of_class)
-        if clear is None and envelope is not None:
-            return _put_envelope(planned, envelope)
-        if clear is not None:
-            if clear.kind == element.kind and clear.data == message[element.value : element.end]:
-                return None
-            return _put(message, planned, *clear)
-    return _edit_in_context(message, planned, shared)
 
 
 def _unsettled(path: str) -> Refusal:
