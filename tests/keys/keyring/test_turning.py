@@ -364,23 +364,25 @@ def test_what_was_announced_can_be_taken_back() -> None:
     assert take_back(waiting) == OLD
 
 
-def test_no_step_is_taken_out_of_turn() -> None:
+RETIRED = retire(OLD)
+OUT_OF_TURN: tuple[tuple[str, Callable[[], DataKey]], ...] = (
+    ("sealwire keys retire", lambda: announce(OLD, NOW)),
+    ("sealwire keys retire", lambda: destroy(OLD, NOW)),
+    ("sealwire keys retire", lambda: call_off(OLD)),
+    ("", lambda: take_back(OLD)),
+    ("", lambda: retire(RETIRED)),
+    ("", lambda: destroy(RETIRED, NOW)),
+    ("", lambda: call_off(RETIRED)),
+    ("", lambda: announce(announce(RETIRED, NOW), NOW, DAY)),
+    ("", lambda: destroy(destroy(announce(RETIRED, NOW, 0 * DAY), NOW), NOW)),
+)
+
+
+@pytest.mark.parametrize(("hint", "step"), OUT_OF_TURN)
+def test_no_step_is_taken_out_of_turn(hint: str, step: Callable[[], DataKey]) -> None:
     """What is not retired is to be retired first."""
-    retired = retire(OLD)
-    steps: tuple[tuple[str, Callable[[], DataKey]], ...] = (
-        ("sealwire keys retire", lambda: announce(OLD, NOW)),
-        ("sealwire keys retire", lambda: destroy(OLD, NOW)),
-        ("sealwire keys retire", lambda: call_off(OLD)),
-        ("", lambda: take_back(OLD)),
-        ("", lambda: retire(retired)),
-        ("", lambda: destroy(retired, NOW)),
-        ("", lambda: call_off(retired)),
-        ("", lambda: announce(announce(retired, NOW), NOW, DAY)),
-        ("", lambda: destroy(destroy(announce(retired, NOW, 0 * DAY), NOW), NOW)),
-    )
-    for hint, step in steps:
-        with refused(KeySettingError, KeysReason.KEY_STATE, hint):
-            step()
+    with refused(KeySettingError, KeysReason.KEY_STATE, hint):
+        step()
 
 
 def test_less_than_a_day_is_an_emergency() -> None:

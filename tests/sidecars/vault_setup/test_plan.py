@@ -189,9 +189,12 @@ def test_a_credential_is_a_role_id_and_a_wrapped_secret_id_that_no_repr_shows() 
     assert "hvs." not in repr(made)
 
 
-def test_without_the_role_and_with_kubernetes_there_is_no_credential() -> None:
+def test_without_the_role_there_is_no_credential() -> None:
     with raising(Unavailable, SetupReason.NOT_SET_UP):
         role_id_of(FakeServer(), WITH_ROLES, VaultRole.PROXY)
+
+
+def test_kubernetes_has_no_credentials() -> None:
     with raising(Unusable, SetupReason.AUTH):
         issue(FakeServer(), KUBERNETES, VaultRole.PROXY, 60)
 
