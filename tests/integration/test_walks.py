@@ -300,7 +300,7 @@ A_PLACE_FOR_COPIES = {
         "@dataclass(frozen=True, slots=True)\nclass CopyKind:": (
             'def _file(target: "CopyTarget") -> Destination:\n'
             "    os.dup2(os.open(target.host, os.O_CREAT | os.O_WRONLY), _STDOUT)\n"
-            "    return _Output()\n\n\n"
+            "    return _StandardOutput()\n\n\n"
             "@dataclass(frozen=True, slots=True)\nclass CopyKind:"
         ),
         "COPY_KINDS: Final = (\n": 'COPY_KINDS: Final = (\n    CopyKind("file", "PATH", _file),\n',
