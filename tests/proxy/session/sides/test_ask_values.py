@@ -655,6 +655,12 @@ def test_the_question_begins_the_transaction_and_the_command_goes_on_with_it(pla
     play >> server(told(3)) << pause(False) << to_server(command(find({"$in": []}, **TRANSACTION), 71))
 
 
+def test_a_command_that_begins_a_transaction_outside_of_one_is_left_to_the_server(play: Playbook) -> None:
+    begins: dict[str, Any] = {**LSID, "startTransaction": True}
+    asks(play, find({"$gt": "5"}, **begins), command_of(asked(1), LSID), told(1))
+    play << to_server(command(find({"$in": []}, **begins), 70))
+
+
 def test_of_several_questions_the_first_begins_it(play: Playbook) -> None:
     both = {"nhs_number": {"$gt": "5"}, "tags": {"$gt": "5"}}
     query = {"find": "patients", "filter": both, **TRANSACTION, **BEGINNING, "$db": "clinic"}
