@@ -177,7 +177,7 @@ class ValueEdit:
         """Coerced value bytes, or None to take the element's own."""
         self.parents: Final = parents
         self.context: Final = context
-        """Whose key encrypts, if the class has one for each, and whether a value may be stored there."""
+        """The context whose key encrypts, and whether a value may be stored in it; None: one key for all."""
         self.place: Final = place
 
 

@@ -1,8 +1,8 @@
 """Conditions that ciphertext cannot answer, judged on the values that are stored.
 
-Owns: what is asked for a command and learned for it (`asked`), and whether a plain value satisfies a
-condition and where it stands in an order (`conditions`, `patterns`). It knows no session and no key:
-`proxy.session` asks the server, and opens envelopes.
+Owns: the questions of a command and what is learned for it (`asked`), and how plain values are judged by
+conditions and put in order (`conditions`, `patterns`). It knows no session and no key: `proxy.session` asks
+the server, and opens envelopes.
 
 May import: `policies.errors`, `policies.file`, `wire`.
 """

@@ -1,4 +1,4 @@
-"""Whether a plain value satisfies a condition, and where it stands in an order, exactly as MongoDB would say.
+"""Judge plain values by conditions and put them in order, exactly as MongoDB does.
 
 A condition is one operator of a filter with its operand. It is judged on one value: a value of an array is a
 value of its own, as the server has it. Comparisons are within types ("type bracketing"): a string is never

@@ -1,5 +1,6 @@
 """The state of one session that its two sides share."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import replace
 from typing import Final, final
@@ -43,7 +44,7 @@ MAX_REMEMBERED: Final = 64
 
 @final
 class ClientLogin:
-    """Who the client is: what it has proved, what the server has said of it, and what its roles allow.
+    """The client's identity: what its certificate proves, the users that the server names, its roles.
 
     Rights are remembered until the next login, logout or other policy, so that none outlives its reason.
     """
@@ -69,11 +70,11 @@ class ClientLogin:
         self._claim = Claim()
         self._known: dict[tuple[str, bool], Rights] = {}
         self.caller = Caller()
-        """Who the client is, as far as anybody has said."""
+        """Its users, application and driver, as far as they are known."""
         self.mechanism = OTHER
-        """By which one the client logs in, or did last; a label."""
+        """The mechanism of the login under way, or of the last one; a label."""
         self.certified = NOT_CERTIFIED
-        """What the client has proved by its certificate."""
+        """What its certificate proves."""
         self.speculation = b""
         """The command of the login by certificate that began with the last hello; empty without one."""
         self.has_failed_early = False
@@ -143,7 +144,7 @@ class ClientLogin:
         self._known.clear()
 
     def succeed(self) -> Count:
-        """The server has said yes to a login. Whose it is, it is asked before the next command."""
+        """The server has accepted a login. Before the next command it is asked whose it is."""
         self._states.happened(Event.LOGGED_IN)
         return Count(Counter.LOGINS, label=self.mechanism)
 
@@ -154,7 +155,7 @@ class ClientLogin:
         self.name_users(())
 
     def take_outcome(self) -> State:
-        """What came of a login by certificate; from now on nothing waits for it."""
+        """The outcome of a login by certificate, for the message that waited for it."""
         outcome = self._states.certificate
         if outcome is not State.UNDECIDED:
             self._states.happened(Event.LOGIN_ANSWERED)
@@ -163,20 +164,20 @@ class ClientLogin:
 
 @final
 class CommandAtHand:
-    """What was learned for the client's command that is being planned, each time that it comes again."""
+    """The answers that the command being planned has collected. They stay until it is sent on or answered."""
 
     __slots__ = ("again", "due", "read_concern", "unanswered", "views")
 
     def __init__(self, policy: PolicySet) -> None:
         self.views = ViewCatalog(policy)
-        """What the server has said of the names in it, and of stored values."""
+        """The server's answers about its names, and about stored values."""
         self.read_concern: bytes | None = None
         """The element by which it reads what a question has read for it. Empty: the question has begun its
         transaction. None: it reads as the client says."""
         self.unanswered: tuple[str, bytes] | None = None
         """Why it cannot be planned, and with which error body the server has said so."""
         self.again: Again | None = None
-        """What it was when it was sent before and has found nothing; None: it was not sent before."""
+        """The same write as it was sent before, when it found nothing; None if it was not sent before."""
         self.due = b""
         """A command that comes once more, before all that came after it."""
 
@@ -196,10 +197,10 @@ class CommandAtHand:
         return due
 
 
-class Question:
-    """What the server is being asked, on the client's own connection, while the client's messages wait.
+class Question(ABC):
+    """A question to the server on the client's own connection. The client's messages wait until it is over.
 
-    Each answer comes to `answered`, which asks on or is `over`. Then what waits comes again.
+    Each answer comes to `answered`, which asks on or ends the question. Then the waiting messages come again.
     """
 
     __slots__ = ("_conversation",)
@@ -207,12 +208,12 @@ class Question:
     def __init__(self, conversation: "Conversation") -> None:
         self._conversation = conversation
 
+    @abstractmethod
     def answered(self, message: bytes, parsed: OpMsg) -> list[Effect]:
-        """What follows from an answer. Raises BsonError, ProtocolError."""
-        raise NotImplementedError
+        """Handle an answer. Raises BsonError, ProtocolError."""
 
     def unreadable(self, message: bytes, parsed: OpMsg, error: Exception) -> list[Effect]:
-        """What follows if `answered` has raised `error` for want of a key, and there is none to be had."""
+        """Handle an answer for which `answered` raised `error`, if no key is found. Raises as above."""
         del message, parsed
         raise error
 
@@ -249,7 +250,7 @@ class Question:
 
 @final
 class Conversation:
-    """What the two sides of a session share, and that none of them can own."""
+    """The state that both sides of a session need."""
 
     __slots__ = (
         "_last_id",

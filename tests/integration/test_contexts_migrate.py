@@ -376,6 +376,12 @@ def assert_each_has_its_own(values: list[tuple[Any, Any]]) -> None:
     assert len(set().union(*keys.values())) == len(keys)
 
 
+def assert_no_value_is_noted(direct: MongoClient[Document]) -> None:
+    """What a job and the proxies write for each other holds no value."""
+    for name in ("frontiers", "jobs", "leases"):
+        assert not any("code-" in str(each) for each in direct["sealwire"][name].find())
+
+
 @pytest.mark.slow
 def test_every_answer_is_right_while_classes_with_contexts_are_taken_in(
     taken_in_site: Site, taken_in_clients: Clients, monkeypatch: pytest.MonkeyPatch
@@ -396,8 +402,7 @@ def test_every_answer_is_right_while_classes_with_contexts_are_taken_in(
     visits = [visit for each in wards.find() for visit in each["visits"]]
     assert_each_has_its_own([(each["tenant"], each["mark"]) for each in visits])
     assert len(visits) == CODES * TENANTS
-    for name in ("frontiers", "jobs", "leases"):
-        assert not any("code-" in str(each) for each in direct["sealwire"][name].find())
+    assert_no_value_is_noted(direct)
     migrate(taken_in_site, "verify")
 
 
@@ -557,8 +562,7 @@ def test_every_answer_is_right_while_classes_with_contexts_are_put_back(
         time.sleep(1.5)  # both proxies load the keyring in which the classes are in clear
     application.assert_right(100)
     assert all(isinstance(each, str) for each in stored(direct))
-    for name in ("frontiers", "jobs", "leases"):
-        assert not any("code-" in str(each) for each in direct["sealwire"][name].find())
+    assert_no_value_is_noted(direct)
     migrate(encrypted_site, "verify")
     # and they can be taken in again, by the keys that their contexts have still
     assert taken_in(encrypted_site, "code")["state"] == "done"

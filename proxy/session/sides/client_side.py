@@ -426,7 +426,7 @@ class ClientSide(Side):
     ) -> list[Effect]:
         """Plan a command, put envelopes in, note what its reply needs, put it on record, send it on."""
         conversation = self._conversation
-        shared, at_hand = conversation.shared, conversation.at_hand
+        shared, views = conversation.shared, conversation.at_hand.views
         settings = shared.settings
         opened, opens = Opened.NO, None
         if name in cursors.CURSOR_COMMANDS:
@@ -440,23 +440,7 @@ class ClientSide(Side):
         )
         forms = forms_of(shared)
         settled = Settled(shared, forms, tally) if len(message) > LONG_BYTES else None
-        plan = plan_command(
-            settings.policy,
-            message,
-            parsed.body,
-            (0,),
-            _document_sequences(message, parsed) if parsed.sequences else (),
-            at_hand.views.covered,
-            None if settled is None else settled.take,
-            rights=rights,
-            work=at_hand.views.work,
-            answers=at_hand.views.answers,
-            written_as=written_as,
-        )
-        if at_hand.read_concern is not None:
-            ask_values.go_on(conversation, plan, parsed.body)
-        if at_hand.again is not None:
-            ask_again.check(at_hand, message)
+        plan = self._plan(message, parsed, settled, rights, written_as)
         effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
         label = command_label(plan.command)
@@ -473,19 +457,38 @@ class ClientSide(Side):
         if plan.edits or plan.settled:
             in_clear = 0 if forms is None else forms.in_clear
             effects.append(Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear))
-        rests_on_answer = plan.protected or at_hand.views.consulted
-        if (
-            target is not None
-            and not rests_on_answer
-            and request.audited is None
-            and stated is NOTHING_STATED
-        ):
+        passes_always = not plan.protected and not views.consulted and request.audited is None
+        if target is not None and passes_always and stated is NOTHING_STATED:
             request.client, request.users = "", None  # from now on it is awaited for everybody
             shared.passing.remember(target, request, count)
-        effects.append(
-            self._send_on(rewritten[0], None if parsed.flags & MORE_TO_COME else request, rewritten)
-        )
+        awaited = None if parsed.flags & MORE_TO_COME else request
+        effects.append(self._send_on(rewritten[0], awaited, rewritten))
         return effects
+
+    def _plan(
+        self, message: bytes, parsed: OpMsg, settled: Settled | None, rights: Rights | None, written_as: str
+    ) -> Plan:
+        """The plan of the command at hand, with what was learned for it; `written_as`: see `plan_command`."""
+        conversation = self._conversation
+        at_hand = conversation.at_hand
+        plan = plan_command(
+            conversation.shared.settings.policy,
+            message,
+            parsed.body,
+            (0,),
+            _document_sequences(message, parsed) if parsed.sequences else (),
+            at_hand.views.covered,
+            None if settled is None else settled.take,
+            rights=rights,
+            work=at_hand.views.work,
+            answers=at_hand.views.answers,
+            written_as=written_as,
+        )
+        if at_hand.read_concern is not None:
+            ask_values.go_on(conversation, plan, parsed.body)
+        if at_hand.again is not None:
+            ask_again.check(at_hand, message)
+        return plan
 
     def _target(self, message: bytes, body: int) -> Target | None:
         """By what a command is known that may pass without a plan; None if such are planned as well."""
