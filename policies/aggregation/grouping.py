@@ -277,7 +277,10 @@ def fill(walk: Walk, stage: Element) -> PathNode:
     below, fields = inner.parts(parts[b"output"])
     filled = [(name, _filled(below, field)) for name, field in fields.items()]
     known = [(name, value) for name, value in filled if value is not None]
-    return assign_paths(walk.node, known, walk.draft.work)
+    node = assign_paths(walk.node, known, walk.draft.work)
+    # what another field holds is no stored value of the filled one: no question is about it
+    takes_others = any(b"value" in arguments.named_parts(walk.buf, field.value) for field in fields.values())
+    return replace(node) if takes_others else node
 
 
 def _filled(walk: Walk, field: Element) -> PathNode | None:

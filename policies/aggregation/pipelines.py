@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
-from sealwire.policies.aggregation.sorting import look_ahead, sorted_first
+from sealwire.policies.aggregation.sorting import look_ahead, passed_stage, sorted_first
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PER_DATABASE, PathNode
 from sealwire.policies.planning import arguments
@@ -27,7 +27,6 @@ _MAX_NESTED_PIPELINES: Final = 20
 MARKER: Final = b"\x80SW"
 """How an envelope begins, with the subtype of its binary. This room imports nothing of `crypto`."""
 
-_WINDOWING: Final = frozenset(b"$limit $skip $sample".split())
 _REPLACING: Final = frozenset({b"$replaceRoot", b"$replaceWith"})
 
 
@@ -52,10 +51,15 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     walk.draft.stages += len(items)
     check_stages(walk.draft.stages)
     asking = walk.draft.asking
-    if asking is not None and not walk.pipelines and node is asking.tree:
-        items = sorted_first(inner, items)
-        asking.ahead = look_ahead(inner, items)
-    is_windowed = asking is not None and asking.is_windowed
+    before = None if asking is None else asking.before
+    if asking is not None and before is not None:
+        is_first = not walk.pipelines and node is asking.tree
+        asking.before = replace(before, start=None)
+        if is_first:
+            items = sorted_first(inner, items)
+            asking.ahead = look_ahead(inner, items)
+        if is_first and items and b"let" not in walk.draft.arguments:  # a question has no variables
+            asking.before = replace(before, start=items[0].start)
     for item in items:
         start = arguments.document_of(item, pipeline)
         stage = arguments.only_element(walk.buf, start, "a stage")
@@ -74,10 +78,10 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
         node = node if node.pure == is_pure else replace(node, pure=is_pure)
         if contexts is not None:
             _passed(walk, contexts.source, stage)
-        if asking is not None and stage.name in _WINDOWING:
-            asking.is_windowed = True
-    if asking is not None:
-        asking.is_windowed = is_windowed
+        if asking is not None:
+            asking.before = passed_stage(walk.buf, asking.before, stage)
+    if asking is not None and before is not None:
+        asking.before = before
     if contexts is not None:
         contexts.is_as_stored = False
     return replace(node, pure=False) if node.pure and walk.draft.makes_unknown else node

@@ -23,7 +23,7 @@ from sealwire.policies.aggregation.stage_arguments import plan_sort_key
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, follow, has_dot, is_transparent
 from sealwire.policies.filters.asking import Among, among_planned, may_ask, note_asked, strength_at
-from sealwire.policies.planning.arguments import document_of, named_parts, only_element
+from sealwire.policies.planning.arguments import document_of, named_parts, only_element, operator_name
 from sealwire.policies.planning.contexts import unfixed
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
 from sealwire.policies.planning.plan import ListPlace, RangeEdit, Replacement
@@ -31,6 +31,7 @@ from sealwire.policies.planning.values import note_comparison
 from sealwire.policies.planning.walk import LISTED_BYTES, Walk
 from sealwire.policies.questions.asked import (
     SortAhead,
+    StagesBefore,
     TakenOver,
     ValuesAnswer,
     ValuesQuestion,
@@ -41,7 +42,17 @@ from sealwire.policies.questions.conditions import DISTURBED, SortOrder
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, enclosed, find_element, string_bytes
 
-_CHANCE: Final = (b"$sampleRate\0", b"$rand\0")
+_VARYING: Final = (b"$sampleRate\0", b"$rand\0", b"$function\0", b"$$NOW", b"$$CLUSTER_TIME")
+"""In what may be another document or value each time."""
+_REPEATED: Final = frozenset(
+    b"$match $sort $unwind $addFields $set $unset $project $replaceRoot $replaceWith $redact".split()
+)
+"""Stages that a question repeats: what becomes of a document is decided by that document alone."""
+_KEEPING: Final = frozenset(
+    b"$match $sort $limit $skip $sample $addFields $set $unset $project $geoNear $setWindowFields $fill".split()
+)
+"""Stages that leave the stored values where they are, if the tree of the covered paths is still the same."""
+_WINDOWING: Final = frozenset(b"$limit $skip $sample".split())
 _ORDERING: Final = frozenset(b"$sort $group".split())
 _ADDING: Final = frozenset(b"$addFields $set".split())
 _WINDOW: Final = frozenset(b"$skip $limit".split())
@@ -74,8 +85,6 @@ def look_ahead(walk: Walk, items: Sequence[Element]) -> SortAhead | None:
     Raises Refusal, BsonError. Cost: O(elements of these stages).
     """
     buf, matches = walk.buf, list[Element]()
-    if b"let" in walk.draft.arguments:
-        return None  # the question has no variables
     for place, item in enumerate(items):
         stage = _stage(buf, item)
         if stage.name in _ORDERING and stage.kind == kinds.OBJECT:
@@ -87,9 +96,8 @@ def look_ahead(walk: Walk, items: Sequence[Element]) -> SortAhead | None:
                 return None
             name = keys[0][0]
             places = [found for match in matches for found in _places(buf, match.value, name)]
-            among = items[0].start, item.start
-            return SortAhead(stage.start, among, name, frozenset(places))
-        if stage.name != b"$match" or stage.kind != kinds.OBJECT or chooses_by_chance(buf, stage):
+            return SortAhead(stage.start, name, frozenset(places))
+        if stage.name != b"$match" or stage.kind != kinds.OBJECT or varies(buf, stage):
             return None
         matches.append(stage)
     return None
@@ -150,9 +158,20 @@ def _stage(buf: bytes, item: Element) -> Element:
     return only_element(buf, document_of(item, item), "a stage")
 
 
-def chooses_by_chance(buf: bytes, part: Element) -> bool:
-    """Whether a filter may let other documents in each time. Cost: O(bytes)."""
-    return any(buf.find(name, part.start, part.end) >= 0 for name in _CHANCE)
+def varies(buf: bytes, part: Element) -> bool:
+    """Whether a filter or stage may let other documents in, or make others, each time. Cost: O(bytes)."""
+    return any(buf.find(name, part.start, part.end) >= 0 for name in _VARYING)
+
+
+def passed_stage(buf: bytes, before: StagesBefore, stage: Element) -> StagesBefore:
+    """The stages before the one behind this. Cost: O(bytes)."""
+    is_repeated = before.start is not None and stage.name in _REPEATED and not varies(buf, stage)
+    reshaping = "" if stage.name in _KEEPING else operator_name(stage)
+    return StagesBefore(
+        before.start if is_repeated else None,
+        before.reshaping or reshaping,
+        before.is_windowed or stage.name in _WINDOWING,
+    )
 
 
 def is_sorted_by_values(walk: Walk, specification: Element) -> bool:
@@ -223,19 +242,37 @@ def put_behind(walk: Walk, item: Element, stage: dict[str, Any]) -> None:
 
 
 def asked_keys(walk: Walk, names: Sequence[bytes]) -> list[tuple[bytes, PathNode]]:
-    """The fields among these that have to be asked for. A path with a number is no path of the policy."""
+    """The fields among these that have to be asked for, each with its class.
+
+    Where a question repeats the stages before, it is about the values that are there, so the path need be none
+    of the policy. A path with a number is one to none.
+    """
     asking = walk.draft.asking
     found: list[tuple[bytes, PathNode]] = []
     if asking is None:
         return found
-    with asking.on(walk.node):
+    is_repeated = asking.before.start is not None
+    with asking.on(asking.tree if is_repeated else walk.node):
         for name in dict.fromkeys(names):
             node = None if name == b"$natural" else follow(walk.node, name)
-            if node is None or node.is_random or node.path.encode() != name:
+            if node is None or node.is_random:
                 continue
-            if may_ask(walk, node):
+            if is_repeated and (node.moved or node.path.encode() != name):
+                node = _there(node, name)
+            if node.path.encode() == name and may_ask(walk, node):
                 found.append((name, node))
     return found
+
+
+def _there(node: PathNode, name: bytes) -> PathNode:
+    """A node that stages have put at a path, as one of that path.
+
+    Where a class has a key for each context, nothing says of which one the values are.
+    """
+    parts = name.split(b".")
+    is_path = all(part and not part.startswith(b"$") and not is_transparent(part) for part in parts)
+    is_known = is_path and node.leaf is not None and node.leaf.per is None
+    return replace(node, path=name.decode(errors="replace"), moved=False) if is_known else node
 
 
 def _places(buf: bytes, filter_at: int, name: bytes, depth: int = 0) -> Iterator[int]:
@@ -323,20 +360,29 @@ class RankedStage:
     """A stage that orders stored documents by the ranks of their values."""
 
     def __init__(self, walk: Walk, stage: Element) -> None:
-        """Raises Refusal(QUESTION) behind stages that count documents, which may change meanwhile."""
+        """Raises Refusal(QUESTION) behind stages that count documents, which may change meanwhile, and behind
+        those that a question cannot repeat, if they may have made other values.
+        """
         asking = walk.draft.asking
         if asking is None:
             raise TypeError("nothing may be asked")
-        if asking.is_windowed and not asking.is_at_one_time:
+        before = asking.before
+        if before.is_windowed and not asking.is_at_one_time:
             # documents with a new value are left out, and others would have to move up
             rule = "an order behind $limit, $skip or $sample, which needs a transaction"
             instead = "put $match and the order before them, use a transaction, or read concern 'snapshot'"
+            raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule, instead=instead)
+        if before.reshaping and before.start is None:
+            instead = "put the order before that stage, or that stage right behind $match"
+            rule = f"an order behind {before.reshaping}"
             raise Refusal(Reason.QUESTION, path=walk.node.path, rule=rule, instead=instead)
         ahead = asking.ahead
         self._walk: Final = walk
         self._asking: Final = asking
         self._ahead: Final = ahead if ahead is not None and ahead.stage == stage.start else None
         self.item, self.behind = item_of(walk)
+        self._among: Final = None if before.start is None else (before.start, self.item.start)
+        """Where the stages lie that the question repeats."""
 
     def ask(
         self,
@@ -361,7 +407,7 @@ class RankedStage:
         else:
             note_comparison(draft, node)
         strength = strength_at(self._walk, node) if is_sort else SIMPLE
-        order = SortOrder(is_descending, enough, None if ahead is None else ahead.among, strength, is_sort)
+        order = SortOrder(is_descending, enough, self._among, strength, is_sort)
         operators = tuple(ahead.operators) if ahead is not None and ahead.key == name else ()
         options = self._asking.collation + self._asking.hint
         namespace = self._asking.namespace or draft.namespace
@@ -370,7 +416,7 @@ class RankedStage:
         try:
             return self._asking.answers.of(question)
         except ValuesUnknown:
-            raise OrderUnknown(question, None if ahead is None else self._among(ahead)) from None
+            raise OrderUnknown(question, self._planned_before()) from None
 
     def put(self, place: int, name: bytes, node: PathNode, answer: ValuesAnswer) -> bytes:
         """Give documents the ranks of their values; returns the field that has them. Raises Refusal."""
@@ -389,6 +435,10 @@ class RankedStage:
         walk.draft.edits.append(RangeEdit([at], node, leaf, answer.all, parents, how, ranks))
         return rank
 
+    def end_repeating(self) -> None:
+        """No question repeats the ranks."""
+        self._asking.before = replace(self._asking.before, start=None)
+
     @property
     def may_change(self) -> bool:
         """Whether documents may change between the question and the command."""
@@ -397,12 +447,14 @@ class RankedStage:
     @property
     def is_ahead(self) -> bool:
         """Whether the question has the same documents as the stage."""
-        return self._ahead is not None
+        return self._among is not None
 
-    def _among(self, ahead: SortAhead) -> Among:
-        """The plan of the stages before, without the conditions that the question is about."""
-        found = among_planned(self._walk.draft, ahead.among, self._walk.parents[:-1])
-        for taken in ahead.taken:
+    def _planned_before(self) -> Among | None:
+        """The plan of the stages that the question repeats, without the conditions that it is about."""
+        if self._among is None:
+            return None
+        found = among_planned(self._walk.draft, self._among, self._walk.parents[:-1])
+        for taken in () if self._ahead is None else self._ahead.taken:
             found.replacements.extend(_left_out(taken))
         return found
 
@@ -465,6 +517,7 @@ def _plan_ranked(walk: Walk, stage: Element, asked: list[tuple[Element, PathNode
     for place, ((key, node), answer) in enumerate(zip(asked, answers, strict=True)):
         names[key.name] = ranked.put(place, key.name, node, answer)
         is_cut = is_cut or (answer.ranks is not None and answer.ranks.is_cut)
+    ranked.end_repeating()
     window = found if is_cut and ranked.may_change else None
     parents, stages = walk.parents[:-1], _ranked_stages(walk, stage, names, window)
     walk.draft.replacements.append(Replacement(ranked.item, parents, stages))

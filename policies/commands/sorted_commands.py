@@ -151,7 +151,7 @@ def plan_sorted_write(walk: Walk, sort: Element, statement: dict[bytes, Element]
         query is not None and query.kind != kinds.OBJECT
     ):
         raise Refusal(Reason.SHAPE, path=node.path, rule="a sorted write without a filter")
-    if query is not None and sorting.chooses_by_chance(buf, query):
+    if query is not None and sorting.varies(buf, query):
         raise Refusal(
             Reason.QUESTION, path=node.path, rule="a choice by chance beside a sort by stored values"
         )

@@ -240,14 +240,24 @@ class SortAhead:
 
     stage: int
     """Where it begins."""
-    among: tuple[int, int]
-    """Where the stages before it lie."""
     key: bytes
     """The first field of it whose values have to be asked for."""
     places: frozenset[int]
     """Where in filters all of whose conditions have to be met the conditions on that field begin."""
     operators: list[AskedOperator] = field(default_factory=list)
     taken: list[TakenOver] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class StagesBefore:
+    """What the stages of a pipeline before the one at hand mean for a question about its order."""
+
+    start: int | None = None
+    """Where they begin, if a question can repeat all of them: then it is about the values at this place."""
+    reshaping: str = ""
+    """One that may give covered paths other values than stored ones. Then a question has to repeat them."""
+    is_windowed: bool = False
+    """Whether one has cut documents off by their number."""
 
 
 # --------------------------------------------------------------------------------------- what a write may ask
@@ -338,6 +348,7 @@ class Asking:
         "ahead",
         "answers",
         "barriers",
+        "before",
         "collation",
         "forbids",
         "groups",
@@ -346,7 +357,6 @@ class Asking:
         "is_here",
         "is_in_transaction",
         "is_negated",
-        "is_windowed",
         "names",
         "namespace",
         "removed",
@@ -384,8 +394,8 @@ class Asking:
         """What earlier statements of the command may have written."""
         self.forbids = ""
         """Why what is at hand may not be asked about, for the rule of a refusal; empty if it may."""
-        self.is_windowed = False
-        """Whether an earlier stage has cut documents off by their number."""
+        self.before = StagesBefore()
+        """The stages before the one at hand."""
         self.groups: Final[dict[int, dict[bytes, bytes]]] = {}
         """By the offset of a `$sort` behind a `$group`, the fields that have the ranks for its keys."""
         self.sorts_write = False

@@ -53,6 +53,7 @@ NAMES = [
     "\U0001f600",
     "\uffff",
 ]
+_NAMES = {"$cond": [{"$isArray": "$names"}, "$names", []]}
 CODES = [5.0, -1.5, 0.0, 1e300, float("inf"), float("-inf"), 0.1]
 
 
@@ -238,6 +239,55 @@ def test_joined_documents_are_sorted(collections: Both) -> None:
                 assert found == wanted, stages
     for side in sides:
         side.drop()
+
+
+@pytest.fixture
+def lists(collections: Both) -> Iterator[Both]:
+    """The same documents with arrays on both sides."""
+    encrypted, plain = (each.database["lists"] for each in collections)
+    for side in (encrypted, plain):
+        own = random.Random(31)
+        side.insert_many(listing(own, number) for number in range(50))
+    yield encrypted, plain
+    encrypted.drop()
+    plain.drop()
+
+
+@rows(
+    "stages, path",
+    ([{"$unwind": "$names"}], "names"),
+    ([{"$unwind": {"path": "$names", "preserveNullAndEmptyArrays": True}}], "names"),
+    ([{"$unwind": {"path": "$names", "includeArrayIndex": "at"}}, {"$match": {"at": 0}}], "names"),
+    ([{"$match": {"room": {"$lt": 3}}}, {"$unwind": "$names"}], "names"),
+    ([{"$match": {"names": {"$gt": "Sab"}}}, {"$unwind": "$names"}], "names"),
+    ([{"$unwind": "$names"}, {"$match": {"names": {"$gt": "Sab"}}}], "names"),
+    ([{"$project": {"copy": "$names"}}], "copy"),
+    ([{"$set": {"copy": "$names"}}, {"$unwind": "$copy"}, {"$unset": "names"}], "copy"),
+    ([{"$set": {"copy": {"$arrayElemAt": [_NAMES, 0]}}}], "copy"),
+    ([{"$set": {"names": {"$slice": [_NAMES, 1]}}}], "names"),
+    ([{"$set": {"names": {"$reverseArray": _NAMES}}}], "names"),
+    (
+        [{"$set": {"names": {"$filter": {"input": _NAMES, "as": "e", "cond": {"$ne": ["$$e", "S"]}}}}}],
+        "names",
+    ),
+    ([{"$replaceRoot": {"newRoot": {"_id": "$_id", "copy": "$names"}}}], "copy"),
+    ([{"$replaceWith": {"_id": "$_id", "copy": {"$ifNull": ["$names", "new"]}}}], "copy"),
+    ([{"$redact": {"$cond": [{"$eq": ["$room", 1]}, "$$PRUNE", "$$KEEP"]}}], "names"),
+)
+def test_the_order_is_that_of_the_values_at_that_place(
+    lists: Both, stages: list[Document], path: str
+) -> None:
+    """Sorted by them, the first of them, and the least and the greatest one where none is an array."""
+    ways: list[list[Document]] = []
+    if any("$unwind" in stage or "$arrayElemAt" in str(stage) for stage in stages):
+        extremes = {"least": {"$min": f"${path}"}, "most": {"$max": f"${path}"}}
+        ways += [[{"$group": {"_id": "$room", **extremes}}, {"$sort": {"_id": 1}}]]
+    for direction in (1, -1):
+        sort = {"$sort": {path: direction, "_id": 1}}
+        ways += [[sort], [sort, {"$limit": 7}], [sort, {"$skip": 2}, {"$limit": 120}]]
+    for way in ways:
+        found, wanted = (list(each.aggregate([*stages, *way])) for each in lists)
+        assert found == wanted, way
 
 
 @pytest.mark.parametrize("odd", [{"names": [["a"]]}, {"inner": [{"visits": Int64(1)}]}])

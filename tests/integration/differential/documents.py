@@ -55,7 +55,7 @@ class Fields:
         if not self._has_range("sub.n"):
             sub |= st.lists(self.sub, max_size=2)
         nested = {
-            "list": self.words | self.value("list") | st.lists(self.words, max_size=2),
+            "list": weighted((5, self.words), (3, self.value("list")), (1, st.lists(self.words, max_size=2))),
             "nums": self.numbers,
             "sub": sub,
             # a field whose name is a number, where a path means an element

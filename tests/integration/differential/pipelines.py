@@ -230,6 +230,8 @@ _AFTER_JOINS: list[Document] = [
 ]
 
 _FIRST: Document = {"$sort": {"_id": 1}}
+_ARRAYS = frozenset({"list", "nums", "items.s", "items.n", "items.list"})
+"""Paths that often lead to several values."""
 
 
 def _match(shape: Shape) -> st.SearchStrategy[Document]:
@@ -264,7 +266,63 @@ def pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
         st.lists(_match(shape), max_size=1),
         ordered_groups(shape.ordered),
     )
-    return weighted((4, usual), (1, ordered), (1, _pages(shape, shape.ordered)))
+    pages = _pages(shape, shape.ordered)
+    paths = [path for path in shape.ordered if path in _ARRAYS] or shape.ordered
+    path = weighted((2, st.sampled_from(paths)), (1, st.sampled_from(shape.ordered)))
+    reshaped = path.flatmap(lambda path: _reshaped(shape, path))
+    return weighted((4, usual), (1, ordered), (1, pages), (3, reshaped))
+
+
+@cache
+def _reshaped(shape: Shape, path: str) -> Values:
+    """Pipelines that sort, group or choose by values at a path behind stages that change what is there."""
+    name = st.sampled_from(["copy", "copy", "v", "list"])
+    moved = st.builds(_moved, st.just(path), name, st.integers(0, 13))
+    by = st.sampled_from([path, path, "copy", "copy", "v", "list", "_id"])
+    sorts: Values = st.builds(
+        lambda by, way, window: [{"$sort": {by: way, "_id": 1}}, *window],
+        by,
+        st.sampled_from([1, -1]),
+        st.sampled_from([[], [], [{"$limit": 2}], [{"$skip": 1}, {"$limit": 3}]]),
+    )
+    facets: Values = st.builds(lambda sort: [{"$facet": {"a": sort}}], sorts)
+    return st.builds(
+        lambda found, reshaping, last: [*found, *reshaping, *last],
+        weighted((3, st.just([])), (1, st.lists(_match(shape), min_size=1, max_size=1))),
+        weighted(
+            (3, st.lists(moved, min_size=1, max_size=2)),
+            (1, st.builds(lambda first, second: [first, second], moved, st.sampled_from(_SHAPES))),
+        ),
+        weighted(
+            (5, sorts),
+            (1, facets),
+            (2, ordered_groups((path, "copy"))),
+            (1, _match(shape).map(lambda match: [match])),
+        ),
+    )
+
+
+def _moved(path: str, name: str, way: int) -> Document:
+    """A stage that takes the values at a path apart, moves them, or puts others in their place."""
+    listed: Document = {"$cond": [{"$isArray": f"${path}"}, f"${path}", []]}
+    top = path.partition(".")[0]
+    stages: tuple[Document, ...] = (
+        {"$unwind": f"${path}"},
+        {"$unwind": {"path": f"${top}", "preserveNullAndEmptyArrays": True}},
+        {"$unwind": {"path": f"${top}", "includeArrayIndex": "at"}},
+        {"$set": {name: f"${path}"}},
+        {"$project": {name: f"${path}", "w": 1}},
+        {"$set": {name: {"$arrayElemAt": [listed, 0]}}},
+        {"$set": {name: {"$slice": [listed, 1]}}},
+        {"$set": {name: {"$reverseArray": listed}}},
+        {"$set": {name: {"$filter": {"input": listed, "as": "e", "cond": {"$ne": ["$$e", None]}}}}},
+        {"$replaceRoot": {"newRoot": {"_id": "$_id", name: f"${path}", "w": "$w"}}},
+        {"$group": {"_id": "$_id", name: {"$first": f"${path}"}}},
+        {"$group": {"_id": "$_id", name: {"$push": f"${path}"}}},
+        {"$redact": {"$cond": [{"$eq": ["$w", "a"]}, "$$PRUNE", "$$KEEP"]}},
+        {"$fill": {"output": {path: {"value": f"${name}"}}}},
+    )
+    return stages[way]
 
 
 def _pages(shape: Shape, asked: tuple[str, ...]) -> Values:

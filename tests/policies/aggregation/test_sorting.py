@@ -180,16 +180,67 @@ def test_a_stage_that_does_more_stays_before_the_sort(stage: dict[str, Any]) -> 
     assert inserted(plan(stage, BY_SURNAME)[0]) == []
 
 
+def among_of(unknown: OrderUnknown) -> list[dict[str, Any]]:
+    """The stages that a question repeats, as the client has sent them."""
+    assert unknown.among is not None
+    start, end = unknown.among.part
+    data, found = unknown.among.buf[start:end], []
+    while data:
+        size = data.index(b"\0") + 1
+        size += int.from_bytes(data[size : size + 4], "little")
+        found.append(decode(data[data.index(b"\0") + 1 : size]))
+        data = data[size:]
+    return found
+
+
+@rows(
+    "stages, path",
+    ([{"$unwind": "$surname"}], "surname"),
+    ([{"$match": {"x": 1}}, {"$unwind": {"path": "$kin"}}], "kin.surname"),
+    ([{"$project": {"_id": 0, "surname": 1}}], "surname"),
+    ([{"$project": {"surname": 1, "x.y": 1}}], "surname"),
+    ([{"$addFields": {"surname": "$surname", "x": "$room"}}], "surname"),
+    ([{"$project": {"copy": "$surname"}}], "copy"),
+    ([{"$replaceWith": {"y": {"$ifNull": ["$surname", "$kin.surname"]}, "x": "$$ROOT"}}], "y"),
+    ([{"$set": {"first": {"$arrayElemAt": ["$surname", 0]}}}], "first"),
+    ([{"$sort": {"room": 1}}, {"$unset": "x"}], "surname"),
+    ([{"$redact": {"$cond": [{"$eq": ["$room", 1]}, "$$KEEP", "$$PRUNE"]}}], "surname"),
+)
+def test_the_question_is_about_the_values_at_that_place(stages: list[dict[str, Any]], path: str) -> None:
+    _, asked = plan(*stages, {"$sort": {path: 1, "_id": 1}})
+    assert [each.question.path for each in asked] == [path]
+    assert among_of(asked[0]) == stages
+
+
+def test_a_group_orders_by_the_values_at_that_place() -> None:
+    stages = [{"$unwind": "$surname"}, {"$project": {"copy": "$surname", "room": 1}}]
+    _, asked = plan(*stages, {"$group": {"_id": "$room", "first": {"$min": "$copy"}}})
+    assert [each.question.path for each in asked] == ["copy"]
+    assert among_of(asked[0]) == stages
+
+
 @rows(
     "stage",
-    {"$project": {"_id": 0, "surname": 1}},
-    {"$project": {"surname": 1, "x.y": 1}},
-    {"$project": {"surname": 1, "x": "$room"}},
-    {"$addFields": {"surname": "$surname", "x": "$room"}},
+    {"$densify": {"field": "room", "range": {"step": 1, "bounds": "full"}}},
+    {"$unwind": "$surname"},
+    {"$redact": {"$cond": [{"$eq": ["$room", "$$NOW"]}, "$$KEEP", "$$PRUNE"]}},
 )
-def test_what_such_a_stage_has_changed_is_not_sorted_by(stage: dict[str, Any]) -> None:
-    with raising(Refusal, Reason.SORT):
-        plan(stage, BY_SURNAME)
+def test_no_stored_value_is_ranked_behind_stages_that_no_question_can_repeat(stage: dict[str, Any]) -> None:
+    unrepeated = {"$setWindowFields": {"sortBy": {"_id": 1}, "output": {"n": {"$documentNumber": {}}}}}
+    for stages in ([unrepeated, stage, BY_SURNAME], [stage, unrepeated, BY_SURNAME]):
+        with raising(Refusal, Reason.QUESTION):
+            plan(*stages)
+    assert plan(unrepeated, BY_SURNAME)[1][0].among is None
+    with raising(Refusal, Reason.QUESTION):
+        plan({"$facet": {"a": [stage, BY_SURNAME]}})
+
+
+def test_the_values_of_another_field_are_no_stored_ones() -> None:
+    by_other = {"$fill": {"output": {"surname": {"value": "$kin.surname"}}}}
+    for stage in ({"$match": {"surname": {"$gt": "M"}}}, BY_SURNAME):
+        buf = {"aggregate": "patients", "pipeline": [by_other, stage], "cursor": {}, "$db": "clinic"}
+        with pytest.raises(Refusal):
+            plan_command(POLICY, encode(buf), 0, answers=Answers())
 
 
 @pytest.mark.parametrize("stage", [{"$project": {"surname": 1, "$x": 1}}, {"$addFields": {"$x": "$$x"}}])
