@@ -4,7 +4,7 @@ Documents are told apart by equality of a key, which equal ciphertext keeps, and
 A value that `$fill` carries on keeps its class; one that it computes, or puts in, must be what lies there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, final
 
@@ -28,7 +28,7 @@ from sealwire.policies.planning.walk import Walk
 from sealwire.policies.questions.asked import ValuesAnswer
 from sealwire.policies.questions.conditions import HeldValue
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, string_bytes
+from sealwire.wire.raw_bson import Element, elements, enclosed, string_bytes
 
 # ------------------------ accumulators and window functions: what `$group` and its kin gather, one row each
 #
@@ -179,6 +179,7 @@ def sort_by_count(walk: Walk, stage: Element) -> PathNode:
     is_path = stage.kind == kinds.STRING and string_bytes(walk.buf, stage).startswith(b"$")
     if not is_path and not arguments.is_operator_document(walk.buf, stage):
         raise Refusal(Reason.SHAPE, rule="$sortByCount")
+    ranked_group(walk, stage)
     counted = document_node({b"_id": infer_key(walk, stage)})
     return replaced(walk.node, counted, walk.draft.work, names_of((b"_id", b"count")))
 
@@ -323,22 +324,19 @@ def densify(walk: Walk, stage: Element) -> PathNode:
 # Documents with a value that was stored after the question are left out, as documents that change meanwhile
 # may be. All others are in their group, with the rank of their value.
 
-_WHOLE: Final = (b"$$ROOT", b"$$CURRENT")
-"""Documents as they are would show their ranks."""
-
 
 def ranked_group(walk: Walk, stage: Element) -> "RankedGroup | None":
     """The plan of a `$group` that orders by fields that have to be asked for; None for any other.
 
     Raises Refusal, OrderUnknown, BsonError. Cost: O(stored forms of the values).
     """
-    if walk.draft.asking is None or stage.kind != kinds.OBJECT:
+    if walk.draft.asking is None:
         return None
     behind = sorting.item_of(walk)[1]
-    asked = sorting.asked_keys(walk, sorting.group_orders(walk.buf, stage, behind[:1]))
+    asked = sorting.asked_keys(walk, sorting.group_orders(walk.buf, stage, behind))
     if not asked:
         return None
-    if any(walk.buf.find(name, stage.start, stage.end) >= 0 for name in _WHOLE):
+    if any(walk.buf.find(name, stage.start, stage.end) >= 0 for name in sorting.WHOLE):
         rule = "$$ROOT or $$CURRENT beside an order of stored values"
         raise Refusal(Reason.QUESTION, path=asked[0][1].path, rule=rule)
     ranked = sorting.RankedStage(walk, stage)
@@ -349,7 +347,9 @@ def ranked_group(walk: Walk, stage: Element) -> "RankedGroup | None":
     ]
     fields = {name: (rank, answer) for (name, _), rank, answer in zip(asked, ranks, answers, strict=True)}
     found = RankedGroup(fields)
-    found.note_sort(walk, stage, behind[:1])
+    sort = sorting.sort_behind(walk.buf, behind)
+    if sort is not None:
+        found.note_sort(walk, stage, sort)
     return found
 
 
@@ -365,22 +365,25 @@ class RankedGroup:
         self._wrapped: Final[dict[str, Any]] = {}
         """Fields of a stage behind the group, which takes values out of their pairs with ranks."""
 
-    def note_sort(self, walk: Walk, stage: Element, behind: Sequence[Element]) -> None:
-        """Gather ranks for a `$sort` behind the stage."""
+    def note_sort(self, walk: Walk, stage: Element, sort: Element) -> None:
+        """Gather ranks for a `$sort` behind the stage. It makes nothing of the order of `$sortByCount`."""
         asking, gathered, names = walk.draft.asking, dict[str, Any](), dict[bytes, bytes]()
-        for key, path, gathers in sorting.group_keys(walk.buf, stage, behind):
+        for key, path, gathers in sorting.group_keys(walk.buf, stage, sort):
             if path in self._fields:
                 names[key] = b"%b_%d" % (sorting.RANK, len(names))
                 rank = f"${self._fields[path][0].decode()}"
-                value = rank if key.startswith(b"_id") else _if_value(path, rank)
+                value = _if_value(path, rank) if gathers in sorting.EXTREMES else rank
                 gathered[names[key].decode()] = {gathers.decode(): value}
         if not names or asking is None:
             return
-        place = Element(kinds.NULL, b"", *[stage.end - 1] * 3)
-        parents = walk.inside(stage.value).parents
-        walk.draft.replacements.append(Replacement(place, parents, encode(gathered)[4:-1]))
-        sort = next(elements(walk.buf, behind[0].value))
         asking.groups[sort.start] = names
+        if stage.name == b"$group":
+            place, parents = Element(kinds.NULL, b"", *[stage.end - 1] * 3), walk.inside(stage.value).parents
+            walk.draft.replacements.append(Replacement(place, parents, encode(gathered)[4:-1]))
+            return
+        key = b"\x02_id\0" + walk.buf[stage.value : stage.end]
+        group = b"\x03$group\0" + enclosed(key, encode({"count": {"$sum": 1}, **gathered})[4:-1])
+        walk.draft.replacements.append(Replacement(stage, walk.parents, group))
 
     def accumulated(self, walk: Walk, field: Element, table: Mapping[bytes, Rule[Infer]]) -> PathNode | None:
         """The covered paths of an accumulator's result; None for one that orders by no asked field.

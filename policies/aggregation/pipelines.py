@@ -18,6 +18,7 @@ from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.rules import without_row
 from sealwire.policies.planning.trees import each_node
 from sealwire.policies.planning.walk import Walk, check_stages
+from sealwire.policies.questions.asked import Asking
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
@@ -52,14 +53,8 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     check_stages(walk.draft.stages)
     asking = walk.draft.asking
     before = None if asking is None else asking.before
-    if asking is not None and before is not None:
-        is_first = not walk.pipelines and node is asking.tree
-        asking.before = replace(before, start=None)
-        if is_first:
-            items = sorted_first(inner, items)
-            asking.ahead = look_ahead(inner, items)
-        if is_first and items and b"let" not in walk.draft.arguments:  # a question has no variables
-            asking.before = replace(before, start=items[0].start)
+    if asking is not None:
+        items = _begin_asking(asking, inner, items)
     for item in items:
         start = arguments.document_of(item, pipeline)
         stage = arguments.only_element(walk.buf, start, "a stage")
@@ -85,6 +80,18 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     if contexts is not None:
         contexts.is_as_stored = False
     return replace(node, pure=False) if node.pure and walk.draft.makes_unknown else node
+
+
+def _begin_asking(asking: Asking, walk: Walk, items: list[Element]) -> list[Element]:
+    """What the first stages order by; the items as they will be, which the walk is among. Raises Refusal."""
+    asking.before = replace(asking.before, start=None)
+    if walk.pipelines > 1 or walk.node is not asking.tree:
+        return items
+    items = sorted_first(walk, items)
+    asking.ahead = look_ahead(walk, items)
+    if items and b"let" not in walk.draft.arguments:  # a question has no variables
+        asking.before = replace(asking.before, start=items[0].start)
+    return items
 
 
 def _stays_pure(walk: Walk, stage: Element, mixed: set[bytes]) -> bool:

@@ -49,11 +49,12 @@ _REPEATED: Final = frozenset(
 )
 """Stages that a question repeats: what becomes of a document is decided by that document alone."""
 _KEEPING: Final = frozenset(
-    b"$match $sort $limit $skip $sample $addFields $set $unset $project $geoNear $setWindowFields $fill".split()
+    b"""$match $sort $limit $skip $sample $addFields $set $unset $project $geoNear
+    $setWindowFields $fill""".split()
 )
 """Stages that leave the stored values where they are, if the tree of the covered paths is still the same."""
 _WINDOWING: Final = frozenset(b"$limit $skip $sample".split())
-_ORDERING: Final = frozenset(b"$sort $group".split())
+_GROUPING: Final = frozenset(b"$group $sortByCount".split())
 _ADDING: Final = frozenset(b"$addFields $set".split())
 _WINDOW: Final = frozenset(b"$skip $limit".split())
 RANK: Final = b"__sealwire_rank"
@@ -87,10 +88,10 @@ def look_ahead(walk: Walk, items: Sequence[Element]) -> SortAhead | None:
     buf, matches = walk.buf, list[Element]()
     for place, item in enumerate(items):
         stage = _stage(buf, item)
-        if stage.name in _ORDERING and stage.kind == kinds.OBJECT:
-            names = [key.name for key in elements(buf, stage.value)]
-            if stage.name == b"$group":
-                names = group_orders(buf, stage, items[place + 1 : place + 2])
+        is_group = stage.name in _GROUPING
+        if is_group or (stage.name == b"$sort" and stage.kind == kinds.OBJECT):
+            behind = items[place + 1 :]
+            names = group_orders(buf, stage, behind) if is_group else _names(buf, stage)
             keys = asked_keys(walk, names)
             if not keys:
                 return None
@@ -118,7 +119,7 @@ def sorted_first(walk: Walk, items: list[Element]) -> list[Element]:
     moved, sort = _stage(buf, items[place]), _stage(buf, items[place + 1])
     if sort.name != b"$sort" or sort.kind != kinds.OBJECT or moved.kind != kinds.OBJECT:
         return items
-    keys = [key.name for key in elements(buf, sort.value)]
+    keys = _names(buf, sort)
     if not asked_keys(walk, keys) or not _leaves_alone(buf, moved, keys):
         return items
     end = place + 2
@@ -154,6 +155,10 @@ def _leaves_alone(buf: bytes, stage: Element, keys: Sequence[bytes]) -> bool:
     return is_inclusion and all(kept.get(key.partition(b".")[0], False) for key in keys)
 
 
+def _names(buf: bytes, document: Element) -> list[bytes]:
+    return [part.name for part in elements(buf, document.value)]
+
+
 def _stage(buf: bytes, item: Element) -> Element:
     return only_element(buf, document_of(item, item), "a stage")
 
@@ -178,7 +183,7 @@ def is_sorted_by_values(walk: Walk, specification: Element) -> bool:
     """Whether a sort needs values of the server. Raises Refusal, BsonError."""
     if specification.kind != kinds.OBJECT:
         return False
-    return bool(asked_keys(walk, [key.name for key in elements(walk.buf, specification.value)]))
+    return bool(asked_keys(walk, _names(walk.buf, specification)))
 
 
 def plan_sort_stage(walk: Walk, stage: Element) -> PathNode:
@@ -244,8 +249,8 @@ def put_behind(walk: Walk, item: Element, stage: dict[str, Any]) -> None:
 def asked_keys(walk: Walk, names: Sequence[bytes]) -> list[tuple[bytes, PathNode]]:
     """The fields among these that have to be asked for, each with its class.
 
-    Where a question repeats the stages before, it is about the values that are there, so the path need be none
-    of the policy. A path with a number is one to none.
+    Where a question repeats the stages before, it is about the values that are there, so the path need be
+    none of the policy. A path with a number leads to none.
     """
     asking = walk.draft.asking
     found: list[tuple[bytes, PathNode]] = []
@@ -301,40 +306,61 @@ class _Window(NamedTuple):
 
 EXTREMES: Final = frozenset(b"$min $max".split())
 FEW: Final = frozenset(b"$minN $maxN".split())
+_CARRYING: Final = frozenset(b"$first $last".split())
 FIRSTS: Final = frozenset(b"$top $bottom $topN $bottomN".split())
+
+
+WHOLE: Final = (b"$$ROOT", b"$$CURRENT")
+"""Documents as they are would show their ranks."""
 
 
 def group_orders(buf: bytes, group: Element, behind: Sequence[Element] = ()) -> list[bytes]:
     """The paths by which accumulators of a `$group` order documents, and a `$sort` behind it groups.
 
-    Raises BsonError. Cost: O(elements).
+    `$sortByCount` has no accumulators. Raises BsonError. Cost: O(elements).
     """
-    found = [path for _, path, _ in group_keys(buf, group, behind)]
-    for field in elements(buf, group.value):
+    found = [path for _, path, _ in group_keys(buf, group, sort_behind(buf, behind))]
+    for field in elements(buf, group.value) if group.kind == kinds.OBJECT else ():
         operator = next(elements(buf, field.value), None) if field.kind == kinds.OBJECT else None
         if operator is not None and field.name != b"_id":
             found += operator_orders(buf, operator)
     return found
 
 
-def group_keys(buf: bytes, group: Element, behind: Sequence[Element]) -> list[tuple[bytes, bytes, bytes]]:
-    """By what a `$sort` right behind a `$group` orders: its key, the path, and what gathers that one's ranks.
+def sort_behind(buf: bytes, items: Sequence[Element]) -> Element | None:
+    """The `$sort` behind a `$group`, and behind nothing else but stages that leave documents as they are.
+
+    Raises BsonError. Cost: O(bytes of these stages).
+    """
+    for item in items:
+        stage = next(elements(buf, item.value), None) if item.kind == kinds.OBJECT else None
+        if stage is None or stage.kind != kinds.OBJECT:
+            return None
+        if stage.name == b"$sort":
+            return stage
+        if stage.name != b"$match" or any(buf.find(name, stage.start, stage.end) >= 0 for name in WHOLE):
+            return None
+    return None
+
+
+def group_keys(buf: bytes, group: Element, sort: Element | None) -> list[tuple[bytes, bytes, bytes]]:
+    """By what a `$sort` behind a `$group` orders: its key, the path, and what gathers that one's ranks.
 
     Raises BsonError.
     """
-    sort = find_element(buf, behind[0].value, b"$sort") if behind and behind[0].kind == kinds.OBJECT else None
-    if sort is None or sort.kind != kinds.OBJECT:
+    if sort is None:
         return []
-    found: list[tuple[bytes, bytes, bytes]] = []
-    for field in elements(buf, group.value):
+    # the key of `$sortByCount` is all that it has
+    found = [(b"_id", path, b"$first") for path in referred(buf, group)]
+    for field in elements(buf, group.value) if group.kind == kinds.OBJECT else ():
         parts = list(elements(buf, field.value)) if field.kind == kinds.OBJECT else []
         if field.name != b"_id":
-            each = parts[0] if parts and parts[0].name in EXTREMES else None
+            each = parts[0] if parts and parts[0].name in EXTREMES | _CARRYING else None
             found += [] if each is None else [(field.name, path, each.name) for path in referred(buf, each)]
             continue
         found += [(b"_id", path, b"$first") for path in referred(buf, field)]
         found += [(b"_id." + part.name, path, b"$first") for part in parts for path in referred(buf, part)]
-    keys = {key.name for key in elements(buf, sort.value)}
+    keys = set(_names(buf, sort))
     return [each for each in found if each[0] in keys]
 
 

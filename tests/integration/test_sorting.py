@@ -354,6 +354,34 @@ def test_groups_are_ordered_by_values(collections: Both) -> None:
         assert found == wanted, stages
 
 
+@rows(
+    "stages",
+    [{"$sortByCount": "$surname"}, {"$sort": {"count": -1, "_id": 1}}],
+    [{"$sortByCount": "$visits"}, {"$match": {"count": {"$gt": 1}}}, {"$sort": {"_id": -1}}, {"$limit": 4}],
+    [
+        {"$group": {"_id": "$surname", "n": {"$sum": 1}}},
+        {"$match": {"n": {"$lt": 30}}},
+        {"$sort": {"_id": 1}},
+    ],
+    [
+        {"$sort": {"_id": 1}},
+        {"$group": {"_id": "$room", "who": {"$first": "$surname"}, "least": {"$min": "$born"}}},
+        {"$match": {"_id": {"$gte": 0}}},
+        {"$sort": {"who": -1, "least": 1, "_id": 1}},
+    ],
+    [
+        {"$match": {"room": {"$lt": 4}}},
+        {"$sort": {"room": 1, "_id": -1}},
+        {"$group": {"_id": "$room", "who": {"$last": "$name.family"}}},
+        {"$sort": {"who": 1, "_id": 1}},
+    ],
+)
+def test_groups_are_sorted_by_what_they_carry(collections: Both, stages: list[Document]) -> None:
+    found, wanted = (list(each.aggregate(stages)) for each in collections)
+    assert found == wanted
+    assert found
+
+
 def test_pages_follow_each_other(collections: Both) -> None:
     pages = []
     for collection in collections:

@@ -196,10 +196,23 @@ def ordered_groups(paths: tuple[str, ...]) -> Values:
         st.one_of(firsts, few, extremes),
         extremes,
     )
+    carried: Values = st.builds(
+        lambda of, first, by: {"$group": {"_id": by, "found": {first: f"${of}"}}},
+        path,
+        st.sampled_from(["$first", "$last"]),
+        st.sampled_from(["$_id", "$_id", "$missing"]),
+    )
+    counted: Values = path.map(lambda of: {"$sortByCount": f"${of}"})
+    left_out = [{"$match": {"extreme": {"$ne": None}}}, {"$match": {"_id": {"$ne": 1}}}]
     return st.builds(
-        lambda group, by, direction: [group, *([{"$sort": {by: direction, "_id": 1}}] if by else [])],
-        groups,
-        st.sampled_from(["", "_id", "extreme"]),
+        lambda group, between, by, direction: [
+            group,
+            *between,
+            *([{"$sort": {by: direction, "_id": 1}}] if by else []),
+        ],
+        weighted((4, groups), (1, carried), (1, counted)),
+        st.lists(st.sampled_from(left_out), max_size=1),
+        st.sampled_from(["", "_id", "extreme", "found"]),
         directions,
     )
 

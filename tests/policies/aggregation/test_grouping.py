@@ -374,6 +374,25 @@ def test_groups_are_sorted(key: Any, sort: dict[str, int], gathered: Any) -> Non
     ]
 
 
+def test_groups_are_sorted_by_what_the_first_document_has() -> None:
+    made, _ = plan({"$group": {"_id": "$room", "x": {"$last": "$surname"}}}, {"$sort": {"x": 1}})
+    group, sort, _ = sent(made)
+    assert group["$group"]["__sealwire_rank_0"] == {"$last": RANK}
+    assert sort == {"$sort": {"__sealwire_rank_0": 1}}
+
+
+def test_conditions_may_stand_between_a_group_and_its_sort() -> None:
+    between = {"$match": {"n": {"$gt": 1}}}
+    made, _ = plan({"$group": {"_id": "$surname", "n": {"$sum": 1}}}, between, {"$sort": {"_id": 1}})
+    assert sent(made)[1:] == [between, {"$sort": {"__sealwire_rank_0": 1}}, {"$unset": ["__sealwire_rank_0"]}]
+
+
+def test_what_was_counted_is_sorted_by_value() -> None:
+    made, _ = plan({"$sortByCount": "$surname"}, {"$sort": {"count": -1, "_id": 1}})
+    counted = {"_id": "$surname", "count": {"$sum": 1}, "__sealwire_rank_0": {"$first": RANK}}
+    assert sent(made)[:2] == [{"$group": counted}, {"$sort": {"count": -1, "__sealwire_rank_0": 1}}]
+
+
 def test_groups_are_sorted_by_an_extreme() -> None:
     made, _ = plan({"$group": {"_id": "$room", "x": {"$min": "$surname"}}}, {"$sort": {"x": 1}})
     gathered = {"$cond": [{"$gt": ["$surname", None]}, RANK, None]}
