@@ -16,7 +16,7 @@ from tools.dead_code import PRODUCT, ROOT
 
 CEILINGS: Final[Mapping[str, int]] = {
     "modules": 394,
-    "lines": 103_409,
+    "lines": 103_515,
     "modules of 50 lines or fewer": 12,
     "modules with one importer": 61,
     "modules that import the envelope": 40,

@@ -227,7 +227,8 @@ def test_a_group_orders_by_the_values_at_that_place() -> None:
 )
 def test_no_stored_value_is_ranked_behind_stages_that_no_question_can_repeat(stage: dict[str, Any]) -> None:
     unrepeated = {"$setWindowFields": {"sortBy": {"_id": 1}, "output": {"n": {"$documentNumber": {}}}}}
-    for stages in ([unrepeated, stage, BY_SURNAME], [stage, unrepeated, BY_SURNAME]):
+    orders: list[list[dict[str, Any]]] = [[unrepeated, stage, BY_SURNAME], [stage, unrepeated, BY_SURNAME]]
+    for stages in orders:
         with raising(Refusal, Reason.QUESTION):
             plan(*stages)
     assert plan(unrepeated, BY_SURNAME)[1][0].among is None

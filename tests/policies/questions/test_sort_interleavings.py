@@ -32,6 +32,7 @@ Reply = tuple[tuple[int, Stored], ...]
 class Rule(Enum):
     LISTED = "only documents with a listed value are sorted"
     WHOLE = "an array is listed as a whole, and a document with another one is left out"
+    THERE = "behind `$unwind`, the question is about the values at that place"
     MISSING = "a missing value is listed though an index may lack documents without one"
     EQUAL = "values that are equal under the collation share a rank, and are listed together"
     GUARDED = "the command fails if it would show what comes behind the sorted documents"
@@ -43,6 +44,8 @@ class State(NamedTuple):
     """Every value that a document has had."""
     is_short: bool = False
     """Whether the question asks an index for the values alone."""
+    is_unwound: bool = False
+    """Whether `$unwind` comes before the sort."""
     writes: int = 0
     counts: tuple[tuple[Stored, int], ...] = ()
     asked: int = 0
@@ -50,6 +53,11 @@ class State(NamedTuple):
     read: int = 0
     """How many the command has read."""
     found: tuple[tuple[int, Stored], ...] = ()
+
+
+def there(value: Stored, *, is_unwound: bool) -> tuple[Stored, ...]:
+    """The values that one document has where they are sorted."""
+    return tuple(value or "") if is_unwound else (value,)
 
 
 def place(value: Stored) -> str:
@@ -81,21 +89,23 @@ def listed(
 def steps(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Iterator[State]:
     documents = state.documents
     if state.asked < len(documents):
-        value = documents[state.asked]
         counts = dict(state.counts)
-        if not state.is_short:
-            counts[value] = counts.get(value, 0) + 1
-        elif value is not None:
-            counts[value] = 1  # one document at least
+        is_unwound = state.is_unwound and Rule.THERE in rules
+        for value in there(documents[state.asked], is_unwound=is_unwound):
+            if not state.is_short:
+                counts[value] = counts.get(value, 0) + 1
+            elif value is not None:
+                counts[value] = 1  # one document at least
         yield state._replace(asked=state.asked + 1, counts=tuple(sorted(counts.items(), key=repr)))
     elif state.read < len(documents):
-        value, values = documents[state.read], listed(state.counts, state.is_short, window, rules)[0]
-        # a list matches an array by any of its elements as well
-        is_listed = value in values or (value == SEVERAL and not {*SEVERAL}.isdisjoint(map(str, values)))
-        is_sorted = is_listed or Rule.LISTED not in rules
-        if value == SEVERAL and Rule.WHOLE in rules:
-            is_sorted = value in values
-        found = (*state.found, (state.read, value)) if is_sorted else state.found
+        values, found = listed(state.counts, state.is_short, window, rules)[0], state.found
+        for value in there(documents[state.read], is_unwound=state.is_unwound):
+            # a list matches an array by any of its elements as well
+            is_listed = value in values or (value == SEVERAL and not {*SEVERAL}.isdisjoint(map(str, values)))
+            is_sorted = is_listed or Rule.LISTED not in rules
+            if value == SEVERAL and Rule.WHOLE in rules:
+                is_sorted = value in values
+            found = (*found, (state.read, value)) if is_sorted else found
         yield state._replace(read=state.read + 1, found=found)
     if state.writes < MOST_WRITES:
         for number, value in enumerate(documents):
@@ -119,19 +129,29 @@ def reply(state: State, window: tuple[int, int], rules: frozenset[Rule]) -> Repl
 
 
 @cache  # many orders of the same writes end alike
-def is_right(seen: tuple[frozenset[Stored], ...], window: tuple[int, int], shown: Reply) -> bool:
-    """Whether some state of each changed document, or none of it, makes the reply a window on all of them."""
+def is_right(
+    seen: tuple[frozenset[Stored], ...], window: tuple[int, int], shown: Reply, *, is_unwound: bool
+) -> bool:
+    """Whether some state of each changed document, or some of its values there, or none of them, makes the
+    reply a window on all of them.
+    """
     skip, limit = window
-    choices = [[*values] if len(values) == 1 else [*values, "gone"] for values in seen]
+    choices: list[list[tuple[Stored, ...]]] = []
+    for values in seen:
+        states = [there(value, is_unwound=is_unwound) for value in values]
+        changed = [(each,) for state in states for each in state]
+        choices.append(states if len(states) == 1 else [*states, *changed, ()])
     for chosen in product(*choices):
-        existing = [(number, value) for number, value in enumerate(chosen) if value != "gone"]
+        existing = [(number, value) for number, values in enumerate(chosen) for value in values]
         ordered = sorted(existing, key=lambda each: (place(each[1]), each[0]))
         if tuple(ordered[skip : skip + limit]) == shown:
             return True
     return False
 
 
-def wrong(rules: frozenset[Rule], window: tuple[int, int], is_short: bool) -> State | None:
+def wrong(
+    rules: frozenset[Rule], window: tuple[int, int], *, is_short: bool, is_unwound: bool
+) -> State | None:
     """A state in which a whole command has answered wrongly, or None."""
     starts = product((*VALUES, None, SEVERAL), repeat=3)
 
@@ -139,25 +159,34 @@ def wrong(rules: frozenset[Rule], window: tuple[int, int], is_short: bool) -> St
         if state.read < len(state.documents):
             return None
         shown = reply(state, window, rules)
-        return shown is None or is_right(state.seen, window, shown)
+        return shown is None or is_right(state.seen, window, shown, is_unwound=is_unwound)
 
     return first_wrong(
-        [State(each, tuple(frozenset({value}) for value in each), is_short) for each in starts],
+        [State(each, tuple(frozenset({value}) for value in each), is_short, is_unwound) for each in starts],
         lambda state: steps(state, window, rules),
         verdict,
     )
 
 
 EVERY = frozenset(Rule)
-PAGES = [((0, 1), False), ((0, 2), False), ((1, 1), False), ((0, 2), True)]
-"""Skip and limit, and whether the question is short."""
+PAGES = [
+    ((0, 1), False, False),
+    ((0, 2), False, False),
+    ((1, 1), False, False),
+    ((0, 2), False, True),
+    ((0, 2), True, False),
+]
+"""Skip and limit, whether the question is short, and whether it is behind `$unwind`."""
 
 
-@pytest.mark.parametrize(("window", "is_short"), PAGES)
-def test_every_interleaving_is_right(window: tuple[int, int], is_short: bool) -> None:
-    assert wrong(EVERY, window, is_short) is None
+@pytest.mark.parametrize(("window", "is_short", "is_unwound"), PAGES)
+def test_every_interleaving_is_right(window: tuple[int, int], is_short: bool, is_unwound: bool) -> None:
+    assert wrong(EVERY, window, is_short=is_short, is_unwound=is_unwound) is None
 
 
 @pytest.mark.parametrize("rule", Rule)
 def test_each_rule_is_needed(rule: Rule) -> None:
-    assert any(wrong(EVERY - {rule}, *page) is not None for page in reversed(PAGES))
+    assert any(
+        wrong(EVERY - {rule}, window, is_short=is_short, is_unwound=is_unwound) is not None
+        for window, is_short, is_unwound in reversed(PAGES)
+    )
