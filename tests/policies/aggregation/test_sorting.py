@@ -213,7 +213,7 @@ def test_the_question_is_about_the_values_at_that_place(stages: list[dict[str, A
 
 
 def test_a_group_orders_by_the_values_at_that_place() -> None:
-    stages = [{"$unwind": "$surname"}, {"$project": {"copy": "$surname", "room": 1}}]
+    stages: list[dict[str, Any]] = [{"$unwind": "$surname"}, {"$project": {"copy": "$surname", "room": 1}}]
     _, asked = plan(*stages, {"$group": {"_id": "$room", "first": {"$min": "$copy"}}})
     assert [each.question.path for each in asked] == ["copy"]
     assert among_of(asked[0]) == stages
@@ -226,7 +226,9 @@ def test_a_group_orders_by_the_values_at_that_place() -> None:
     {"$redact": {"$cond": [{"$eq": ["$room", "$$NOW"]}, "$$KEEP", "$$PRUNE"]}},
 )
 def test_no_stored_value_is_ranked_behind_stages_that_no_question_can_repeat(stage: dict[str, Any]) -> None:
-    unrepeated = {"$setWindowFields": {"sortBy": {"_id": 1}, "output": {"n": {"$documentNumber": {}}}}}
+    unrepeated: dict[str, Any] = {
+        "$setWindowFields": {"sortBy": {"_id": 1}, "output": {"n": {"$documentNumber": {}}}}
+    }
     orders: list[list[dict[str, Any]]] = [[unrepeated, stage, BY_SURNAME], [stage, unrepeated, BY_SURNAME]]
     for stages in orders:
         with raising(Refusal, Reason.QUESTION):
@@ -237,7 +239,7 @@ def test_no_stored_value_is_ranked_behind_stages_that_no_question_can_repeat(sta
 
 
 def test_the_values_of_another_field_are_no_stored_ones() -> None:
-    by_other = {"$fill": {"output": {"surname": {"value": "$kin.surname"}}}}
+    by_other: dict[str, Any] = {"$fill": {"output": {"surname": {"value": "$kin.surname"}}}}
     for stage in ({"$match": {"surname": {"$gt": "M"}}}, BY_SURNAME):
         buf = {"aggregate": "patients", "pipeline": [by_other, stage], "cursor": {}, "$db": "clinic"}
         with pytest.raises(Refusal):
